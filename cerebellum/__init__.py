@@ -1,0 +1,68 @@
+"""A cerebellum that people can run.
+
+    import cerebellum as cb
+
+    circuit = cb.build(cb.presets.mouse(), key)
+    state = cb.init(circuit, key)
+    drive = {"glomerulus": cb.drive.poisson(1.0)}
+    state, recording = cb.simulate(circuit, state, drive, duration_ms=500)
+
+Names are loaded when first used, so that programs which only parse arguments start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from cerebellum import xla
+
+if TYPE_CHECKING:
+    from cerebellum import plot
+    from cerebellum.model import presets
+    from cerebellum.model.anatomy import build
+    from cerebellum.model.circuit import Circuit, consolidate, init, step
+    from cerebellum.model.spec import Spec
+    from cerebellum.sim import drive, record
+    from cerebellum.sim.simulate import simulate
+
+xla.guard()
+
+_HOMES = {
+    "Circuit": "cerebellum.model.circuit",
+    "Spec": "cerebellum.model.spec",
+    "build": "cerebellum.model.anatomy",
+    "consolidate": "cerebellum.model.circuit",
+    "drive": "cerebellum.sim",
+    "init": "cerebellum.model.circuit",
+    "plot": "cerebellum",
+    "presets": "cerebellum.model",
+    "record": "cerebellum.sim",
+    "simulate": "cerebellum.sim.simulate",
+    "step": "cerebellum.model.circuit",
+}
+
+__all__ = [
+    "Circuit",
+    "Spec",
+    "build",
+    "consolidate",
+    "drive",
+    "init",
+    "plot",
+    "presets",
+    "record",
+    "simulate",
+    "step",
+]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    if name in ("drive", "plot", "presets", "record"):
+        return import_module(f"{home}.{name}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

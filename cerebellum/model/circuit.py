@@ -1,0 +1,195 @@
+"""The microcircuit: one pytree of state, one pure step.
+
+A step integrates every population, sends the spikes that have come to the end of their delay
+through their synapses, and puts the new spikes into the delay lines. In NEST's words: a spike
+of step n has the time stamp (n + 1) dt, and its effect is in the conductances `delay` later.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from cerebellum.model import events, synapses
+from cerebellum.model.neurons import CIRCUIT_MODELS, conductance, relay
+from cerebellum.model.spec import Spec, bundles
+
+
+@struct.dataclass(kw_only=True)
+class Params:
+    """What may be learned: floats."""
+
+    cells: dict[str, Any]
+    """by population, the Params of its model"""
+    weights: dict[str, Array]
+    """by projection, nS: a scalar, or [N, F] beside a FanOut, or [N, T] of an AllToAll"""
+
+
+@struct.dataclass(kw_only=True)
+class Wiring:
+    """What never changes: integers, and the static spec."""
+
+    fans: dict[str, events.Fan]
+    """by projection"""
+    spec: Spec = struct.field(pytree_node=False)
+
+
+@struct.dataclass(kw_only=True)
+class State:
+    """Everything that a step changes."""
+
+    step: Array
+    """steps done, int32 scalar"""
+    key: Array
+    """random key of the run, uint32 [2]; never advanced, draws fold the step into it"""
+    cells: dict[str, Any]
+    """by population, the State of its model"""
+    lines: dict[str, Array]
+    """by source population, its delay line: [D, W] uint32, or [D, N] on the dense path"""
+    weights: dict[str, Array]
+    """by plastic projection, its weights now, nS, shaped as in Params"""
+
+
+@struct.dataclass(kw_only=True)
+class Activity:
+    """What happened in a step."""
+
+    spikes: dict[str, Array]
+    """by population, 0 or 1, [N]"""
+
+
+@struct.dataclass(kw_only=True)
+class Circuit:
+    params: Params
+    wiring: Wiring
+
+    @property
+    def spec(self) -> Spec:
+        return self.wiring.spec
+
+
+Drive = Mapping[str, Array]
+"""What reaches populations from outside in one step, by name, broadcast to [N]: spikes (0 or 1)
+for relays, an injected current (pA) for cells."""
+
+
+def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
+    """A circuit at rest, ready to run: conductances zero, nothing under way.
+
+    Args:
+      key: random key of the run: everything drawn while it runs, and first voltages if spread.
+      spread: draw first voltages evenly between reset and threshold, so that pacemakers do not
+        start in step with each other. Otherwise all start at their leak potential, as in NEST
+        and in the reference runs of the presets.
+    """
+    spec = circuit.spec
+    key = jnp.asarray(jax.random.key_data(key), jnp.uint32)
+    cells = {}
+    for population in spec.populations:
+        params = circuit.params.cells[population.name]
+        state = CIRCUIT_MODELS[population.model].init(params, (population.size,))
+        if spread and isinstance(state, conductance.State):
+            drawn = jax.random.uniform(part(key, population.name), (population.size,))
+            v = params.v_reset + drawn * (params.v_th - params.v_reset)
+            state = replace(state, v=v)
+        cells[population.name] = state
+    lines = {}
+    for bundle in bundles(spec):
+        size = spec.population(bundle.source).size
+        depth = max(bundle.delay, len(lines.get(bundle.source, ())))
+        if spec.path == "dense":
+            lines[bundle.source] = jnp.zeros((depth, size), jnp.float32)
+        else:
+            lines[bundle.source] = jnp.zeros((depth, -(-size // events.BITS)), jnp.uint32)
+    return State(
+        step=jnp.int32(0),
+        key=key,
+        cells=cells,
+        lines=lines,
+        weights={
+            p.name: jnp.copy(circuit.params.weights[p.name]) for p in spec.projections if p.plastic
+        },
+    )
+
+
+def part(key: Array, name: str) -> Array:
+    """The random key of a named part: independent of the order in which parts draw."""
+    return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(name.encode()))
+
+
+def consolidate(params: Params, state: State) -> Params:
+    """The parameters with the weights that plasticity has reached."""
+    return replace(params, weights={**params.weights, **state.weights})
+
+
+def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[State, Activity]:
+    """Advance a circuit by its `dt`.
+
+    Args:
+      params, wiring, state: of one circuit.
+      drive: what reaches it from outside in this step; populations may be left out.
+
+    Returns:
+      The next state and the spikes of this step.
+
+    Raises:
+      SpecError: when `drive` names a population that the circuit does not have.
+    """
+    spec = wiring.spec
+    for name in drive:
+        spec.population(name)
+    with jax.named_scope("cells"):
+        cells, spikes = _cells(params, spec, state, drive)
+    with jax.named_scope("synapses"):
+        cells = _synapses(params, wiring, state, cells)
+    with jax.named_scope("delays"):
+        lines = {
+            name: synapses.emit(
+                line,
+                state.step,
+                spikes[name] if spec.path == "dense" else events.pack(spikes[name]),
+            )
+            for name, line in state.lines.items()
+        }
+    return replace(state, step=state.step + 1, cells=cells, lines=lines), Activity(spikes=spikes)
+
+
+def _cells(params: Params, spec: Spec, state: State, drive: Drive):
+    """Every population, one step on: its states and spikes by name."""
+    cells, spikes = {}, {}
+    for population in spec.populations:
+        name = population.name
+        given = drive.get(name, 0.0)
+        model = CIRCUIT_MODELS[population.model]
+        input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
+        cells[name], spikes[name] = model.step(
+            params.cells[name], state.cells[name], input, spec.dt
+        )
+    return cells, spikes
+
+
+def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
+    """Send what is due; the cells' states after arrival."""
+    spec = wiring.spec
+    models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
+    arrived = {name: models[name].receptors(cell) for name, cell in cells.items()}
+    for bundle in bundles(spec):
+        spikes = synapses.due(state.lines[bundle.source], state.step, bundle.delay)
+        fans = [wiring.fans[p.name] for p in bundle.projections]
+        weights = [state.weights.get(p.name, params.weights[p.name]) for p in bundle.projections]
+        outs = [arrived[p.target][p.receptor] for p in bundle.projections]
+        if spec.path == "event":
+            outs = events.push(spikes, tuple(fans), tuple(weights), tuple(outs))
+        else:
+            outs = [
+                events.propagate(spikes, fan, weight, out, "dense")
+                for fan, weight, out in zip(fans, weights, outs, strict=True)
+            ]
+        for projection, out in zip(bundle.projections, outs, strict=True):
+            arrived[projection.target] = {**arrived[projection.target], projection.receptor: out}
+    return {name: models[name].with_receptors(cell, arrived[name]) for name, cell in cells.items()}

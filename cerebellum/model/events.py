@@ -1,0 +1,275 @@
+"""Spikes as events: packing, finding them again, and sending them through synapses.
+
+A population's spikes of one step are packed 32 to a uint32 word. `select` finds the k-th set
+bit of many words by descending a tree of counts, so nothing needs a capacity: propagation
+walks over blocks of events until none is left.
+
+Dimensions: B batch, N source cells, T target cells, F largest fan-out, W = ceil(N / 32) words.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array, lax
+
+BITS = 32
+_BRANCH = 32
+_TOP = 64
+
+Path = Literal["event", "dense"]
+
+
+@struct.dataclass(kw_only=True)
+class FanOut:
+    """Each source cell's list of targets, for projections that are sparse."""
+
+    targets: Array
+    """unsigned, [N, F]; unused places hold T or more, which no target has"""
+
+
+@struct.dataclass(kw_only=True)
+class AllToAll:
+    """Every source cell has a row of weights over all targets, for projections that are dense."""
+
+
+Fan = FanOut | AllToAll
+
+
+def pack(spikes: Array) -> Array:
+    """Words of the spikes: [..., N] (a spike where above zero) to uint32 [..., W].
+
+    Bit j of word w is cell 32 w + j; bits past N are zero.
+    """
+    n = spikes.shape[-1]
+    words = -(-n // BITS)
+    padding = [(0, 0)] * (spikes.ndim - 1) + [(0, words * BITS - n)]
+    octets = jnp.packbits(jnp.pad(spikes > 0, padding), axis=-1, bitorder="little")
+    return lax.bitcast_convert_type(octets.reshape(*spikes.shape[:-1], words, 4), jnp.uint32)
+
+
+def unpack(words: Array, n: int, dtype=jnp.float32) -> Array:
+    """Spikes of the words: uint32 [..., W] to 0 or 1, [..., n]."""
+    bits = (words[..., None] >> jnp.arange(BITS, dtype=jnp.uint32)) & 1
+    return bits.reshape(*words.shape[:-1], -1)[..., :n].astype(dtype)
+
+
+def count(words: Array) -> Array:
+    """Number of spikes in the words: uint32 [..., W] to int32 [...]."""
+    return jnp.sum(lax.population_count(words).astype(jnp.int32), axis=-1)
+
+
+def _counts(words: Array) -> list[Array]:
+    """Set bits per word, per 32 words, and so on up to at most `_TOP` entries, int32."""
+    levels = [lax.population_count(words).astype(jnp.int32)]
+    while (size := levels[-1].shape[0]) > _TOP:
+        padded = jnp.pad(levels[-1], (0, -size % _BRANCH))
+        levels.append(jnp.sum(padded.reshape(-1, _BRANCH), axis=1))
+    return levels
+
+
+def _descend(counts: Array, rank: Array) -> tuple[Array, Array]:
+    """Which of the entries holds the `rank`-th item, and its rank there.
+
+    `counts` is [entries] or [K, entries], `rank` is [K].
+    """
+    below = jnp.cumsum(counts, axis=-1)
+    before = below <= rank[:, None]
+    place = jnp.sum(before, axis=1, dtype=jnp.int32)
+    return place, rank - jnp.max(jnp.where(before, below, 0), axis=1)
+
+
+def _select_bit(word: Array, rank: Array) -> Array:
+    """Position of the `rank`-th set bit of each word, by halving: uint32 [K] to int32 [K]."""
+    place = jnp.zeros_like(rank)
+    for width in (16, 8, 4, 2, 1):
+        low = word & jnp.uint32((1 << width) - 1)
+        here = lax.population_count(low).astype(jnp.int32)
+        up = rank >= here
+        rank = jnp.where(up, rank - here, rank)
+        word = jnp.where(up, word >> width, low)
+        place = place + jnp.where(up, width, 0)
+    return place
+
+
+def select(words: Array, levels: list[Array], rank: Array) -> Array:
+    """Cells of the `rank`-th spikes.
+
+    Args:
+      words: uint32 [W].
+      levels: `_counts(words)`.
+      rank: int32 [K]; ranks at or above the number of spikes give no meaningful cell.
+
+    Returns:
+      int32 [K], in range for any rank.
+    """
+    place, rank = _descend(levels[-1], rank)
+    for level in reversed(levels[:-1]):
+        padded = jnp.pad(level, (0, -level.shape[0] % _BRANCH)).reshape(-1, _BRANCH)
+        place = jnp.minimum(place, padded.shape[0] - 1)
+        inside, rank = _descend(padded[place], rank)
+        place = place * _BRANCH + inside
+    place = jnp.minimum(place, words.shape[0] - 1)
+    return place * BITS + jnp.minimum(_select_bit(words[place], rank), BITS - 1)
+
+
+def block_size(fans: tuple[Fan, ...], weights: tuple[Array, ...]) -> int:
+    """Events to a block: about 2,048 synapses, which pays for finding the events."""
+    widths = [
+        fan.targets.shape[-1] if isinstance(fan, FanOut) else weight.shape[-1]
+        for fan, weight in zip(fans, weights, strict=True)
+    ]
+    events = 2048 // max(1, sum(widths))
+    return max(8, min(128, 1 << events.bit_length()))
+
+
+def _deliver(fan: Fan, weight: Array, out: Array, batch: Array, cell: Array, real: Array) -> Array:
+    """One block of events through one projection; `out` is [B, T], the rest [K]."""
+    members, size = out.shape
+
+    def take(table: Array, index: Array) -> Array:
+        """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
+        return table[0, index] if table.shape[0] == 1 else table[batch, index]
+
+    if isinstance(fan, AllToAll):
+        rows = jnp.where(real[:, None], take(weight, cell), 0)
+        if members == 1:
+            return out + jnp.sum(rows, axis=0)
+        return out.at[batch].add(rows, mode="drop")
+
+    target = take(fan.targets, cell)
+    nowhere = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
+    target = jnp.where(real[:, None], target, nowhere)
+    value = weight[batch * (weight.shape[0] > 1), None] if weight.ndim == 1 else take(weight, cell)
+    value = jnp.broadcast_to(value.astype(out.dtype), target.shape).reshape(-1)
+    if members == 1:
+        return out[0].at[target.reshape(-1)].add(value, mode="drop")[None]
+    member = jnp.broadcast_to(batch[:, None], target.shape)
+    return out.at[member.reshape(-1), target.reshape(-1)].add(value, mode="drop")
+
+
+@jax.custom_batching.custom_vmap
+def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
+    """Events of a batch through several projections of one source population.
+
+    Args:
+      words: uint32 [B, W].
+      fans: their tables with a leading axis R of 1 or B.
+      weights: one [R], or [R, N, F or T], a projection.
+      outs: one [B, T] a projection.
+
+    Returns:
+      `outs` with each event's weights added at its targets.
+    """
+    members, width = words.shape
+    flat = words.reshape(-1)
+    levels = _counts(flat)
+    total = jnp.sum(levels[-1])
+    block = block_size(fans, weights)
+    lanes = jnp.arange(block, dtype=jnp.int32)
+
+    def body(carry):
+        start, outs = carry
+        rank = start + lanes
+        event = select(flat, levels, rank)
+        batch, cell = event // (width * BITS), event % (width * BITS)
+        delivered = tuple(
+            _deliver(fan, weight, out, batch, cell, rank < total)
+            for fan, weight, out in zip(fans, weights, outs, strict=True)
+        )
+        return start + block, delivered
+
+    return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), outs))[1]
+
+
+@_push.def_vmap
+def _push_vmap(axis_size, in_batched, words, fans, weights, outs):
+    """A batch of batches is one larger batch; the loop over events is never mapped."""
+    members = words.shape[-2]
+
+    def merge_all(x: Array, batched: bool) -> Array:
+        x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+        return x.reshape(-1, *x.shape[2:])
+
+    def merge_table(x: Array, batched: bool) -> Array:
+        own = x.shape[1 if batched else 0] > 1
+        if not batched and not own:
+            return x
+        x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+        x = x if own else jnp.broadcast_to(x, (axis_size, members, *x.shape[2:]))
+        return x.reshape(-1, *x.shape[2:])
+
+    words_batched, fans_batched, weights_batched, outs_batched = in_batched
+    pushed = _push(
+        merge_all(words, words_batched),
+        jax.tree.map(merge_table, fans, fans_batched),
+        jax.tree.map(merge_table, weights, weights_batched),
+        jax.tree.map(merge_all, outs, outs_batched),
+    )
+    split = tuple(out.reshape(axis_size, -1, *out.shape[1:]) for out in pushed)
+    return split, jax.tree.map(lambda _: True, split)
+
+
+def push(
+    words: Array, fans: tuple[Fan, ...], weights: tuple[Array, ...], outs: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """Send packed spikes through every projection of their population, event by event.
+
+    The cost follows the number of spikes and nothing is dropped. Works under `vmap`.
+
+    Args:
+      words: spikes, uint32 [W].
+      fans: where each projection goes.
+      weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, T] of an `AllToAll`.
+      outs: for each, the array that the weights are added to, [T].
+
+    Returns:
+      The arrays after delivery, [T] each.
+    """
+    lead = partial(jax.tree.map, lambda x: x[None])
+    delivered = _push(words[None], lead(fans), lead(weights), lead(outs))
+    return tuple(out[0] for out in delivered)
+
+
+def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
+    """Send spikes through every synapse of a projection; differentiable.
+
+    Args:
+      spikes: [N], in the dtype of `out`; any value, not only 0 and 1.
+      fan, weight, out: as in `push`, one projection.
+
+    Returns:
+      [T].
+    """
+    if isinstance(fan, AllToAll):
+        return out + jnp.matmul(spikes, weight, precision=lax.Precision.HIGHEST)
+    value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
+    return out.at[fan.targets].add(value.astype(out.dtype), mode="drop")
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def propagate(spikes: Array, fan: Fan, weight: Array, out: Array, path: Path) -> Array:
+    """Send spikes (0 or 1, [N]) through one projection by either path.
+
+    Both paths have one gradient, that of the dense sum over synapses, so that a cell that did
+    not fire still learns what its spike would have done.
+    """
+    if path == "dense":
+        return dense(spikes, fan, weight, out)
+    return push(pack(spikes), (fan,), (weight,), (out,))[0]
+
+
+def _propagate_forward(spikes, fan, weight, out, path):
+    return propagate(spikes, fan, weight, out, path), (spikes, fan, weight, out)
+
+
+def _propagate_backward(path, residual, cotangent):
+    spikes, fan, weight, out = residual
+    _, pull = jax.vjp(lambda s, w, o: dense(s, fan, w, o), spikes, weight, out)
+    d_spikes, d_weight, d_out = pull(cotangent)
+    return d_spikes, None, d_weight, d_out
+
+
+propagate.defvjp(_propagate_forward, _propagate_backward)

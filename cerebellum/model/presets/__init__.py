@@ -1,0 +1,21 @@
+"""Circuits to start from: each a function that returns a Spec, with its standard stimulus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cerebellum.model.presets.casali import PROTOCOL as CASALI
+from cerebellum.model.presets.casali import mouse
+from cerebellum.model.presets.protocol import Protocol
+from cerebellum.model.spec import Spec
+
+
+@dataclass(frozen=True)
+class Preset:
+    spec: Callable[..., Spec]
+    protocol: Protocol
+
+
+PRESETS = {"mouse": Preset(mouse, CASALI)}
+"""By the name that the program uses."""
+
+__all__ = ["PRESETS", "Preset", "Protocol", "mouse"]

@@ -1,0 +1,245 @@
+"""`cerebellar-norse simulate`: one run of a circuit, its table, its pictures, its directory."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import cerebellum as cb
+from cerebellum.model.presets import PRESETS, Preset, Protocol
+from cerebellum.model.spec import Spec, SpecError
+from cerebellum.sim.drive import Drive, DriveError
+from cerebellum.sim.record import RecordError, Recording
+
+
+class UsageError(ValueError):
+    """Arguments that cannot be followed; the message is one line."""
+
+
+Windows = dict[str, tuple[float, float]]
+"""Spans of a run whose rates are reported, ms."""
+
+USAGE_ERRORS = (UsageError, SpecError, DriveError, RecordError)
+
+RASTER_CELLS = 2_000
+"""Most cells of a population that a raster watches."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code.
+
+    Raises:
+      one of USAGE_ERRORS, before anything is computed.
+    """
+    preset = _preset(arguments.preset)
+    spec = preset.spec(**({} if arguments.dt_ms is None else {"dt": arguments.dt_ms}))
+    drive = _drive(arguments.stimulus, spec, preset.protocol)
+    windows = _windows(arguments, preset.protocol)
+    out = _directory(arguments.out)
+    console = Console(stderr=arguments.json)
+
+    began = time.perf_counter()
+    build_key, run_key = jax.random.split(jax.random.key(arguments.seed))
+    circuit = cb.build(spec, build_key)
+    state = cb.init(circuit, run_key)
+    jax.block_until_ready(state)
+    build_s = time.perf_counter() - began
+
+    state, recording = cb.simulate(
+        circuit, state, drive, duration_ms=arguments.duration_ms, record=_rasters(spec)
+    )
+    published = preset.protocol.published_hz
+    result = _result(arguments, spec, recording, windows, published, build_s, out)
+    _write(out, arguments, spec, recording, windows, result)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        _report(console, result, preset.protocol, not arguments.no_plots)
+    return 0
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise UsageError(f"--preset: {name!r}; one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _drive(stimulus: str, spec: Spec, protocol: Protocol) -> Drive:
+    """The named stimulus of the preset, or the spikes in a file."""
+    size = spec.population(protocol.input).size
+    if stimulus == "background":
+        source = cb.drive.poisson(protocol.background_hz)
+    elif stimulus == "burst":
+        source = cb.drive.burst(
+            size,
+            background_hz=protocol.background_hz,
+            burst_hz=protocol.burst_hz,
+            start_ms=protocol.burst_ms[0],
+            stop_ms=protocol.burst_ms[1],
+            cells=round(protocol.burst_share * size),
+        )
+    else:
+        source = cb.drive.read_spike_times(stimulus, size)
+    return {protocol.input: source}
+
+
+def _windows(arguments: argparse.Namespace, protocol: Protocol) -> Windows:
+    """The windows asked for, or the protocol's as far as the run reaches."""
+    duration = arguments.duration_ms
+    if arguments.window:
+        for name, start, stop in arguments.window:
+            if stop > duration:
+                raise UsageError(
+                    f"--window: {name}:{start:g}:{stop:g}; the run ends at {duration:g} ms"
+                )
+        return {name: (start, stop) for name, start, stop in arguments.window}
+    windows = dict(protocol.windows)
+    if arguments.stimulus == "background":
+        windows = {"background": (windows["background"][0], duration)}
+    return {
+        name: (start, min(stop, duration))
+        for name, (start, stop) in windows.items()
+        if start < duration
+    }
+
+
+def _directory(path: str) -> Path:
+    out = Path(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out: {path}; {error.strerror}, a writable directory") from None
+    return out
+
+
+def _rasters(spec: Spec) -> tuple[str, ...]:
+    strides = {p.name: -(-p.size // RASTER_CELLS) for p in spec.populations}
+    return tuple(f"raster:{name}:::{stride}" for name, stride in strides.items())
+
+
+def _result(
+    arguments: argparse.Namespace,
+    spec: Spec,
+    recording: Recording,
+    windows: Windows,
+    published: Mapping[str, float],
+    build_s: float,
+    out: Path,
+) -> dict[str, Any]:
+    """The machine-readable result."""
+    overall = cb.record.rates(recording)
+    wall = recording.seconds["run"]
+    return {
+        "preset": arguments.preset,
+        "seed": arguments.seed,
+        "dt_ms": spec.dt,
+        "duration_ms": recording.duration_ms,
+        "steps": recording.steps,
+        "devices": 1,
+        "wall_s": wall,
+        "realtime_factor": wall / (recording.duration_ms * 1e-3),
+        "build_s": build_s,
+        "compile_s": recording.seconds["compile"],
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "populations": {
+            name: {
+                "cells": size,
+                "spikes": int(recording.spikes[name].sum()),
+                "rate_hz": overall[name],
+                "published_hz": published.get(name),
+            }
+            for name, size in recording.sizes.items()
+        },
+        "windows": {
+            name: {
+                "start_ms": start,
+                "stop_ms": stop,
+                "rates_hz": cb.record.rates(recording, start, stop),
+            }
+            for name, (start, stop) in windows.items()
+        },
+        "output": str(out),
+    }
+
+
+def _write(
+    out: Path,
+    arguments: argparse.Namespace,
+    spec: Spec,
+    recording: Recording,
+    windows: Windows,
+    result: dict[str, Any],
+) -> None:
+    """The run directory: recording, what made it, pictures."""
+    about = {
+        "arguments": vars(arguments),
+        "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "numpy")},
+        "python": sys.version.split()[0],
+        "spec": {
+            "name": spec.name,
+            "dt_ms": spec.dt,
+            "populations": [
+                {"name": p.name, "size": p.size, "model": p.model, "params": vars(p.params)}
+                for p in spec.populations
+            ],
+            "projections": [asdict(p) for p in spec.projections],
+        },
+        "result": result,
+    }
+    cb.record.save(recording, out / "recording.npz")
+    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
+    if not arguments.no_plots:
+        shaded = {name: span for name, span in windows.items() if name != "background"}
+        cb.plot.raster(recording, shaded).savefig(out / "raster.png", dpi=130)
+        cb.plot.rates(recording, windows=shaded).savefig(out / "rates.png", dpi=130)
+
+
+def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots: bool) -> None:
+    """The table of rates, the speed, and where the results are."""
+    table = Table(title=f"{result['preset']}, rates in Hz", title_justify="left", box=box.SIMPLE)
+    table.add_column("population", no_wrap=True)
+    table.add_column("cells", justify="right")
+    for name, window in result["windows"].items():
+        span = f"{window['start_ms']:g}-{window['stop_ms']:g} ms"
+        table.add_column(f"{name}\n{span}", justify="right", no_wrap=True)
+        if name in protocol.reference_hz:
+            table.add_column("ref.", justify="right", style="dim", no_wrap=True)
+    if protocol.published_hz:
+        table.add_column("published", justify="right", style="dim", no_wrap=True)
+
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+    for name, population in result["populations"].items():
+        row = [name.replace("_", " "), f"{population['cells']:,}"]
+        for window, values in result["windows"].items():
+            row.append(cell(values["rates_hz"][name]))
+            if window in protocol.reference_hz:
+                row.append(cell(protocol.reference_hz[window].get(name)))
+        if protocol.published_hz:
+            row.append(cell(population["published_hz"]))
+        table.add_row(*row)
+    console.print(table)
+    console.print(protocol.note, style="dim", highlight=False)
+    console.print(
+        f"{result['duration_ms']:g} ms in {result['wall_s']:.2f} s: {result['realtime_factor']:.2f} "
+        f"times biological time (build {result['build_s']:.1f} s, compile "
+        f"{result['compile_s']:.1f} s)",
+        highlight=False,
+    )
+    files = "recording.npz, run.json" + (", raster.png, rates.png" if plots else "")
+    console.print(f"{result['output']}: {files}", highlight=False)

@@ -1,0 +1,129 @@
+"""Pictures of recordings. Every function returns a matplotlib figure; save it with `savefig`."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cerebellum.sim.record import Recording, rate_course
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "mossy_fiber": "#7f7f7f",
+    "glomerulus": "#7f7f7f",
+    "granule": "#d62728",
+    "golgi": "#1f77b4",
+    "purkinje": "#2ca02c",
+    "basket": "#ff7f0e",
+    "stellate": "#e0a800",
+    "nuclei": "#111111",
+    "inferior_olive": "#9467bd",
+}
+"""One colour a population, the same in every picture."""
+
+Windows = Mapping[str, tuple[float, float]]
+"""Named spans of time, ms, shaded in pictures."""
+
+
+def _figure(rows: int, heights: Sequence[float]) -> tuple["Figure", np.ndarray]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 1.0 + sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(
+        rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    return figure, axes[:, 0]
+
+
+def _shade(axis, windows: Windows | None) -> None:
+    for start, stop in (windows or {}).values():
+        axis.axvspan(start, stop, color="#f2d7a0", alpha=0.5, linewidth=0, zorder=0)
+
+
+def _finish(axes: np.ndarray, recording: Recording) -> None:
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("time (ms)")
+    start = recording.start_ms
+    axes[-1].set_xlim(start, start + recording.duration_ms)
+
+
+def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
+    """Every recorded raster, one panel a population, a dot a spike.
+
+    Raises:
+      ValueError: the recording has no raster.
+    """
+    names = list(recording.rasters)
+    if not names:
+        raise ValueError("raster: none recorded; simulate with record=('raster:POPULATION',)")
+    heights = [0.5 + 0.9 * np.sqrt(len(recording.rasters[n].cells) / 600) for n in names]
+    figure, axes = _figure(len(names), np.clip(heights, 0.6, 2.4).tolist())
+    for axis, name in zip(axes, names, strict=True):
+        watched = recording.rasters[name]
+        row = np.searchsorted(watched.cells, watched.cell)
+        size = float(np.clip(60 / max(len(watched.cells), 1), 0.4, 4))
+        colour = COLOURS.get(name, "#333333")
+        axis.scatter(watched.time_ms, row, s=size, c=colour, linewidths=0, rasterized=True)
+        axis.set_ylim(-0.5, len(watched.cells) - 0.5)
+        axis.set_yticks([])
+        shown, all_cells = len(watched.cells), recording.sizes[name]
+        of = "" if shown == all_cells else f"\n{shown:,} of"
+        label = f"{name.replace('_', ' ')}{of}\n{all_cells:,} cells"
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        _shade(axis, windows)
+    _finish(axes, recording)
+    return figure
+
+
+def rates(recording: Recording, bin_ms: float = 5.0, windows: Windows | None = None) -> "Figure":
+    """The rate of every population over time, one panel each, in bins of `bin_ms`."""
+    time_ms, courses = rate_course(recording, bin_ms)
+    shown = {name: course for name, course in courses.items() if course.any()}
+    if not shown:
+        shown = courses
+    figure, axes = _figure(len(shown), [0.9] * len(shown))
+    for axis, (name, course) in zip(axes, shown.items(), strict=True):
+        colour = COLOURS.get(name, "#333333")
+        axis.fill_between(time_ms, course, step="mid", color=colour, alpha=0.25, linewidth=0)
+        axis.step(time_ms, course, where="mid", color=colour, linewidth=1.0)
+        axis.set_ylim(0, None)
+        axis.yaxis.set_major_locator(_few_ticks())
+        axis.set_ylabel(f"{name.replace('_', ' ')}\n(Hz)", rotation=0, ha="right", va="center")
+        _shade(axis, windows)
+    _finish(axes, recording)
+    return figure
+
+
+def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
+    """Every recorded variable over time, one panel each, a line a cell.
+
+    Raises:
+      ValueError: the recording has no trace.
+    """
+    names = list(recording.traces)
+    if not names:
+        raise ValueError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
+    figure, axes = _figure(len(names), [1.6] * len(names))
+    time_ms = recording.start_ms + (np.arange(recording.steps) + 1) * recording.dt
+    for axis, name in zip(axes, names, strict=True):
+        variable, _, population = name.partition(":")
+        trace = recording.traces[name]
+        for column, cell in zip(trace.values.T, trace.cells, strict=True):
+            axis.plot(time_ms, column, linewidth=0.7, label=f"{population} {cell}")
+        axis.set_ylabel(f"{population}\n{variable} ({'mV' if variable == 'v' else 'nS'})")
+        if len(trace.cells) <= 6:
+            axis.legend(loc="upper right", fontsize=8, frameon=False)
+        _shade(axis, windows)
+    _finish(axes, recording)
+    return figure
+
+
+def _few_ticks():
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(3)

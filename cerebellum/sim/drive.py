@@ -1,0 +1,195 @@
+"""What drives a circuit from outside, over time.
+
+A drive maps population names to sources. A source for a relay gives spikes; for cells it gives
+an injected current in pA, as an array. Sources are
+
+    Poisson         independent spikes at piecewise constant rates, drawn as the run goes
+    RateFunction    independent spikes at rates that a function of time gives
+    SpikeTimes      a list of spikes
+    an array        [time, N], one row a step: spikes (0 or 1), or a current
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from cerebellum.model import events
+from cerebellum.model.spec import Spec
+
+
+class DriveError(ValueError):
+    """A drive that does not fit its circuit; the message is one line and names what is wrong."""
+
+
+@struct.dataclass
+class Poisson:
+    """Independent spikes at rates that change at given times."""
+
+    rates: Array
+    """Hz, [K, N] or [K, 1]"""
+    starts: Array
+    """ms since the state's step zero, ascending, [K]: row k holds from starts[k] on"""
+
+
+@struct.dataclass
+class RateFunction:
+    """Independent spikes at the rates that `function(t_ms, *arguments)` gives, Hz, [N]."""
+
+    function: Callable[..., Array] = struct.field(pytree_node=False)
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpikeTimes:
+    """A list of spikes, in any order. A spike at time t is emitted by the step that ends at t."""
+
+    neuron: np.ndarray
+    """cell, int [spikes]"""
+    time_ms: np.ndarray
+    """ms since the state's step zero, [spikes]"""
+
+
+Source = Poisson | RateFunction | SpikeTimes | Array | np.ndarray
+Drive = Mapping[str, Source]
+
+
+def poisson(rate_hz: float | np.ndarray) -> Poisson:
+    """Constant rates: one for all cells, or [N]."""
+    rates = jnp.atleast_2d(jnp.asarray(rate_hz, jnp.float32))
+    return Poisson(rates=rates, starts=jnp.zeros(1))
+
+
+def burst(
+    size: int, background_hz: float, burst_hz: float, start_ms: float, stop_ms: float, cells: int
+) -> Poisson:
+    """A background in all cells, and a burst in the first `cells` of them between two times."""
+    high = jnp.where(jnp.arange(size) < cells, burst_hz, background_hz)
+    low = jnp.full(size, background_hz)
+    return Poisson(
+        rates=jnp.stack([low, high, low]).astype(jnp.float32),
+        starts=jnp.array([0.0, start_ms, stop_ms]),
+    )
+
+
+def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
+    """Spikes from an npz with `neuron` (int) and `time_ms`, for a population of `size` cells.
+
+    Raises:
+      DriveError: no such file, not an npz, arrays missing or unequal, cells out of range, or
+        times that are negative or not finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("neuron", "time_ms")}
+    except FileNotFoundError:
+        raise DriveError(f"{path}: no such file; an npz with neuron and time_ms") from None
+    except KeyError as missing:
+        raise DriveError(f"{path}: {missing.args[0]}; expected neuron and time_ms") from None
+    except Exception:
+        raise DriveError(f"{path}: not an npz; expected arrays neuron and time_ms") from None
+    neuron, time_ms = arrays["neuron"], arrays["time_ms"]
+    if neuron.shape != time_ms.shape or neuron.ndim != 1:
+        raise DriveError(
+            f"{path}: neuron {neuron.shape} and time_ms {time_ms.shape}; one entry each a spike"
+        )
+    if not np.issubdtype(neuron.dtype, np.integer):
+        raise DriveError(f"{path}: neuron is {neuron.dtype}; cell numbers are integers")
+    spikes = SpikeTimes(neuron.astype(np.int64), time_ms.astype(np.float64))
+    _check_spikes(spikes, size, str(path))
+    return spikes
+
+
+def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
+    outside = (spikes.neuron < 0) | (spikes.neuron >= size)
+    if outside.any():
+        raise DriveError(
+            f"{where}: neuron {spikes.neuron[outside][0]}; cells are numbered 0 to {size - 1}"
+        )
+    wrong = ~np.isfinite(spikes.time_ms) | (spikes.time_ms < 0)
+    if wrong.any():
+        raise DriveError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; finite and not negative")
+
+
+def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """The step and cell of each spike, int64 [spikes] each, ordered by step.
+
+    A fibre fires once a step. Where two of its spikes share a step, the later one moves to the
+    fibre's next free step, so that every spike is delivered.
+    """
+    step = np.maximum(np.ceil(spikes.time_ms / dt - 1e-6).astype(np.int64) - 1, 0)
+    order = np.lexsort((step, spikes.neuron))
+    cell, step = spikes.neuron[order], step[order]
+    place = np.arange(step.size)
+    fibre = np.cumsum(np.diff(cell, prepend=cell[:1]) != 0)
+    # A running maximum per fibre: offsets larger than any step keep fibres apart.
+    offset = fibre * (int(step.max(initial=0)) + step.size + 1)
+    step = np.maximum.accumulate(step - place + offset) - offset + place
+    order = np.argsort(step, kind="stable")
+    return step[order], cell[order]
+
+
+def check(drive: Drive, spec: Spec) -> None:
+    """Raise DriveError where a drive does not fit a circuit."""
+    known = {population.name: population for population in spec.populations}
+    for name, source in drive.items():
+        if name not in known:
+            raise DriveError(f"drive {name!r}: {spec.name} has {', '.join(known)}")
+        population = known[name]
+        if isinstance(source, SpikeTimes):
+            _check_spikes(source, population.size, f"drive {name!r}")
+        elif isinstance(source, Poisson):
+            if source.rates.shape[-1] not in (1, population.size):
+                raise DriveError(
+                    f"drive {name!r}: rates for {source.rates.shape[-1]} cells; "
+                    f"it has {population.size}"
+                )
+            if not bool(jnp.all(jnp.isfinite(source.rates) & (source.rates >= 0))):
+                raise DriveError(f"drive {name!r}: a rate is negative or not finite; Hz, from 0")
+        elif not isinstance(source, RateFunction):
+            if source.ndim < 1 or (
+                source.ndim > 1 and source.shape[-1] not in (1, population.size)
+            ):
+                raise DriveError(f"drive {name!r}: array {source.shape}; [time, {population.size}]")
+        if not isinstance(source, (Array, np.ndarray)) and population.model != "relay":
+            raise DriveError(
+                f"drive {name!r}: spikes for {population.model} cells; they take a current in pA, "
+                "as an array [time, N]"
+            )
+
+
+def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step: Array, dt: float):
+    """Spikes of one step, bool [size]; depends on nothing but its arguments.
+
+    Args:
+      key: random key of the run, uint32 [2].
+      step: int32 scalar.
+      dt: ms.
+    """
+    t_ms = step.astype(jnp.float32) * dt
+    if isinstance(source, Poisson):
+        row = jnp.sum(source.starts <= t_ms + 1e-3 * dt, dtype=jnp.int32) - 1
+        rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
+    else:
+        rate = source.function(t_ms, *source.arguments)
+    own = jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(f"drive {name}".encode()))
+    uniform = jax.random.uniform(jax.random.fold_in(own, step), (size,))
+    return uniform < jnp.broadcast_to(rate, (size,)) * (dt * 1e-3)
+
+
+def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:
+    """Packed spikes of the steps [start, stop): uint32 [stop - start, W]."""
+    step, cell = spikes
+    first, last = np.searchsorted(step, [start, stop])
+    step, cell = step[first:last] - start, cell[first:last]
+    words = np.zeros((stop - start, -(-size // events.BITS)), np.uint32)
+    bit = np.uint32(1) << (cell % events.BITS).astype(np.uint32)
+    np.bitwise_or.at(words, (step, cell // events.BITS), bit)
+    return words

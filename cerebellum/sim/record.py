@@ -1,0 +1,279 @@
+"""What is kept of a run: on the device in a step, and on the host after it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cerebellum.model import events
+from cerebellum.model.circuit import Activity, State
+from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.spec import Spec
+
+KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g_inh:..."
+
+
+class RecordError(ValueError):
+    """Something that cannot be recorded; the message is one line and says what can."""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """One thing to record: static and hashable."""
+
+    kind: str
+    """"counts", "raster", or the name of a variable such as "v" """
+    population: str
+    start: int
+    stop: int
+    stride: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}:{self.population}"
+
+
+@dataclass(frozen=True)
+class Raster:
+    time_ms: np.ndarray
+    """time stamp of each spike, ms, float64 [spikes], ascending"""
+    cell: np.ndarray
+    """its cell, int64 [spikes]"""
+    cells: np.ndarray
+    """the cells that were watched"""
+
+
+@dataclass(frozen=True)
+class Trace:
+    values: np.ndarray
+    """after each step, float32 [steps, cells]; mV or nS"""
+    cells: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A run's records, as NumPy. Step k of the recording ends at start_ms + (k + 1) dt."""
+
+    dt: float
+    """ms"""
+    start_ms: float
+    steps: int
+    sizes: dict[str, int]
+    """cells by population"""
+    spikes: dict[str, np.ndarray]
+    """by population, spikes of all its cells in each step, int32 [steps]"""
+    rasters: dict[str, Raster] = field(default_factory=dict)
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    """by population, spikes of each cell in the whole run, int64 [N]"""
+    traces: dict[str, Trace] = field(default_factory=dict)
+    """by "variable:population" """
+    seconds: dict[str, float] = field(default_factory=dict)
+    """wall time: "compile" and "run" """
+
+    @property
+    def duration_ms(self) -> float:
+        return self.steps * self.dt
+
+
+def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
+    """Recorders from text such as "raster:purkinje", "v:golgi:0:5" or "raster:granule:::40".
+
+    After the population comes a Python slice of its cells. "rates" is always kept and needs no
+    recorder.
+
+    Raises:
+      RecordError: unknown kind or population, or a slice that is none.
+    """
+    recorders = []
+    for text in record:
+        if text == "rates":
+            continue
+        kind, *rest = text.split(":")
+        names = [population.name for population in spec.populations]
+        if not rest or rest[0] not in names:
+            raise RecordError(f"record {text!r}: {KINDS}; populations are {', '.join(names)}")
+        population = spec.population(rest[0])
+        if kind not in ("counts", "raster"):
+            model = CIRCUIT_MODELS[population.model]
+            known = model.variables(model.init(population.params, (1,)))
+            if kind not in known:
+                raise RecordError(
+                    f"record {text!r}: {population.name} has {', '.join(known) or 'no variables'}; "
+                    f"{KINDS}"
+                )
+        try:
+            part = slice(*(int(x) if x else None for x in rest[1:])) if rest[1:] else slice(None)
+            cells = range(population.size)[part]
+        except (ValueError, TypeError):
+            raise RecordError(
+                f"record {text!r}: cells as START:STOP or START:STOP:STRIDE"
+            ) from None
+        if cells.step < 1 or not cells:
+            raise RecordError(f"record {text!r}: no cells of the {population.size} there are")
+        recorders.append(Recorder(kind, population.name, cells.start, cells.stop, cells.step))
+    return tuple(recorders)
+
+
+def observe(
+    recorders: tuple[Recorder, ...], spec: Spec, state: State, activity: Activity
+) -> tuple[dict[str, Array], tuple[Array, ...]]:
+    """What one step leaves: spikes by population (int32 scalars), and one array a recorder."""
+    totals = {name: events.count(events.pack(z)) for name, z in activity.spikes.items()}
+    seen = []
+    for r in recorders:
+        if r.kind in ("counts", "raster"):
+            chosen = activity.spikes[r.population][r.start : r.stop : r.stride]
+            seen.append(events.pack(chosen))
+        else:
+            model = CIRCUIT_MODELS[spec.population(r.population).model]
+            variable = model.variables(state.cells[r.population])[r.kind]
+            seen.append(jnp.asarray(variable, jnp.float32)[r.start : r.stop : r.stride])
+    return totals, tuple(seen)
+
+
+def unpack(words: np.ndarray, n: int) -> np.ndarray:
+    """Host twin of `events.unpack`: uint32 [..., W] to bool [..., n]."""
+    octets = np.ascontiguousarray(words.astype("<u4")).view(np.uint8)
+    return np.unpackbits(octets, axis=-1, count=n, bitorder="little").astype(bool)
+
+
+class Collector:
+    """Gathers the chunks of one run on the host and makes a Recording of them."""
+
+    def __init__(self, recorders: tuple[Recorder, ...], spec: Spec, start_step: int):
+        self.recorders, self.spec, self.start_step = recorders, spec, start_step
+        self.totals: list[dict[str, np.ndarray]] = []
+        self.parts: list[list] = [[] for _ in recorders]
+        self.steps = 0
+
+    def add(self, totals: dict[str, np.ndarray], seen: Sequence[np.ndarray]) -> None:
+        """One chunk: totals [steps] by population, and one array [steps, ...] a recorder."""
+        self.totals.append(totals)
+        for recorder, parts, values in zip(self.recorders, self.parts, seen, strict=True):
+            if recorder.kind in ("counts", "raster"):
+                watched = len(range(recorder.start, recorder.stop, recorder.stride))
+                fired = unpack(values, watched)
+                if recorder.kind == "counts":
+                    parts.append(fired.sum(axis=0, dtype=np.int64))
+                else:
+                    step, place = np.nonzero(fired)
+                    parts.append((step + self.steps, place))
+            else:
+                parts.append(values)
+        self.steps += len(next(iter(totals.values())))
+
+    def recording(self, seconds: dict[str, float]) -> Recording:
+        dt = self.spec.dt
+        spikes = {
+            p.name: np.concatenate([chunk[p.name] for chunk in self.totals])
+            for p in self.spec.populations
+        }
+        rasters, counts, traces = {}, {}, {}
+        for recorder, parts in zip(self.recorders, self.parts, strict=True):
+            cells = np.arange(recorder.start, recorder.stop, recorder.stride)
+            if recorder.kind == "counts":
+                counts[recorder.population] = np.sum(parts, axis=0)
+            elif recorder.kind == "raster":
+                step = np.concatenate([part[0] for part in parts])
+                place = np.concatenate([part[1] for part in parts])
+                time_ms = (self.start_step + step + 1) * dt
+                rasters[recorder.population] = Raster(time_ms, cells[place], cells)
+            else:
+                traces[recorder.label] = Trace(np.concatenate(parts), cells)
+        return Recording(
+            dt=dt,
+            start_ms=self.start_step * dt,
+            steps=self.steps,
+            sizes={p.name: p.size for p in self.spec.populations},
+            spikes=spikes,
+            rasters=rasters,
+            counts=counts,
+            traces=traces,
+            seconds=seconds,
+        )
+
+
+def rates(
+    recording: Recording, start_ms: float | None = None, stop_ms: float | None = None
+) -> dict[str, float]:
+    """Mean rate of each population between two times of the run, Hz.
+
+    Times are cut to the recording; NaN where nothing of it lies between them.
+    """
+    start = 0 if start_ms is None else round((start_ms - recording.start_ms) / recording.dt)
+    stop = recording.steps
+    if stop_ms is not None:
+        stop = round((stop_ms - recording.start_ms) / recording.dt)
+    start, stop = max(start, 0), min(stop, recording.steps)
+    if stop <= start:
+        return dict.fromkeys(recording.spikes, float("nan"))
+    seconds = (stop - start) * recording.dt * 1e-3
+    return {
+        name: float(spikes[start:stop].sum() / recording.sizes[name] / seconds)
+        for name, spikes in recording.spikes.items()
+    }
+
+
+def rate_course(recording: Recording, bin_ms: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Population rates over time: bin centres (ms) and, by population, Hz [bins]."""
+    width = max(1, round(bin_ms / recording.dt))
+    bins = recording.steps // width
+    centres = recording.start_ms + (np.arange(bins) + 0.5) * width * recording.dt
+    scale = 1.0 / (width * recording.dt * 1e-3)
+    return centres, {
+        name: spikes[: bins * width].reshape(bins, width).sum(axis=1)
+        * (scale / recording.sizes[name])
+        for name, spikes in recording.spikes.items()
+    }
+
+
+def save(recording: Recording, path: str | Path) -> None:
+    """Write a recording as one npz; `load` reads it back."""
+    about = {
+        "dt": recording.dt,
+        "start_ms": recording.start_ms,
+        "steps": recording.steps,
+        "sizes": recording.sizes,
+        "seconds": recording.seconds,
+    }
+    arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
+    for name, values in recording.spikes.items():
+        arrays[f"spikes/{name}"] = values
+    for name, values in recording.counts.items():
+        arrays[f"counts/{name}"] = values
+    for name, raster in recording.rasters.items():
+        arrays[f"raster_time_ms/{name}"] = raster.time_ms
+        arrays[f"raster_cell/{name}"] = raster.cell
+        arrays[f"raster_cells/{name}"] = raster.cells
+    for name, trace in recording.traces.items():
+        arrays[f"trace/{name}"] = trace.values
+        arrays[f"trace_cells/{name}"] = trace.cells
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def load(path: str | Path) -> Recording:
+    """Read a recording that `save` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        groups: dict[str, dict[str, np.ndarray]] = {}
+        for key in file.files:
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = file[key]
+    about = json.loads(str(groups["about"][""]))
+    times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})
+    return Recording(
+        **about,
+        spikes=groups["spikes"],
+        counts=groups.get("counts", {}),
+        rasters={
+            name: Raster(times[name], cell[name], cells)
+            for name, cells in groups.get("raster_cells", {}).items()
+        },
+        traces={
+            name: Trace(groups["trace"][name], cells)
+            for name, cells in groups.get("trace_cells", {}).items()
+        },
+    )

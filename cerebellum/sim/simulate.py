@@ -1,0 +1,230 @@
+"""Running a circuit: a jitted scan, in chunks, with its state donated."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from cerebellum.model import circuit as circuits
+from cerebellum.model import events
+from cerebellum.model.circuit import Circuit, Params, State, Wiring
+from cerebellum.model.spec import Spec
+from cerebellum.sim import drive as drives
+from cerebellum.sim import record as records
+from cerebellum.sim.drive import Drive, DriveError, Poisson, RateFunction, SpikeTimes
+from cerebellum.sim.record import Recorder, Recording
+
+CHUNK_STEPS = 1_000
+PROGRESS_SECONDS = 2.0
+
+
+def _advance(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    drawn: dict[str, Any],
+    given: dict[str, Array],
+    steps: int,
+    recorders: tuple[Recorder, ...],
+):
+    """Scan `steps` steps: the state after them, and what each leaves, [steps, ...].
+
+    `drawn` are sources drawn on the device; `given` arrays [steps, ...], packed where uint32.
+    """
+    spec = wiring.spec
+    size = {population.name: population.size for population in spec.populations}
+
+    def body(state: State, now: dict[str, Array]):
+        inputs = {
+            name: events.unpack(value, size[name]) if value.dtype == jnp.uint32 else value
+            for name, value in now.items()
+        }
+        for name, source in drawn.items():
+            spikes = drives.draw(source, name, size[name], state.key, state.step, spec.dt)
+            inputs[name] = spikes.astype(jnp.float32)
+        state, activity = circuits.step(params, wiring, state, inputs)
+        return state, records.observe(recorders, spec, state, activity)
+
+    return lax.scan(body, state, given, length=steps)
+
+
+@partial(jax.jit, static_argnames=("steps", "recorders"), donate_argnames="state")
+def advance(params, wiring, state, drawn, given, steps, recorders):
+    """One chunk of one circuit; see `_advance`."""
+    return _advance(params, wiring, state, drawn, given, steps, recorders)
+
+
+@partial(jax.jit, static_argnames=("steps", "recorders", "own"), donate_argnames="state")
+def advance_batch(params, wiring, state, drawn, given, steps, recorders, own):
+    """One chunk of a batch: state [B, ...]; `own` names the given arrays that have [B, steps]."""
+    axes = {name: 0 if name in own else None for name in given}
+
+    def member(state, given):
+        return _advance(params, wiring, state, drawn, given, steps, recorders)
+
+    return jax.vmap(member, in_axes=(0, axes))(state, given)
+
+
+def simulate(
+    circuit: Circuit,
+    state: State,
+    drive: Drive | None = None,
+    *,
+    duration_ms: float | None = None,
+    record: Sequence[str] = ("rates",),
+    chunk_steps: int = CHUNK_STEPS,
+    progress: bool | None = None,
+) -> tuple[State, Any]:
+    """Run a circuit.
+
+    The result does not depend on `chunk_steps`: the same state, drive and duration give the
+    same spikes however they are cut, also over several calls.
+
+    Args:
+      state: donated: use the one that is returned. With a leading batch axis (from
+        `jax.vmap(init)` over keys) a batch of independent runs.
+      drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
+        with this call, or [B, time, N] in a batch.
+      duration_ms: how long; by default as long as the shortest array of the drive.
+      record: what to keep (see `record.parse`); population spike counts are always kept.
+      chunk_steps: most steps that run on the device before the host looks.
+      progress: a bar on standard error; by default when it is a terminal and the run takes
+        more than two seconds.
+
+    Returns:
+      The state after the run, and its Recording, or a list of them for a batch.
+
+    Raises:
+      DriveError, RecordError: a drive or recorder does not fit the circuit.
+      ValueError: no duration, or one of less than a step.
+    """
+    spec, drive = circuit.spec, dict(drive or {})
+    drives.check(drive, spec)
+    recorders = records.parse(record, spec)
+    batch = state.step.shape[0] if state.step.ndim else None
+    start = int(np.min(state.step))
+    steps = _steps(drive, spec, duration_ms, batch)
+    drawn = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
+    listed = {
+        k: drives.spike_steps(v, spec.dt) for k, v in drive.items() if isinstance(v, SpikeTimes)
+    }
+    arrays = {k: v for k, v in drive.items() if k not in drawn and k not in listed}
+    own = tuple(k for k, v in arrays.items() if batch is not None and v.ndim == 3)
+    collectors = [records.Collector(recorders, spec, start) for _ in range(batch or 1)]
+
+    def given(first: int, last: int) -> dict[str, Any]:
+        sent = {
+            name: drives.words_of(spikes, spec.population(name).size, start + first, start + last)
+            for name, spikes in listed.items()
+        }
+        for name, array in arrays.items():
+            sent[name] = array[:, first:last] if name in own else array[first:last]
+        return sent
+
+    def keep(totals, seen) -> None:
+        totals, seen = jax.tree.map(np.asarray, (totals, seen))
+        for index, collector in enumerate(collectors):
+            if batch is None:
+                collector.add(totals, seen)
+            else:
+                mine = jax.tree.map(lambda x, index=index: x[index], (totals, seen))
+                collector.add(*mine)
+
+    began = time.perf_counter()
+    compiled, left = 0.0, None
+    with _progress(progress) as show:
+        for first, last in _chunks(steps, chunk_steps):
+            sent, size = given(first, last), last - first
+            called = time.perf_counter()
+            if batch is None:
+                state, left_now = advance(
+                    circuit.params, circuit.wiring, state, drawn, sent, size, recorders
+                )
+            else:
+                state, left_now = advance_batch(
+                    circuit.params, circuit.wiring, state, drawn, sent, size, recorders, own
+                )
+            if left is None:
+                compiled = time.perf_counter() - called
+            else:
+                keep(*left)
+            left = left_now
+            show(first, steps, spec.dt)
+        if left is not None:
+            keep(*left)
+        show(steps, steps, spec.dt)
+    jax.block_until_ready(state)
+    run = time.perf_counter() - began - compiled
+    recordings = [c.recording({"compile": compiled, "run": run}) for c in collectors]
+    return state, recordings[0] if batch is None else recordings
+
+
+def _steps(drive: Drive, spec: Spec, duration_ms: float | None, batch: int | None) -> int:
+    """How many steps to run; the arrays of the drive must reach that far."""
+    lengths = {
+        name: source.shape[1 if batch is not None and source.ndim == 3 else 0]
+        for name, source in drive.items()
+        if isinstance(source, (Array, np.ndarray))
+    }
+    if duration_ms is None:
+        if not lengths:
+            raise ValueError("duration_ms: missing; needed where the drive has no array")
+        return min(lengths.values())
+    if not np.isfinite(duration_ms) or duration_ms < spec.dt / 2:
+        raise ValueError(f"duration_ms: {duration_ms}; at least one step of {spec.dt} ms")
+    steps = round(duration_ms / spec.dt)
+    for name, length in lengths.items():
+        if length < steps:
+            raise DriveError(f"drive {name!r}: {length} steps; {duration_ms} ms are {steps}")
+    return steps
+
+
+def _chunks(steps: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a run into chunks of one length if there is a good one, so that one program serves."""
+    most = max(1, min(most, steps))
+    even = [size for size in range(most, most // 2, -1) if steps % size == 0]
+    size = even[0] if even else most
+    for first in range(0, steps, size):
+        yield first, min(first + size, steps)
+
+
+@contextmanager
+def _progress(wanted: bool | None):
+    """A function (done, steps, dt) that shows how far a run is, once it has proved long."""
+    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+        yield lambda done, steps, dt: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    began, task = time.perf_counter(), None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} ms"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=Console(stderr=True))
+
+    def show(done: int, steps: int, dt: float) -> None:
+        nonlocal task
+        if task is None:
+            spent = time.perf_counter() - began
+            if not wanted and (not done or spent * steps / done < PROGRESS_SECONDS):
+                return
+            bar.start()
+            task = bar.add_task("simulating", total=steps * dt)
+        bar.update(task, completed=done * dt)
+
+    try:
+        yield show
+    finally:
+        if task is not None:
+            bar.stop()
