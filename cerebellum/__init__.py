@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cerebellum.model.circuit import Circuit, consolidate, init, step
     from cerebellum.model.spec import Spec
     from cerebellum.sim import drive, record
-    from cerebellum.sim.simulate import simulate
+    from cerebellum.sim.simulate import simulate, simulate_batch
 
 xla.guard()
 
@@ -37,6 +37,7 @@ _HOMES = {
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
     "simulate": "cerebellum.sim.simulate",
+    "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.circuit",
 }
 
@@ -51,6 +52,7 @@ __all__ = [
     "presets",
     "record",
     "simulate",
+    "simulate_batch",
     "step",
 ]
 

@@ -52,7 +52,8 @@ def pack(spikes: Array) -> Array:
 
 def unpack(words: Array, n: int, dtype=jnp.float32) -> Array:
     """Spikes of the words: uint32 [..., W] to 0 or 1, [..., n]."""
-    bits = (words[..., None] >> jnp.arange(BITS, dtype=jnp.uint32)) & 1
+    places = jnp.arange(BITS, dtype=jnp.uint32).reshape((1,) * words.ndim + (BITS,))
+    bits = (words[..., None] >> places) & 1
     return bits.reshape(*words.shape[:-1], -1)[..., :n].astype(dtype)
 
 
@@ -61,7 +62,7 @@ def count(words: Array) -> Array:
     return jnp.sum(lax.population_count(words).astype(jnp.int32), axis=-1)
 
 
-def _counts(words: Array) -> list[Array]:
+def tally(words: Array) -> list[Array]:
     """Set bits per word, per 32 words, and so on up to at most `_TOP` entries, int32."""
     levels = [lax.population_count(words).astype(jnp.int32)]
     while (size := levels[-1].shape[0]) > _TOP:
@@ -71,11 +72,11 @@ def _counts(words: Array) -> list[Array]:
 
 
 def _descend(counts: Array, rank: Array) -> tuple[Array, Array]:
-    """Which of the entries holds the `rank`-th item, and its rank there.
+    """Which entry of each row holds the `rank`-th item, and its rank there.
 
-    `counts` is [entries] or [K, entries], `rank` is [K].
+    `counts` is [K, entries] or [1, entries], `rank` is [K].
     """
-    below = jnp.cumsum(counts, axis=-1)
+    below = jnp.cumsum(counts, axis=1)
     before = below <= rank[:, None]
     place = jnp.sum(before, axis=1, dtype=jnp.int32)
     return place, rank - jnp.max(jnp.where(before, below, 0), axis=1)
@@ -99,13 +100,13 @@ def select(words: Array, levels: list[Array], rank: Array) -> Array:
 
     Args:
       words: uint32 [W].
-      levels: `_counts(words)`.
+      levels: `tally(words)`.
       rank: int32 [K]; ranks at or above the number of spikes give no meaningful cell.
 
     Returns:
       int32 [K], in range for any rank.
     """
-    place, rank = _descend(levels[-1], rank)
+    place, rank = _descend(levels[-1][None], rank)
     for level in reversed(levels[:-1]):
         padded = jnp.pad(level, (0, -level.shape[0] % _BRANCH)).reshape(-1, _BRANCH)
         place = jnp.minimum(place, padded.shape[0] - 1)
@@ -127,7 +128,7 @@ def block_size(fans: tuple[Fan, ...], weights: tuple[Array, ...]) -> int:
 
 def _deliver(fan: Fan, weight: Array, out: Array, batch: Array, cell: Array, real: Array) -> Array:
     """One block of events through one projection; `out` is [B, T], the rest [K]."""
-    members, size = out.shape
+    members = out.shape[0]
 
     def take(table: Array, index: Array) -> Array:
         """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
@@ -136,7 +137,7 @@ def _deliver(fan: Fan, weight: Array, out: Array, batch: Array, cell: Array, rea
     if isinstance(fan, AllToAll):
         rows = jnp.where(real[:, None], take(weight, cell), 0)
         if members == 1:
-            return out + jnp.sum(rows, axis=0)
+            return out + jnp.sum(rows, axis=0, keepdims=True)
         return out.at[batch].add(rows, mode="drop")
 
     target = take(fan.targets, cell)
@@ -163,9 +164,9 @@ def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
     Returns:
       `outs` with each event's weights added at its targets.
     """
-    members, width = words.shape
+    width = words.shape[1]
     flat = words.reshape(-1)
-    levels = _counts(flat)
+    levels = tally(flat)
     total = jnp.sum(levels[-1])
     block = block_size(fans, weights)
     lanes = jnp.arange(block, dtype=jnp.int32)
@@ -246,7 +247,7 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
     if isinstance(fan, AllToAll):
         return out + jnp.matmul(spikes, weight, precision=lax.Precision.HIGHEST)
     value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
-    return out.at[fan.targets].add(value.astype(out.dtype), mode="drop")
+    return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))

@@ -62,7 +62,7 @@ def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Arra
     Raises:
       KeyError: when differentiated with an unknown surrogate.
     """
-    return (x > 0).astype(x.dtype)
+    return jnp.asarray(x > 0, x.dtype)
 
 
 @spike.defjvp

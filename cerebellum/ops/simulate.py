@@ -236,9 +236,9 @@ def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots:
     console.print(table)
     console.print(protocol.note, style="dim", highlight=False)
     console.print(
-        f"{result['duration_ms']:g} ms in {result['wall_s']:.2f} s: {result['realtime_factor']:.2f} "
-        f"times biological time (build {result['build_s']:.1f} s, compile "
-        f"{result['compile_s']:.1f} s)",
+        f"{result['duration_ms']:g} ms in {result['wall_s']:.2f} s: "
+        f"{result['realtime_factor']:.2f} times biological time "
+        f"(build {result['build_s']:.1f} s, compile {result['compile_s']:.1f} s)",
         highlight=False,
     )
     files = "recording.npz, run.json" + (", raster.png, rates.png" if plots else "")

@@ -140,29 +140,25 @@ def check(drive: Drive, spec: Spec) -> None:
     """Raise DriveError where a drive does not fit a circuit."""
     known = {population.name: population for population in spec.populations}
     for name, source in drive.items():
+        where = f"drive {name!r}"
         if name not in known:
-            raise DriveError(f"drive {name!r}: {spec.name} has {', '.join(known)}")
-        population = known[name]
-        if isinstance(source, SpikeTimes):
-            _check_spikes(source, population.size, f"drive {name!r}")
-        elif isinstance(source, Poisson):
-            if source.rates.shape[-1] not in (1, population.size):
-                raise DriveError(
-                    f"drive {name!r}: rates for {source.rates.shape[-1]} cells; "
-                    f"it has {population.size}"
-                )
-            if not bool(jnp.all(jnp.isfinite(source.rates) & (source.rates >= 0))):
-                raise DriveError(f"drive {name!r}: a rate is negative or not finite; Hz, from 0")
-        elif not isinstance(source, RateFunction):
-            if source.ndim < 1 or (
-                source.ndim > 1 and source.shape[-1] not in (1, population.size)
-            ):
-                raise DriveError(f"drive {name!r}: array {source.shape}; [time, {population.size}]")
-        if not isinstance(source, (Array, np.ndarray)) and population.model != "relay":
+            raise DriveError(f"{where}: {spec.name} has {', '.join(known)}")
+        size, model = known[name].size, known[name].model
+        if isinstance(source, (Array, np.ndarray)):
+            if source.ndim < 1 or (source.ndim > 1 and source.shape[-1] not in (1, size)):
+                raise DriveError(f"{where}: array {source.shape}; [time, {size}]")
+            continue
+        if model != "relay":
             raise DriveError(
-                f"drive {name!r}: spikes for {population.model} cells; they take a current in pA, "
-                "as an array [time, N]"
+                f"{where}: spikes for {model} cells; they take a current in pA, as an array"
             )
+        if isinstance(source, SpikeTimes):
+            _check_spikes(source, size, where)
+        elif isinstance(source, Poisson):
+            if source.rates.shape[-1] not in (1, size):
+                raise DriveError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
+            if not bool(jnp.all(jnp.isfinite(source.rates) & (source.rates >= 0))):
+                raise DriveError(f"{where}: a rate is negative or not finite; Hz, from 0")
 
 
 def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step: Array, dt: float):

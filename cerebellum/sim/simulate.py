@@ -15,7 +15,6 @@ from jax import Array, lax
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
-from cerebellum.model.spec import Spec
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
 from cerebellum.sim.drive import Drive, DriveError, Poisson, RateFunction, SpikeTimes
@@ -81,46 +80,78 @@ def simulate(
     record: Sequence[str] = ("rates",),
     chunk_steps: int = CHUNK_STEPS,
     progress: bool | None = None,
-) -> tuple[State, Any]:
+) -> tuple[State, Recording]:
     """Run a circuit.
 
     The result does not depend on `chunk_steps`: the same state, drive and duration give the
     same spikes however they are cut, also over several calls.
 
     Args:
-      state: donated: use the one that is returned. With a leading batch axis (from
-        `jax.vmap(init)` over keys) a batch of independent runs.
+      state: donated: use the one that is returned.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
-        with this call, or [B, time, N] in a batch.
+        with this call.
       duration_ms: how long; by default as long as the shortest array of the drive.
       record: what to keep (see `record.parse`); population spike counts are always kept.
       chunk_steps: most steps that run on the device before the host looks.
       progress: a bar on standard error; by default when it is a terminal and the run takes
         more than two seconds.
 
-    Returns:
-      The state after the run, and its Recording, or a list of them for a batch.
-
     Raises:
       DriveError, RecordError: a drive or recorder does not fit the circuit.
       ValueError: no duration, or one of less than a step.
     """
-    spec, drive = circuit.spec, dict(drive or {})
+    options = duration_ms, record, chunk_steps, progress
+    state, recordings = _run(circuit, state, dict(drive or {}), None, *options)
+    return state, recordings[0]
+
+
+def simulate_batch(
+    circuit: Circuit,
+    state: State,
+    drive: Drive | None = None,
+    *,
+    duration_ms: float | None = None,
+    record: Sequence[str] = ("rates",),
+    chunk_steps: int = CHUNK_STEPS,
+    progress: bool | None = None,
+) -> tuple[State, list[Recording]]:
+    """Run several independent copies of a circuit at once: as `simulate`, for each.
+
+    Args:
+      state: with a leading batch axis on every array, as `jax.vmap(init, (None, 0))` over keys
+        gives; all at the same step. Drawn spikes differ by the copies' keys.
+      drive: as in `simulate`; an array may be [B, time, N], one for each copy.
+    """
+    options = duration_ms, record, chunk_steps, progress
+    return _run(circuit, state, dict(drive or {}), state.step.shape[0], *options)
+
+
+def _run(
+    circuit: Circuit,
+    state: State,
+    drive: dict[str, drives.Source],
+    batch: int | None,
+    duration_ms: float | None,
+    record: Sequence[str],
+    chunk_steps: int,
+    progress: bool | None,
+) -> tuple[State, list[Recording]]:
+    spec = circuit.spec
     drives.check(drive, spec)
     recorders = records.parse(record, spec)
-    batch = state.step.shape[0] if state.step.ndim else None
     start = int(np.min(state.step))
-    steps = _steps(drive, spec, duration_ms, batch)
     drawn = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
     listed = {
         k: drives.spike_steps(v, spec.dt) for k, v in drive.items() if isinstance(v, SpikeTimes)
     }
-    arrays = {k: v for k, v in drive.items() if k not in drawn and k not in listed}
+    arrays = {k: v for k, v in drive.items() if isinstance(v, (Array, np.ndarray))}
     own = tuple(k for k, v in arrays.items() if batch is not None and v.ndim == 3)
+    lengths = {name: array.shape[1 if name in own else 0] for name, array in arrays.items()}
+    steps = _steps(lengths, spec.dt, duration_ms)
     collectors = [records.Collector(recorders, spec, start) for _ in range(batch or 1)]
 
     def given(first: int, last: int) -> dict[str, Any]:
-        sent = {
+        sent: dict[str, Any] = {
             name: drives.words_of(spikes, spec.population(name).size, start + first, start + last)
             for name, spikes in listed.items()
         }
@@ -128,58 +159,42 @@ def simulate(
             sent[name] = array[:, first:last] if name in own else array[first:last]
         return sent
 
-    def keep(totals, seen) -> None:
-        totals, seen = jax.tree.map(np.asarray, (totals, seen))
+    def keep(left) -> None:
+        left = jax.tree.map(np.asarray, left)
         for index, collector in enumerate(collectors):
-            if batch is None:
-                collector.add(totals, seen)
-            else:
-                mine = jax.tree.map(lambda x, index=index: x[index], (totals, seen))
-                collector.add(*mine)
+            mine = left if batch is None else jax.tree.map(lambda x, i=index: x[i], left)
+            collector.add(*mine)
 
     began = time.perf_counter()
-    compiled, left = 0.0, None
+    compiled, pending = 0.0, None
     with _progress(progress) as show:
         for first, last in _chunks(steps, chunk_steps):
             sent, size = given(first, last), last - first
             called = time.perf_counter()
-            if batch is None:
-                state, left_now = advance(
-                    circuit.params, circuit.wiring, state, drawn, sent, size, recorders
-                )
-            else:
-                state, left_now = advance_batch(
-                    circuit.params, circuit.wiring, state, drawn, sent, size, recorders, own
-                )
-            if left is None:
+            program = circuit.params, circuit.wiring, state, drawn, sent, size, recorders
+            state, left = advance(*program) if batch is None else advance_batch(*program, own)
+            if pending is None:
                 compiled = time.perf_counter() - called
             else:
-                keep(*left)
-            left = left_now
+                keep(pending)
+            pending = left
             show(first, steps, spec.dt)
-        if left is not None:
-            keep(*left)
+        keep(pending)
         show(steps, steps, spec.dt)
     jax.block_until_ready(state)
-    run = time.perf_counter() - began - compiled
-    recordings = [c.recording({"compile": compiled, "run": run}) for c in collectors]
-    return state, recordings[0] if batch is None else recordings
+    seconds = {"compile": compiled, "run": time.perf_counter() - began - compiled}
+    return state, [collector.recording(seconds) for collector in collectors]
 
 
-def _steps(drive: Drive, spec: Spec, duration_ms: float | None, batch: int | None) -> int:
-    """How many steps to run; the arrays of the drive must reach that far."""
-    lengths = {
-        name: source.shape[1 if batch is not None and source.ndim == 3 else 0]
-        for name, source in drive.items()
-        if isinstance(source, (Array, np.ndarray))
-    }
+def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int:
+    """How many steps to run; the drive's arrays, of these lengths, must reach that far."""
     if duration_ms is None:
         if not lengths:
             raise ValueError("duration_ms: missing; needed where the drive has no array")
         return min(lengths.values())
-    if not np.isfinite(duration_ms) or duration_ms < spec.dt / 2:
-        raise ValueError(f"duration_ms: {duration_ms}; at least one step of {spec.dt} ms")
-    steps = round(duration_ms / spec.dt)
+    if not np.isfinite(duration_ms) or duration_ms < dt / 2:
+        raise ValueError(f"duration_ms: {duration_ms}; at least one step of {dt} ms")
+    steps = round(duration_ms / dt)
     for name, length in lengths.items():
         if length < steps:
             raise DriveError(f"drive {name!r}: {length} steps; {duration_ms} ms are {steps}")

@@ -10,6 +10,7 @@ receiving one climbing fibre with the weight and delay of De Schepper et al. 202
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.presets.protocol import Protocol
@@ -103,6 +104,9 @@ CELLS = {
 """Bogdan et al. 2021, CELL_PARAMS; the olive after Kuriyama et al. 2021, second LIF set. The
 granule cell needs Runge-Kutta: its 9 nS synapse of 0.5 ms on 3 pF is stiff at 0.1 ms."""
 
+RK4_DT = 0.2
+"""Longest step (ms) at which the granule cell is integrated by Runge-Kutta."""
+
 _TABLE = (
     # source, label, target, receptor, nS, ms, in-degree
     ("glomerulus", "", "granule", "exc", 9.0, 4.0, 4.0),
@@ -189,7 +193,9 @@ PROTOCOL = Protocol(
 """Background and burst of Bogdan et al. 2021; the stimulated share is Kuriyama et al. 2021's."""
 
 
-def mouse(*, scale: float = 1.0, dt: float = 0.1, path: str = "auto") -> Spec:
+def mouse(
+    *, scale: float = 1.0, dt: float = 0.1, path: Literal["auto", "event", "dense"] = "auto"
+) -> Spec:
     """Spec of Model A.
 
     Args:
@@ -199,12 +205,14 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1, path: str = "auto") -> Spec:
       path: "event", "dense" or "auto".
     """
     sizes = {name: max(4, round(size * scale)) for name, size in SIZES.items()}
+    granule = CELLS["granule"] if dt <= RK4_DT else replace(CELLS["granule"], integrator="averaged")
+    cells = {**CELLS, "granule": granule}
     populations = [
         Population(
             name=name,
             size=size,
-            model="relay" if name == "glomerulus" else "conductance",
-            params=relay.Params() if name == "glomerulus" else CELLS[name],
+            model="conductance" if name in cells else "relay",
+            params=cells.get(name, relay.Params()),
         )
         for name, size in sizes.items()
     ]

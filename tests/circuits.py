@@ -1,0 +1,77 @@
+"""Small circuits for laws: one relay population into one population of cells."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import cerebellum as cb
+from cerebellum.model.neurons import conductance, relay
+from cerebellum.model.spec import Population, Projection, Spec
+
+CELL = conductance.Params()
+KEEPS = conductance.Params(tau_exc=1e30, tau_inh=1e30, e_exc=-74.0, e_inh=-74.0)
+"""Conductances that never decay and move nothing: they count what has arrived."""
+
+
+def feed_forward(
+    sources: int,
+    targets: int,
+    in_degree: float,
+    *,
+    delays=(1.0,),
+    weight: float = 1.0,
+    cell: conductance.Params = CELL,
+    path: str = "event",
+    dt: float = 1.0,
+    plastic: bool = False,
+) -> Spec:
+    """`sources` relays into `targets` cells: one projection a delay, excitatory first."""
+    projections = [
+        Projection(
+            source="input",
+            label=f"p{index}",
+            target="cells",
+            receptor=("exc", "inh")[index % 2],
+            weight=weight,
+            delay=delay,
+            in_degree=in_degree,
+            plastic=plastic,
+        )
+        for index, delay in enumerate(delays)
+    ]
+    return Spec(
+        name="feed_forward",
+        populations=(
+            Population(name="input", size=sources, model="relay", params=relay.Params()),
+            Population(name="cells", size=targets, model="conductance", params=cell),
+        ),
+        projections=tuple(projections),
+        dt=dt,
+        path=path,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def spikes(steps: int, cells: int, share: float, seed: int) -> np.ndarray:
+    """Independent spikes, float32 [steps, cells]."""
+    return (np.random.default_rng(seed).random((steps, cells)) < share).astype(np.float32)
+
+
+def matrix(circuit: cb.Circuit, name: str) -> np.ndarray:
+    """Weights of a projection as a matrix [sources, targets], contacts summed."""
+    projection = next(p for p in circuit.spec.projections if p.name == name)
+    size = circuit.spec.population(projection.target).size
+    fan, weight = circuit.wiring.fans[name], np.asarray(circuit.params.weights[name])
+    if not hasattr(fan, "targets"):
+        return weight
+    table = np.asarray(fan.targets)  # pyright: ignore[reportAttributeAccessIssue]
+    out = np.zeros((table.shape[0], size))
+    source, place = np.nonzero(table < size)
+    np.add.at(out, (source, table[source, place]), np.broadcast_to(weight, table.shape)[source, place])
+    return out
+
+
+def as_double(tree):
+    """Every float32 array in double precision."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if getattr(x, "dtype", None) == jnp.float32 else x, tree
+    )

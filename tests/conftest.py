@@ -1,0 +1,33 @@
+"""Shared by all tests: strictness, double precision on request, the reference data."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+import cerebellum as cb
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile(
+    "cerebellum", deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile("cerebellum")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference data, which is not part of the project; skips where it is absent."""
+    folder = Path(os.environ.get("CEREBELLUM_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"reference data absent: {folder}; set CEREBELLUM_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_mouse() -> cb.Circuit:
+    """Model A at a fiftieth of its cells, on the event path."""
+    return cb.build(cb.presets.mouse(scale=0.02, path="event"), jax.random.key(0))

@@ -1,0 +1,165 @@
+"""Building: who contacts whom."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from circuits import feed_forward, matrix
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cerebellum as cb
+from cerebellum.model import anatomy, events
+from cerebellum.model.presets import PRESETS
+from cerebellum.model.presets.casali import SIZES
+from cerebellum.model.spec import Population, Projection, Spec, SpecError, bundles
+
+KEY = jax.random.key(3)
+
+
+@settings(max_examples=40)
+@given(
+    sources=st.integers(1, 400),
+    targets=st.integers(1, 60),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_in_degrees_are_kept_and_sources_differ(sources, targets, share, seed):
+    in_degree = share * sources
+    spec = feed_forward(sources, targets, in_degree)
+    projection = spec.projections[0]
+    source, target = anatomy.contacts(projection, spec, jax.random.key(seed))
+    degrees = np.bincount(target, minlength=targets)
+    assert degrees.sum() == round(in_degree * targets)
+    assert degrees.max() - degrees.min() <= 1
+    assert len(set(zip(source.tolist(), target.tolist(), strict=True))) == source.size
+    assert source.size == 0 or (source.min() >= 0 and source.max() < sources)
+
+
+@settings(max_examples=20)
+@given(targets=st.integers(20, 300), seed=st.integers(0, 9))
+def test_lists_hold_every_contact_once(targets, seed):
+    spec = feed_forward(90, targets, 17.3)
+    source, target = anatomy.contacts(spec.projections[0], spec, jax.random.key(seed))
+    table = anatomy.fan_out(source, target, 90, targets)
+    assert table.shape[1] % 8 == 0
+    row, place = np.nonzero(table < targets)
+    listed = np.stack([row, table[row, place]], axis=1)
+    want = np.stack([source, target], axis=1)
+    np.testing.assert_array_equal(
+        listed[np.lexsort(listed.T[::-1])], want[np.lexsort(want.T[::-1])]
+    )
+
+
+def test_binomial_in_degrees():
+    spec = feed_forward(500, 20_000, 2.34)
+    projection = replace(spec.projections[0], sites=4)
+    degrees = anatomy.in_degrees(projection, 20_000, anatomy.stream(KEY, "x"))
+    assert degrees.max() == 4
+    assert degrees.mean() == pytest.approx(2.34, rel=0.02)
+    assert (degrees == 0).mean() == pytest.approx((1 - 2.34 / 4) ** 4, rel=0.2)
+
+
+def test_no_cell_contacts_itself():
+    spec = cb.presets.mouse(scale=0.05)
+    loop = next(p for p in spec.projections if p.source == p.target)
+    source, target = anatomy.contacts(loop, spec, KEY)
+    assert source.size and (source != target).all()
+
+
+def test_each_part_can_be_built_alone():
+    """A projection's contacts depend on the key and its name, not on what else is built."""
+    spec = cb.presets.mouse(scale=0.01)
+    whole = cb.build(spec, KEY)
+    for projection in spec.projections[::3]:
+        fan, weight = anatomy.connect(projection, whole.spec, KEY)
+        jax.tree.map(np.testing.assert_array_equal, fan, whole.wiring.fans[projection.name])
+        np.testing.assert_array_equal(weight, whole.params.weights[projection.name])
+    other = cb.build(spec, jax.random.key(4))
+    name = "glomerulus_granule"
+    assert (matrix(whole, name) != matrix(other, name)).any()
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+def test_both_paths_are_the_same_circuit(path):
+    spec = feed_forward(60, 40, 12, weight=2.5, path=path)
+    np.testing.assert_array_equal(
+        matrix(cb.build(spec, KEY), "input_p0_cells"),
+        matrix(cb.build(replace(spec, path="event"), KEY), "input_p0_cells"),
+    )
+
+
+def test_auto_takes_the_dense_path_for_small_circuits_only():
+    assert cb.build(feed_forward(10, 10, 3, path="auto"), KEY).spec.path == "dense"
+    assert anatomy.resolve_path(cb.presets.mouse()) == "event"
+
+
+def test_dense_path_keeps_lists_where_few_contacts_exist():
+    circuit = cb.build(feed_forward(400, 30, 4, path="dense"), KEY)
+    assert isinstance(circuit.wiring.fans["input_p0_cells"], events.FanOut)
+    circuit = cb.build(feed_forward(400, 30, 40, path="dense"), KEY)
+    assert isinstance(circuit.wiring.fans["input_p0_cells"], events.AllToAll)
+
+
+def test_model_a_is_the_published_size():
+    """96,737 neurons and 4.22 million synapses (Casali et al. 2019), beside our olive."""
+    spec = PRESETS["mouse"].spec()
+    olive = SIZES["inferior_olive"]
+    assert sum(p.size for p in spec.populations) - olive == 96_737
+    assert spec.synapses == pytest.approx(4_216_473, rel=0.01)
+    assert [p.name for p in spec.populations] == list(SIZES)
+
+
+def test_a_bundle_ends_on_each_receptor_once():
+    spec = feed_forward(9, 9, 2, delays=(2.0, 2.0, 2.0, 3.0))
+    groups = bundles(spec)
+    assert sum(len(group.projections) for group in groups) == 4
+    for group in groups:
+        ends = [(p.target, p.receptor) for p in group.projections]
+        assert len(set(ends)) == len(ends)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dt": 0.0}, "dt: 0.0 ms; a step is longer than zero"),
+        ({"dt": 0.001}, "cells.t_ref: 1.5 ms is over 255 steps of 0.001 ms"),
+    ],
+)
+def test_impossible_specs_are_refused_by_name(change, message):
+    with pytest.raises(SpecError, match=message):
+        replace(feed_forward(9, 9, 2), **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_degree": 10}, r"input_p0_cells.in_degree: 10; between 0 and the 9 cells of input"),
+        ({"source": "outside"}, r"population 'outside': feed_forward has input, cells"),
+        ({"weight": -1.0}, "input_p0_cells: weight and delay are not negative"),
+        ({"sites": 1}, "input_p0_cells.sites: 1; at least 2"),
+    ],
+)
+def test_impossible_projections_are_refused_by_name(change, message):
+    spec = feed_forward(9, 9, 2)
+    with pytest.raises(SpecError, match=message):
+        replace(spec, projections=(replace(spec.projections[0], **change),))
+
+
+def test_populations_are_checked():
+    cells = feed_forward(9, 9, 2).populations[1]
+    for change, message in (
+        ({"size": 0}, "cells.size: 0; at least 1 cell"),
+        ({"model": "hodgkin"}, "cells.model: 'hodgkin'; one of relay, conductance"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            Spec(name="x", populations=(replace(cells, **change),), projections=())
+    with pytest.raises(SpecError, match="names are unique"):
+        Spec(name="x", populations=(cells, cells), projections=())
+
+
+def test_specs_are_hashable():
+    assert hash(cb.presets.mouse()) == hash(cb.presets.mouse())
+    assert isinstance(cb.presets.mouse().populations[0], Population)
+    assert isinstance(cb.presets.mouse().projections[0], Projection)

@@ -1,0 +1,95 @@
+"""The house rules that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "cerebellum"
+FLOORS = {"xla": 0, "config": 0, "model": 1, "sim": 2, "plot": 3, "learn": 3, "ops": 4}
+
+
+def floor_of(module: str) -> int | None:
+    """Floor of a dotted module of ours, None for others and for the public face."""
+    parts = module.split(".")
+    if parts[0] != "cerebellum" or len(parts) == 1:
+        return None
+    return FLOORS[parts[1]]
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, at any depth of nesting."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return {name for name in found if name.split(".")[0] == "cerebellum"}
+
+
+def upward(path: Path, package: Path = PACKAGE) -> list[str]:
+    """Imports of a file that go up the floors."""
+    module = ".".join(("cerebellum", *path.relative_to(package).with_suffix("").parts))
+    own = floor_of(module)
+    assert own is not None
+    above = []
+    for name in sorted(imports(path)):
+        try:
+            other = floor_of(name)
+        except KeyError:
+            continue
+        if other is not None and other > own:
+            above.append(f"{module} imports {name}")
+    return above
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
+def test_imports_go_down_only(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    assert not upward(path)
+
+
+def test_an_upward_import_is_found(tmp_path):
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "bad.py"
+    path.write_text("def f():\n    from cerebellum.sim import drive\n")
+    assert upward(path, tmp_path) == [
+        "cerebellum.model.bad imports cerebellum.sim",
+        "cerebellum.model.bad imports cerebellum.sim.drive",
+    ]
+
+
+def test_every_module_has_a_docstring():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert not text.strip() or ast.get_docstring(ast.parse(text)), path
+
+
+def test_the_model_is_an_evening_s_reading():
+    lines = sum(len(path.read_text().splitlines()) for path in (PACKAGE / "model").rglob("*.py"))
+    assert lines <= 2_000
+
+
+def test_nothing_heavy_is_loaded_for_help():
+    code = (
+        "import sys, cerebellum.ops.cli as cli; cli.parser().format_help(); "
+        "print(*(m for m in ('jax', 'numpy', 'rich', 'matplotlib') if m in sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == ""
+
+
+def test_the_public_face_is_complete():
+    import cerebellum as cb
+
+    for name in cb.__all__:
+        assert getattr(cb, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'cerebrum'"):
+        cb.__getattr__("cerebrum")

@@ -1,0 +1,31 @@
+"""Guard against compilers that give wrong numbers (see cerebellum/xla.py)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cerebellum import xla
+
+
+def test_dot_multiply_reduce_over_rows():
+    rows = np.random.default_rng(0).normal(size=(32_769, 3)).astype(np.float32)
+    got = jax.jit(jax.vmap(lambda r: ((jnp.eye(3) @ r) ** 2).sum()))(rows)
+    np.testing.assert_allclose(got, (rows**2).sum(axis=1), rtol=1e-5)
+
+
+def test_batched_dot_multiply_reduce():
+    e = np.random.default_rng(1).normal(size=(5, 60, 60)).astype(np.float32)
+    got = jax.jit(lambda e: ((e @ jnp.full_like(e, 2.0)) * e).sum(-1))(e)
+    np.testing.assert_allclose(got, ((e @ np.full_like(e, 2.0)) * e).sum(-1), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("found", "guarded"), [("0.10.1", False), ("0.11.2", True)])
+def test_the_guard_is_set_for_faulty_versions_only(monkeypatch, found, guarded):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setattr(xla, "version", lambda name: found)
+    xla.guard()
+    xla.guard()
+    flags = xla.os.environ["XLA_FLAGS"]
+    assert flags.startswith("--xla_cpu_enable_fast_math=false")
+    assert flags.count(xla.GUARD) == guarded
