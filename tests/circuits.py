@@ -66,7 +66,9 @@ def matrix(circuit: cb.Circuit, name: str) -> np.ndarray:
     table = np.asarray(fan.targets)  # pyright: ignore[reportAttributeAccessIssue]
     out = np.zeros((table.shape[0], size))
     source, place = np.nonzero(table < size)
-    np.add.at(out, (source, table[source, place]), np.broadcast_to(weight, table.shape)[source, place])
+    np.add.at(
+        out, (source, table[source, place]), np.broadcast_to(weight, table.shape)[source, place]
+    )
     return out
 
 

@@ -10,9 +10,7 @@ import pytest
 import cerebellum as cb
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-hypothesis.settings.register_profile(
-    "cerebellum", deadline=None, derandomize=True, print_blob=True
-)
+hypothesis.settings.register_profile("cerebellum", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("cerebellum")
 
 ROOT = Path(__file__).resolve().parent.parent

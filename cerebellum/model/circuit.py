@@ -88,7 +88,7 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
         and in the reference runs of the presets.
     """
     spec = circuit.spec
-    key = jnp.asarray(jax.random.key_data(key), jnp.uint32)
+    key = jnp.array(jax.random.key_data(key), jnp.uint32)
     cells = {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]
@@ -138,7 +138,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
       The next state and the spikes of this step.
 
     Raises:
-      SpecError: when `drive` names a population that the circuit does not have.
+      UsageError: when `drive` names a population that the circuit does not have.
     """
     spec = wiring.spec
     for name in drive:

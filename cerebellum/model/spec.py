@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cerebellum.errors import UsageError
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.synapses import delay_steps
-
-
-class SpecError(ValueError):
-    """A circuit that cannot be built; the message is one line and names the part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +61,12 @@ class Spec:
         _check(self)
 
     def population(self, name: str) -> Population:
-        """The population called `name`; SpecError if there is none."""
+        """The population called `name`; UsageError if there is none."""
         for population in self.populations:
             if population.name == name:
                 return population
         known = ", ".join(population.name for population in self.populations)
-        raise SpecError(f"population {name!r}: {self.name} has {known}")
+        raise UsageError(f"population {name!r}: {self.name} has {known}")
 
     @property
     def synapses(self) -> int:
@@ -79,38 +76,38 @@ class Spec:
 
 def _check(spec: Spec) -> None:
     if not spec.dt > 0:
-        raise SpecError(f"dt: {spec.dt} ms; a step is longer than zero")
+        raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     names = [population.name for population in spec.populations]
     if len(set(names)) < len(names):
-        raise SpecError(f"populations: {', '.join(names)}; names are unique")
+        raise UsageError(f"populations: {', '.join(names)}; names are unique")
     for population in spec.populations:
         if population.size < 1:
-            raise SpecError(f"{population.name}.size: {population.size}; at least 1 cell")
+            raise UsageError(f"{population.name}.size: {population.size}; at least 1 cell")
         if population.model not in CIRCUIT_MODELS:
             known = ", ".join(CIRCUIT_MODELS)
-            raise SpecError(f"{population.name}.model: {population.model!r}; one of {known}")
+            raise UsageError(f"{population.name}.model: {population.model!r}; one of {known}")
         t_ref = getattr(population.params, "t_ref", 0.0)
         if t_ref / spec.dt > 255:
-            raise SpecError(
+            raise UsageError(
                 f"{population.name}.t_ref: {t_ref} ms is over 255 steps of {spec.dt} ms"
             )
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
-        raise SpecError(f"projections: {', '.join(names)}; names are unique, use labels")
+        raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
     for projection in spec.projections:
         source = spec.population(projection.source)
         spec.population(projection.target)
         if not 0 <= projection.in_degree <= source.size:
-            raise SpecError(
+            raise UsageError(
                 f"{projection.name}.in_degree: {projection.in_degree}; "
                 f"between 0 and the {source.size} cells of {source.name}"
             )
         if projection.sites is not None and not projection.in_degree <= projection.sites:
-            raise SpecError(
+            raise UsageError(
                 f"{projection.name}.sites: {projection.sites}; at least {projection.in_degree}"
             )
         if projection.weight < 0 or projection.delay < 0:
-            raise SpecError(f"{projection.name}: weight and delay are not negative")
+            raise UsageError(f"{projection.name}: weight and delay are not negative")
 
 
 @dataclass(frozen=True)

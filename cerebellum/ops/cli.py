@@ -10,12 +10,16 @@ import sys
 from collections.abc import Sequence
 
 from cerebellum import xla
+from cerebellum.errors import UsageError
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"{text}; a number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above zero")
     return value
 
 
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return simulate.run(arguments)
-    except simulate.USAGE_ERRORS as error:
+    except UsageError as error:
         print(f"cerebellar-norse: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,20 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 import cerebellum as cb
+from cerebellum.errors import UsageError
 from cerebellum.model.presets import PRESETS, Preset, Protocol
-from cerebellum.model.spec import Spec, SpecError
-from cerebellum.sim.drive import Drive, DriveError
-from cerebellum.sim.record import RecordError, Recording
-
-
-class UsageError(ValueError):
-    """Arguments that cannot be followed; the message is one line."""
-
+from cerebellum.model.spec import Spec
+from cerebellum.sim.drive import Drive
+from cerebellum.sim.record import Recording
 
 Windows = dict[str, tuple[float, float]]
 """Spans of a run whose rates are reported, ms."""
 
-USAGE_ERRORS = (UsageError, SpecError, DriveError, RecordError)
 
 RASTER_CELLS = 2_000
 """Most cells of a population that a raster watches."""
@@ -40,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what the arguments say; returns the exit code.
 
     Raises:
-      one of USAGE_ERRORS, before anything is computed.
+      UsageError: before anything is computed.
     """
     preset = _preset(arguments.preset)
     spec = preset.spec(**({} if arguments.dt_ms is None else {"dt": arguments.dt_ms}))

@@ -21,12 +21,9 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.spec import Spec
-
-
-class DriveError(ValueError):
-    """A drive that does not fit its circuit; the message is one line and names what is wrong."""
 
 
 @struct.dataclass
@@ -83,25 +80,25 @@ def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
     """Spikes from an npz with `neuron` (int) and `time_ms`, for a population of `size` cells.
 
     Raises:
-      DriveError: no such file, not an npz, arrays missing or unequal, cells out of range, or
+      UsageError: no such file, not an npz, arrays missing or unequal, cells out of range, or
         times that are negative or not finite.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("neuron", "time_ms")}
     except FileNotFoundError:
-        raise DriveError(f"{path}: no such file; an npz with neuron and time_ms") from None
+        raise UsageError(f"{path}: no such file; an npz with neuron and time_ms") from None
     except KeyError as missing:
-        raise DriveError(f"{path}: {missing.args[0]}; expected neuron and time_ms") from None
+        raise UsageError(f"{path}: {missing.args[0]}; expected neuron and time_ms") from None
     except Exception:
-        raise DriveError(f"{path}: not an npz; expected arrays neuron and time_ms") from None
+        raise UsageError(f"{path}: not an npz; expected arrays neuron and time_ms") from None
     neuron, time_ms = arrays["neuron"], arrays["time_ms"]
     if neuron.shape != time_ms.shape or neuron.ndim != 1:
-        raise DriveError(
+        raise UsageError(
             f"{path}: neuron {neuron.shape} and time_ms {time_ms.shape}; one entry each a spike"
         )
     if not np.issubdtype(neuron.dtype, np.integer):
-        raise DriveError(f"{path}: neuron is {neuron.dtype}; cell numbers are integers")
+        raise UsageError(f"{path}: neuron is {neuron.dtype}; cell numbers are integers")
     spikes = SpikeTimes(neuron.astype(np.int64), time_ms.astype(np.float64))
     _check_spikes(spikes, size, str(path))
     return spikes
@@ -110,12 +107,12 @@ def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
 def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
     outside = (spikes.neuron < 0) | (spikes.neuron >= size)
     if outside.any():
-        raise DriveError(
+        raise UsageError(
             f"{where}: neuron {spikes.neuron[outside][0]}; cells are numbered 0 to {size - 1}"
         )
     wrong = ~np.isfinite(spikes.time_ms) | (spikes.time_ms < 0)
     if wrong.any():
-        raise DriveError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; finite and not negative")
+        raise UsageError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; finite and not negative")
 
 
 def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -137,28 +134,28 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(drive: Drive, spec: Spec) -> None:
-    """Raise DriveError where a drive does not fit a circuit."""
+    """Raise UsageError where a drive does not fit a circuit."""
     known = {population.name: population for population in spec.populations}
     for name, source in drive.items():
         where = f"drive {name!r}"
         if name not in known:
-            raise DriveError(f"{where}: {spec.name} has {', '.join(known)}")
+            raise UsageError(f"{where}: {spec.name} has {', '.join(known)}")
         size, model = known[name].size, known[name].model
         if isinstance(source, (Array, np.ndarray)):
             if source.ndim < 1 or (source.ndim > 1 and source.shape[-1] not in (1, size)):
-                raise DriveError(f"{where}: array {source.shape}; [time, {size}]")
+                raise UsageError(f"{where}: array {source.shape}; [time, {size}]")
             continue
         if model != "relay":
-            raise DriveError(
+            raise UsageError(
                 f"{where}: spikes for {model} cells; they take a current in pA, as an array"
             )
         if isinstance(source, SpikeTimes):
             _check_spikes(source, size, where)
         elif isinstance(source, Poisson):
             if source.rates.shape[-1] not in (1, size):
-                raise DriveError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
+                raise UsageError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
             if not bool(jnp.all(jnp.isfinite(source.rates) & (source.rates >= 0))):
-                raise DriveError(f"{where}: a rate is negative or not finite; Hz, from 0")
+                raise UsageError(f"{where}: a rate is negative or not finite; Hz, from 0")
 
 
 def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step: Array, dt: float):

@@ -9,16 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.circuit import Activity, State
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Spec
 
 KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g_inh:..."
-
-
-class RecordError(ValueError):
-    """Something that cannot be recorded; the message is one line and says what can."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
     recorder.
 
     Raises:
-      RecordError: unknown kind or population, or a slice that is none.
+      UsageError: unknown kind or population, or a slice that is none.
     """
     recorders = []
     for text in record:
@@ -95,13 +92,13 @@ def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
         kind, *rest = text.split(":")
         names = [population.name for population in spec.populations]
         if not rest or rest[0] not in names:
-            raise RecordError(f"record {text!r}: {KINDS}; populations are {', '.join(names)}")
+            raise UsageError(f"record {text!r}: {KINDS}; populations are {', '.join(names)}")
         population = spec.population(rest[0])
         if kind not in ("counts", "raster"):
             model = CIRCUIT_MODELS[population.model]
             known = model.variables(model.init(population.params, (1,)))
             if kind not in known:
-                raise RecordError(
+                raise UsageError(
                     f"record {text!r}: {population.name} has {', '.join(known) or 'no variables'}; "
                     f"{KINDS}"
                 )
@@ -109,11 +106,9 @@ def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
             part = slice(*(int(x) if x else None for x in rest[1:])) if rest[1:] else slice(None)
             cells = range(population.size)[part]
         except (ValueError, TypeError):
-            raise RecordError(
-                f"record {text!r}: cells as START:STOP or START:STOP:STRIDE"
-            ) from None
+            raise UsageError(f"record {text!r}: cells as START:STOP or START:STOP:STRIDE") from None
         if cells.step < 1 or not cells:
-            raise RecordError(f"record {text!r}: no cells of the {population.size} there are")
+            raise UsageError(f"record {text!r}: no cells of the {population.size} there are")
         recorders.append(Recorder(kind, population.name, cells.start, cells.stop, cells.step))
     return tuple(recorders)
 

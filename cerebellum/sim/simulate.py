@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
-from cerebellum.sim.drive import Drive, DriveError, Poisson, RateFunction, SpikeTimes
+from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
 from cerebellum.sim.record import Recorder, Recording
 
 CHUNK_STEPS = 1_000
@@ -97,8 +98,8 @@ def simulate(
         more than two seconds.
 
     Raises:
-      DriveError, RecordError: a drive or recorder does not fit the circuit.
-      ValueError: no duration, or one of less than a step.
+      UsageError: a drive or recorder does not fit the circuit; no duration, or one of less than
+        a step; a drive that is too short.
     """
     options = duration_ms, record, chunk_steps, progress
     state, recordings = _run(circuit, state, dict(drive or {}), None, *options)
@@ -190,14 +191,14 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
     """How many steps to run; the drive's arrays, of these lengths, must reach that far."""
     if duration_ms is None:
         if not lengths:
-            raise ValueError("duration_ms: missing; needed where the drive has no array")
+            raise UsageError("duration_ms: missing; needed where the drive has no array")
         return min(lengths.values())
     if not np.isfinite(duration_ms) or duration_ms < dt / 2:
-        raise ValueError(f"duration_ms: {duration_ms}; at least one step of {dt} ms")
+        raise UsageError(f"duration_ms: {duration_ms}; at least one step of {dt} ms")
     steps = round(duration_ms / dt)
     for name, length in lengths.items():
         if length < steps:
-            raise DriveError(f"drive {name!r}: {length} steps; {duration_ms} ms are {steps}")
+            raise UsageError(f"drive {name!r}: {length} steps; {duration_ms} ms are {steps}")
     return steps
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cerebellum as cb
+from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model.neurons import conductance
-from cerebellum.model.spec import SpecError
 
 KEY = jax.random.key(0)
 
@@ -43,9 +43,7 @@ def test_every_spike_arrives_once_per_contact_after_its_delay(
     sources, targets, share, delays, path, dt, seed
 ):
     """Up to all cells firing in every step; targets count what arrives and forget nothing."""
-    spec = feed_forward(
-        sources, targets, sources / 3, delays=delays, cell=KEEPS, path=path, dt=dt
-    )
+    spec = feed_forward(sources, targets, sources / 3, delays=delays, cell=KEEPS, path=path, dt=dt)
     circuit = cb.build(spec, jax.random.key(seed))
     sent = spikes(25, sources, share, seed)
     _, (_, cells) = run(circuit, cb.init(circuit, KEY), {"input": sent})
@@ -119,9 +117,7 @@ def test_one_trace(small_mouse):
 
 def test_shapes_and_types_are_kept(small_mouse):
     state = cb.init(small_mouse, KEY)
-    after, activity = jax.eval_shape(
-        cb.step, small_mouse.params, small_mouse.wiring, state, {}
-    )
+    after, activity = jax.eval_shape(cb.step, small_mouse.params, small_mouse.wiring, state, {})
     chex.assert_trees_all_equal_shapes_and_dtypes(after, jax.eval_shape(lambda: state))
     for population in small_mouse.spec.populations:
         chex.assert_shape(activity.spikes[population.name], (population.size,))
@@ -200,7 +196,7 @@ def test_parts_draw_independently():
 
 def test_an_unknown_population_is_refused():
     circuit = cb.build(feed_forward(9, 7, 3), KEY)
-    with pytest.raises(SpecError, match="population 'granula': feed_forward has input, cells"):
+    with pytest.raises(UsageError, match="population 'granula': feed_forward has input, cells"):
         cb.step(circuit.params, circuit.wiring, cb.init(circuit, KEY), {"granula": jnp.ones(9)})
 
 

@@ -113,7 +113,10 @@ def test_conductance_follows_its_closed_form(synapse):
 
 
 @given(
-    g=st.floats(0, 100), rise=st.floats(0, 100), tau=st.floats(0.2, 60), h=st.sampled_from([0.1, 1.0])
+    g=st.floats(0, 100),
+    rise=st.floats(0, 100),
+    tau=st.floats(0.2, 60),
+    h=st.sampled_from([0.1, 1.0]),
 )
 def test_mean_conductance_is_the_integral(g, rise, tau, h):
     t = (np.arange(2_000) + 0.5) / 2_000 * h
@@ -155,9 +158,7 @@ def test_silent_while_refractory(integrator, dt):
 
 def test_unknown_integrator_is_refused():
     with pytest.raises(ValueError, match="euler"):
-        conductance.step(
-            Params(integrator="euler"), conductance.init(Params(), (1,)), Input(), 0.1
-        )
+        conductance.step(Params(integrator="euler"), conductance.init(Params(), (1,)), Input(), 0.1)
 
 
 def test_runge_kutta_and_averaged_agree_as_the_step_shrinks():

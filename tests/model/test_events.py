@@ -48,9 +48,7 @@ def test_pack_unpack_count_select(n, share, seed):
 
 
 @settings(max_examples=30)
-@given(
-    n=SIZES, targets=st.sampled_from([1, 40]), share=SHARES, seed=st.integers(0, 99), kind=KINDS
-)
+@given(n=SIZES, targets=st.sampled_from([1, 40]), share=SHARES, seed=st.integers(0, 99), kind=KINDS)
 def test_event_and_dense_paths_agree(n, targets, share, seed, kind):
     spikes, fan, weight, out = problem(n, targets, 5, share, seed, kind)
 
@@ -98,7 +96,10 @@ def test_every_contact_is_delivered_once(n, share, seed):
 
 @settings(max_examples=15)
 @given(
-    members=st.sampled_from([1, 3]), share=SHARES, seed=st.integers(0, 99), kind=KINDS,
+    members=st.sampled_from([1, 3]),
+    share=SHARES,
+    seed=st.integers(0, 99),
+    kind=KINDS,
     own_weights=st.booleans(),
 )
 def test_a_batch_is_its_members(members, share, seed, kind, own_weights):
@@ -130,7 +131,9 @@ def test_a_batch_of_batches():
     got = jax.vmap(jax.vmap(one, in_axes=(0, None)))(words, weights)
     for a in range(2):
         for b in range(4):
-            np.testing.assert_allclose(got[a, b], one(words[a, b], weights[a]), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                got[a, b], one(words[a, b], weights[a]), rtol=1e-5, atol=1e-5
+            )
 
 
 def test_the_loop_over_events_is_never_mapped():

@@ -12,8 +12,8 @@ FORMULAS = {
     "superspike": lambda x, a: 1 / (a * np.abs(x) + 1) ** 2,
     "triangle": lambda x, a: a * np.maximum(0, 1 - np.abs(x)),
     "tanh": lambda x, a: 1 - np.tanh(a * x) ** 2,
-    "circ": lambda x, a: 2 * a * (
-        1 / (2 * np.sqrt(x**2 + a**2)) - x**2 / (2 * (x**2 + a**2) ** 1.5)
+    "circ": lambda x, a: (
+        2 * a * (1 / (2 * np.sqrt(x**2 + a**2)) - x**2 / (2 * (x**2 + a**2) ** 1.5))
     ),
     "erfc": lambda x, a: 2 * np.exp(-((a * x) ** 2)) / np.sqrt(np.pi),
 }

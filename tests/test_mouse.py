@@ -1,0 +1,65 @@
+"""Model A against its references."""
+
+import jax
+import pytest
+
+import cerebellum as cb
+from cerebellum.model.presets.casali import PROTOCOL
+
+NUCLEI_HZ = 3.0
+
+
+def measured(seed: int, source) -> dict[str, dict[str, float]]:
+    """Rates (Hz) of one wiring in the two windows."""
+    circuit = cb.build(cb.presets.mouse(), jax.random.key(seed))
+    state = cb.init(circuit, jax.random.key(seed + 1_000))
+    _, recording = cb.simulate(circuit, state, {"glomerulus": source}, duration_ms=350)
+    windows = PROTOCOL.windows.items()
+    return {name: cb.record.rates(recording, start, stop) for name, (start, stop) in windows}
+
+
+def assert_reference(rates, share: float) -> None:
+    for window, references in PROTOCOL.reference_hz.items():
+        for population, want in references.items():
+            got = rates[window][population]
+            allowed = NUCLEI_HZ if population == "nuclei" else share * want
+            assert abs(got - want) <= allowed, f"{window} {population}: {got:.2f}, not {want}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_published_stimulus_gives_reference_rates(shared, seed):
+    """Every wiring by itself, not only their mean."""
+    size = cb.presets.mouse().population("glomerulus").size
+    source = cb.drive.read_spike_times(shared / "spinncer_glomerulus_spikes.npz", size)
+    rates = measured(seed, source)
+    assert_reference(rates, 0.10)
+    assert rates["background"]["inferior_olive"] == 0
+
+
+def test_own_stimulus_gives_reference_rates():
+    """The same protocol drawn by ourselves: needs no reference data."""
+    size = cb.presets.mouse().population("glomerulus").size
+    source = cb.drive.burst(
+        size,
+        background_hz=PROTOCOL.background_hz,
+        burst_hz=PROTOCOL.burst_hz,
+        start_ms=PROTOCOL.burst_ms[0],
+        stop_ms=PROTOCOL.burst_ms[1],
+        cells=round(PROTOCOL.burst_share * size),
+    )
+    assert_reference(measured(0, source), 0.15)
+
+
+@pytest.mark.slow
+def test_a_step_of_1_ms_keeps_background_rates():
+    """The averaged integrator at 1 ms beside 0.1 ms, each population within a tenth."""
+    rates = {}
+    for dt in (0.1, 1.0):
+        circuit = cb.build(cb.presets.mouse(dt=dt, path="event"), jax.random.key(0))
+        drive = {"glomerulus": cb.drive.poisson(1.0)}
+        state = cb.init(circuit, jax.random.key(1))
+        _, recording = cb.simulate(circuit, state, drive, duration_ms=1_000)
+        rates[dt] = cb.record.rates(recording, 50, 1_000)
+    for name in ("granule", "golgi", "purkinje", "basket", "stellate", "nuclei"):
+        assert rates[1.0][name] == pytest.approx(rates[0.1][name], rel=0.1), name
