@@ -16,7 +16,8 @@ from flax import struct
 from jax import Array
 
 from cerebellum.model import events, synapses
-from cerebellum.model.neurons import CIRCUIT_MODELS, conductance, relay
+from cerebellum.model.fence import fence
+from cerebellum.model.neurons import CIRCUIT_MODELS, relay
 from cerebellum.model.spec import Spec, bundles
 
 
@@ -93,7 +94,7 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
     for population in spec.populations:
         params = circuit.params.cells[population.name]
         state = CIRCUIT_MODELS[population.model].init(params, (population.size,))
-        if spread and isinstance(state, conductance.State):
+        if spread and population.model != "relay":
             drawn = jax.random.uniform(part(key, population.name), (population.size,))
             v = params.v_reset + drawn * (params.v_th - params.v_reset)
             state = replace(state, v=v)
@@ -148,13 +149,14 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     with jax.named_scope("synapses"):
         cells = _synapses(params, wiring, state, cells)
     with jax.named_scope("delays"):
+        # The lines are read above and written here: the fence says so to the compiler.
+        cells, lines = fence((cells, state.lines))
+        packed = spec.path == "event"
         lines = {
             name: synapses.emit(
-                line,
-                state.step,
-                spikes[name] if spec.path == "dense" else events.pack(spikes[name]),
+                line, state.step, events.pack(spikes[name]) if packed else spikes[name]
             )
-            for name, line in state.lines.items()
+            for name, line in lines.items()
         }
     return replace(state, step=state.step + 1, cells=cells, lines=lines), Activity(spikes=spikes)
 

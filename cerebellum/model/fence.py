@@ -1,31 +1,46 @@
-"""A fence for XLA's CPU fusion.
+"""A fence for XLA's CPU compiler.
 
-The CPU compiler fuses an elementwise producer into each of its consumers and so computes it
-again for every one: a membrane update read by the next voltage, the refractory counter and the
-spikes runs three times. `lax.optimization_barrier` is dropped before that pass. What it cannot
-look through is a loop whose trip count it does not know.
+It fuses an elementwise producer into each of its consumers and so computes it again for every
+one: a membrane update read by the next voltage, the refractory counter and the spikes runs three
+times. And where one operation reads an array that another, not depending on it, overwrites, it
+copies the array. `lax.optimization_barrier` is dropped before both passes. What they cannot look
+through is a loop whose trip count they do not know.
 """
+
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
+
+Tree = TypeVar("Tree")
+
+
+def fence(tree: Tree) -> Tree:
+    """`tree` itself, bit for bit: all of it is computed, once, before anything behind the fence.
+
+    On CPU only; elsewhere nothing happens. The first array must be of floats. Gradients pass.
+    """
+    return _fence(tree)  # pyright: ignore[reportReturnType]
 
 
 @jax.custom_jvp
-def fence(x: Array) -> Array:
-    """`x` itself, bit for bit, computed once on CPU; elsewhere nothing happens."""
-    return lax.platform_dependent(x, cpu=_loop, default=lambda x: x)
+def _fence(tree):
+    return lax.platform_dependent(tree, cpu=_loop, default=lambda tree: tree)
 
 
-@fence.defjvp
+@_fence.defjvp
 def _fence_jvp(primals, tangents):
-    return fence(primals[0]), tangents[0]
+    return _fence(primals[0]), tangents[0]
 
 
 @jax.jit
-def _loop(x: Array) -> Array:
-    """No trips, or two where the first value is NaN: minus twice is `x` again."""
-    first = x.reshape(-1)[0]
-    trips = 2 * jnp.isnan(first).astype(jnp.int32)
-    start = jnp.int32(0), x
-    return lax.while_loop(lambda c: c[0] < trips, lambda c: (c[0] + 1, -c[1]), start)[1]
+def _loop(tree):
+    """No trips, or two where the first value is NaN: minus twice is the same again."""
+    first = jax.tree.leaves(tree)[0].reshape(-1)[0]
+    trips = 2 * (first != first).astype(jnp.int32)
+
+    def body(carry):
+        return carry[0] + 1, jax.tree.map(jnp.negative, carry[1])
+
+    return lax.while_loop(lambda carry: carry[0] < trips, body, (jnp.int32(0), tree))[1]

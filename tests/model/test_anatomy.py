@@ -153,7 +153,7 @@ def test_populations_are_checked():
     cells = feed_forward(9, 9, 2).populations[1]
     for change, message in (
         ({"size": 0}, "cells.size: 0; at least 1 cell"),
-        ({"model": "hodgkin"}, "cells.model: 'hodgkin'; one of relay, conductance"),
+        ({"model": "hodgkin"}, "cells.model: 'hodgkin'; one of relay, conductance, current"),
     ):
         with pytest.raises(UsageError, match=message):
             Spec(name="x", populations=(replace(cells, **change),), projections=())

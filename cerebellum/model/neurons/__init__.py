@@ -18,6 +18,7 @@ from types import ModuleType
 
 from cerebellum.model.neurons import (
     conductance,
+    current,
     izhikevich,
     leaky_integrator,
     lif,
@@ -28,12 +29,17 @@ from cerebellum.model.neurons import (
     relay,
 )
 
-CIRCUIT_MODELS: dict[str, ModuleType] = {"relay": relay, "conductance": conductance}
+CIRCUIT_MODELS: dict[str, ModuleType] = {
+    "relay": relay,
+    "conductance": conductance,
+    "current": current,
+}
 """Models that a population of a circuit may have, by the name used in its spec."""
 
 __all__ = [
     "CIRCUIT_MODELS",
     "conductance",
+    "current",
     "izhikevich",
     "leaky_integrator",
     "lif",

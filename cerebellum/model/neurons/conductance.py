@@ -161,8 +161,8 @@ def _slope(params: Params, exc: Array, inh: Array, current: float | Array):
     return leak * params.e_l + charge * per_pf, rate
 
 
-def _rk4(params: Params, state: State, exc: Synapse, inh: Synapse, current, h: float) -> Array:
-    """Classic fourth-order Runge-Kutta; `exc`, `inh` are the synapses at the end of the step.
+def _rk4(params: Params, state: State, current, h: float) -> Array:
+    """Classic fourth-order Runge-Kutta, with the conductances evaluated inside the step.
 
     Where conductances make the membrane faster than two time constants a step, it is slowed to
     that, with its steady state kept: the method would be unstable there. Elsewhere the factor
@@ -170,9 +170,11 @@ def _rk4(params: Params, state: State, exc: Synapse, inh: Synapse, current, h: f
     """
     middle_exc = decay(state.exc, params.tau_exc, h / 2)
     middle_inh = decay(state.inh, params.tau_inh, h / 2)
+    last_exc = decay(state.exc, params.tau_exc, h)
+    last_inh = decay(state.inh, params.tau_inh, h)
     a0, b0 = _slope(params, state.exc.g, state.inh.g, current)
     a1, b1 = _slope(params, middle_exc.g, middle_inh.g, current)
-    a2, b2 = _slope(params, exc.g, inh.g, current)
+    a2, b2 = _slope(params, last_exc.g, last_inh.g, current)
     slow = jnp.minimum(1.0, 2.0 / (h * jnp.maximum(b0, b2)))
     a0, a1, a2 = a0 * slow, a1 * slow, a2 * slow
     b0, b1, b2 = b0 * slow, b1 * slow, b2 * slow
@@ -203,16 +205,16 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
     Raises:
       ValueError: for an unknown integrator.
     """
-    exc = decay(state.exc, params.tau_exc, dt)
-    inh = decay(state.inh, params.tau_inh, dt)
     if params.integrator == "rk4":
-        v = _rk4(params, state, exc, inh, input.current, dt)
+        v = _rk4(params, state, input.current, dt)
     elif params.integrator == "averaged":
         v = _averaged(params, state, input.current, dt)
     else:
         raise ValueError(f"integrator {params.integrator!r}: expected one of {INTEGRATORS}")
 
-    v = fence(v)
+    v, state = fence((v, state))
+    exc = decay(state.exc, params.tau_exc, dt)
+    inh = decay(state.inh, params.tau_inh, dt)
     silent = state.refractory > 0
     fired = ~silent & (v >= params.v_th)
     period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
