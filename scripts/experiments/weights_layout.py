@@ -33,7 +33,7 @@ from jax import lax  # noqa: E402
 
 from cerebellum.model.fence import fence  # noqa: E402
 
-BEAMS, TARGETS, WINDOW, BLOCK = 20, 750, 200, 8
+BEAMS, TARGETS, WINDOW, BLOCK = 20, 750, 200, 4
 CLIMBING_HZ, LTP, LTD, TAU = 1.0, 2e-4, 2e-3, 50.0
 SCALE = 65535.0
 
@@ -46,13 +46,18 @@ def mix(x):
 
 
 def changed(rows, delta, ids, step):
-    """Rows after a change in [0, 1] units; uint16 rounds it at random, unbiased."""
+    """Rows after a change in [0, 1] units; uint16 rounds it at random, unbiased.
+
+    The noise of a synapse is the sum, modulo 2**32, of one hash for its row and one for its
+    column: uniform for each synapse, at one addition apiece.
+    """
     if rows.dtype == jnp.float32:
         return jnp.clip(rows + delta, 0.0, 1.0)
-    place = ids[..., None].astype(jnp.uint32) * jnp.uint32(2_654_435_761)
-    place = place + jnp.arange(rows.shape[-1], dtype=jnp.uint32) + step.astype(jnp.uint32)
-    noise = (mix(place) >> 8).astype(jnp.float32) * (1 / 16_777_216)
-    units = jnp.floor(delta * SCALE + noise).astype(jnp.int32)
+    now = step.astype(jnp.uint32) * jnp.uint32(2_654_435_761)
+    row = mix(ids.astype(jnp.uint32) + now)[..., None]
+    column = mix(jnp.arange(rows.shape[-1], dtype=jnp.uint32) ^ ~now)
+    noise = ((row + column) >> 16).astype(jnp.int32)
+    units = (jnp.round(delta * (SCALE * 65_536)).astype(jnp.int32) + noise) >> 16
     return jnp.clip(rows.astype(jnp.int32) + units, 0, 65_535).astype(jnp.uint16)
 
 
