@@ -17,10 +17,11 @@ from cerebellum import xla
 
 if TYPE_CHECKING:
     from cerebellum import plot
-    from cerebellum.model import presets
+    from cerebellum.errors import UsageError
+    from cerebellum.model import neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, consolidate, init, step
-    from cerebellum.model.spec import Spec
+    from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.sim import drive, record
     from cerebellum.sim.simulate import simulate, simulate_batch
 
@@ -28,11 +29,15 @@ xla.guard()
 
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
+    "Population": "cerebellum.model.spec",
+    "Projection": "cerebellum.model.spec",
     "Spec": "cerebellum.model.spec",
+    "UsageError": "cerebellum.errors",
     "build": "cerebellum.model.anatomy",
     "consolidate": "cerebellum.model.circuit",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
+    "neurons": "cerebellum.model",
     "plot": "cerebellum",
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
@@ -43,11 +48,15 @@ _HOMES = {
 
 __all__ = [
     "Circuit",
+    "Population",
+    "Projection",
     "Spec",
+    "UsageError",
     "build",
     "consolidate",
     "drive",
     "init",
+    "neurons",
     "plot",
     "presets",
     "record",
@@ -61,7 +70,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "plot", "presets", "record"):
+    if name in ("drive", "neurons", "plot", "presets", "record"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

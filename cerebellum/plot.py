@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cerebellum.errors import UsageError
 from cerebellum.sim.record import Recording, rate_course
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
     """Every recorded raster, one panel a population, a dot a spike.
 
     Raises:
-      ValueError: the recording has no raster.
+      UsageError: the recording has no raster.
     """
     names = list(recording.rasters)
     if not names:
-        raise ValueError("raster: none recorded; simulate with record=('raster:POPULATION',)")
+        raise UsageError("raster: none recorded; simulate with record=('raster:POPULATION',)")
     heights = [0.5 + 0.9 * np.sqrt(len(recording.rasters[n].cells) / 600) for n in names]
     figure, axes = _figure(len(names), np.clip(heights, 0.6, 2.4).tolist())
     for axis, name in zip(axes, names, strict=True):
@@ -103,11 +104,11 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
     """Every recorded variable over time, one panel each, a line a cell.
 
     Raises:
-      ValueError: the recording has no trace.
+      UsageError: the recording has no trace.
     """
     names = list(recording.traces)
     if not names:
-        raise ValueError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
+        raise UsageError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
     figure, axes = _figure(len(names), [1.6] * len(names))
     time_ms = recording.start_ms + (np.arange(recording.steps) + 1) * recording.dt
     for axis, name in zip(axes, names, strict=True):

@@ -39,15 +39,7 @@ def test_published_stimulus_gives_reference_rates(shared, seed):
 
 def test_own_stimulus_gives_reference_rates():
     """The same protocol drawn by ourselves: needs no reference data."""
-    size = cb.presets.mouse().population("glomerulus").size
-    source = cb.drive.burst(
-        size,
-        background_hz=PROTOCOL.background_hz,
-        burst_hz=PROTOCOL.burst_hz,
-        start_ms=PROTOCOL.burst_ms[0],
-        stop_ms=PROTOCOL.burst_ms[1],
-        cells=round(PROTOCOL.burst_share * size),
-    )
+    source = cb.drive.standard(PROTOCOL, cb.presets.mouse())["glomerulus"]
     assert_reference(measured(0, source), 0.15)
 
 

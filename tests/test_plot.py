@@ -45,8 +45,8 @@ def test_pictures_of_what_was_not_recorded_are_refused(recording):
     bare = cb.record.Recording(
         dt=1.0, start_ms=0.0, steps=3, sizes={"x": 1}, spikes={"x": np.zeros(3, np.int32)}
     )
-    with pytest.raises(ValueError, match="raster: none recorded"):
+    with pytest.raises(cb.UsageError, match="raster: none recorded"):
         cb.plot.raster(bare)
-    with pytest.raises(ValueError, match="traces: none recorded"):
+    with pytest.raises(cb.UsageError, match="traces: none recorded"):
         cb.plot.traces(bare)
     assert len(cb.plot.rates(bare, bin_ms=1.0).axes) == 1

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model import events, synapses
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons import CIRCUIT_MODELS, relay
@@ -28,7 +29,11 @@ class Params:
     cells: dict[str, Any]
     """by population, the Params of its model"""
     weights: dict[str, Array]
-    """by projection, nS: a scalar, or [N, F] beside a FanOut, or [N, T] of an AllToAll"""
+    """by projection, nS: a scalar, or [N, F] beside a FanOut, or [N, T] of an AllToAll.
+
+    A plastic projection starts from these and runs on those in the state: its gradient is
+    there. A matrix has a place for every pair of cells; zeros are contacts that do not exist.
+    """
 
 
 @struct.dataclass(kw_only=True)
@@ -90,6 +95,8 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
     """
     spec = circuit.spec
     key = jnp.array(jax.random.key_data(key), jnp.uint32)
+    if key.shape != (2,):
+        raise UsageError(f"key: {key.size} words; a threefry key, jax.random.key(seed), has 2")
     cells = {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]
@@ -124,8 +131,8 @@ def part(key: Array, name: str) -> Array:
 
 
 def consolidate(params: Params, state: State) -> Params:
-    """The parameters with the weights that plasticity has reached."""
-    return replace(params, weights={**params.weights, **state.weights})
+    """The parameters with copies of the weights that plasticity has reached."""
+    return replace(params, weights={**params.weights, **jax.tree.map(jnp.copy, state.weights)})
 
 
 def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[State, Activity]:

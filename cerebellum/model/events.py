@@ -59,7 +59,7 @@ def unpack(words: Array, n: int, dtype=jnp.float32) -> Array:
 
 def count(words: Array) -> Array:
     """Number of spikes in the words: uint32 [..., W] to int32 [...]."""
-    return jnp.sum(lax.population_count(words).astype(jnp.int32), axis=-1)
+    return jnp.sum(lax.population_count(words).astype(jnp.int32), axis=-1, dtype=jnp.int32)
 
 
 def tally(words: Array) -> list[Array]:

@@ -1,11 +1,17 @@
 """What a circuit is made of, before it is built: static, hashable, no arrays."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import jax
 
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.synapses import delay_steps
+
+Path = Literal["auto", "event", "dense"]
+PATHS = get_args(Path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,7 @@ class Spec:
     projections: tuple[Projection, ...]
     dt: float = 1.0
     """ms"""
-    path: Literal["auto", "event", "dense"] = "auto"
+    path: Path = "auto"
     """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
 
     def __post_init__(self):
@@ -75,39 +81,70 @@ class Spec:
 
 
 def _check(spec: Spec) -> None:
-    if not spec.dt > 0:
+    if not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
+    if spec.path not in PATHS:
+        raise UsageError(f"path: {spec.path!r}; one of {', '.join(PATHS)}")
+    if not spec.populations:
+        raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]
     if len(set(names)) < len(names):
         raise UsageError(f"populations: {', '.join(names)}; names are unique")
     for population in spec.populations:
-        if population.size < 1:
-            raise UsageError(f"{population.name}.size: {population.size}; at least 1 cell")
-        if population.model not in CIRCUIT_MODELS:
-            known = ", ".join(CIRCUIT_MODELS)
-            raise UsageError(f"{population.name}.model: {population.model!r}; one of {known}")
-        t_ref = getattr(population.params, "t_ref", 0.0)
-        if t_ref / spec.dt > 255:
-            raise UsageError(
-                f"{population.name}.t_ref: {t_ref} ms is over 255 steps of {spec.dt} ms"
-            )
+        _check_population(population, spec.dt)
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
         raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
     for projection in spec.projections:
         source = spec.population(projection.source)
-        spec.population(projection.target)
-        if not 0 <= projection.in_degree <= source.size:
+        _check_projection(projection, source, spec.population(projection.target), spec.dt)
+
+
+def _check_population(population: Population, dt: float) -> None:
+    name = population.name
+    if not name.isidentifier():
+        raise UsageError(f"population {name!r}: a name is letters, digits and underscores")
+    if not isinstance(population.size, int) or population.size < 1:
+        raise UsageError(f"{name}.size: {population.size}; at least 1 cell")
+    if population.model not in CIRCUIT_MODELS:
+        known = ", ".join(CIRCUIT_MODELS)
+        raise UsageError(f"{name}.model: {population.model!r}; one of {known}")
+    if not isinstance(population.params, CIRCUIT_MODELS[population.model].Params):
+        raise UsageError(f"{name}.params: not the Params of {population.model}")
+    for value in jax.tree.leaves(population.params):
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(
-                f"{projection.name}.in_degree: {projection.in_degree}; "
-                f"between 0 and the {source.size} cells of {source.name}"
+                f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "
+                "built circuit's params)"
             )
-        if projection.sites is not None and not projection.in_degree <= projection.sites:
-            raise UsageError(
-                f"{projection.name}.sites: {projection.sites}; at least {projection.in_degree}"
-            )
-        if projection.weight < 0 or projection.delay < 0:
-            raise UsageError(f"{projection.name}: weight and delay are not negative")
+    t_ref = getattr(population.params, "t_ref", 0.0)
+    if t_ref / dt > 255:
+        raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
+
+
+def _check_projection(
+    projection: Projection, source: Population, target: Population, dt: float
+) -> None:
+    name = projection.name
+    model = CIRCUIT_MODELS[target.model]
+    known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
+    if projection.receptor not in known:
+        raise UsageError(f"{name}.receptor: {projection.receptor!r}; one of {', '.join(known)}")
+    most = source.size - (source.name == target.name)
+    if not 0 <= projection.in_degree <= most:
+        raise UsageError(
+            f"{name}.in_degree: {projection.in_degree}; between 0 and the {most} other cells of "
+            f"{source.name}"
+        )
+    sites = projection.sites
+    if sites is not None and not projection.in_degree <= sites <= most:
+        raise UsageError(
+            f"{name}.sites: {sites}; at least the in-degree {projection.in_degree}, at most {most}"
+        )
+    if not 0 <= projection.weight < math.inf:
+        raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
+    if not dt * (1 - 1e-6) <= projection.delay < math.inf:
+        raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
 
 
 @dataclass(frozen=True)

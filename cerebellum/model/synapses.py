@@ -9,7 +9,7 @@ from jax import Array, lax
 
 
 def delay_steps(delay: float, dt: float) -> int:
-    """Steps of a delay (ms): rounded, at least one."""
+    """Steps of a delay (ms), rounded, at least one."""
     return max(1, round(delay / dt))
 
 

@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cerebellum import xla
 from cerebellum.errors import UsageError
@@ -34,11 +35,22 @@ def _window(text: str) -> tuple[str, float, float]:
     return window
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for an error: argparse would print the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}; an integer from 0 to 2**32 - 1")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="cerebellar-norse", description="A cerebellum that people can run."
-    )
+    top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     simulate = commands.add_parser(
@@ -47,21 +59,28 @@ def parser() -> argparse.ArgumentParser:
         description="Run a circuit on a stimulus. Prints population rates beside reference rates, "
         "and writes the recording, what made it, a raster and a rate picture to a directory.",
         epilog="example: cerebellar-norse simulate --preset mouse --stimulus burst --out out/mouse",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    simulate.add_argument("--preset", default="mouse", help="the circuit")
+    simulate.add_argument("--preset", default="mouse", help="the circuit (default: %(default)s)")
     simulate.add_argument(
         "--stimulus",
         default="burst",
         metavar="background|burst|FILE.npz",
         help="Poisson background; the same with a burst; or spikes from an npz with the arrays "
-        "neuron and time_ms",
+        "neuron and time_ms (default: %(default)s)",
     )
-    simulate.add_argument("--duration-ms", type=_positive, default=1000.0, metavar="MS")
+    simulate.add_argument(
+        "--duration-ms",
+        type=_positive,
+        default=1000.0,
+        metavar="MS",
+        help="how long (default: %(default)s)",
+    )
     simulate.add_argument(
         "--dt-ms", type=_positive, default=None, metavar="MS", help="step (default: the preset's)"
     )
-    simulate.add_argument("--seed", type=int, default=0, help="of wiring and of noise")
+    simulate.add_argument(
+        "--seed", type=_seed, default=0, help="of wiring and of noise (default: %(default)s)"
+    )
     simulate.add_argument(
         "--window",
         type=_window,
@@ -69,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME:START:STOP",
         help="report rates between two times, ms; may be repeated (default: the preset's)",
     )
-    simulate.add_argument("--out", metavar="DIR", default="results/simulate", help="results")
+    simulate.add_argument(
+        "--out", metavar="DIR", default="results/simulate", help="results (default: %(default)s)"
+    )
     simulate.add_argument("--no-plots", action="store_true", help="no pictures")
     simulate.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"

@@ -22,6 +22,7 @@ from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.record import Recording
+from cerebellum.sim.simulate import MAX_STEPS
 
 Windows = dict[str, tuple[float, float]]
 """Spans of a run whose rates are reported, ms."""
@@ -38,9 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
       UsageError: before anything is computed.
     """
     preset = _preset(arguments.preset)
-    spec = preset.spec(**({} if arguments.dt_ms is None else {"dt": arguments.dt_ms}))
+    spec = _spec(preset, arguments.dt_ms)
     drive = _drive(arguments.stimulus, spec, preset.protocol)
-    windows = _windows(arguments, preset.protocol)
+    windows = _windows(arguments, preset.protocol, spec.dt)
+    reference = {} if arguments.window else preset.protocol.reference_hz
     out = _directory(arguments.out)
     console = Console(stderr=arguments.json)
 
@@ -58,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     result = _result(arguments, spec, recording, windows, published, build_s, out)
     _write(out, arguments, spec, recording, windows, result)
     if arguments.json:
-        print(json.dumps(result))
+        print(json.dumps(result, allow_nan=False))
     else:
-        _report(console, result, preset.protocol, not arguments.no_plots)
+        _report(console, result, preset.protocol, reference, not arguments.no_plots)
     return 0
 
 
@@ -70,34 +72,42 @@ def _preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def _spec(preset: Preset, dt_ms: float | None) -> Spec:
+    if dt_ms is None:
+        return preset.spec()
+    try:
+        return preset.spec(dt=dt_ms)
+    except UsageError as error:
+        raise UsageError(f"--dt-ms: {dt_ms:g}; {error}") from None
+
+
 def _drive(stimulus: str, spec: Spec, protocol: Protocol) -> Drive:
     """The named stimulus of the preset, or the spikes in a file."""
+    if stimulus in ("background", "burst"):
+        return cb.drive.standard(protocol, spec, with_burst=stimulus == "burst")
+    if not stimulus.endswith(".npz") and not Path(stimulus).exists():
+        raise UsageError(f"--stimulus: {stimulus!r}; background, burst or a file of spikes (.npz)")
     size = spec.population(protocol.input).size
-    if stimulus == "background":
-        source = cb.drive.poisson(protocol.background_hz)
-    elif stimulus == "burst":
-        source = cb.drive.burst(
-            size,
-            background_hz=protocol.background_hz,
-            burst_hz=protocol.burst_hz,
-            start_ms=protocol.burst_ms[0],
-            stop_ms=protocol.burst_ms[1],
-            cells=round(protocol.burst_share * size),
-        )
-    else:
-        source = cb.drive.read_spike_times(stimulus, size)
-    return {protocol.input: source}
+    return {protocol.input: cb.drive.read_spike_times(stimulus, size)}
 
 
-def _windows(arguments: argparse.Namespace, protocol: Protocol) -> Windows:
+def _windows(arguments: argparse.Namespace, protocol: Protocol, dt: float) -> Windows:
     """The windows asked for, or the protocol's as far as the run reaches."""
     duration = arguments.duration_ms
+    if not dt <= duration <= MAX_STEPS * dt:
+        raise UsageError(
+            f"--duration-ms: {duration:g}; from one step of {dt:g} ms to {MAX_STEPS:,} of them"
+        )
     if arguments.window:
+        names = [name for name, _, _ in arguments.window]
         for name, start, stop in arguments.window:
+            given = f"--window: {name}:{start:g}:{stop:g}"
             if stop > duration:
-                raise UsageError(
-                    f"--window: {name}:{start:g}:{stop:g}; the run ends at {duration:g} ms"
-                )
+                raise UsageError(f"{given}; the run ends at {duration:g} ms")
+            if stop - start < dt:
+                raise UsageError(f"{given}; at least one step of {dt:g} ms")
+            if names.count(name) > 1:
+                raise UsageError(f"{given}; {name} twice, names are unique")
         return {name: (start, stop) for name, start, stop in arguments.window}
     windows = dict(protocol.windows)
     if arguments.stimulus == "background":
@@ -105,11 +115,13 @@ def _windows(arguments: argparse.Namespace, protocol: Protocol) -> Windows:
     return {
         name: (start, min(stop, duration))
         for name, (start, stop) in windows.items()
-        if start < duration
+        if min(stop, duration) - start >= dt
     }
 
 
 def _directory(path: str) -> Path:
+    if not path:
+        raise UsageError("--out: ''; a directory")
     out = Path(path)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -171,6 +183,15 @@ def _result(
     }
 
 
+def _pace(factor: float) -> str:
+    """The real-time factor in words."""
+    return (
+        f"{factor:.2f} times slower than life"
+        if factor > 1
+        else (f"{1 / factor:.2f} times faster than life")
+    )
+
+
 def _write(
     out: Path,
     arguments: argparse.Namespace,
@@ -197,13 +218,21 @@ def _write(
     }
     cb.record.save(recording, out / "recording.npz")
     (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
+    for name in ("raster.png", "rates.png"):
+        (out / name).unlink(missing_ok=True)
     if not arguments.no_plots:
         shaded = {name: span for name, span in windows.items() if name != "background"}
         cb.plot.raster(recording, shaded).savefig(out / "raster.png", dpi=130)
         cb.plot.rates(recording, windows=shaded).savefig(out / "rates.png", dpi=130)
 
 
-def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots: bool) -> None:
+def _report(
+    console: Console,
+    result: dict[str, Any],
+    protocol: Protocol,
+    reference: Mapping[str, Mapping[str, float]],
+    plots: bool,
+) -> None:
     """The table of rates, the speed, and where the results are."""
     table = Table(title=f"{result['preset']}, rates in Hz", title_justify="left", box=box.SIMPLE)
     table.add_column("population", no_wrap=True)
@@ -211,7 +240,7 @@ def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots:
     for name, window in result["windows"].items():
         span = f"{window['start_ms']:g}-{window['stop_ms']:g} ms"
         table.add_column(f"{name}\n{span}", justify="right", no_wrap=True)
-        if name in protocol.reference_hz:
+        if name in reference:
             table.add_column("ref.", justify="right", style="dim", no_wrap=True)
     if protocol.published_hz:
         table.add_column("published", justify="right", style="dim", no_wrap=True)
@@ -223,8 +252,8 @@ def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots:
         row = [name.replace("_", " "), f"{population['cells']:,}"]
         for window, values in result["windows"].items():
             row.append(cell(values["rates_hz"][name]))
-            if window in protocol.reference_hz:
-                row.append(cell(protocol.reference_hz[window].get(name)))
+            if window in reference:
+                row.append(cell(reference[window].get(name)))
         if protocol.published_hz:
             row.append(cell(population["published_hz"]))
         table.add_row(*row)
@@ -232,7 +261,7 @@ def _report(console: Console, result: dict[str, Any], protocol: Protocol, plots:
     console.print(protocol.note, style="dim", highlight=False)
     console.print(
         f"{result['duration_ms']:g} ms in {result['wall_s']:.2f} s: "
-        f"{result['realtime_factor']:.2f} times biological time "
+        f"{_pace(result['realtime_factor'])} "
         f"(build {result['build_s']:.1f} s, compile {result['compile_s']:.1f} s)",
         highlight=False,
     )

@@ -9,7 +9,6 @@ an injected current in pA, as an array. Sources are
     an array        [time, N], one row a step: spikes (0 or 1), or a current
 """
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events
+from cerebellum.model import circuit, events
+from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
 
 
@@ -38,7 +38,10 @@ class Poisson:
 
 @struct.dataclass
 class RateFunction:
-    """Independent spikes at the rates that `function(t_ms, *arguments)` gives, Hz, [N]."""
+    """Independent spikes at the rates that `function(t_ms, *arguments)` gives, Hz, [N].
+
+    A new function is a new program to compile: what changes between runs goes into `arguments`.
+    """
 
     function: Callable[..., Array] = struct.field(pytree_node=False)
     arguments: tuple[Any, ...] = ()
@@ -54,12 +57,21 @@ class SpikeTimes:
     """ms since the state's step zero, [spikes]"""
 
 
+MAX_MS = 1e9
+"""Latest time of a given spike."""
+
 Source = Poisson | RateFunction | SpikeTimes | Array | np.ndarray
 Drive = Mapping[str, Source]
 
 
 def poisson(rate_hz: float | np.ndarray) -> Poisson:
-    """Constant rates: one for all cells, or [N]."""
+    """Constant rates, Hz: one for all cells, or [N].
+
+    Raises:
+      UsageError: more than one axis.
+    """
+    if np.ndim(rate_hz) > 1:
+        raise UsageError(f"rate_hz: {np.shape(rate_hz)}; one rate, or one a cell")
     rates = jnp.atleast_2d(jnp.asarray(rate_hz, jnp.float32))
     return Poisson(rates=rates, starts=jnp.zeros(1))
 
@@ -74,6 +86,22 @@ def burst(
         rates=jnp.stack([low, high, low]).astype(jnp.float32),
         starts=jnp.array([0.0, start_ms, stop_ms]),
     )
+
+
+def standard(protocol: Protocol, spec: Spec, *, with_burst: bool = True) -> dict[str, Source]:
+    """The standard stimulus of a preset (`presets.PRESETS[name].protocol`) for its circuit."""
+    if not with_burst:
+        return {protocol.input: poisson(protocol.background_hz)}
+    size = spec.population(protocol.input).size
+    return {
+        protocol.input: burst(
+            size,
+            protocol.background_hz,
+            protocol.burst_hz,
+            *protocol.burst_ms,
+            cells=round(protocol.burst_share * size),
+        )
+    }
 
 
 def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
@@ -93,26 +121,33 @@ def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
     except Exception:
         raise UsageError(f"{path}: not an npz; expected arrays neuron and time_ms") from None
     neuron, time_ms = arrays["neuron"], arrays["time_ms"]
-    if neuron.shape != time_ms.shape or neuron.ndim != 1:
-        raise UsageError(
-            f"{path}: neuron {neuron.shape} and time_ms {time_ms.shape}; one entry each a spike"
-        )
-    if not np.issubdtype(neuron.dtype, np.integer):
-        raise UsageError(f"{path}: neuron is {neuron.dtype}; cell numbers are integers")
-    spikes = SpikeTimes(neuron.astype(np.int64), time_ms.astype(np.float64))
+    spikes = SpikeTimes(neuron, time_ms)
     _check_spikes(spikes, size, str(path))
     return spikes
 
 
 def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
+    for name, array, kind, right in (
+        ("neuron", spikes.neuron, np.integer, "cell numbers are integers"),
+        ("time_ms", spikes.time_ms, np.number, "times are numbers"),
+    ):
+        if not isinstance(array, np.ndarray) or array.ndim != 1:
+            raise UsageError(f"{where}: {name} is not a flat array; one entry each a spike")
+        if not np.issubdtype(array.dtype, kind):
+            raise UsageError(f"{where}: {name} is {array.dtype}; {right}")
+    if spikes.neuron.size != spikes.time_ms.size:
+        raise UsageError(
+            f"{where}: {spikes.neuron.size} cells and {spikes.time_ms.size} times; "
+            "one entry each a spike"
+        )
     outside = (spikes.neuron < 0) | (spikes.neuron >= size)
     if outside.any():
         raise UsageError(
             f"{where}: neuron {spikes.neuron[outside][0]}; cells are numbered 0 to {size - 1}"
         )
-    wrong = ~np.isfinite(spikes.time_ms) | (spikes.time_ms < 0)
+    wrong = ~(np.isfinite(spikes.time_ms) & (spikes.time_ms >= 0) & (spikes.time_ms < MAX_MS))
     if wrong.any():
-        raise UsageError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; finite and not negative")
+        raise UsageError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; from 0 to 1e9 ms")
 
 
 def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -121,9 +156,11 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     A fibre fires once a step. Where two of its spikes share a step, the later one moves to the
     fibre's next free step, so that every spike is delivered.
     """
-    step = np.maximum(np.ceil(spikes.time_ms / dt - 1e-6).astype(np.int64) - 1, 0)
-    order = np.lexsort((step, spikes.neuron))
-    cell, step = spikes.neuron[order], step[order]
+    # A hundredth of a step is forgiven: times often come as float32.
+    step = np.ceil(spikes.time_ms.astype(np.float64) / dt - 0.01).astype(np.int64) - 1
+    step, cell = np.maximum(step, 0), spikes.neuron.astype(np.int64)
+    order = np.lexsort((step, cell))
+    cell, step = cell[order], step[order]
     place = np.arange(step.size)
     fibre = np.cumsum(np.diff(cell, prepend=cell[:1]) != 0)
     # A running maximum per fibre: offsets larger than any step keep fibres apart.
@@ -133,8 +170,8 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     return step[order], cell[order]
 
 
-def check(drive: Drive, spec: Spec) -> None:
-    """Raise UsageError where a drive does not fit a circuit."""
+def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
+    """Raise UsageError where a drive does not fit a circuit, or a batch of so many."""
     known = {population.name: population for population in spec.populations}
     for name, source in drive.items():
         where = f"drive {name!r}"
@@ -142,10 +179,13 @@ def check(drive: Drive, spec: Spec) -> None:
             raise UsageError(f"{where}: {spec.name} has {', '.join(known)}")
         size, model = known[name].size, known[name].model
         if isinstance(source, (Array, np.ndarray)):
-            if source.ndim < 1 or (source.ndim > 1 and source.shape[-1] not in (1, size)):
-                raise UsageError(f"{where}: array {source.shape}; [time, {size}]")
+            wanted = f"[time, {size}]" if batch is None else f"[time, {size}] or [{batch}, ...]"
+            fits = source.ndim == 1 or source.shape[-1] in (1, size)
+            member = source.ndim == 3 and batch is not None and source.shape[0] == batch
+            if (source.ndim not in (1, 2) and not member) or not fits or not source.size:
+                raise UsageError(f"{where}: array {source.shape}; {wanted}")
             continue
-        if model != "relay":
+        if model != "relay" and isinstance(source, (Poisson, RateFunction, SpikeTimes)):
             raise UsageError(
                 f"{where}: spikes for {model} cells; they take a current in pA, as an array"
             )
@@ -154,8 +194,19 @@ def check(drive: Drive, spec: Spec) -> None:
         elif isinstance(source, Poisson):
             if source.rates.shape[-1] not in (1, size):
                 raise UsageError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
-            if not bool(jnp.all(jnp.isfinite(source.rates) & (source.rates >= 0))):
-                raise UsageError(f"{where}: a rate is negative or not finite; Hz, from 0")
+            most = 1e3 / spec.dt
+            if not bool(jnp.all((source.rates >= 0) & (source.rates <= most))):
+                raise UsageError(
+                    f"{where}: a rate is negative, not finite or above one spike a step; "
+                    f"Hz, from 0 to {most:g}"
+                )
+            if bool(jnp.any(jnp.diff(source.starts) <= 0)):
+                raise UsageError(f"{where}: starts {source.starts}; ascending, ms")
+        elif not isinstance(source, RateFunction):
+            raise UsageError(
+                f"{where}: {type(source).__name__}; cb.drive.poisson(Hz), RateFunction(function), "
+                "SpikeTimes(neuron, time_ms) or an array [time, N]"
+            )
 
 
 def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step: Array, dt: float):
@@ -172,8 +223,8 @@ def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step:
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
         rate = source.function(t_ms, *source.arguments)
-    own = jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(f"drive {name}".encode()))
-    uniform = jax.random.uniform(jax.random.fold_in(own, step), (size,))
+    own = jax.random.fold_in(circuit.part(key, f"drive {name}"), step)
+    uniform = jax.random.uniform(own, (size,), jnp.float32)
     return uniform < jnp.broadcast_to(rate, (size,)) * (dt * 1e-3)
 
 

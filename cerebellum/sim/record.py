@@ -65,7 +65,7 @@ class Recording:
     """by population, spikes of all its cells in each step, int32 [steps]"""
     rasters: dict[str, Raster] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    """by population, spikes of each cell in the whole run, int64 [N]"""
+    """by population, spikes of each watched cell in the whole run, int64 [cells]"""
     traces: dict[str, Trace] = field(default_factory=dict)
     """by "variable:population" """
     seconds: dict[str, float] = field(default_factory=dict)
@@ -76,17 +76,17 @@ class Recording:
         return self.steps * self.dt
 
 
-def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
+def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
     """Recorders from text such as "raster:purkinje", "v:golgi:0:5" or "raster:granule:::40".
 
-    After the population comes a Python slice of its cells. "rates" is always kept and needs no
-    recorder.
+    After the population comes a cell or a Python slice of its cells. "rates" is always kept
+    and needs no recorder.
 
     Raises:
-      UsageError: unknown kind or population, or a slice that is none.
+      UsageError: unknown kind or population, no such cells, or the same thing twice.
     """
-    recorders = []
-    for text in record:
+    recorders: list[Recorder] = []
+    for text in (record,) if isinstance(record, str) else record:
         if text == "rates":
             continue
         kind, *rest = text.split(":")
@@ -103,13 +103,20 @@ def parse(record: Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
                     f"{KINDS}"
                 )
         try:
-            part = slice(*(int(x) if x else None for x in rest[1:])) if rest[1:] else slice(None)
-            cells = range(population.size)[part]
+            bounds = [int(x) if x else None for x in rest[1:]]
+            if len(bounds) == 1 and bounds[0] is not None:
+                bounds.append(bounds[0] + 1)
+            cells = range(population.size)[slice(*bounds) if bounds else slice(None)]
         except (ValueError, TypeError):
-            raise UsageError(f"record {text!r}: cells as START:STOP or START:STOP:STRIDE") from None
+            raise UsageError(
+                f"record {text!r}: cells as CELL, START:STOP or START:STOP:STRIDE"
+            ) from None
         if cells.step < 1 or not cells:
             raise UsageError(f"record {text!r}: no cells of the {population.size} there are")
-        recorders.append(Recorder(kind, population.name, cells.start, cells.stop, cells.step))
+        recorder = Recorder(kind, population.name, cells.start, cells.stop, cells.step)
+        if recorder.label in {other.label for other in recorders}:
+            raise UsageError(f"record {text!r}: {recorder.label} twice; once, with all its cells")
+        recorders.append(recorder)
     return tuple(recorders)
 
 
@@ -247,7 +254,8 @@ def save(recording: Recording, path: str | Path) -> None:
     for name, trace in recording.traces.items():
         arrays[f"trace/{name}"] = trace.values
         arrays[f"trace_cells/{name}"] = trace.cells
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    with open(path, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load(path: str | Path) -> Recording:

@@ -16,6 +16,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
+from cerebellum.model.spec import Spec
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
@@ -23,6 +24,8 @@ from cerebellum.sim.record import Recorder, Recording
 
 CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
+MAX_STEPS = 2_000_000_000
+"""Steps are counted in int32."""
 
 
 def _advance(
@@ -123,6 +126,8 @@ def simulate_batch(
         gives; all at the same step. Drawn spikes differ by the copies' keys.
       drive: as in `simulate`; an array may be [B, time, N], one for each copy.
     """
+    if not state.step.ndim:
+        raise UsageError("state: a single one; jax.vmap(init, (None, 0)) over keys gives a batch")
     options = duration_ms, record, chunk_steps, progress
     return _run(circuit, state, dict(drive or {}), state.step.shape[0], *options)
 
@@ -138,7 +143,8 @@ def _run(
     progress: bool | None,
 ) -> tuple[State, list[Recording]]:
     spec = circuit.spec
-    drives.check(drive, spec)
+    drives.check(drive, spec, batch)
+    _check_state(state, spec, batch)
     recorders = records.parse(record, spec)
     start = int(np.min(state.step))
     drawn = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
@@ -157,7 +163,8 @@ def _run(
             for name, spikes in listed.items()
         }
         for name, array in arrays.items():
-            sent[name] = array[:, first:last] if name in own else array[first:last]
+            part = array[:, first:last] if name in own else array[first:last]
+            sent[name] = part.astype(np.float32) if part.dtype.kind != "f" else part
         return sent
 
     def keep(left) -> None:
@@ -167,16 +174,17 @@ def _run(
             collector.add(*mine)
 
     began = time.perf_counter()
-    compiled, pending = 0.0, None
+    compiled, pending, sizes = 0.0, None, set()
     with _progress(progress) as show:
         for first, last in _chunks(steps, chunk_steps):
             sent, size = given(first, last), last - first
             called = time.perf_counter()
             program = circuit.params, circuit.wiring, state, drawn, sent, size, recorders
             state, left = advance(*program) if batch is None else advance_batch(*program, own)
-            if pending is None:
-                compiled = time.perf_counter() - called
-            else:
+            if size not in sizes:
+                sizes.add(size)
+                compiled += time.perf_counter() - called
+            if pending is not None:
                 keep(pending)
             pending = left
             show(first, steps, spec.dt)
@@ -187,6 +195,21 @@ def _run(
     return state, [collector.recording(seconds) for collector in collectors]
 
 
+def _check_state(state: State, spec: Spec, batch: int | None) -> None:
+    """Raise UsageError where a state is spent, not of this circuit, or not of this batch."""
+    if state.step.is_deleted():
+        raise UsageError("state: given to an earlier run; go on with the state that it returned")
+    if batch is None and state.step.ndim:
+        raise UsageError("state: a batch of them; simulate_batch runs batches")
+    for population in spec.populations:
+        for leaf in jax.tree.leaves(state.cells.get(population.name)):
+            if leaf.shape[-1] != population.size:
+                raise UsageError(
+                    f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has "
+                    f"{population.size}"
+                )
+
+
 def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int:
     """How many steps to run; the drive's arrays, of these lengths, must reach that far."""
     if duration_ms is None:
@@ -195,6 +218,8 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
         return min(lengths.values())
     if not np.isfinite(duration_ms) or duration_ms < dt / 2:
         raise UsageError(f"duration_ms: {duration_ms}; at least one step of {dt} ms")
+    if duration_ms / dt > MAX_STEPS:
+        raise UsageError(f"duration_ms: {duration_ms}; at most {MAX_STEPS:,} steps of {dt} ms")
     steps = round(duration_ms / dt)
     for name, length in lengths.items():
         if length < steps:
@@ -203,9 +228,12 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
 
 
 def _chunks(steps: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a run into chunks of one length if there is a good one, so that one program serves."""
+    """Cut a run into chunks of one length if there is a good one, so that one program serves.
+
+    Otherwise the last chunk is shorter, and is a second program.
+    """
     most = max(1, min(most, steps))
-    even = [size for size in range(most, most // 2, -1) if steps % size == 0]
+    even = [size for size in range(most, most // 4, -1) if steps % size == 0]
     size = even[0] if even else most
     for first in range(0, steps, size):
         yield first, min(first + size, steps)

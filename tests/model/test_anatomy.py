@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
+from cerebellum.model.neurons.conductance import Params
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.casali import SIZES
 from cerebellum.model.spec import Population, Projection, Spec, bundles
@@ -127,6 +128,8 @@ def test_a_bundle_ends_on_each_receptor_once():
     [
         ({"dt": 0.0}, "dt: 0.0 ms; a step is longer than zero"),
         ({"dt": 0.001}, "cells.t_ref: 1.5 ms is over 255 steps of 0.001 ms"),
+        ({"path": "Dense"}, "path: 'Dense'; one of auto, event, dense"),
+        ({"populations": ()}, "populations: none; a circuit has at least one"),
     ],
 )
 def test_impossible_specs_are_refused_by_name(change, message):
@@ -137,10 +140,18 @@ def test_impossible_specs_are_refused_by_name(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"in_degree": 10}, r"input_p0_cells.in_degree: 10; between 0 and the 9 cells of input"),
+        (
+            {"in_degree": 10},
+            r"in_degree: 10; between 0 and the 9 other cells of input",
+        ),
         ({"source": "outside"}, r"population 'outside': feed_forward has input, cells"),
-        ({"weight": -1.0}, "input_p0_cells: weight and delay are not negative"),
-        ({"sites": 1}, "input_p0_cells.sites: 1; at least 2"),
+        ({"weight": -1.0}, "input_p0_cells.weight: -1.0; finite, not negative"),
+        ({"weight": float("nan")}, "input_p0_cells.weight: nan; finite"),
+        ({"delay": 0.4}, "input_p0_cells.delay: 0.4 ms; at least one step of 1.0 ms"),
+        ({"delay": float("nan")}, "input_p0_cells.delay: nan"),
+        ({"receptor": "ampa"}, "input_p0_cells.receptor: 'ampa'; one of exc, inh"),
+        ({"sites": 1}, "input_p0_cells.sites: 1; at least the in-degree 2, at most 9"),
+        ({"sites": 10}, "input_p0_cells.sites: 10; at least the in-degree 2, at most 9"),
     ],
 )
 def test_impossible_projections_are_refused_by_name(change, message):
@@ -153,10 +164,17 @@ def test_populations_are_checked():
     cells = feed_forward(9, 9, 2).populations[1]
     for change, message in (
         ({"size": 0}, "cells.size: 0; at least 1 cell"),
+        ({"size": 4.0}, "cells.size: 4.0; at least 1 cell"),
+        ({"name": "a:b"}, "population 'a:b': a name is letters, digits and underscores"),
         ({"model": "hodgkin"}, "cells.model: 'hodgkin'; one of relay, conductance, current"),
+        ({"model": "current"}, "cells.params: not the Params of current"),
+        ({"params": Params(v_th=float("nan"))}, "cells.params: nan; plain finite numbers"),
+        ({"params": Params(t_ref=np.ones(9))}, "cells.params: .*plain finite numbers"),
     ):
         with pytest.raises(UsageError, match=message):
             Spec(name="x", populations=(replace(cells, **change),), projections=())
+    with pytest.raises(UsageError, match="scale: 0; above 0"):
+        cb.presets.mouse(scale=0)
     with pytest.raises(UsageError, match="names are unique"):
         Spec(name="x", populations=(cells, cells), projections=())
 

@@ -175,6 +175,9 @@ def test_plastic_weights_live_in_the_state_and_are_used_from_there():
     learned = cb.consolidate(circuit.params, doubled)
     np.testing.assert_array_equal(learned.weights[name], doubled.weights[name])
     chex.assert_trees_all_equal(learned.cells, circuit.params.cells)
+    going_on = circuit.replace(params=learned)
+    cb.simulate(going_on, doubled, duration_ms=5)
+    assert cb.init(going_on, KEY).weights[name].sum() > 0
 
 
 def test_spread_voltages_and_leak():
@@ -186,6 +189,23 @@ def test_spread_voltages_and_leak():
     assert -44 < spread.max() <= -42
     other = cb.init(circuit, jax.random.key(1), spread=True).cells["cells"].v
     assert (spread != other).any()
+
+
+@pytest.mark.parametrize("value", [0.3, 1.0, 7.0, 0.0, -1.0])
+def test_relays_fire_or_do_not_on_both_paths(value):
+    drive = {"input": np.full((5, 9), value, np.float32)}
+    g = {}
+    for path in ("event", "dense"):
+        circuit = cb.build(feed_forward(9, 7, 3, cell=KEEPS, path=path), KEY)
+        g[path] = run(circuit, cb.init(circuit, KEY), drive)[0].cells["cells"].exc.g
+    np.testing.assert_array_equal(g["event"], g["dense"])
+    np.testing.assert_array_equal(g["event"], 12.0 if value > 0 else 0.0)
+
+
+def test_other_kinds_of_key_are_refused():
+    circuit = cb.build(feed_forward(9, 7, 3), KEY)
+    with pytest.raises(UsageError, match="key: 4 words; a threefry key"):
+        cb.init(circuit, jax.random.key(0, impl="rbg"))
 
 
 def test_parts_draw_independently():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance
 from cerebellum.model.neurons.conductance import Input, Params, Synapse
 
@@ -156,9 +157,10 @@ def test_silent_while_refractory(integrator, dt):
     assert np.diff(times).min() > round(3.0 / dt)
 
 
-def test_unknown_integrator_is_refused():
-    with pytest.raises(ValueError, match="euler"):
-        conductance.step(Params(integrator="euler"), conductance.init(Params(), (1,)), Input(), 0.1)
+@pytest.mark.parametrize(("name", "wrong"), [("integrator", "euler"), ("synapse", "alfa")])
+def test_unknown_variants_are_refused(name, wrong):
+    with pytest.raises(UsageError, match=f"{name}: '{wrong}'; one of"):
+        conductance.init(Params(**{name: wrong}), (1,))
 
 
 def test_runge_kutta_and_averaged_agree_as_the_step_shrinks():

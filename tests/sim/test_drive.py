@@ -31,7 +31,7 @@ def test_every_spike_gets_a_step_of_its_own(dt, count, cells, seed):
         np.bincount(cell, minlength=cells), np.bincount(spikes.neuron, minlength=cells)
     )
     for c in range(cells):
-        wanted = np.sort(np.ceil(spikes.time_ms[spikes.neuron == c] / dt - 1e-6) - 1)
+        wanted = np.sort(np.ceil(spikes.time_ms[spikes.neuron == c] / dt - 0.01) - 1)
         assert (np.sort(step[cell == c]) >= np.maximum(wanted, 0)).all()
 
 
@@ -39,6 +39,13 @@ def test_a_spike_belongs_to_the_step_that_ends_at_it():
     spikes = SpikeTimes(np.arange(5), np.array([0.0, 0.05, 0.1, 0.11, 0.3]))
     step, cell = drive.spike_steps(spikes, 0.1)
     assert dict(zip(cell.tolist(), step.tolist(), strict=True)) == {0: 0, 1: 0, 2: 0, 3: 1, 4: 2}
+
+
+def test_times_in_single_precision_keep_their_step():
+    steps = np.arange(20_000)
+    times = ((steps + 1) * 0.1).astype(np.float32)
+    step, _ = drive.spike_steps(SpikeTimes(np.zeros(20_000, int), times), 0.1)
+    np.testing.assert_array_equal(step, steps)
 
 
 def test_words_of_a_chunk():
@@ -93,12 +100,15 @@ def test_a_rate_function_of_time():
         (None, "no such file"),
         (b"not an npz", "not an npz; expected arrays neuron and time_ms"),
         ({"neuron": [0]}, "time_ms.*expected neuron and time_ms"),
-        ({"neuron": [0, 1], "time_ms": [1.0]}, "one entry each a spike"),
+        ({"neuron": [0, 1], "time_ms": [1.0]}, "2 cells and 1 times; one entry each a spike"),
         ({"neuron": [0.5], "time_ms": [1.0]}, "neuron is float64; cell numbers are integers"),
         ({"neuron": [9], "time_ms": [1.0]}, "neuron 9; cells are numbered 0 to 8"),
         ({"neuron": [-1], "time_ms": [1.0]}, "neuron -1; cells are numbered 0 to 8"),
-        ({"neuron": [0], "time_ms": [-1.0]}, "time_ms -1.0; finite and not negative"),
-        ({"neuron": [0], "time_ms": [np.nan]}, "time_ms nan; finite and not negative"),
+        ({"neuron": [0], "time_ms": [-1.0]}, "time_ms -1.0; from 0 to 1e9 ms"),
+        ({"neuron": [0], "time_ms": [np.nan]}, "time_ms nan; from 0 to 1e9 ms"),
+        ({"neuron": [0], "time_ms": [1e300]}, r"time_ms 1e\+300; from 0 to 1e9 ms"),
+        ({"neuron": [0], "time_ms": ["soon"]}, "time_ms is <U4; times are numbers"),
+        ({"neuron": [[0]], "time_ms": [[1.0]]}, "neuron is not a flat array"),
         ({"neuron": np.array([{}], object), "time_ms": [1.0]}, "not an npz"),
     ],
 )
@@ -127,6 +137,13 @@ def test_good_spike_files_are_read(tmp_path):
         ({"outside": drive.poisson(1.0)}, "drive 'outside': feed_forward has input, cells"),
         ({"input": drive.poisson(np.ones(5))}, "drive 'input': rates for 5 cells; 9"),
         ({"input": drive.poisson(-1.0)}, "drive 'input': a rate is negative"),
+        ({"input": drive.poisson(1_500.0)}, "above one spike a step; Hz, from 0 to 1000"),
+        ({"input": drive.poisson(5.0).replace(starts=jnp.array([3.0, 1.0]))}, "starts .*ascending"),
+        ({"input": 500.0}, r"drive 'input': float; cb.drive.poisson\(Hz\)"),
+        ({"input": lambda t: 5.0}, "drive 'input': function; cb.drive.poisson"),
+        ({"input": np.ones((0, 9))}, r"drive 'input': array \(0, 9\)"),
+        ({"input": np.ones((2, 4, 9))}, r"drive 'input': array \(2, 4, 9\)"),
+        ({"input": SpikeTimes([0], [1.0])}, "neuron is not a flat array"),
         ({"input": np.ones((4, 5))}, r"drive 'input': array \(4, 5\); \[time, 9\]"),
         ({"cells": drive.poisson(1.0)}, "drive 'cells': spikes for conductance cells"),
         ({"input": SpikeTimes(np.array([9]), np.array([1.0]))}, "neuron 9"),
@@ -135,3 +152,8 @@ def test_good_spike_files_are_read(tmp_path):
 def test_drives_that_do_not_fit_are_refused(source, message):
     with pytest.raises(UsageError, match=message):
         drive.check(source, feed_forward(9, 7, 3))
+
+
+def test_rates_of_two_axes_are_refused():
+    with pytest.raises(UsageError, match=r"rate_hz: \(3, 9\); one rate, or one a cell"):
+        drive.poisson(np.ones((3, 9)))

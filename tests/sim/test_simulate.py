@@ -189,8 +189,9 @@ def test_the_state_is_donated(circuit):
         ("raster:granula", "populations are input, cells"),
         ("w:cells", "cells has v, g_exc, g_inh"),
         ("v:input", "input has no variables"),
-        ("raster:cells:a:b", "cells as START:STOP"),
-        ("raster:cells:1:2:3:4", "cells as START:STOP"),
+        ("raster:cells:a:b", "cells as CELL, START:STOP"),
+        ("raster:cells:1:2:3:4", "cells as CELL, START:STOP"),
+        ("raster:cells:40", "no cells of the 40 there are"),
         ("raster:cells:50:", "no cells of the 40 there are"),
         ("raster:cells::0", "no cells of the 40 there are"),
     ],
@@ -207,6 +208,7 @@ def test_what_cannot_be_recorded_is_refused(circuit, text, message):
         (-1.0, "duration_ms: -1.0"),
         (0.0, "at least one step"),
         (float("nan"), "duration_ms: nan"),
+        (1e308, "at most 2,000,000,000 steps of 0.5 ms"),
     ],
 )
 def test_impossible_durations_are_refused(circuit, duration, message):
@@ -217,6 +219,46 @@ def test_impossible_durations_are_refused(circuit, duration, message):
 def test_a_drive_that_is_too_short_is_refused(circuit):
     with pytest.raises(UsageError, match="drive 'input': 4 steps; 5 ms are 10"):
         cb.simulate(circuit, cb.init(circuit, KEY), {"input": spikes(4, 60, 0.1, 0)}, duration_ms=5)
+
+
+def test_one_cell_one_text_and_nothing_twice(circuit):
+    state = cb.init(circuit, KEY)
+    _, recording = cb.simulate(circuit, state, duration_ms=5, record="v:cells:3")
+    assert recording.traces["v:cells"].cells.tolist() == [3]
+    state = cb.init(circuit, KEY)
+    with pytest.raises(UsageError, match="v:cells twice; once, with all its cells"):
+        cb.simulate(circuit, state, duration_ms=5, record=("v:cells:0:2", "v:cells:2:4"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.bool_, np.float64])
+def test_spikes_of_any_type_are_spikes(circuit, dtype):
+    given = spikes(40, 60, 0.3, 0)
+    state = cb.init(circuit, KEY)
+    _, recording = cb.simulate(circuit, state, {"input": given.astype(dtype)})
+    np.testing.assert_array_equal(recording.spikes["input"], given.sum(axis=1))
+
+
+def test_states_that_do_not_fit_are_refused(circuit):
+    single = cb.init(circuit, KEY)
+    states = jax.vmap(cb.init, in_axes=(None, 0))(circuit, jax.random.split(KEY, 2))
+    with pytest.raises(UsageError, match="state: a batch of them; simulate_batch"):
+        cb.simulate(circuit, states, duration_ms=5)
+    with pytest.raises(UsageError, match="state: a single one"):
+        cb.simulate_batch(circuit, single, duration_ms=5)
+    other = cb.build(feed_forward(61, 40, 20, dt=0.5), KEY)
+    with pytest.raises(UsageError, match="state: 60 cells in input; the circuit has 61"):
+        cb.simulate(other, single, duration_ms=5)
+    cb.simulate(circuit, single, duration_ms=5)
+    with pytest.raises(UsageError, match="state: given to an earlier run"):
+        cb.simulate(circuit, single, duration_ms=5)
+
+
+def test_an_odd_length_is_compiled_before_the_clock(circuit):
+    """Two lengths are two programs, and both count as compilation."""
+    state = cb.init(circuit, KEY)
+    _, recording = cb.simulate(circuit, state, duration_ms=48.5, chunk_steps=90)
+    assert recording.steps == 97
+    assert recording.seconds["run"] < recording.seconds["compile"]
 
 
 def test_progress_is_shown_when_asked(circuit, capsys):

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model.fence import fence
 
 INTEGRATORS = ("rk4", "averaged")
+SYNAPSES = ("exponential", "alpha")
 
 
 @struct.dataclass(kw_only=True)
@@ -51,7 +53,7 @@ class Params:
     e_inh: float | Array = -90.0
     """inhibitory reversal potential, mV"""
     synapse: str = struct.field(pytree_node=False, default="exponential")
-    """"exponential" or "alpha" """
+    """one of SYNAPSES"""
     integrator: str = struct.field(pytree_node=False, default="averaged")
     """one of INTEGRATORS"""
 
@@ -89,7 +91,15 @@ class Input:
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
-    """Cells at the leak potential with closed synapses; `shape` is [..., n]."""
+    """Cells at the leak potential with closed synapses; `shape` is [..., n].
+
+    Raises:
+      UsageError: for an unknown synapse or integrator.
+    """
+    if params.synapse not in SYNAPSES:
+        raise UsageError(f"synapse: {params.synapse!r}; one of {', '.join(SYNAPSES)}")
+    if params.integrator not in INTEGRATORS:
+        raise UsageError(f"integrator: {params.integrator!r}; one of {', '.join(INTEGRATORS)}")
 
     def closed() -> Synapse:
         rise = jnp.zeros(shape, dtype) if params.synapse == "alpha" else None
@@ -199,20 +209,11 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
     """One step of `dt` ms.
 
     Returns:
-      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]). They have no gradient
-      through the threshold; circuits that are trained use cells with a surrogate.
-
-    Raises:
-      ValueError: for an unknown integrator.
+      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]). Voltages and conductances
+      have gradients; spikes have none, for there is no surrogate here.
     """
-    if params.integrator == "rk4":
-        v = _rk4(params, state, input.current, dt)
-    elif params.integrator == "averaged":
-        v = _averaged(params, state, input.current, dt)
-    else:
-        raise ValueError(f"integrator {params.integrator!r}: expected one of {INTEGRATORS}")
-
-    v, state = fence((v, state))
+    integrate = _rk4 if params.integrator == "rk4" else _averaged
+    v, state = fence((integrate(params, state, input.current, dt), state))
     exc = decay(state.exc, params.tau_exc, dt)
     inh = decay(state.inh, params.tau_inh, dt)
     silent = state.refractory > 0

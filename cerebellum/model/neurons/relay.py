@@ -46,6 +46,6 @@ def variables(state: State) -> dict[str, Array]:
 
 
 def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
-    """One step: a spike (0 or 1, [..., n]) for every relay with at least one arrival."""
-    spikes = jnp.minimum(state.arrived + input.spikes, 1.0)
+    """One step: a spike (0 or 1, [..., n]) for every relay that is driven or reached at all."""
+    spikes = jnp.asarray(state.arrived + input.spikes > 0, state.arrived.dtype)
     return State(arrived=jnp.zeros_like(state.arrived)), spikes

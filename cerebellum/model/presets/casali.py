@@ -9,12 +9,13 @@ The scaffold has no olive. Ours adds one: 11 cells, silent unless driven, each P
 receiving one climbing fibre with the weight and delay of De Schepper et al. 2022.
 """
 
+import math
 from dataclasses import replace
-from typing import Literal
 
+from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.spec import Path, Population, Projection, Spec
 
 SIZES = {
     "glomerulus": 7_073,
@@ -193,9 +194,7 @@ PROTOCOL = Protocol(
 """Background and burst of Bogdan et al. 2021; the stimulated share is Kuriyama et al. 2021's."""
 
 
-def mouse(
-    *, scale: float = 1.0, dt: float = 0.1, path: Literal["auto", "event", "dense"] = "auto"
-) -> Spec:
+def mouse(*, scale: float = 1.0, dt: float = 0.1, path: Path = "auto") -> Spec:
     """Spec of Model A.
 
     Args:
@@ -203,7 +202,12 @@ def mouse(
         of a smaller source population: these shrink, and their weights grow to match.
       dt: ms.
       path: "event", "dense" or "auto".
+
+    Raises:
+      UsageError: a scale that is not above zero; a step that the cells or delays do not allow.
     """
+    if not 0 < scale < math.inf:
+        raise UsageError(f"scale: {scale}; above 0, 1 is the published size")
     sizes = {name: max(4, round(size * scale)) for name, size in SIZES.items()}
     granule = CELLS["granule"] if dt <= RK4_DT else replace(CELLS["granule"], integrator="averaged")
     cells = {**CELLS, "granule": granule}
