@@ -13,16 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cerebellum.model import events
+from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, Params, Wiring
 from cerebellum.model.spec import Projection, Spec
 
 DENSE_LIMIT = 2_000_000
 """Largest number of possible contacts (source cells times target cells, over all projections)
 for which "auto" chooses the dense path."""
-
-MATRIX_SHARE = 0.05
-"""Share of possible contacts that exist from which the dense path keeps a matrix of weights."""
 
 
 def stream(key: Array, name: str) -> np.random.Generator:
@@ -79,21 +76,29 @@ def _draw_many(targets: int, width: int, sources: int, rng: np.random.Generator)
     return np.concatenate(rows)
 
 
-def contacts(projection: Projection, spec: Spec, key: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Every contact of a projection: (source cells, target cells), int64 [synapses] each.
+def contacts(
+    projection: Projection, spec: Spec, key: Array, beam: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every contact of a projection within a beam: (source cells, target cells), int64 each.
 
     A pair of cells has at most one contact; no cell contacts itself.
     """
-    sources = spec.population(projection.source).size
-    targets = spec.population(projection.target).size
+    first, sources = _span(spec, projection.source, beam)
+    first_target, targets = _span(spec, projection.target, beam)
     loop = projection.source == projection.target
-    rng = stream(key, projection.name)
+    rng = stream(key, projection.name if spec.beams == 1 else f"{projection.name}.{beam}")
     degrees = np.minimum(in_degrees(projection, targets, rng), sources - loop)
     drawn = draw_sources(degrees, sources - loop, rng)
     if loop:
         drawn = drawn + (drawn >= np.arange(targets)[:, None])
     exists = np.arange(drawn.shape[1]) < degrees[:, None]
-    return drawn[exists], np.repeat(np.arange(targets), degrees)
+    return first + drawn[exists], first_target + np.repeat(np.arange(targets), degrees)
+
+
+def _span(spec: Spec, name: str, beam: int) -> tuple[int, int]:
+    """First cell and number of cells of a population in a beam."""
+    edges = events.beam_edges(spec.population(name).size, spec.beams)
+    return int(edges[beam]), int(edges[beam + 1] - edges[beam])
 
 
 def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) -> np.ndarray:
@@ -122,24 +127,60 @@ def resolve_path(spec: Spec) -> events.Path:
     return "dense" if possible <= DENSE_LIMIT else "event"
 
 
-def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan, Array]:
-    """One projection's wiring and first weights (nS).
-
-    Weights are one scalar, or, where they are plastic or stand in a matrix, one a contact
-    (zero where there is none).
-    """
-    sources = spec.population(projection.source).size
+def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
+    """Target lists of a projection, one beam after the other: see `fan_out`."""
     targets = spec.population(projection.target).size
-    source, target = contacts(projection, spec, key)
-    if spec.path == "dense" and source.size >= MATRIX_SHARE * sources * targets:
-        matrix = np.zeros((sources, targets), np.float32)
-        matrix[source, target] = projection.weight
-        return events.AllToAll(), jnp.asarray(matrix)
-    table = fan_out(source, target, sources, targets)
-    if not projection.plastic:
-        return events.FanOut(targets=jnp.asarray(table)), jnp.float32(projection.weight)
-    weights = np.where(table < targets, np.float32(projection.weight), np.float32(0))
-    return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights)
+    tables = []
+    for beam in range(spec.beams):
+        first, sources = _span(spec, projection.source, beam)
+        source, target = contacts(projection, spec, key, beam)
+        tables.append(fan_out(source - first, target, sources, targets))
+    if len(tables) == 1:
+        return tables[0]
+    width = max(table.shape[1] for table in tables)
+    nowhere = np.iinfo(tables[0].dtype).max
+    out = np.full((spec.population(projection.source).size, width), nowhere, tables[0].dtype)
+    first = 0
+    for table in tables:
+        out[first : first + len(table), : table.shape[1]] = table
+        first += len(table)
+    return out
+
+
+def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan, Array]:
+    """One projection's wiring and first weights (see `circuit.Params`)."""
+    if spec.has_rows(projection):
+        w_max = projection.w_max
+        unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
+        return events.AllToAll(beams=spec.beams, unit=unit), _rows(projection, spec, key)
+    table = lists(projection, spec, key)
+    targets = spec.population(projection.target).size
+    weights = np.float32(projection.weight)
+    if projection.plastic or projection.spread:
+        even = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
+        weights = weights * (1 + projection.spread * (2 * even - 1))
+        weights = np.where(table < targets, weights, np.float32(0))
+    return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights, jnp.float32)
+
+
+def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
+    """First weights [N, R]; of uint16 only their mean, from which `init` draws the rows."""
+    mean = jnp.float32(projection.weight)
+    if projection.dtype == "uint16":
+        return mean
+    shape = spec.population(projection.source).size, spec.beam_size(projection.target)
+    share = spec.share(projection)
+    if projection.rule is not None or share == 1:
+        seed = fixed.seed(jnp.asarray(jax.random.key_data(key)), projection.name)
+        return fixed.draw_all(seed, mean, *shape, projection.spread, share)
+    matrix = np.zeros(shape, np.float32)
+    for beam in range(spec.beams):
+        source, target = contacts(projection, spec, key, beam)
+        even = stream(key, f"{projection.name}.{beam}.weights").random(source.size, np.float32)
+        matrix[source, target - beam * shape[1]] = projection.weight * (
+            1 + projection.spread * (2 * even - 1)
+        )
+    return jnp.asarray(matrix)
 
 
 def build(spec: Spec, key: Array) -> Circuit:
@@ -154,5 +195,9 @@ def build(spec: Spec, key: Array) -> Circuit:
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     return Circuit(
         params=Params(cells=cells, weights={name: weight for name, (_, weight) in wired.items()}),
-        wiring=Wiring(fans={name: fan for name, (fan, _) in wired.items()}, spec=spec),
+        wiring=Wiring(
+            fans={name: fan for name, (fan, _) in wired.items()},
+            seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
+            spec=spec,
+        ),
     )

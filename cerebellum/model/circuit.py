@@ -5,6 +5,7 @@ through their synapses, and puts the new spikes into the delay lines. In NEST's 
 of step n has the time stamp (n + 1) dt, and its effect is in the conductances `delay` later.
 """
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +17,11 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, synapses
+from cerebellum.model import events, fixed, synapses
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons import CIRCUIT_MODELS, relay
-from cerebellum.model.spec import Spec, bundles
+from cerebellum.model.plasticity import learn, window_steps
+from cerebellum.model.spec import Projection, Spec, bundles
 
 
 @struct.dataclass(kw_only=True)
@@ -29,10 +31,12 @@ class Params:
     cells: dict[str, Any]
     """by population, the Params of its model"""
     weights: dict[str, Array]
-    """by projection, nS: a scalar, or [N, F] beside a FanOut, or [N, T] of an AllToAll.
+    """by projection, nS or mV: a scalar, or [N, F] beside a FanOut, or [N, R] of an AllToAll.
 
     A plastic projection starts from these and runs on those in the state: its gradient is
-    there. A matrix has a place for every pair of cells; zeros are contacts that do not exist.
+    there. Rows have a place for every target in a beam; zeros are contacts that do not exist.
+    Of uint16 rows this is the mean alone, from which `init` draws them, so that the largest
+    array of a circuit is there once.
     """
 
 
@@ -42,6 +46,8 @@ class Wiring:
 
     fans: dict[str, events.Fan]
     """by projection"""
+    seed: Array
+    """key that the circuit was built with, uint32 [2]"""
     spec: Spec = struct.field(pytree_node=False)
 
 
@@ -58,7 +64,9 @@ class State:
     lines: dict[str, Array]
     """by source population, its delay line: [D, W] uint32, or [D, N] on the dense path"""
     weights: dict[str, Array]
-    """by plastic projection, its weights now, nS, shaped as in Params"""
+    """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
+    debts: dict[str, Array]
+    """by projection with a rule, what climbing fibres owe it: see `plasticity`, [D, G R]"""
 
 
 @struct.dataclass(kw_only=True)
@@ -106,22 +114,57 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
             v = params.v_reset + drawn * (params.v_th - params.v_reset)
             state = replace(state, v=v)
         cells[population.name] = state
-    lines = {}
-    for bundle in bundles(spec):
-        size = spec.population(bundle.source).size
-        depth = max(bundle.delay, len(lines.get(bundle.source, ())))
-        if spec.path == "dense":
-            lines[bundle.source] = jnp.zeros((depth, size), jnp.float32)
-        else:
-            lines[bundle.source] = jnp.zeros((depth, -(-size // events.BITS)), jnp.uint32)
     return State(
         step=jnp.int32(0),
         key=key,
         cells=cells,
-        lines=lines,
-        weights={
-            p.name: jnp.copy(circuit.params.weights[p.name]) for p in spec.projections if p.plastic
+        lines=_lines(spec),
+        weights={p.name: _first_weights(circuit, p) for p in spec.projections if p.plastic},
+        debts={
+            p.name: jnp.zeros(
+                (window_steps(p.rule, spec.dt), spec.beams * spec.beam_size(p.target)), jnp.float32
+            )
+            for p in spec.projections
+            if p.rule is not None
         },
+    )
+
+
+def depths(spec: Spec) -> dict[str, int]:
+    """By source population, how many steps its delay line holds."""
+    deepest: dict[str, int] = {}
+    for projection in spec.projections:
+        steps = synapses.delay_steps(projection.delay, spec.dt)
+        if projection.rule is not None:
+            steps += window_steps(projection.rule, spec.dt) - 1
+        deepest[projection.source] = max(steps, deepest.get(projection.source, 0))
+    return deepest
+
+
+def _lines(spec: Spec) -> dict[str, Array]:
+    lines = {}
+    for name, depth in depths(spec).items():
+        size = spec.population(name).size
+        if spec.path == "dense":
+            lines[name] = jnp.zeros((depth, size), jnp.float32)
+        else:
+            lines[name] = jnp.zeros((depth, -(-size // events.BITS)), jnp.uint32)
+    return lines
+
+
+def _first_weights(circuit: Circuit, projection: Projection) -> Array:
+    """A copy of a plastic projection's weights, or its rows drawn from their mean."""
+    given, spec = circuit.params.weights[projection.name], circuit.spec
+    if given.ndim or not spec.has_rows(projection):
+        return jnp.copy(given)
+    return fixed.draw_all(
+        fixed.seed(circuit.wiring.seed, projection.name),
+        given,
+        spec.population(projection.source).size,
+        spec.beam_size(projection.target),
+        projection.spread,
+        spec.share(projection),
+        projection.w_max,
     )
 
 
@@ -155,6 +198,8 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
         cells, spikes = _cells(params, spec, state, drive)
     with jax.named_scope("synapses"):
         cells = _synapses(params, wiring, state, cells)
+    with jax.named_scope("learning"):
+        cells, weights, debts = _learn(params, wiring, state, cells)
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
         cells, lines = fence((cells, state.lines))
@@ -165,7 +210,10 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
             )
             for name, line in lines.items()
         }
-    return replace(state, step=state.step + 1, cells=cells, lines=lines), Activity(spikes=spikes)
+    stepped = replace(
+        state, step=state.step + 1, cells=cells, lines=lines, weights=weights, debts=debts
+    )
+    return stepped, Activity(spikes=spikes)
 
 
 def _cells(params: Params, spec: Spec, state: State, drive: Drive):
@@ -202,3 +250,43 @@ def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any
         for projection, out in zip(bundle.projections, outs, strict=True):
             arrived[projection.target] = {**arrived[projection.target], projection.receptor: out}
     return {name: models[name].with_receptors(cell, arrived[name]) for name, cell in cells.items()}
+
+
+def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
+    """Every rule, one step on: the cells behind the last reading, weights and debts."""
+    spec = wiring.spec
+    weights, debts = dict(state.weights), dict(state.debts)
+    by_name = {projection.name: projection for projection in spec.projections}
+    for name, projection in by_name.items():
+        rule, fan = projection.rule, wiring.fans[name]
+        if rule is None or not isinstance(fan, events.AllToAll):
+            continue
+        # The rows were read for these cells, and are written below.
+        cells, weights[name] = fence((cells, weights[name]))
+        weights[name], debts[name] = learn(
+            weights[name],
+            debts[name],
+            state.lines[projection.source],
+            _taught(wiring, state, by_name[rule.teacher]),
+            state.step,
+            fixed.seed(state.key, name),
+            fixed.seed(wiring.seed, name),
+            fan,
+            rule,
+            synapses.delay_steps(projection.delay, spec.dt),
+            spec.dt,
+            spec.share(projection),
+            math.inf if projection.w_max is None else projection.w_max,
+        )
+    return cells, weights, debts
+
+
+def _taught(wiring: Wiring, state: State, teacher: Projection) -> Array:
+    """Spikes of a teaching projection that arrive at each of its targets in this step, [T]."""
+    spec = wiring.spec
+    delay = synapses.delay_steps(teacher.delay, spec.dt)
+    spikes = synapses.due(state.lines[teacher.source], state.step, delay)
+    fan, none = wiring.fans[teacher.name], jnp.zeros(spec.population(teacher.target).size)
+    if spec.path == "event":
+        return events.push(spikes, (fan,), (jnp.float32(1),), (none,))[0]
+    return events.dense(spikes, fan, jnp.float32(1), none)

@@ -4,14 +4,17 @@ A population's spikes of one step are packed 32 to a uint32 word. `select` finds
 bit of many words by descending a tree of counts, so nothing needs a capacity: propagation
 walks over blocks of events until none is left.
 
-Dimensions: B batch, N source cells, T target cells, F largest fan-out, W = ceil(N / 32) words.
+Dimensions: B batch, N source cells, T target cells, F largest fan-out, W = ceil(N / 32) words,
+G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells to a beam.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array, lax
 
@@ -32,7 +35,15 @@ class FanOut:
 
 @struct.dataclass(kw_only=True)
 class AllToAll:
-    """Every source cell has a row of weights over all targets, for projections that are dense."""
+    """Every source cell has a row of weights, [N, R], over the targets of its beam.
+
+    For projections that are dense. Beam g holds source cells g S to (g + 1) S - 1 and target
+    cells g R to (g + 1) R - 1; the last may be smaller.
+    """
+
+    beams: int = struct.field(pytree_node=False, default=1)
+    unit: float = struct.field(pytree_node=False, default=1.0)
+    """what a weight of 1 stands for in uint16 rows, nS or mV; float rows hold the weight itself"""
 
 
 Fan = FanOut | AllToAll
@@ -116,29 +127,119 @@ def select(words: Array, levels: list[Array], rank: Array) -> Array:
     return place * BITS + jnp.minimum(_select_bit(words[place], rank), BITS - 1)
 
 
-def block_size(fans: tuple[Fan, ...], weights: tuple[Array, ...]) -> int:
+def rank(words: Array, levels: list[Array], cell: Array) -> Array:
+    """Number of spikes in cells below `cell`.
+
+    Args:
+      words: uint32 [W].
+      levels: `tally(words)`.
+      cell: int32 [K], at most 32 W.
+
+    Returns:
+      int32 [K].
+    """
+    index, bit = cell // BITS, (cell % BITS).astype(jnp.uint32)
+    low = words[jnp.minimum(index, words.shape[0] - 1)] & ((jnp.uint32(1) << bit) - 1)
+    total = lax.population_count(low).astype(jnp.int32)
+    for level in levels[:-1]:
+        padded = jnp.pad(level, (0, -level.shape[0] % _BRANCH)).reshape(-1, _BRANCH)
+        siblings = padded[jnp.minimum(index // _BRANCH, padded.shape[0] - 1)]
+        before = jnp.arange(_BRANCH)[None] < (index % _BRANCH)[:, None]
+        total = total + jnp.sum(jnp.where(before, siblings, 0), axis=1)
+        index = index // _BRANCH
+    before = jnp.arange(levels[-1].shape[0])[None] < index[:, None]
+    return total + jnp.sum(jnp.where(before, levels[-1][None], 0), axis=1)
+
+
+def beam_edges(cells: int, beams: int) -> np.ndarray:
+    """First cell of every beam and, last, the number of cells: int32 [G + 1]."""
+    return np.minimum(np.arange(beams + 1) * -(-cells // beams), cells).astype(np.int32)
+
+
+def walk_beams(
+    words: Array,
+    levels: list[Array],
+    edges: Array,
+    block: int,
+    visit: Callable[[Any, Array, Array, Array], Any],
+    carry: Any,
+) -> Any:
+    """Visit all spikes in blocks, each block within one beam.
+
+    Args:
+      words, levels: spikes [W] and their `tally`.
+      edges: first cell of every beam and, last, the end: int32 [G + 1].
+      block: events to a block.
+      visit: (carry, beam, cells [block], real [block]) -> carry.
+
+    Returns:
+      The carry after the last block.
+    """
+    first = rank(words, levels, edges)
+    blocks = -(-(first[1:] - first[:-1]) // block)
+    ends = jnp.cumsum(blocks)
+    lanes = jnp.arange(block, dtype=jnp.int32)
+
+    def body(state):
+        index, carry = state
+        beam = jnp.sum(ends <= index, dtype=jnp.int32)
+        wanted = first[beam] + (index - (ends - blocks)[beam]) * block + lanes
+        cells = select(words, levels, wanted)
+        return index + 1, visit(carry, beam, cells, wanted < first[beam + 1])
+
+    return lax.while_loop(lambda state: state[0] < ends[-1], body, (jnp.int32(0), carry))[1]
+
+
+def row_block(width: int) -> int:
+    """Events to a block of rows: about 16,384 synapses."""
+    return max(4, min(128, 1 << (16_384 // max(1, width)).bit_length()))
+
+
+def _rows(words: Array, fan: AllToAll, weight: Array) -> Array:
+    """Sums of the rows of all spikes: words [B, W], weight [1 or B, N, R], to [B, G, R].
+
+    Sums of uint16 rows are exact: two limbs of 16 and 31 bits.
+    """
+    members, stride = words.shape[0], words.shape[1] * BITS
+    starts = beam_edges(weight.shape[1], fan.beams)[:-1]
+    edges = (jnp.arange(members)[:, None] * stride + starts[None]).reshape(-1)
+    edges = jnp.append(edges, members * stride).astype(jnp.int32)
+    flat = words.reshape(-1)
+    exact = weight.dtype == jnp.uint16
+
+    def visit(sums, group, cell, real):
+        member = group // fan.beams if weight.shape[0] > 1 else 0
+        rows = weight[member, cell - group // fan.beams * stride]
+        rows = rows.astype(jnp.int32) if exact else rows
+        sums = sums.at[group, 0].add(jnp.sum(jnp.where(real[:, None], rows, 0), axis=0))
+        if not exact:
+            return sums
+        low = sums[group, 0]
+        return sums.at[group, 0].set(low & 0xFFFF).at[group, 1].add(low >> 16)
+
+    shape = members * fan.beams, 1 + exact, weight.shape[-1]
+    sums = jnp.zeros(shape, jnp.int32 if exact else weight.dtype)
+    sums = walk_beams(flat, tally(flat), edges, row_block(shape[-1]), visit, sums)
+    if exact:
+        sums = (sums[:, 1] * 65_536.0 + sums[:, 0]) * fan.unit
+    return sums.reshape(members, fan.beams, -1)
+
+
+def block_size(fans: tuple[FanOut, ...]) -> int:
     """Events to a block: about 2,048 synapses, which pays for finding the events."""
-    widths = [
-        fan.targets.shape[-1] if isinstance(fan, FanOut) else weight.shape[-1]
-        for fan, weight in zip(fans, weights, strict=True)
-    ]
-    events = 2048 // max(1, sum(widths))
+    events = 2048 // max(1, sum(fan.targets.shape[-1] for fan in fans))
     return max(8, min(128, 1 << events.bit_length()))
 
 
-def _deliver(fan: Fan, weight: Array, out: Array, batch: Array, cell: Array, real: Array) -> Array:
+def _deliver(
+    fan: FanOut, weight: Array, out: Array, batch: Array, cell: Array, real: Array
+) -> Array:
     """One block of events through one projection; `out` is [B, T], the rest [K]."""
     members = out.shape[0]
 
     def take(table: Array, index: Array) -> Array:
         """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
         return table[0, index] if table.shape[0] == 1 else table[batch, index]
-
-    if isinstance(fan, AllToAll):
-        rows = jnp.where(real[:, None], take(weight, cell), 0)
-        if members == 1:
-            return out + jnp.sum(rows, axis=0, keepdims=True)
-        return out.at[batch].add(rows, mode="drop")
 
     target = take(fan.targets, cell)
     nowhere = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
@@ -158,26 +259,42 @@ def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
     Args:
       words: uint32 [B, W].
       fans: their tables with a leading axis R of 1 or B.
-      weights: one [R], or [R, N, F or T], a projection.
+      weights: one [R], or [R, N, F], or [R, N, targets in a beam], a projection.
       outs: one [B, T] a projection.
 
     Returns:
       `outs` with each event's weights added at its targets.
     """
+    delivered = list(outs)
+    lists = [place for place, fan in enumerate(fans) if isinstance(fan, FanOut)]
+    if lists:
+        sent = _lists(words, *(tuple(x[i] for i in lists) for x in (fans, weights, outs)))
+        for place, out in zip(lists, sent, strict=True):
+            delivered[place] = out
+    for place, fan in enumerate(fans):
+        if isinstance(fan, AllToAll):
+            out, weight = outs[place], weights[place]
+            rows = _rows(words, fan, weight)
+            delivered[place] = out + rows.reshape(out.shape[0], -1)[:, : out.shape[1]]
+    return tuple(delivered)
+
+
+def _lists(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
+    """Events of a batch through fan-out lists; arguments as `_push`."""
     width = words.shape[1]
     flat = words.reshape(-1)
     levels = tally(flat)
     total = jnp.sum(levels[-1])
-    block = block_size(fans, weights)
+    block = block_size(fans)
     lanes = jnp.arange(block, dtype=jnp.int32)
 
     def body(carry):
         start, outs = carry
-        rank = start + lanes
-        event = select(flat, levels, rank)
+        wanted = start + lanes
+        event = select(flat, levels, wanted)
         batch, cell = event // (width * BITS), event % (width * BITS)
         delivered = tuple(
-            _deliver(fan, weight, out, batch, cell, rank < total)
+            _deliver(fan, weight, out, batch, cell, wanted < total)
             for fan, weight, out in zip(fans, weights, outs, strict=True)
         )
         return start + block, delivered
@@ -223,7 +340,7 @@ def push(
     Args:
       words: spikes, uint32 [W].
       fans: where each projection goes.
-      weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, T] of an `AllToAll`.
+      weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, R] of an `AllToAll`.
       outs: for each, the array that the weights are added to, [T].
 
     Returns:
@@ -245,7 +362,14 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
       [T].
     """
     if isinstance(fan, AllToAll):
-        return out + jnp.matmul(spikes, weight, precision=lax.Precision.HIGHEST)
+        if weight.dtype == jnp.uint16:
+            weight = weight.astype(out.dtype) * fan.unit
+        cells = weight.shape[0]
+        missing = fan.beams * -(-cells // fan.beams) - cells
+        rows = jnp.pad(weight, ((0, missing), (0, 0))).reshape(fan.beams, -1, weight.shape[1])
+        spikes = jnp.pad(spikes, (0, missing)).reshape(fan.beams, -1)
+        sums = jnp.einsum("gs,gsr->gr", spikes, rows, precision=lax.Precision.HIGHEST)
+        return out + sums.reshape(-1)[: out.shape[0]]
     value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
     return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")
 

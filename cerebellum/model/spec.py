@@ -7,11 +7,23 @@ from typing import Any, Literal, get_args
 import jax
 
 from cerebellum.errors import UsageError
+from cerebellum.model import fixed
 from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.plasticity import Rule
 from cerebellum.model.synapses import delay_steps
 
 Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
+
+Dtype = Literal["float32", "uint16"]
+DTYPES = get_args(Dtype)
+
+ROWS_SHARE = 0.5
+"""Share of possible contacts that exist from which the event path keeps rows of weights. A row
+costs one read a target in sequence, a list about six a contact at random."""
+
+MATRIX_SHARE = 0.05
+"""The same for the dense path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +44,7 @@ class Projection:
     receptor: str
     """a receptor of the target's model: "exc" or "inh"; "spikes" for a relay"""
     weight: float
-    """nS a contact, positive: the sign is the receptor's"""
+    """a contact, in nS (mV for "current" cells), positive: the sign is the receptor's"""
     delay: float
     """ms, at least one step"""
     in_degree: float
@@ -42,6 +54,14 @@ class Projection:
     is binomial; otherwise every target has the mean, rounded up or down."""
     plastic: bool = False
     """whether its weights, one a synapse, live in the state"""
+    spread: float = 0.0
+    """first weights are uniform in weight (1 - spread) to weight (1 + spread)"""
+    w_max: float | None = None
+    """bound of plastic weights, in the unit of `weight`; default none in float32"""
+    dtype: Dtype = "float32"
+    """of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
+    rule: Rule | None = None
+    """how its weights learn; needs `plastic`, and rows of weights"""
     label: str = ""
     """tells apart two projections between the same populations"""
 
@@ -62,6 +82,9 @@ class Spec:
     """ms"""
     path: Path = "auto"
     """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
+    beams: int = 1
+    """Parts of equal size that no projection leaves: the first ceil(size / beams) cells of every
+    population are the first beam's, and so on; the last may be smaller."""
 
     def __post_init__(self):
         _check(self)
@@ -73,6 +96,21 @@ class Spec:
                 return population
         known = ", ".join(population.name for population in self.populations)
         raise UsageError(f"population {name!r}: {self.name} has {known}")
+
+    def beam_size(self, name: str) -> int:
+        """Cells of a population in every beam but the last."""
+        return -(-self.population(name).size // self.beams)
+
+    def share(self, projection: Projection) -> float:
+        """Share of the contacts that are possible within a beam that exist."""
+        return min(1.0, projection.in_degree / self.beam_size(projection.source))
+
+    def has_rows(self, projection: Projection) -> bool:
+        """Whether a projection has a row of weights for every source, not lists of targets."""
+        if projection.rule is not None or projection.dtype == "uint16":
+            return True
+        limit = MATRIX_SHARE if self.path == "dense" else ROWS_SHARE
+        return projection.sites is None and self.share(projection) >= limit
 
     @property
     def synapses(self) -> int:
@@ -90,14 +128,21 @@ def _check(spec: Spec) -> None:
     names = [population.name for population in spec.populations]
     if len(set(names)) < len(names):
         raise UsageError(f"populations: {', '.join(names)}; names are unique")
+    if not isinstance(spec.beams, int) or spec.beams < 1:
+        raise UsageError(f"beams: {spec.beams}; at least 1")
     for population in spec.populations:
         _check_population(population, spec.dt)
+        if (spec.beams - 1) * spec.beam_size(population.name) >= population.size:
+            raise UsageError(
+                f"{population.name}.size: {population.size}; enough for {spec.beams} beams of "
+                f"{spec.beam_size(population.name)}"
+            )
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
         raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
     for projection in spec.projections:
-        source = spec.population(projection.source)
-        _check_projection(projection, source, spec.population(projection.target), spec.dt)
+        _check_projection(projection, spec)
+        _check_weights(projection, spec)
 
 
 def _check_population(population: Population, dt: float) -> None:
@@ -122,19 +167,19 @@ def _check_population(population: Population, dt: float) -> None:
         raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
 
 
-def _check_projection(
-    projection: Projection, source: Population, target: Population, dt: float
-) -> None:
-    name = projection.name
+def _check_projection(projection: Projection, spec: Spec) -> None:
+    name, dt = projection.name, spec.dt
+    source, target = spec.population(projection.source), spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
     if projection.receptor not in known:
         raise UsageError(f"{name}.receptor: {projection.receptor!r}; one of {', '.join(known)}")
-    most = source.size - (source.name == target.name)
+    smallest = source.size - (spec.beams - 1) * spec.beam_size(source.name)
+    most = smallest - (source.name == target.name)
     if not 0 <= projection.in_degree <= most:
         raise UsageError(
             f"{name}.in_degree: {projection.in_degree}; between 0 and the {most} other cells of "
-            f"{source.name}"
+            f"{source.name}" + (" in a beam" if spec.beams > 1 else "")
         )
     sites = projection.sites
     if sites is not None and not projection.in_degree <= sites <= most:
@@ -145,6 +190,39 @@ def _check_projection(
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:
         raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
+
+
+def _check_weights(projection: Projection, spec: Spec) -> None:
+    name, rule = projection.name, projection.rule
+    if not 0 <= projection.spread <= 1:
+        raise UsageError(f"{name}.spread: {projection.spread}; between 0 and 1")
+    if projection.dtype not in DTYPES:
+        raise UsageError(f"{name}.dtype: {projection.dtype!r}; one of {', '.join(DTYPES)}")
+    if projection.dtype == "uint16" and not projection.plastic:
+        raise UsageError(f"{name}.dtype: 'uint16'; weights that are not plastic are one float")
+    w_max = projection.w_max
+    if w_max is None and projection.dtype == "uint16":
+        raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
+    first = projection.weight * (1 + projection.spread)
+    if w_max is not None and not (first <= w_max < math.inf and w_max > 0):
+        raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {first}")
+    if rule is None:
+        return
+    if not projection.plastic:
+        raise UsageError(f"{name}.rule: given; its weights must be plastic")
+    if projection.source == projection.target:
+        raise UsageError(f"{name}.rule: given; a population does not teach itself by rows")
+    teachers = [p.name for p in spec.projections if p.target == projection.target]
+    if rule.teacher not in teachers:
+        raise UsageError(f"{name}.rule.teacher: {rule.teacher!r}; one of {', '.join(teachers)}")
+    for key in ("a_plus", "a_minus"):
+        if not 0 <= getattr(rule, key) < math.inf:
+            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)}; finite, not negative")
+    for key in ("tau", "window"):
+        if not 0 < getattr(rule, key) < math.inf:
+            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)} ms; above zero")
+    if w_max is not None and max(rule.a_plus, rule.a_minus) / fixed.unit(w_max) > 16_384:
+        raise UsageError(f"{name}.rule: steps of over a quarter of w_max {w_max}; smaller ones")
 
 
 @dataclass(frozen=True)
