@@ -18,9 +18,11 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
+from cerebellum.model.fence import fence
+
 BITS = 32
 _BRANCH = 32
-_TOP = 64
+_TOP = 128
 
 Path = Literal["event", "dense"]
 
@@ -74,12 +76,16 @@ def count(words: Array) -> Array:
 
 
 def tally(words: Array) -> list[Array]:
-    """Set bits per word, per 32 words, and so on up to at most `_TOP` entries, int32."""
-    levels = [lax.population_count(words).astype(jnp.int32)]
-    while (size := levels[-1].shape[0]) > _TOP:
-        padded = jnp.pad(levels[-1], (0, -size % _BRANCH))
-        levels.append(jnp.sum(padded.reshape(-1, _BRANCH), axis=1))
-    return levels
+    """Set bits per word, per 32 words, and so on: int32.
+
+    Levels are [entries / 32, 32], padded with zeros; the last has at most `_TOP` entries, [1, ...].
+    """
+    counts = lax.population_count(words).astype(jnp.int32)
+    levels = []
+    while counts.shape[0] > _TOP:
+        levels.append(jnp.pad(counts, (0, -counts.shape[0] % _BRANCH)).reshape(-1, _BRANCH))
+        counts = jnp.sum(levels[-1], axis=1)
+    return [*levels, counts[None]]
 
 
 def _descend(counts: Array, rank: Array) -> tuple[Array, Array]:
@@ -117,11 +123,10 @@ def select(words: Array, levels: list[Array], rank: Array) -> Array:
     Returns:
       int32 [K], in range for any rank.
     """
-    place, rank = _descend(levels[-1][None], rank)
+    place, rank = _descend(levels[-1], rank)
     for level in reversed(levels[:-1]):
-        padded = jnp.pad(level, (0, -level.shape[0] % _BRANCH)).reshape(-1, _BRANCH)
-        place = jnp.minimum(place, padded.shape[0] - 1)
-        inside, rank = _descend(padded[place], rank)
+        place = jnp.minimum(place, level.shape[0] - 1)
+        inside, rank = _descend(level[place], rank)
         place = place * _BRANCH + inside
     place = jnp.minimum(place, words.shape[0] - 1)
     return place * BITS + jnp.minimum(_select_bit(words[place], rank), BITS - 1)
@@ -142,13 +147,12 @@ def rank(words: Array, levels: list[Array], cell: Array) -> Array:
     low = words[jnp.minimum(index, words.shape[0] - 1)] & ((jnp.uint32(1) << bit) - 1)
     total = lax.population_count(low).astype(jnp.int32)
     for level in levels[:-1]:
-        padded = jnp.pad(level, (0, -level.shape[0] % _BRANCH)).reshape(-1, _BRANCH)
-        siblings = padded[jnp.minimum(index // _BRANCH, padded.shape[0] - 1)]
+        siblings = level[jnp.minimum(index // _BRANCH, level.shape[0] - 1)]
         before = jnp.arange(_BRANCH)[None] < (index % _BRANCH)[:, None]
         total = total + jnp.sum(jnp.where(before, siblings, 0), axis=1)
         index = index // _BRANCH
-    before = jnp.arange(levels[-1].shape[0])[None] < index[:, None]
-    return total + jnp.sum(jnp.where(before, levels[-1][None], 0), axis=1)
+    before = jnp.arange(levels[-1].shape[1])[None] < index[:, None]
+    return total + jnp.sum(jnp.where(before, levels[-1], 0), axis=1)
 
 
 def beam_edges(cells: int, beams: int) -> np.ndarray:
@@ -184,57 +188,27 @@ def walk_beams(
         index, carry = state
         beam = jnp.sum(ends <= index, dtype=jnp.int32)
         wanted = first[beam] + (index - (ends - blocks)[beam]) * block + lanes
-        cells = select(words, levels, wanted)
+        cells, beam = fence((select(words, levels, wanted), beam))
         return index + 1, visit(carry, beam, cells, wanted < first[beam + 1])
 
     return lax.while_loop(lambda state: state[0] < ends[-1], body, (jnp.int32(0), carry))[1]
 
 
-def row_block(width: int) -> int:
-    """Events to a block of rows: about 16,384 synapses."""
-    return max(4, min(128, 1 << (16_384 // max(1, width)).bit_length()))
+def block_size(rows: int, lists: int = 0) -> int:
+    """Events to a block: enough synapses to pay for finding the events.
 
+    Rows are read in sequence, 16,384 synapses to a block; lists at random, 2,048.
 
-def _rows(words: Array, fan: AllToAll, weight: Array) -> Array:
-    """Sums of the rows of all spikes: words [B, W], weight [1 or B, N, R], to [B, G, R].
-
-    Sums of uint16 rows are exact: two limbs of 16 and 31 bits.
+    Args:
+      rows: synapses of one event in rows.
+      lists: the same in lists.
     """
-    members, stride = words.shape[0], words.shape[1] * BITS
-    starts = beam_edges(weight.shape[1], fan.beams)[:-1]
-    edges = (jnp.arange(members)[:, None] * stride + starts[None]).reshape(-1)
-    edges = jnp.append(edges, members * stride).astype(jnp.int32)
-    flat = words.reshape(-1)
-    exact = weight.dtype == jnp.uint16
-
-    def visit(sums, group, cell, real):
-        member = group // fan.beams if weight.shape[0] > 1 else 0
-        rows = weight[member, cell - group // fan.beams * stride]
-        rows = rows.astype(jnp.int32) if exact else rows
-        sums = sums.at[group, 0].add(jnp.sum(jnp.where(real[:, None], rows, 0), axis=0))
-        if not exact:
-            return sums
-        low = sums[group, 0]
-        return sums.at[group, 0].set(low & 0xFFFF).at[group, 1].add(low >> 16)
-
-    shape = members * fan.beams, 1 + exact, weight.shape[-1]
-    sums = jnp.zeros(shape, jnp.int32 if exact else weight.dtype)
-    sums = walk_beams(flat, tally(flat), edges, row_block(shape[-1]), visit, sums)
-    if exact:
-        sums = (sums[:, 1] * 65_536.0 + sums[:, 0]) * fan.unit
-    return sums.reshape(members, fan.beams, -1)
+    wanted = 16_384 // rows if rows else 2_048 // max(1, lists)
+    return max(8, min(128, 1 << wanted.bit_length()))
 
 
-def block_size(fans: tuple[FanOut, ...]) -> int:
-    """Events to a block: about 2,048 synapses, which pays for finding the events."""
-    events = 2048 // max(1, sum(fan.targets.shape[-1] for fan in fans))
-    return max(8, min(128, 1 << events.bit_length()))
-
-
-def _deliver(
-    fan: FanOut, weight: Array, out: Array, batch: Array, cell: Array, real: Array
-) -> Array:
-    """One block of events through one projection; `out` is [B, T], the rest [K]."""
+def _by_list(fan: FanOut, weight: Array, out: Array, batch: Array, cell: Array, real: Array):
+    """One block of events through one list projection; `out` is [B, T], the rest [K]."""
     members = out.shape[0]
 
     def take(table: Array, index: Array) -> Array:
@@ -252,6 +226,19 @@ def _deliver(
     return out.at[member.reshape(-1), target.reshape(-1)].add(value, mode="drop")
 
 
+def _by_row(sums: Array, weight: Array, group: Array, batch: Array, cell: Array, real: Array):
+    """One block of events, all of one beam, through one projection of rows.
+
+    `sums` is [B G, limbs, R]. Sums of uint16 rows are exact: limbs of 16 and of 31 bits.
+    """
+    rows = weight[batch[0] * (weight.shape[0] > 1), cell]
+    if weight.dtype != jnp.uint16:
+        return sums.at[group, 0].add(jnp.sum(jnp.where(real[:, None], rows, 0), axis=0))
+    block = jnp.sum(jnp.where(real[:, None], rows, 0).astype(jnp.int32), axis=0)
+    low = sums[group, 0] + block
+    return sums.at[group].set(jnp.stack([low & 0xFFFF, sums[group, 1] + (low >> 16)]))
+
+
 @jax.custom_batching.custom_vmap
 def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
     """Events of a batch through several projections of one source population.
@@ -265,41 +252,55 @@ def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
     Returns:
       `outs` with each event's weights added at its targets.
     """
-    delivered = list(outs)
-    lists = [place for place, fan in enumerate(fans) if isinstance(fan, FanOut)]
-    if lists:
-        sent = _lists(words, *(tuple(x[i] for i in lists) for x in (fans, weights, outs)))
-        for place, out in zip(lists, sent, strict=True):
-            delivered[place] = out
-    for place, fan in enumerate(fans):
-        if isinstance(fan, AllToAll):
-            out, weight = outs[place], weights[place]
-            rows = _rows(words, fan, weight)
-            delivered[place] = out + rows.reshape(out.shape[0], -1)[:, : out.shape[1]]
-    return tuple(delivered)
+    members, stride = words.shape[0], words.shape[1] * BITS
+    widths = [
+        fan.targets.shape[-1] if isinstance(fan, FanOut) else -weight.shape[-1]
+        for fan, weight in zip(fans, weights, strict=True)
+    ]
+    block = block_size(-sum(min(0, width) for width in widths), sum(max(0, w) for w in widths))
+    beams = max((fan.beams for fan in fans if isinstance(fan, AllToAll)), default=1)
+    cells = max(weight.shape[1] for weight in weights if weight.ndim > 1) if beams > 1 else stride
+    starts = jnp.asarray(beam_edges(cells, beams)[:-1])
+    edges = (jnp.arange(members)[:, None] * stride + starts[None]).reshape(-1)
+    edges = jnp.append(edges, members * stride).astype(jnp.int32)
+    if beams == 1:
+        has_rows = any(isinstance(fan, AllToAll) for fan in fans)
+        edges = edges if has_rows else edges[jnp.array([0, -1])]
 
-
-def _lists(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
-    """Events of a batch through fan-out lists; arguments as `_push`."""
-    width = words.shape[1]
-    flat = words.reshape(-1)
-    levels = tally(flat)
-    total = jnp.sum(levels[-1])
-    block = block_size(fans)
-    lanes = jnp.arange(block, dtype=jnp.int32)
-
-    def body(carry):
-        start, outs = carry
-        wanted = start + lanes
-        event = select(flat, levels, wanted)
-        batch, cell = event // (width * BITS), event % (width * BITS)
-        delivered = tuple(
-            _deliver(fan, weight, out, batch, cell, wanted < total)
-            for fan, weight, out in zip(fans, weights, outs, strict=True)
+    def visit(carry, group, event, real):
+        batch, cell = event // stride, event % stride
+        return tuple(
+            _by_list(fan, weight, sums, batch, cell, real)
+            if isinstance(fan, FanOut)
+            else _by_row(sums, weight, group, batch, cell, real)
+            for fan, weight, sums in zip(fans, weights, carry, strict=True)
         )
-        return start + block, delivered
 
-    return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), outs))[1]
+    carry = tuple(
+        out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
+        for fan, weight, out in zip(fans, weights, outs, strict=True)
+    )
+    flat = words.reshape(-1)
+    carry = walk_beams(flat, tally(flat), edges, block, visit, carry)
+    return tuple(
+        sums if isinstance(fan, FanOut) else out + _total(sums, fan, out)
+        for fan, sums, out in zip(fans, carry, outs, strict=True)
+    )
+
+
+def _no_rows(groups: int, weight: Array) -> Array:
+    if weight.dtype == jnp.uint16:
+        return jnp.zeros((groups, 2, weight.shape[-1]), jnp.int32)
+    return jnp.zeros((groups, 1, weight.shape[-1]), weight.dtype)
+
+
+def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
+    """Sums of rows [B G, limbs, R] as weights, in the shape of `out`."""
+    if sums.shape[1] == 2:
+        total = (sums[:, 1] * 65_536.0 + sums[:, 0]) * fan.unit
+    else:
+        total = sums[:, 0]
+    return total.reshape(out.shape[0], -1)[:, : out.shape[1]]
 
 
 @_push.def_vmap

@@ -104,7 +104,7 @@ def settle(
     debts = lax.dynamic_update_index_in_dim(debts, owed * 0, row, 0)
     change = (rule.a_plus - rule.a_minus * owed).reshape(fan.beams, width)
     edges = jnp.asarray(events.beam_edges(weights.shape[0], fan.beams))
-    block = events.row_block(width)
+    block = events.block_size(width)
     lanes = jnp.arange(block, dtype=jnp.int32)
 
     def visit(weights, beam, cell, real):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cerebellum.model.presets.beams import PROTOCOL as BEAMS
+from cerebellum.model.presets.beams import Sizes, beams
 from cerebellum.model.presets.casali import PROTOCOL as CASALI
 from cerebellum.model.presets.casali import mouse
 from cerebellum.model.presets.protocol import Protocol
@@ -15,7 +17,7 @@ class Preset:
     protocol: Protocol
 
 
-PRESETS = {"mouse": Preset(mouse, CASALI)}
+PRESETS = {"beams": Preset(beams, BEAMS), "mouse": Preset(mouse, CASALI)}
 """By the name that the program uses."""
 
-__all__ = ["PRESETS", "Preset", "Protocol", "mouse"]
+__all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse"]

@@ -17,6 +17,8 @@ class Protocol:
     """share of the input cells that burst"""
     windows: Mapping[str, tuple[float, float]]
     """spans whose rates are reported, ms"""
+    spread: bool = False
+    """first voltages between reset and threshold, not all at rest"""
     reference_hz: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """by window and population, rates that this circuit should show, Hz"""
     published_hz: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,217 @@
+"""The large circuit: any size from 1,000 to 10 million granule cells, in beams, at 1 ms.
+
+Granule cells lie in beams of up to 200,000, the parallel fibres that one Purkinje cell sees;
+every Purkinje cell of a beam has a weight for each of them, and no projection leaves a beam.
+Cells are current-based and integrated exactly. Weights are given as totals, divided by the
+in-degree that a circuit's size allows, and cells other than granule cells are held near
+threshold by a constant drive, so that rates are those of the table at every size.
+
+Numbers of cells follow the mouse scaffold (Casali et al. 2019; Kuriyama et al. 2021) but for
+Purkinje cells, whose ratio is that of the production circuit: 15,000 to 4 million. The cells'
+time constants, the mossy-fibre and Golgi inputs of granule cells and the parallel-fibre total
+are those of the common benchmark network; the other totals and drives are tuned.
+"""
+
+import math
+from dataclasses import dataclass
+
+from cerebellum.errors import UsageError
+from cerebellum.model.neurons import current, relay
+from cerebellum.model.plasticity import Rule
+from cerebellum.model.presets.protocol import Protocol
+from cerebellum.model.spec import Dtype, Path, Population, Projection, Spec
+
+BEAM_GRANULES = 200_000
+"""Most granule cells in a beam: about the parallel fibres that cross one Purkinje dendrite."""
+
+GRANULES_PER_CELL = {
+    "mossy_fiber": 20.0,
+    "golgi": 402.0,
+    "purkinje": 800 / 3,
+    "basket": 146.0,
+    "stellate": 146.0,
+    "nuclei": 8_000 / 3,
+    "inferior_olive": 4_000 / 3,
+}
+"""Granule cells to one cell of another population. Golgi, basket, stellate: the mouse scaffold,
+88,158 to 219, 603 and 603. Ten Purkinje cells to a nuclear cell, five to an olivary one."""
+
+FEWEST = {"mossy_fiber": 40, "nuclei": 4, "inferior_olive": 4}
+"""Least cells of a population in a beam; 8 for those not named."""
+
+CELLS = {
+    "granule": current.Params(tau_m=8.0),
+    "golgi": current.Params(tau_m=20.0, drive=14.5),
+    "purkinje": current.Params(tau_m=20.0, drive=26.0),
+    "basket": current.Params(tau_m=10.0, drive=15.1),
+    "stellate": current.Params(tau_m=10.0, drive=15.1),
+    "nuclei": current.Params(tau_m=15.0, drive=19.0),
+    "inferior_olive": current.Params(tau_m=600.0, t_ref=20.0, drive=18.6),
+}
+"""Threshold 15 mV above rest. An olivary cell paces at about 1 Hz."""
+
+TABLE = (
+    # source, target, receptor, total mV, ms, in-degree
+    ("mossy_fiber", "granule", "exc", 104.0, 1.0, 4),
+    ("mossy_fiber", "golgi", "exc", 12.0, 1.0, 20),
+    ("mossy_fiber", "nuclei", "exc", 40.0, 2.0, 20),
+    ("golgi", "granule", "inh", 6.0, 2.0, 4),
+    ("granule", "golgi", "exc", 40.0, 3.0, 400),
+    ("granule", "purkinje", "exc", 700.0, 3.0, math.inf),
+    ("granule", "basket", "exc", 70.0, 3.0, 1_000),
+    ("granule", "stellate", "exc", 70.0, 3.0, 1_000),
+    ("basket", "purkinje", "inh", 12.0, 2.0, 20),
+    ("stellate", "purkinje", "inh", 12.0, 2.0, 20),
+    ("purkinje", "nuclei", "inh", 8.0, 2.0, 30),
+    ("nuclei", "inferior_olive", "inh", 2.0, 5.0, 8),
+    ("inferior_olive", "purkinje", "exc", 40.0, 4.0, 1),
+    ("inferior_olive", "nuclei", "exc", 5.0, 4.0, 4),
+)
+"""Every projection. A total is what one spike in each of a cell's inputs would add."""
+
+WEIGHT_SPREAD = 0.5
+"""Parallel fibres onto Purkinje cells start uniform in 0.5 to 1.5 times their mean, and may
+reach twice it."""
+
+CLIMBING_HZ = 1.0
+"""Climbing-fibre rate at which potentiation and depression balance."""
+
+RATES_HZ = {
+    "background": {},
+    "burst": {},
+}
+
+PROTOCOL = Protocol(
+    input="mossy_fiber",
+    background_hz=10.0,
+    burst_hz=100.0,
+    burst_ms=(600.0, 800.0),
+    burst_share=0.1,
+    windows={"background": (200.0, 600.0), "burst": (600.0, 800.0)},
+    spread=True,
+    note="",
+)
+"""As in the common benchmark network: 10 Hz in all mossy fibres, 100 Hz in a tenth of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Cells by population; None follows from the granule cells."""
+
+    mossy_fiber: int | None = None
+    golgi: int | None = None
+    purkinje: int | None = None
+    basket: int | None = None
+    stellate: int | None = None
+    nuclei: int | None = None
+    inferior_olive: int | None = None
+
+
+def counts(granule_size: int, beams: int | None = None, sizes: Sizes = Sizes()) -> dict[str, int]:
+    """Cells by population: those given, and for the rest the anatomical number."""
+    parts = beams or default_beams(granule_size)
+    found = {}
+    for name, ratio in GRANULES_PER_CELL.items():
+        derived = max(FEWEST.get(name, 8), round(granule_size / ratio / parts)) * parts
+        given = getattr(sizes, name)
+        found[name] = derived if given is None else given
+    return {"mossy_fiber": found.pop("mossy_fiber"), "granule": granule_size, **found}
+
+
+def default_beams(granule_size: int) -> int:
+    """As few beams as hold the granule cells."""
+    return max(1, -(-granule_size // BEAM_GRANULES))
+
+
+def beams(
+    granule_size: int = 100_000,
+    *,
+    beams: int | None = None,
+    sizes: Sizes = Sizes(),
+    dt: float = 1.0,
+    learning_rate: float = 0.0,
+    sparsity: float = 0.0,
+    dtype: Dtype = "uint16",
+    path: Path = "auto",
+) -> Spec:
+    """Spec of the large circuit.
+
+    Args:
+      granule_size: granule cells, at least 100.
+      beams: parts that parallel fibres do not leave; default as few as hold 200,000 each.
+      sizes: numbers of other cells that differ from the anatomical ones.
+      dt: ms.
+      learning_rate: gain of a parallel-fibre weight at each spike, as a share of its bound; 0
+        switches learning off.
+      sparsity: share of a beam's parallel fibres that have no contact with a Purkinje cell.
+      dtype: of parallel-fibre weights onto Purkinje cells.
+      path: "event", "dense" or "auto".
+
+    Raises:
+      UsageError: sizes that do not fill the beams; a step or a share out of range.
+    """
+    if granule_size < 100:
+        raise UsageError(f"granule_size: {granule_size}; at least 100")
+    if not 0 <= sparsity < 1:
+        raise UsageError(f"sparsity: {sparsity}; at least 0, below 1")
+    if not 0 <= learning_rate <= 0.1:
+        raise UsageError(f"learning_rate: {learning_rate}; between 0 and 0.1")
+    parts = default_beams(granule_size) if beams is None else beams
+    if parts < 1:
+        raise UsageError(f"beams: {parts}; at least 1")
+    cells = counts(granule_size, parts, sizes)
+    return Spec(
+        name="beams",
+        populations=tuple(
+            Population(
+                name=name,
+                size=size,
+                model="current" if name in CELLS else "relay",
+                params=CELLS.get(name, relay.Params()),
+            )
+            for name, size in cells.items()
+        ),
+        projections=tuple(
+            _projection(row, cells, parts, learning_rate, sparsity, dtype) for row in TABLE
+        ),
+        dt=dt,
+        path=path,
+        beams=parts,
+    )
+
+
+def _projection(
+    row: tuple, cells: dict[str, int], beams: int, rate: float, sparsity: float, dtype: Dtype
+) -> Projection:
+    source, target, receptor, total, delay, wanted = row
+    smallest = cells[source] - (beams - 1) * -(-cells[source] // beams)
+    if (source, target) != ("granule", "purkinje"):
+        degree = min(wanted, max(1, smallest // 2))
+        return Projection(
+            source=source,
+            target=target,
+            receptor=receptor,
+            weight=total / degree,
+            delay=delay,
+            in_degree=degree,
+        )
+    degree = smallest * (1 - sparsity)
+    w_max = 2 * total / degree
+    rule = Rule(
+        teacher="inferior_olive_purkinje",
+        a_plus=rate * w_max,
+        a_minus=rate * w_max / (CLIMBING_HZ * 1e-3 * Rule.tau),
+    )
+    return Projection(
+        source=source,
+        target=target,
+        receptor=receptor,
+        weight=total / degree,
+        delay=delay,
+        in_degree=degree,
+        spread=WEIGHT_SPREAD,
+        w_max=w_max,
+        plastic=True,
+        dtype=dtype,
+        rule=rule if rate else None,
+    )
