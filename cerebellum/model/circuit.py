@@ -267,7 +267,7 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
             weights[name],
             debts[name],
             state.lines[projection.source],
-            _taught(wiring, state, by_name[rule.teacher]),
+            _taught(params, wiring, state, by_name[rule.teacher]),
             state.step,
             fixed.seed(state.key, name),
             fixed.seed(wiring.seed, name),
@@ -281,12 +281,15 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
     return cells, weights, debts
 
 
-def _taught(wiring: Wiring, state: State, teacher: Projection) -> Array:
+def _taught(params: Params, wiring: Wiring, state: State, teacher: Projection) -> Array:
     """Spikes of a teaching projection that arrive at each of its targets in this step, [T]."""
     spec = wiring.spec
     delay = synapses.delay_steps(teacher.delay, spec.dt)
     spikes = synapses.due(state.lines[teacher.source], state.step, delay)
     fan, none = wiring.fans[teacher.name], jnp.zeros(spec.population(teacher.target).size)
+    one = jnp.float32(1)
+    if isinstance(fan, events.AllToAll):
+        one = (params.weights[teacher.name] > 0).astype(jnp.float32)
     if spec.path == "event":
-        return events.push(spikes, (fan,), (jnp.float32(1),), (none,))[0]
-    return events.dense(spikes, fan, jnp.float32(1), none)
+        return events.push(spikes, (fan,), (one,), (none,))[0]
+    return events.dense(spikes, fan, one, none)

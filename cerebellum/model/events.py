@@ -296,10 +296,9 @@ def _no_rows(groups: int, weight: Array) -> Array:
 
 def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
     """Sums of rows [B G, limbs, R] as weights, in the shape of `out`."""
+    total = sums[:, 0]
     if sums.shape[1] == 2:
-        total = (sums[:, 1] * 65_536.0 + sums[:, 0]) * fan.unit
-    else:
-        total = sums[:, 0]
+        total = (sums[:, 1] * 65_536.0 + total) * fan.unit
     return total.reshape(out.shape[0], -1)[:, : out.shape[1]]
 
 

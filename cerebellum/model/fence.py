@@ -19,7 +19,7 @@ Tree = TypeVar("Tree")
 def fence(tree: Tree) -> Tree:
     """`tree` itself, bit for bit: all of it is computed, once, before anything behind the fence.
 
-    On CPU only; elsewhere nothing happens. The first array must be of floats or of 32-bit
+    On CPU only; elsewhere nothing happens. The first array must be of floats or
     integers. Gradients pass.
     """
     return _fence(tree)  # pyright: ignore[reportReturnType]
@@ -40,7 +40,7 @@ def _loop(tree):
     """No trips, or two where the first value is NaN: minus twice is the same again."""
     first = jax.tree.leaves(tree)[0].reshape(-1)[0]
     if jnp.issubdtype(first.dtype, jnp.integer):
-        first = lax.bitcast_convert_type(first, jnp.float32)
+        first = lax.bitcast_convert_type(first.astype(jnp.int32), jnp.float32)
     trips = 2 * (first != first).astype(jnp.int32)
 
     def body(carry):
