@@ -22,6 +22,11 @@ DENSE_LIMIT = 2_000_000
 for which "auto" chooses the dense path."""
 
 
+LIST_STEP = 8
+"""Lists are as wide as their largest fan-out, rounded up to a multiple of this, so that circuits
+that differ in their seed alone mostly share one compiled program."""
+
+
 def stream(key: Array, name: str) -> np.random.Generator:
     """The random stream of the part of a circuit called `name`."""
     words = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
@@ -104,18 +109,22 @@ def _span(spec: Spec, name: str, beam: int) -> tuple[int, int]:
 def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) -> np.ndarray:
     """Target lists by source: unsigned [sources, F], unused places at the type's maximum.
 
-    F is the largest fan-out, rounded up to a multiple of eight so that circuits that differ
-    in their seed alone mostly share one compiled program.
+    F is the largest fan-out, rounded up to a multiple of `LIST_STEP`.
     """
     order = np.argsort(source, kind="stable")
     source, target = source[order], target[order]
     sizes = np.bincount(source, minlength=sources)
-    width = max(1, -(-int(sizes.max(initial=0)) // 8) * 8)
-    dtype = np.uint16 if targets < np.iinfo(np.uint16).max else np.uint32
+    width = max(1, -(-int(sizes.max(initial=0)) // LIST_STEP) * LIST_STEP)
+    dtype = list_dtype(targets)
     table = np.full((sources, width), np.iinfo(dtype).max, dtype)
     starts = np.cumsum(sizes) - sizes
     table[source, np.arange(source.size) - starts[source]] = target
     return table
+
+
+def list_dtype(targets: int) -> type[np.unsignedinteger]:
+    """Narrowest type of a list: its maximum is kept for unused places."""
+    return np.uint16 if targets < np.iinfo(np.uint16).max else np.uint32
 
 
 def resolve_path(spec: Spec) -> events.Path:

@@ -1,0 +1,95 @@
+"""How much memory a circuit will take, from its spec alone: nothing is allocated."""
+
+import math
+
+import jax
+import numpy as np
+
+from cerebellum.model import events
+from cerebellum.model.anatomy import LIST_STEP, list_dtype, resolve_path
+from cerebellum.model.circuit import depths
+from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.plasticity import window_steps
+from cerebellum.model.spec import Projection, Spec
+
+PROGRAM_BYTES = 800 * 2**20
+"""What the interpreter, JAX and its compiler take beside a circuit's arrays on a CPU: measured
+with 1,000 to 4,000,000 granule cells."""
+
+
+def arrays(spec: Spec) -> dict[str, int]:
+    """Bytes of a built circuit's arrays and its state, by name.
+
+    Lists are as wide as their largest fan-out, which is random: the estimate takes what is
+    exceeded by about one source cell in the population.
+    """
+    path = resolve_path(spec)
+    found = {}
+    for population in spec.populations:
+        model, params, size = CIRCUIT_MODELS[population.model], population.params, population.size
+        state = jax.eval_shape(lambda m=model, p=params, n=size: m.init(p, (n,)))
+        found[f"cells.{population.name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
+    for name, depth in depths(spec).items():
+        size = spec.population(name).size
+        row = 4 * size if path == "dense" else 4 * -(-size // events.BITS)
+        found[f"lines.{name}"] = depth * row
+    for projection in spec.projections:
+        found |= _projection(projection, spec)
+    return found
+
+
+def _bytes(leaf) -> int:
+    return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+
+
+def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
+    """Bytes of one projection's wiring, weights and debts."""
+    name, size = projection.name, spec.population(projection.source).size
+    found = {}
+    width = spec.beam_size(projection.target)
+    if spec.has_rows(projection):
+        fixed = projection.dtype == "uint16"
+        copies = 1 if fixed else 1 + projection.plastic
+        found[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
+    else:
+        places = size * list_width(projection, spec)
+        targets = spec.population(projection.target).size
+        found[f"wiring.{name}"] = places * np.dtype(list_dtype(targets)).itemsize
+        own = projection.plastic or projection.spread > 0
+        found[f"weights.{name}"] = 4 * places * (1 + projection.plastic) if own else 4
+    if projection.rule is not None:
+        steps = window_steps(projection.rule, spec.dt)
+        found[f"debts.{name}"] = 4 * steps * spec.beams * width
+    return found
+
+
+def list_width(projection: Projection, spec: Spec) -> int:
+    """Expected largest fan-out of a projection, rounded as its list is."""
+    sources, targets = (spec.beam_size(n) for n in (projection.source, projection.target))
+    mean = projection.in_degree * targets / sources
+    size = spec.population(projection.source).size
+    most = _poisson_maximum(mean, size)
+    return max(1, -(-min(most, targets) // LIST_STEP) * LIST_STEP)
+
+
+def _poisson_maximum(mean: float, draws: int) -> int:
+    """What the largest of many Poisson numbers is exceeded by once in about two tries."""
+    if mean == 0:
+        return 0
+    k, log_p = 0, -mean
+    tail = 1 - math.exp(log_p)
+    while tail * draws > 0.5 and k < mean + 12 * math.sqrt(mean) + 40:
+        k += 1
+        log_p += math.log(mean / k)
+        tail -= math.exp(log_p)
+    return k
+
+
+def peak(spec: Spec) -> int:
+    """Bytes that building and running a circuit takes at most on a CPU, the program included.
+
+    A list is there twice while it is handed over, once in NumPy.
+    """
+    found = arrays(spec)
+    wiring = [size for name, size in found.items() if name.startswith("wiring.")]
+    return sum(found.values()) + max(wiring, default=0) + PROGRAM_BYTES
