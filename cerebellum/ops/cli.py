@@ -51,6 +51,14 @@ def _seed(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
+    top.add_argument("--config", metavar="FILE", help="configuration in TOML")
+    top.add_argument(
+        "--validate-only",
+        "--validate-config",
+        action="store_true",
+        help="say whether the configuration is right, and would run here",
+    )
+    top.add_argument("--dump-schema", action="store_true", help="JSON Schema of the configuration")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     simulate = commands.add_parser(
@@ -60,7 +68,18 @@ def parser() -> argparse.ArgumentParser:
         "and writes the recording, what made it, a raster and a rate picture to a directory.",
         epilog="example: cerebellar-norse simulate --preset mouse --stimulus burst --out out/mouse",
     )
-    simulate.add_argument("--preset", default="mouse", help="the circuit (default: %(default)s)")
+    simulate.add_argument(
+        "--preset", default=None, help="the circuit: beams or mouse (default: beams)"
+    )
+    simulate.add_argument(
+        "--config",
+        dest="simulate_config",
+        metavar="FILE",
+        help="a beams circuit as configured (TOML)",
+    )
+    simulate.add_argument(
+        "--granule-size", type=int, metavar="N", help="granule cells of a beams circuit"
+    )
     simulate.add_argument(
         "--stimulus",
         default="burst",
@@ -79,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "--dt-ms", type=_positive, default=None, metavar="MS", help="step (default: the preset's)"
     )
     simulate.add_argument(
-        "--seed", type=_seed, default=0, help="of wiring and of noise (default: %(default)s)"
+        "--seed", type=_seed, default=None, help="of wiring and of noise (default: 0)"
     )
     simulate.add_argument(
         "--window",
@@ -102,20 +121,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     top = parser()
     arguments = top.parse_args(argv)
-    if arguments.command is None:
-        top.print_help()
-        return 0
-    xla.one_thread()
-    from cerebellum.ops import simulate
-
     try:
-        return simulate.run(arguments)
+        return _run(top, arguments)
     except UsageError as error:
-        print(f"cerebellar-norse: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"cerebellar-norse: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("cerebellar-norse: interrupted", file=sys.stderr)
         return 1
+
+
+def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code."""
+    if arguments.dump_schema:
+        import json
+
+        from cerebellum import config
+
+        print(json.dumps(config.schema(), indent=1))
+        return 0
+    if arguments.validate_only:
+        return _validate(arguments.config)
+    if arguments.command == "simulate":
+        xla.one_thread()
+        from cerebellum.ops import simulate
+
+        if arguments.simulate_config is not None:
+            arguments.config = arguments.simulate_config
+        return simulate.run(arguments)
+    if arguments.config is not None:
+        raise UsageError("--config: alone it would serve, which this version cannot; simulate")
+    top.print_help()
+    return 0
+
+
+def _validate(path: str | None) -> int:
+    if path is None:
+        raise UsageError("--validate-only: nothing to validate; --config FILE")
+    from cerebellum.ops import configure
+
+    problems = configure.validate(path)
+    if problems:
+        raise UsageError("\n".join(problems))
+    print(f"{path}: valid")
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
+from cerebellum.ops import configure
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.record import Recording
 from cerebellum.sim.simulate import MAX_STEPS
@@ -38,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       UsageError: before anything is computed.
     """
-    preset = _preset(arguments.preset)
-    spec = _spec(preset, arguments.dt_ms)
+    preset, spec, seed = _circuit(arguments)
+    arguments.preset, arguments.seed = spec.name, seed
     drive = _drive(arguments.stimulus, spec, preset.protocol)
     windows = _windows(arguments, preset.protocol, spec.dt)
     reference = {} if arguments.window else preset.protocol.reference_hz
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     build_key, run_key = jax.random.split(jax.random.key(arguments.seed))
     circuit = cb.build(spec, build_key)
-    state = cb.init(circuit, run_key)
+    state = cb.init(circuit, run_key, spread=preset.protocol.spread)
     jax.block_until_ready(state)
     build_s = time.perf_counter() - began
 
@@ -66,10 +67,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _preset(name: str) -> Preset:
+def _circuit(arguments: argparse.Namespace) -> tuple[Preset, Spec, int]:
+    """The preset, its circuit and the seed that the arguments and the configuration name."""
+    name = arguments.preset or "beams"
     if name not in PRESETS:
         raise UsageError(f"--preset: {name!r}; one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    if name == "beams":
+        given = {
+            "neural.granule_size": arguments.granule_size,
+            "neural.dt": arguments.dt_ms,
+            "neural.seed": arguments.seed,
+        }
+        flags = {key: value for key, value in given.items() if value is not None}
+        settings, spec = configure.configured(arguments.config, flags)
+        return PRESETS[name], spec, settings.neural.seed
+    for flag, value in (
+        ("--config", arguments.config),
+        ("--granule-size", arguments.granule_size),
+    ):
+        if value is not None:
+            raise UsageError(f"{flag}: {value}; only with --preset beams")
+    return PRESETS[name], _spec(PRESETS[name], arguments.dt_ms), arguments.seed or 0
 
 
 def _spec(preset: Preset, dt_ms: float | None) -> Spec:
@@ -213,6 +231,7 @@ def _write(
                 for p in spec.populations
             ],
             "projections": [asdict(p) for p in spec.projections],
+            "beams": spec.beams,
         },
         "result": result,
     }
