@@ -77,10 +77,22 @@ def poisson(rate_hz: float | np.ndarray) -> Poisson:
 
 
 def burst(
-    size: int, background_hz: float, burst_hz: float, start_ms: float, stop_ms: float, cells: int
+    size: int,
+    background_hz: float,
+    burst_hz: float,
+    start_ms: float,
+    stop_ms: float,
+    cells: int,
+    *,
+    beams: int = 1,
 ) -> Poisson:
-    """A background in all cells, and a burst in the first `cells` of them between two times."""
-    high = jnp.where(jnp.arange(size) < cells, burst_hz, background_hz)
+    """A background in all cells, and a burst in `cells` of them between two times.
+
+    These are the first cells of each beam (see `Spec.beams`), as many in one as in another.
+    """
+    beam = -(-size // beams)
+    bursting = jnp.arange(size) % beam < cells * beam / size
+    high = jnp.where(bursting, burst_hz, background_hz)
     low = jnp.full(size, background_hz)
     return Poisson(
         rates=jnp.stack([low, high, low]).astype(jnp.float32),
@@ -100,6 +112,7 @@ def standard(protocol: Protocol, spec: Spec, *, with_burst: bool = True) -> dict
             protocol.burst_hz,
             *protocol.burst_ms,
             cells=round(protocol.burst_share * size),
+            beams=spec.beams,
         )
     }
 
