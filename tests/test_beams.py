@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events, memory
+from cerebellum.model import anatomy, events
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.beams import REFERENCE_HZ, counts
+from cerebellum.sim import memory
 from cerebellum.sim import simulate as running
 
 KEY = jax.random.key(5)

@@ -73,9 +73,13 @@ def test_every_module_has_a_docstring():
 
 
 def test_the_model_is_an_evening_s_reading():
-    """Equations and rules; the tables of numbers in presets are looked up, not read."""
+    """Equations and rules; the tables of numbers in presets are looked up, not read.
+
+    Lines with something on them: blank ones take no time.
+    """
     paths = [p for p in (PACKAGE / "model").rglob("*.py") if p.parent.name != "presets"]
-    assert sum(len(path.read_text().splitlines()) for path in paths) <= 2_000
+    lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
+    assert len(lines) <= 2_000
 
 
 def test_nothing_heavy_is_loaded_for_help():

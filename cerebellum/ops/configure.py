@@ -9,8 +9,8 @@ import cerebellum as cb
 from cerebellum import config
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
-from cerebellum.model import memory
 from cerebellum.model.spec import Spec
+from cerebellum.sim import memory
 
 
 def spec_of(settings: Settings) -> Spec:

@@ -21,7 +21,9 @@ def quick(monkeypatch):
 
 
 def program(capsys, *arguments):
-    """Exit code, standard output and standard error of the program."""
+    """Exit code, standard output and standard error of a run of the mouse preset."""
+    if "--preset" not in arguments:
+        arguments = ("--preset", "mouse", *arguments)
     try:
         code = cli.main(["simulate", *map(str, arguments)])
     except SystemExit as stop:
@@ -100,7 +102,7 @@ def test_bad_input_is_one_line_and_exit_2(quick, capsys, tmp_path):
         (("--stimulus", tmp_path / "none.npz"), "none.npz: no such file"),
         (("--stimulus", tmp_path / "text.npz"), "text.npz: not an npz"),
         (("--stimulus", tmp_path / "far.npz"), "neuron 7073; cells are numbered 0 to 140"),
-        (("--preset", "rat"), "--preset: 'rat'; one of mouse"),
+        (("--preset", "rat"), "--preset: 'rat'; one of beams, mouse"),
         (("--duration-ms", "-5"), "--duration-ms: '-5'; a number above zero"),
         (("--duration-ms", "nan"), "--duration-ms: 'nan'; a number above zero"),
         (("--duration-ms", "long"), "--duration-ms: 'long'; a number above zero"),

@@ -12,9 +12,12 @@ from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import window_steps
 from cerebellum.model.spec import Projection, Spec
 
-PROGRAM_BYTES = 800 * 2**20
-"""What the interpreter, JAX and its compiler take beside a circuit's arrays on a CPU: measured
-with 1,000 to 4,000,000 granule cells."""
+PROGRAM_BYTES = 480 * 2**20
+LIST_PROGRAM_BYTES = 23 * 2**20
+RULE_PROGRAM_BYTES = 45 * 2**20
+"""What the interpreter, JAX and its compiler take on a CPU beside a circuit's arrays: always, for
+each projection that has lists, for each that learns. Fitted to runs of 1,000 to 4,000,000 granule
+cells with jax 0.10.1 (`scripts/experiments/scale.py`), which it meets within 10 %."""
 
 
 def arrays(spec: Spec) -> dict[str, int]:
@@ -92,4 +95,6 @@ def peak(spec: Spec) -> int:
     """
     found = arrays(spec)
     wiring = [size for name, size in found.items() if name.startswith("wiring.")]
-    return sum(found.values()) + max(wiring, default=0) + PROGRAM_BYTES
+    rules = sum(projection.rule is not None for projection in spec.projections)
+    program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES
+    return sum(found.values()) + max(wiring, default=0) + program
