@@ -146,10 +146,8 @@ def test_the_loop_over_events_is_never_mapped():
 
     text = str(jax.make_jaxpr(jax.vmap(one))(jnp.zeros((8, 3), jnp.uint32)))
     assert "while[" in text
-    assert "body_nconsts" in text
     loops = [line for line in text.splitlines() if "while[" in line]
-    assert len(loops) == 1
-    assert "i32[8]" not in loops[0]
+    assert all(":i32[] " in line and "i32[8]" not in line for line in loops)
 
 
 def test_training_through_a_batch():
