@@ -9,7 +9,11 @@ their granule fired. They differ in when and where the depression is written:
 
     read         sums only, no plasticity: the floor
     potentiate   sums and potentiation, no depression
-    column       depression at the climbing-fibre spike, down a strided column
+    column       depression at the climbing-fibre spike, down a strided column of rows
+    tiled        the same, in tiles of 16 granules by 2 targets: 64 bytes, a cache line, in uint16
+    transposed   the same, each Purkinje cell's weights in sequence
+    low-rank     depressions wait in a list, are paid by every row that is read, and by a sweep over
+                 all rows every 200 ms, before the list is too long
     next-spike   each row settles its debt when its granule fires again (and, if that comes late,
                  when the window closes)
     deferred     each granule spike settles once, when the window after it has closed: potentiation
@@ -34,6 +38,8 @@ from jax import lax  # noqa: E402
 from cerebellum.model.fence import fence  # noqa: E402
 
 BEAMS, TARGETS, WINDOW, BLOCK = 20, 750, 200, 4
+FLUSH, PENDING = 200, 256
+LINE = 64
 CLIMBING_HZ, LTP, LTD, TAU = 1.0, 2e-4, 2e-3, 50.0
 SCALE = 65535.0
 
@@ -91,24 +97,87 @@ def step_potentiate(w, extra, fired, climbing, step):
     return w, {**extra, "sum": out}
 
 
-def step_column(w, extra, fired, climbing, step):
-    w, extra = step_potentiate(w, extra, fired, climbing, step)
+def step_eager(w, extra, fired, climbing, step):
+    """Weights in tiles of `a` granules by `b` targets, [granules / a, TARGETS / b, a, b].
+
+    Tiles of one granule and all targets are rows; of a beam's granules and one target, columns.
+    """
+    _, _, a, b = w.shape
+    size = extra["last"].shape[0] // BEAMS
+
+    def body(w, out, ids, _):
+        rows = w[ids // a, :, ids % a]
+        flat = rows.reshape(*ids.shape, TARGETS)
+        new = changed(flat, LTP, ids, step).reshape(rows.shape)
+        return w.at[ids // a, :, ids % a].set(new, unique_indices=True), out + total(flat)
+
+    w, out = visit(w, fired, body, extra["sum"] * 0)
     last = extra["last"].at[fired].set(step)
-    size = w.shape[0] // BEAMS
 
     def one(carry):
         i, w = carry
         beam, target = climbing[i] // TARGETS, climbing[i] % TARGETS
-        column = lax.dynamic_slice(w, (beam * size, target), (size, 1))
         ids = beam * size + jnp.arange(size)
         recent = jnp.exp((lax.dynamic_slice(last, (beam * size,), (size,)) - step) / TAU)
-        column = changed(column, -LTD * recent[:, None], ids, step)
-        return i + 1, lax.dynamic_update_slice(w, column, (beam * size, target))
+        place = (beam * (size // a), target // b, 0, target % b)
+        column = lax.dynamic_slice(w, place, (size // a, 1, a, 1))
+        column = changed(column.reshape(size, 1), -LTD * recent[:, None], ids, step)
+        return i + 1, lax.dynamic_update_slice(w, column.reshape(size // a, 1, a, 1), place)
 
-    _, w = lax.while_loop(
-        lambda c: (c[0] < climbing.shape[0]) & (climbing[c[0]] >= 0), one, (jnp.int32(0), w)
-    )
-    return w, {**extra, "last": last}
+    _, w = lax.while_loop(partial(more, climbing), one, (jnp.int32(0), w))
+    return w, {**extra, "sum": out, "last": last}
+
+
+def more(climbing, carry):
+    """Whether the list of climbing-fibre spikes, ended by -1, goes on."""
+    return (carry[0] < climbing.shape[0]) & (climbing[carry[0]] >= 0)
+
+
+def step_low_rank(w, extra, fired, climbing, step):
+    """Pending depressions of the last FLUSH steps, [BEAMS, P] of (time, target), rank P.
+
+    Every row that is read pays what it has not yet paid: (its trace at each pending time) times
+    (the pending targets). A sweep pays 1 / FLUSH of all rows a step: none is pending longer.
+    """
+    size = w.shape[0] // BEAMS
+    share = size // FLUSH
+    swept = (step % FLUSH) * share + jnp.arange(share) + jnp.arange(BEAMS)[:, None] * size
+    when, where = extra["when"], extra["where"]
+    onehot = jax.nn.one_hot(where, TARGETS, dtype=jnp.float32)
+    onehot = fence((jnp.float32(0), onehot))[1]
+
+    def pay(w, ids, last, paid):
+        rows = w[ids]
+        trace = jnp.exp((last[ids][..., None] - when[:, None]) / TAU)
+        trace = jnp.where(when[:, None] > paid[ids][..., None], trace, 0.0)
+        return rows, -LTD * jnp.einsum("gkp,gpt->gkt", trace, onehot)
+
+    def spike(w, carry, ids, _):
+        out, last, paid = carry
+        rows, owed = pay(w, ids, last, paid)
+        w = w.at[ids].set(changed(rows, LTP + owed, ids, step), unique_indices=True)
+        last, paid = last.at[ids].set(step), paid.at[ids].set(step)
+        return w, (out + total(rows), last, paid)
+
+    def sweep(w, carry, ids, _):
+        out, last, paid = carry
+        rows, owed = pay(w, ids, last, paid)
+        w = w.at[ids].set(changed(rows, owed, ids, step), unique_indices=True)
+        return w, (out, last, paid.at[ids].set(step))
+
+    carry = (extra["sum"] * 0, extra["last"], extra["paid"])
+    w, carry = visit(w, fired, spike, carry)
+    w, (out, last, paid) = visit(w, swept, sweep, carry)
+
+    def one(carry):
+        i, when, where = carry
+        beam, target = climbing[i] // TARGETS, climbing[i] % TARGETS
+        oldest = jnp.argmin(when[beam])
+        return i + 1, when.at[beam, oldest].set(step), where.at[beam, oldest].set(target)
+
+    _, when, where = lax.while_loop(partial(more, climbing), one, (jnp.int32(0), when, where))
+    new = {"sum": out, "last": last, "paid": paid, "when": when, "where": where}
+    return w, {**extra, **new}
 
 
 def take_due(extra, step):
@@ -134,10 +203,7 @@ def add_debt(debt, climbing, step, kernel):
             debt, column + value[:, None, None], (0, beam, target)
         )
 
-    def more(carry):
-        return (carry[0] < climbing.shape[0]) & (climbing[carry[0]] >= 0)
-
-    return lax.while_loop(more, one, (jnp.int32(0), debt))[1]
+    return lax.while_loop(partial(more, climbing), one, (jnp.int32(0), debt))[1]
 
 
 def step_deferred(w, extra, fired, climbing, step):
@@ -186,10 +252,42 @@ def step_next_spike(w, extra, fired, climbing, step):
 CANDIDATES = {
     "read": step_read,
     "potentiate": step_potentiate,
-    "column": step_column,
+    "column": step_eager,
+    "tiled": step_eager,
+    "transposed": step_eager,
+    "low-rank": step_low_rank,
     "next-spike": step_next_spike,
     "deferred": step_deferred,
 }
+
+
+def tile(name: str, granules: int) -> tuple[int, int] | None:
+    """Granules and targets of a tile, for the candidates that write at the climbing-fibre spike."""
+    return {"column": (1, TARGETS), "tiled": (16, 2), "transposed": (granules // BEAMS, 1)}.get(
+        name
+    )
+
+
+def traffic(name: str, granules: int, rows: int, climbing: float, item: int) -> float:
+    """Bytes of weights that a step must move between memory and core, in whole cache lines.
+
+    A line that is written is moved twice.
+    """
+    a, b = tile(name, granules) or (1, TARGETS)
+
+    def lines(tiles, run):
+        return tiles * max(1, run * item / LINE) * LINE
+
+    row = lines(TARGETS / b, b)
+    column = lines(granules / BEAMS / a, a if b * item < LINE else 1)
+    swept = granules / FLUSH
+    return {
+        "read": rows * row,
+        "potentiate": 2 * rows * row,
+        "low-rank": 2 * (rows + swept) * row,
+        "next-spike": 4 * rows * row,
+        "deferred": 3 * rows * row,
+    }.get(name, 2 * rows * row + 2 * climbing * column)
 
 
 def measure(name: str, dtype, granules: int, rate_hz: float, steps: int) -> dict[str, float]:
@@ -209,12 +307,17 @@ def measure(name: str, dtype, granules: int, rate_hz: float, steps: int) -> dict
         row[:n] = rng.choice(BEAMS * TARGETS, n, replace=False)
 
     extra = {"sum": jnp.zeros((BEAMS, TARGETS), jnp.float32 if dtype == "float32" else jnp.int32)}
-    if name in ("column", "next-spike"):
+    tiles = tile(name, granules)
+    if tiles or name in ("next-spike", "low-rank"):
         extra["last"] = jnp.zeros(granules, jnp.int32)
     if name in ("deferred", "next-spike"):
         extra["debt"] = jnp.zeros((WINDOW, BEAMS, TARGETS))
         first = np.stack([rng.choice(each, count) + b * each for b in range(BEAMS)])
         extra["waiting"] = jnp.asarray(np.broadcast_to(first, (WINDOW, BEAMS, count)), jnp.int32)
+    if name == "low-rank":
+        extra["paid"] = jnp.zeros(granules, jnp.int32)
+        extra["when"] = jnp.asarray(-rng.integers(0, FLUSH, (BEAMS, PENDING)), jnp.int32)
+        extra["where"] = jnp.asarray(rng.integers(0, TARGETS, (BEAMS, PENDING)), jnp.int32)
     one = CANDIDATES[name]
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -227,7 +330,10 @@ def measure(name: str, dtype, granules: int, rate_hz: float, steps: int) -> dict
         return lax.scan(body, (w, extra), (fired, climbing, numbers))[0]
 
     value = 0.5 if dtype == "float32" else 32_768
-    w = jnp.full((granules, TARGETS), value, dtype)
+    shape = (granules, TARGETS)
+    if tiles:
+        shape = (granules // tiles[0], TARGETS // tiles[1], *tiles)
+    w = jnp.full(shape, value, dtype)
     began = time.perf_counter()
     half = steps // 2
     first = (fired[:half], climbing[:half], jnp.int32(0))
@@ -242,7 +348,12 @@ def measure(name: str, dtype, granules: int, rate_hz: float, steps: int) -> dict
     return {
         "rows": count * BEAMS,
         "step_s": (time.perf_counter() - began) / (steps - half),
-        "temporary": 0 if memory is None else memory.temp_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "peak": memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes,
+        "moved": traffic(name, granules, count * BEAMS, float(drawn.mean()), w.dtype.itemsize),
         "compile_s": compile_s,
     }
 
@@ -255,10 +366,8 @@ def main() -> None:
     arguments.add_argument("--dtypes", nargs="+", default=["uint16", "float32"])
     arguments.add_argument("--candidates", nargs="+", default=list(CANDIDATES))
     given = arguments.parse_args()
-    print(
-        "| weights | candidate | granule Hz | rows a step | ms a step | ns a synapse | temporary |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("| weights | candidate | granule Hz | rows a step | ms a step | ns a synapse", end="")
+    print(" | MB moved a step | temporary MB | peak GB |\n|---|---|---|---|---|---|---|---|---|")
     for dtype in given.dtypes:
         for name in given.candidates:
             for rate in given.rates:
@@ -266,7 +375,8 @@ def main() -> None:
                 each = got["step_s"] / (got["rows"] * TARGETS) * 1e9
                 print(
                     f"| {dtype} | {name} | {rate:g} | {got['rows']:,} | {got['step_s'] * 1e3:.2f} "
-                    f"| {each:.2f} | {got['temporary'] / 1e6:.1f} MB |",
+                    f"| {each:.2f} | {got['moved'] / 1e6:.0f} | {got['temporary'] / 1e6:.1f} "
+                    f"| {got['peak'] / 1e9:.2f} |",
                     flush=True,
                 )
 
