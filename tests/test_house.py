@@ -72,14 +72,23 @@ def test_every_module_has_a_docstring():
         assert not text.strip() or ast.get_docstring(ast.parse(text)), path
 
 
+def code_lines(path: Path) -> int:
+    """Lines of a file's code: no docstrings, comments or blank lines, nothing folded."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            text = [isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) for s in body]
+            body[:] = [s for s, t in zip(body, text, strict=True) if not t] or [ast.Pass()]
+    return sum(bool(line.strip()) for line in ast.unparse(tree).splitlines())
+
+
 def test_the_model_is_an_evening_s_reading():
     """Equations and rules; the tables of numbers in presets are looked up, not read.
 
-    Lines with something on them: blank ones take no time.
+    About 2,000 lines with what explains them.
     """
     paths = [p for p in (PACKAGE / "model").rglob("*.py") if p.parent.name != "presets"]
-    lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
-    assert len(lines) <= 2_000
+    assert sum(code_lines(path) for path in paths) <= 1_600
 
 
 def test_nothing_heavy_is_loaded_for_help():

@@ -19,7 +19,7 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, synapses
 from cerebellum.model.fence import fence
-from cerebellum.model.neurons import CIRCUIT_MODELS, relay
+from cerebellum.model.neurons import CIRCUIT_MODELS, eglif, relay
 from cerebellum.model.plasticity import learn, window_steps
 from cerebellum.model.spec import Projection, Spec, bundles
 
@@ -224,6 +224,9 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
         given = drive.get(name, 0.0)
         model = CIRCUIT_MODELS[population.model]
         input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
+        if model is eglif:
+            draws = fixed.uniform(fixed.seed(state.key, name), state.step, population.size)
+            input = replace(input, uniform=draws)
         cells[name], spikes[name] = model.step(
             params.cells[name], state.cells[name], input, spec.dt
         )

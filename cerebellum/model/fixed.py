@@ -47,6 +47,19 @@ def noise(seed: Array, rows: Array, width: int) -> Array:
     return mix(row[:, None] + jnp.arange(width, dtype=jnp.uint32)[None])
 
 
+def uniform(seed: Array, step: Array, size: int) -> Array:
+    """Independent draws from (0, 1) of every cell in one step: float32 [size].
+
+    Args:
+      seed: uint32 scalar.
+      step: int32 scalar.
+    """
+    now = mix(step.astype(jnp.uint32) ^ seed)
+    # `now` comes in twice, or the draws of two steps would be windows of one sequence.
+    words = mix(mix(jnp.arange(size, dtype=jnp.uint32) + now) ^ now)
+    return ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
+
+
 def exists(seed: Array, rows: Array, width: int, share: float) -> Array:
     """Which synapses there are when a share of all does: bool [K, R], fixed by the seed."""
     return (noise(seed ^ jnp.uint32(0x5BD1E995), rows, width) >> 8) < round(share * 2**24)

@@ -345,6 +345,8 @@ def measure(name: str, dtype, granules: int, rate_hz: float, steps: int) -> dict
     w, extra = compiled(w, extra, fired[half:], climbing[half:], jnp.int32(half))
     jax.block_until_ready(w)
     memory = compiled.memory_analysis()
+    if memory is None:
+        raise SystemExit("memory: this backend's compiled programs do not tell theirs; run on CPU")
     return {
         "rows": count * BEAMS,
         "step_s": (time.perf_counter() - began) / (steps - half),

@@ -19,6 +19,7 @@ from types import ModuleType
 from cerebellum.model.neurons import (
     conductance,
     current,
+    eglif,
     izhikevich,
     leaky_integrator,
     lif,
@@ -33,6 +34,7 @@ CIRCUIT_MODELS: dict[str, ModuleType] = {
     "relay": relay,
     "conductance": conductance,
     "current": current,
+    "eglif": eglif,
 }
 """Models that a population of a circuit may have, by the name used in its spec."""
 
@@ -40,6 +42,7 @@ __all__ = [
     "CIRCUIT_MODELS",
     "conductance",
     "current",
+    "eglif",
     "izhikevich",
     "leaky_integrator",
     "lif",
