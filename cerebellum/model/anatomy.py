@@ -37,11 +37,14 @@ def stream(key: Array, name: str) -> np.random.Generator:
 def in_degrees(projection: Projection, targets: int, rng: np.random.Generator) -> np.ndarray:
     """How many sources each target gets, int64 [targets].
 
-    With `sites`, binomial; otherwise the expected total is spread evenly: every target gets
-    the mean rounded down, and as many as are needed get one more.
+    With `sites`, binomial; with `degree_sd`, normal; otherwise the expected total is spread
+    evenly: every target gets the mean rounded down, and as many as are needed get one more.
     """
     if projection.sites is not None:
         return rng.binomial(projection.sites, projection.in_degree / projection.sites, targets)
+    if projection.degree_sd:
+        drawn = rng.normal(projection.in_degree, projection.degree_sd, targets)
+        return np.maximum(0, np.round(drawn)).astype(np.int64)
     total = round(projection.in_degree * targets)
     degrees = np.full(targets, total // targets)
     degrees[rng.permutation(targets)[: total % targets]] += 1

@@ -52,6 +52,8 @@ class Projection:
     sites: int | None = None
     """Where a target has this many places that are taken or free independently, its in-degree
     is binomial; otherwise every target has the mean, rounded up or down."""
+    degree_sd: float = 0.0
+    """Standard deviation of the in-degree, normal about its mean, cut at no source and at all."""
     plastic: bool = False
     """whether its weights, one a synapse, live in the state"""
     spread: float = 0.0
@@ -110,7 +112,8 @@ class Spec:
         if projection.rule is not None or projection.dtype == "uint16":
             return True
         limit = MATRIX_SHARE if self.path == "dense" else ROWS_SHARE
-        return projection.sites is None and self.share(projection) >= limit
+        even = projection.sites is None and not projection.degree_sd
+        return even and self.share(projection) >= limit
 
     @property
     def synapses(self) -> int:
@@ -185,6 +188,10 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     if sites is not None and not projection.in_degree <= sites <= most:
         raise UsageError(
             f"{name}.sites: {sites}; at least the in-degree {projection.in_degree}, at most {most}"
+        )
+    if not 0 <= projection.degree_sd < math.inf or (sites and projection.degree_sd):
+        raise UsageError(
+            f"{name}.degree_sd: {projection.degree_sd}; finite, not negative, 0 beside sites"
         )
     if not 0 <= projection.weight < math.inf:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")

@@ -1,13 +1,18 @@
-"""Model B: E-GLIF cells of the mouse (Geminiani et al. 2019, De Schepper et al. 2022).
+"""Model B: the E-GLIF circuit of the mouse, 300 x 200 um (Geminiani et al. 2019, De Schepper 2022).
 
-Parameters as in cerebellar-models 0.7: `basal_vitro.yaml` and `dcn_vitro_nest.yaml`, and where the
-awake animal differs, its own files.
+Cells, weights and delays as in cerebellar-models 0.7: `basal_vitro.yaml` and `dcn_vitro_nest.yaml`,
+and where the awake animal differs, its own files. Numbers of cells and in-degrees were counted in
+a reconstruction by its own builder; those of nuclei and olive follow its rules.
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
+from cerebellum.errors import UsageError
+from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.presets.protocol import Protocol
+from cerebellum.model.spec import Path, Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
 
@@ -152,3 +157,102 @@ ISOLATED_HZ: dict[Condition, dict[str, float]] = {
 }
 """Rates of cells without synapses, Hz: an independent run of the published equations, 9 s at 0.1
 ms. cerebellar-models gives about 45 and 80 for the Purkinje cell."""
+
+SIZES = {
+    "mossy_fiber": 117,
+    "glomerulus": 2_340,
+    "granule": 30_420,
+    "golgi": 71,
+    "purkinje": 69,
+    "basket": 150,
+    "stellate": 299,
+    "nuclei": 119,
+    "nuclei_inhibitory": 67,
+    "inferior_olive": 14,
+}
+"""Cells by population, as reconstructed; nuclei and olive by density."""
+
+_TABLE = (
+    # source, label, target, receptor, nS in vitro, awake, contacts, ms, in-degree, SD, sites
+    ("mossy_fiber", "", "glomerulus", "spikes", 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, None),
+    ("glomerulus", "", "granule", "r1", 0.23, 0.23, 1.0, 1.0, 4.0, 0.0, None),
+    ("glomerulus", "", "golgi", "r1", 0.24, 0.24, 1.0, 1.0, 118.0, 33.0, None),
+    ("golgi", "", "granule", "r2", 0.24, 0.24, 1.49, 2.0, 3.4, 0.0, 14),
+    ("golgi", "", "golgi", "r2", 0.007, 0.007, 159.7, 4.0, 19.6, 6.6, None),
+    ("granule", "ascending", "golgi", "r3", 0.82, 0.82, 1.0, 2.0, 338.0, 126.0, None),
+    ("granule", "parallel", "golgi", "r3", 0.05, 0.05, 1.0, 5.0, 1_064.0, 364.0, None),
+    ("granule", "ascending", "purkinje", "r1", 0.2, 0.41, 1.0, 2.0, 102.0, 33.0, None),
+    ("granule", "parallel", "purkinje", "r1", 0.05, 0.14, 1.0, 5.0, 1_531.0, 267.0, None),
+    ("granule", "parallel", "basket", "r1", 0.04, 0.06, 1.0, 5.0, 833.0, 161.0, None),
+    ("granule", "parallel", "stellate", "r1", 0.05, 0.08, 1.0, 5.0, 507.0, 163.0, None),
+    ("basket", "", "basket", "r2", 0.006, 0.006, 99.6, 4.0, 18.1, 7.8, None),
+    ("stellate", "", "stellate", "r2", 0.005, 0.005, 99.5, 4.0, 13.3, 5.1, None),
+    ("basket", "", "purkinje", "r2", 0.44, 0.80, 1.0, 4.0, 10.5, 4.2, None),
+    ("stellate", "", "purkinje", "r2", 0.17, 0.17, 9.5, 5.0, 4.6, 2.6, None),
+    ("mossy_fiber", "", "nuclei", "r1", 0.25, 0.25, 1.0, 4.0, 46.8, 0.0, 117),
+    ("purkinje", "", "nuclei", "r2", 0.80, 0.35, 1.0, 4.0, 25.9, 0.0, 69),
+    ("purkinje", "", "nuclei_inhibitory", "r2", 0.06, 0.02, 1.0, 4.0, 12.4, 0.0, 69),
+    ("inferior_olive", "climbing", "purkinje", "r3", 0.6, 1.6, 500.0, 4.0, 1.0, 0.0, None),
+    ("inferior_olive", "", "basket", "r3", 5.0, 5.0, 1.0, 40.0, 4.0, 0.0, None),
+    ("inferior_olive", "", "stellate", "r3", 6.5, 5.0, 1.0, 40.0, 1.0, 0.0, None),
+    ("inferior_olive", "", "nuclei", "r1", 0.5, 0.4, 1.0, 4.0, 7.0, 0.0, 14),
+    ("inferior_olive", "", "nuclei_inhibitory", "r1", 0.25, 0.25, 1.0, 5.0, 7.0, 0.0, 14),
+    ("nuclei_inhibitory", "", "inferior_olive", "r2", 0.45, 0.45, 1.0, 25.0, 33.5, 0.0, 67),
+)
+"""Every projection, static synapses. One synapse a pair, of the weight times its contacts."""
+
+
+def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path = "auto") -> Spec:
+    """Spec of Model B, with random wiring.
+
+    Args:
+      condition: "vitro" or "awake".
+      dt: ms.
+      path: "event", "dense" or "auto".
+
+    Raises:
+      UsageError: another condition; a step that the cells or delays do not allow.
+    """
+    if condition not in CELLS:
+        raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
+    awake, cells = condition == "awake", CELLS[condition]
+    return Spec(
+        name="mouse-eglif",
+        populations=tuple(
+            Population(
+                name=name,
+                size=size,
+                model="eglif" if name in cells else "relay",
+                params=cells.get(name, relay.Params()),
+            )
+            for name, size in SIZES.items()
+        ),
+        projections=tuple(
+            Projection(
+                source=source,
+                label=label,
+                target=target,
+                receptor=receptor,
+                weight=(weight_awake if awake else weight) * contacts,
+                delay=delay,
+                in_degree=in_degree,
+                degree_sd=sd,
+                sites=sites,
+            )
+            for (
+                source,
+                label,
+                target,
+                receptor,
+                weight,
+                weight_awake,
+                contacts,
+                delay,
+                in_degree,
+                sd,
+                sites,
+            ) in _TABLE
+        ),
+        dt=dt,
+        path=path,
+    )
