@@ -6,6 +6,7 @@ none depends on the order of building.
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, Params, Wiring
 from cerebellum.model.spec import Projection, Spec
@@ -177,7 +179,7 @@ def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan,
 
 def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     """First weights [N, R]; of uint16 only their mean, from which `init` draws the rows."""
-    mean = jnp.float32(projection.weight)
+    mean = jnp.float32(projection.weight * projection.contacts)
     if projection.dtype == "uint16":
         return mean
     shape = spec.population(projection.source).size, spec.beam_size(projection.target)
@@ -189,21 +191,55 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     for beam in range(spec.beams):
         source, target = contacts(projection, spec, key, beam)
         even = stream(key, f"{projection.name}.{beam}.weights").random(source.size, np.float32)
-        matrix[source, target - beam * shape[1]] = projection.weight * (
-            1 + projection.spread * (2 * even - 1)
-        )
+        weight = projection.weight * projection.contacts
+        matrix[source, target - beam * shape[1]] = weight * (1 + projection.spread * (2 * even - 1))
     return jnp.asarray(matrix)
 
 
-def build(spec: Spec, key: Array) -> Circuit:
+def connect_edges(
+    projection: Projection, spec: Spec, edges: np.ndarray
+) -> tuple[events.FanOut, Array]:
+    """As `connect`, for edges that are given: see `build`."""
+    name = projection.name
+    sizes = [spec.population(end).size for end in (projection.source, projection.target)]
+    if projection.rule is not None or projection.dtype != "float32" or spec.beams > 1:
+        raise UsageError(f"edges {name!r}: given; for float32 lists without a rule or beams only")
+    if edges.ndim != 2 or edges.shape[1] != 3 or not np.issubdtype(edges.dtype, np.integer):
+        raise UsageError(f"edges {name!r}: {edges.dtype} {edges.shape}; integers [pairs, 3]")
+    for column, end, size in zip((0, 1), ("source", "target"), sizes, strict=True):
+        outside = (edges[:, column] < 0) | (edges[:, column] >= size)
+        if outside.any():
+            wrong = edges[outside, column][0]
+            raise UsageError(f"edges {name!r}: {end} {wrong}; numbered 0 to {size - 1}")
+    source, target, number = edges.T
+    table = fan_out(source, target, *sizes)
+    contacts = fan_out(source, number, sizes[0], np.iinfo(np.int32).max)
+    weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
+    return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights, jnp.float32)
+
+
+def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None) -> Circuit:
     """Draw a circuit's wiring and first parameters.
 
     Args:
       spec: what to build.
       key: a JAX random key; the same key gives the same circuit on any machine.
+      edges: projections whose edges are given, by name: source, target and number of contacts,
+        integers [pairs, 3], each pair once. They go before those that the spec places.
+
+    Raises:
+      UsageError: edges of another shape, of cells or projections that are not there, or for rows.
     """
     spec = replace(spec, path=resolve_path(spec))
-    wired = {p.name: connect(p, spec, key) for p in spec.projections}
+    given = {**(spec.place(key) if spec.place else {}), **(edges or {})}
+    known = [projection.name for projection in spec.projections]
+    for name in given:
+        if name not in known:
+            raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
+    wired = {
+        p.name: connect_edges(p, spec, given[p.name]) if p.name in given else connect(p, spec, key)
+        for p in spec.projections
+    }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     return Circuit(
         params=Params(cells=cells, weights={name: weight for name, (_, weight) in wired.items()}),

@@ -1,10 +1,13 @@
 """What a circuit is made of, before it is built: static, hashable, no arrays."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
+import numpy as np
+from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import fixed
@@ -49,6 +52,9 @@ class Projection:
     """ms, at least one step"""
     in_degree: float
     """mean number of source cells to a target cell"""
+    contacts: float = 1.0
+    """Mean number of contacts of a connected pair; its one synapse has that many times `weight`.
+    Edges that are given (see `anatomy.build`) have their own numbers."""
     sites: int | None = None
     """Where a target has this many places that are taken or free independently, its in-degree
     is binomial; otherwise every target has the mean, rounded up or down."""
@@ -84,6 +90,9 @@ class Spec:
     """ms"""
     path: Path = "auto"
     """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
+    place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
+    """A function of the circuit's key that lays cells out in space and says who contacts whom:
+    edges (see `anatomy.build`) by projection; those that it leaves out are drawn at random."""
     beams: int = 1
     """Parts of equal size that no projection leaves: the first ceil(size / beams) cells of every
     population are the first beam's, and so on; the last may be smaller."""
@@ -195,6 +204,8 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         )
     if not 0 <= projection.weight < math.inf:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
+    if not 0 < projection.contacts < math.inf:
+        raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:
         raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
 
@@ -210,7 +221,7 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     w_max = projection.w_max
     if w_max is None and projection.dtype == "uint16":
         raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
-    first = projection.weight * (1 + projection.spread)
+    first = projection.weight * projection.contacts * (1 + projection.spread)
     if w_max is not None and not (first <= w_max < math.inf and w_max > 0):
         raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {first}")
     if rule is None:

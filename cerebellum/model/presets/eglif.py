@@ -11,7 +11,6 @@ from typing import Literal, get_args
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
-from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Path, Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
@@ -233,7 +232,8 @@ def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path =
                 label=label,
                 target=target,
                 receptor=receptor,
-                weight=(weight_awake if awake else weight) * contacts,
+                weight=weight_awake if awake else weight,
+                contacts=contacts,
                 delay=delay,
                 in_degree=in_degree,
                 degree_sd=sd,
