@@ -7,6 +7,7 @@ from cerebellum.model.presets.beams import PROTOCOL as BEAMS
 from cerebellum.model.presets.beams import Sizes, beams
 from cerebellum.model.presets.casali import PROTOCOL as CASALI
 from cerebellum.model.presets.casali import mouse
+from cerebellum.model.presets.eglif import mouse_eglif
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
 
@@ -20,4 +21,4 @@ class Preset:
 PRESETS = {"beams": Preset(beams, BEAMS), "mouse": Preset(mouse, CASALI)}
 """By the name that the program uses."""
 
-__all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse"]
+__all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse", "mouse_eglif"]

@@ -6,11 +6,15 @@ a reconstruction by its own builder; those of nuclei and olive follow its rules.
 """
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.presets.eglif_space import place
 from cerebellum.model.spec import Path, Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
@@ -171,38 +175,60 @@ SIZES = {
 }
 """Cells by population, as reconstructed; nuclei and olive by density."""
 
+
+class Row(NamedTuple):
+    source: str
+    label: str
+    target: str
+    receptor: str
+    vitro: float
+    """weight of a contact, nS"""
+    awake: float
+    contacts: float
+    delay: float
+    """ms"""
+    in_degree: float
+    degree_sd: float
+    sites: int | None
+
+
 _TABLE = (
-    # source, label, target, receptor, nS in vitro, awake, contacts, ms, in-degree, SD, sites
-    ("mossy_fiber", "", "glomerulus", "spikes", 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, None),
-    ("glomerulus", "", "granule", "r1", 0.23, 0.23, 1.0, 1.0, 4.0, 0.0, None),
-    ("glomerulus", "", "golgi", "r1", 0.24, 0.24, 1.0, 1.0, 118.0, 33.0, None),
-    ("golgi", "", "granule", "r2", 0.24, 0.24, 1.49, 2.0, 3.4, 0.0, 14),
-    ("golgi", "", "golgi", "r2", 0.007, 0.007, 159.7, 4.0, 19.6, 6.6, None),
-    ("granule", "ascending", "golgi", "r3", 0.82, 0.82, 1.0, 2.0, 338.0, 126.0, None),
-    ("granule", "parallel", "golgi", "r3", 0.05, 0.05, 1.0, 5.0, 1_064.0, 364.0, None),
-    ("granule", "ascending", "purkinje", "r1", 0.2, 0.41, 1.0, 2.0, 102.0, 33.0, None),
-    ("granule", "parallel", "purkinje", "r1", 0.05, 0.14, 1.0, 5.0, 1_531.0, 267.0, None),
-    ("granule", "parallel", "basket", "r1", 0.04, 0.06, 1.0, 5.0, 833.0, 161.0, None),
-    ("granule", "parallel", "stellate", "r1", 0.05, 0.08, 1.0, 5.0, 507.0, 163.0, None),
-    ("basket", "", "basket", "r2", 0.006, 0.006, 99.6, 4.0, 18.1, 7.8, None),
-    ("stellate", "", "stellate", "r2", 0.005, 0.005, 99.5, 4.0, 13.3, 5.1, None),
-    ("basket", "", "purkinje", "r2", 0.44, 0.80, 1.0, 4.0, 10.5, 4.2, None),
-    ("stellate", "", "purkinje", "r2", 0.17, 0.17, 9.5, 5.0, 4.6, 2.6, None),
-    ("mossy_fiber", "", "nuclei", "r1", 0.25, 0.25, 1.0, 4.0, 46.8, 0.0, 117),
-    ("purkinje", "", "nuclei", "r2", 0.80, 0.35, 1.0, 4.0, 25.9, 0.0, 69),
-    ("purkinje", "", "nuclei_inhibitory", "r2", 0.06, 0.02, 1.0, 4.0, 12.4, 0.0, 69),
-    ("inferior_olive", "climbing", "purkinje", "r3", 0.6, 1.6, 500.0, 4.0, 1.0, 0.0, None),
-    ("inferior_olive", "", "basket", "r3", 5.0, 5.0, 1.0, 40.0, 4.0, 0.0, None),
-    ("inferior_olive", "", "stellate", "r3", 6.5, 5.0, 1.0, 40.0, 1.0, 0.0, None),
-    ("inferior_olive", "", "nuclei", "r1", 0.5, 0.4, 1.0, 4.0, 7.0, 0.0, 14),
-    ("inferior_olive", "", "nuclei_inhibitory", "r1", 0.25, 0.25, 1.0, 5.0, 7.0, 0.0, 14),
-    ("nuclei_inhibitory", "", "inferior_olive", "r2", 0.45, 0.45, 1.0, 25.0, 33.5, 0.0, 67),
+    Row("mossy_fiber", "", "glomerulus", "spikes", 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, None),
+    Row("glomerulus", "", "granule", "r1", 0.23, 0.23, 1.0, 1.0, 4.0, 0.0, None),
+    Row("glomerulus", "", "golgi", "r1", 0.24, 0.24, 1.0, 1.0, 118.0, 33.0, None),
+    Row("golgi", "", "granule", "r2", 0.24, 0.24, 1.49, 2.0, 3.4, 0.0, 14),
+    Row("golgi", "", "golgi", "r2", 0.007, 0.007, 159.7, 4.0, 19.6, 6.6, None),
+    Row("granule", "ascending", "golgi", "r3", 0.82, 0.82, 1.0, 2.0, 338.0, 126.0, None),
+    Row("granule", "parallel", "golgi", "r3", 0.05, 0.05, 1.0, 5.0, 1_064.0, 364.0, None),
+    Row("granule", "ascending", "purkinje", "r1", 0.2, 0.41, 1.0, 2.0, 102.0, 33.0, None),
+    Row("granule", "parallel", "purkinje", "r1", 0.05, 0.14, 1.0, 5.0, 1_531.0, 267.0, None),
+    Row("granule", "parallel", "basket", "r1", 0.04, 0.06, 1.0, 5.0, 833.0, 161.0, None),
+    Row("granule", "parallel", "stellate", "r1", 0.05, 0.08, 1.0, 5.0, 507.0, 163.0, None),
+    Row("basket", "", "basket", "r2", 0.006, 0.006, 99.6, 4.0, 18.1, 7.8, None),
+    Row("stellate", "", "stellate", "r2", 0.005, 0.005, 99.5, 4.0, 13.3, 5.1, None),
+    Row("basket", "", "purkinje", "r2", 0.44, 0.80, 1.0, 4.0, 10.5, 4.2, None),
+    Row("stellate", "", "purkinje", "r2", 0.17, 0.17, 9.5, 5.0, 4.6, 2.6, None),
+    Row("mossy_fiber", "", "nuclei", "r1", 0.25, 0.25, 1.0, 4.0, 46.8, 0.0, 117),
+    Row("purkinje", "", "nuclei", "r2", 0.80, 0.35, 1.0, 4.0, 25.9, 0.0, 69),
+    Row("purkinje", "", "nuclei_inhibitory", "r2", 0.06, 0.02, 1.0, 4.0, 12.4, 0.0, 69),
+    Row("inferior_olive", "climbing", "purkinje", "r3", 0.6, 1.6, 500.0, 4.0, 1.0, 0.0, None),
+    Row("inferior_olive", "", "basket", "r3", 5.0, 5.0, 1.0, 40.0, 4.0, 0.0, None),
+    Row("inferior_olive", "", "stellate", "r3", 6.5, 5.0, 1.0, 40.0, 1.0, 0.0, None),
+    Row("inferior_olive", "", "nuclei", "r1", 0.5, 0.4, 1.0, 4.0, 7.0, 0.0, 14),
+    Row("inferior_olive", "", "nuclei_inhibitory", "r1", 0.25, 0.25, 1.0, 5.0, 7.0, 0.0, 14),
+    Row("nuclei_inhibitory", "", "inferior_olive", "r2", 0.45, 0.45, 1.0, 25.0, 33.5, 0.0, 67),
 )
 """Every projection, static synapses. One synapse a pair, of the weight times its contacts."""
 
 
+def _place(key: Array) -> dict[str, np.ndarray]:
+    rows = {(row.source, row.label, row.target): row for row in _TABLE}
+    in_degrees = {pair: (row.in_degree, row.degree_sd) for pair, row in rows.items()}
+    return place(key, SIZES, in_degrees, {pair: row.contacts for pair, row in rows.items()})
+
+
 def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path = "auto") -> Spec:
-    """Spec of Model B, with random wiring.
+    """Spec of Model B; the cells of its cortex are laid out in space.
 
     Args:
       condition: "vitro" or "awake".
@@ -228,31 +254,48 @@ def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path =
         ),
         projections=tuple(
             Projection(
-                source=source,
-                label=label,
-                target=target,
-                receptor=receptor,
-                weight=weight_awake if awake else weight,
-                contacts=contacts,
-                delay=delay,
-                in_degree=in_degree,
-                degree_sd=sd,
-                sites=sites,
+                source=row.source,
+                label=row.label,
+                target=row.target,
+                receptor=row.receptor,
+                weight=row.awake if awake else row.vitro,
+                contacts=row.contacts,
+                delay=row.delay,
+                in_degree=row.in_degree,
+                degree_sd=row.degree_sd,
+                sites=row.sites,
             )
-            for (
-                source,
-                label,
-                target,
-                receptor,
-                weight,
-                weight_awake,
-                contacts,
-                delay,
-                in_degree,
-                sd,
-                sites,
-            ) in _TABLE
+            for row in _TABLE
         ),
         dt=dt,
         path=path,
+        place=_place,
     )
+
+
+BASAL_HZ: dict[Condition, dict[str, float]] = {
+    "vitro": {
+        "mossy_fiber": 4.0,
+        "granule": 3.4,
+        "golgi": 11.0,
+        "purkinje": 47.0,
+        "basket": 16.0,
+        "stellate": 13.0,
+        "nuclei": 11.0,
+        "nuclei_inhibitory": 11.0,
+        "inferior_olive": 0.0,
+    },
+    "awake": {
+        "mossy_fiber": 4.0,
+        "granule": 3.4,
+        "golgi": 11.0,
+        "purkinje": 91.0,
+        "basket": 21.0,
+        "stellate": 18.0,
+        "nuclei": 45.0,
+        "nuclei_inhibitory": 13.0,
+        "inferior_olive": 0.0,
+    },
+}
+"""Published rates (Hz) under 4 Hz in all mossy fibres, of cells that fire in 5 s at all
+(cerebellar-models 0.7, `nest.rst`, `dcn.rst`, `io.rst`)."""

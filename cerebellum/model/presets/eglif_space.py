@@ -1,0 +1,206 @@
+"""Where the cells of Model B lie, and who therefore contacts whom.
+
+Rules of cerebellar-models 0.7 (`mouse_cerebellar_cortex.yaml`) where they are geometric. Contacts
+that it finds by intersecting morphologies are drawn here between cells whose arbours overlap,
+arbours being boxes: of axons and dendrites of interneurons as they extend in a reconstruction, of
+dendrites under granule cells as the published share of overlapping cells that contact implies.
+x is sagittal, y runs along the parallel fibres, z is depth; um.
+"""
+
+import jax
+import numpy as np
+from jax import Array
+
+EXTENT = (300.0, 200.0)
+"""x and y of the circuit"""
+
+DEPTH = {
+    "mossy_fiber": (0.0, 130.0),
+    "glomerulus": (0.0, 130.0),
+    "granule": (0.0, 130.0),
+    "golgi": (0.0, 130.0),
+    "purkinje": (137.5, 137.5),
+    "basket": (145.0, 195.0),
+    "stellate": (195.0, 295.0),
+}
+"""Layers: z from and to."""
+
+ROSETTE = (60.0, 20.0)
+"""A glomerulus belongs to a mossy fibre within these x and y."""
+
+DENDRITE = 40.0
+"""A granule cell reaches glomeruli this far away."""
+
+GOLGI_DENDRITE = 50.0
+"""A Golgi cell is excited by every glomerulus this near."""
+
+GOLGI_AXON = 150.0, 40
+"""A Golgi cell inhibits its nearest glomeruli: how far away, and how many at most."""
+
+FAR = 1e9
+
+BOXES = {
+    # (source, label, target): target minus source, x from and to, y, z
+    ("granule", "ascending", "golgi"): ((-75, 75), (-59, 59), (-FAR, FAR)),
+    ("granule", "parallel", "golgi"): ((-75, 75), (-FAR, FAR), (-FAR, FAR)),
+    ("granule", "ascending", "purkinje"): ((-88, 88), (-14, 14), (-FAR, FAR)),
+    ("granule", "parallel", "purkinje"): ((-88, 88), (-FAR, FAR), (-FAR, FAR)),
+    ("granule", "parallel", "basket"): ((-56, 56), (-FAR, FAR), (-FAR, FAR)),
+    ("granule", "parallel", "stellate"): ((-33, 33), (-FAR, FAR), (-FAR, FAR)),
+    ("golgi", "", "golgi"): ((-170, 240), (-94, 89), (-108, 93)),
+    ("basket", "", "basket"): ((-230, 70), (-38, 38), (-43, 43)),
+    ("stellate", "", "stellate"): ((-64, 102), (-44, 44), (-80, 80)),
+    ("basket", "", "purkinje"): ((-133, 33), (-35, 9), (-FAR, FAR)),
+    ("stellate", "", "purkinje"): ((-118, 106), (-45, 8), (-FAR, FAR)),
+}
+"""Which pairs may have contacts. Of a granule cell, half-widths in x follow from the in-degree of
+the parallel fibres and the share of overlapping cells that contact (Golgi .08, Purkinje .1,
+basket .08, stellate .08); the width in y from that of the ascending axons (.05)."""
+
+Edges = dict[str, np.ndarray]
+
+
+def positions(sizes: dict[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Evenly drawn in each layer: [cells, 3] by population."""
+    found = {}
+    for name, depth in DEPTH.items():
+        low, high = np.array([(0.0, EXTENT[0]), (0.0, EXTENT[1]), depth]).T
+        found[name] = rng.uniform(low, high, (sizes[name], 3))
+    return found
+
+
+def _edges(source: np.ndarray, target: np.ndarray, contacts: np.ndarray | int = 1) -> np.ndarray:
+    contacts = np.broadcast_to(contacts, source.shape)
+    return np.stack([source, target, contacts], axis=1).astype(np.int64)
+
+
+def rosettes(fibres: np.ndarray, glomeruli: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mossy fibre of each glomerulus: any within `ROSETTE`, else the nearest; int [N]."""
+    away = np.abs(glomeruli[:, None, :2] - fibres[None, :, :2]) / np.array(ROSETTE)
+    worst = away.max(axis=2)
+    order = np.where(worst <= 1, rng.random(worst.shape), 1 + worst)
+    return np.argmin(order, axis=1)
+
+
+def dendrites(
+    glomeruli: np.ndarray, fibre: np.ndarray, granules: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Four glomeruli of different mossy fibres for each granule cell: int [N, 4].
+
+    Any within `DENDRITE`; where there are not enough, the nearest.
+    """
+    from scipy.spatial import KDTree
+
+    distance, near = KDTree(glomeruli).query(granules, k=min(256, len(glomeruli)))
+    order = np.argsort(
+        np.where(distance <= DENDRITE, rng.random(distance.shape), 1 + distance), axis=1
+    )
+    near = np.take_along_axis(near, order, axis=1)
+    chosen = np.full((len(granules), 4), -1)
+    taken = np.full((len(granules), 4), -1)
+    count = np.zeros(len(granules), int)
+    for candidate in near.T:
+        fits = np.flatnonzero((count < 4) & (taken != fibre[candidate][:, None]).all(axis=1))
+        if not fits.size and (count == 4).all():
+            break
+        chosen[fits, count[fits]] = candidate[fits]
+        taken[fits, count[fits]] = fibre[candidate[fits]]
+        count[fits] += 1
+    return chosen
+
+
+def overlapping(
+    source: np.ndarray,
+    target: np.ndarray,
+    box,
+    in_degree: tuple[float, float],
+    size: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs whose target lies in a box about its source, thinned to a mean in-degree.
+
+    Args:
+      source, target: positions [cells, 3].
+      box: target minus source, from and to, for x, y, z.
+      in_degree: mean and standard deviation.
+      size: of each target's arbour, standard normal [T]: what of the deviation is not explained
+        by the place of a cell is put down to it.
+    """
+    inside = np.ones((len(source), len(target)), bool)
+    for axis, (low, high) in enumerate(box):
+        away = target[None, :, axis] - source[:, None, axis]
+        inside &= (away >= low) & (away <= high)
+    mean, sd = in_degree
+    within = inside.sum(axis=0)
+    share = mean / max(1, within.mean())
+    explained = (share * within.std()) ** 2 + mean * (1 - min(1, share))
+    left = np.sqrt(max(0.0, sd**2 - explained)) / mean
+    shares = share * np.clip(1 + left * size, 0, None)
+    inside &= rng.random(inside.shape, np.float32) < shares
+    pre, post = np.nonzero(inside)
+    return pre, post
+
+
+def place(
+    key: Array,
+    sizes: dict[str, int],
+    in_degrees: dict[tuple[str, str, str], tuple[float, float]],
+    contacts: dict[tuple[str, str, str], float],
+) -> Edges:
+    """Edges of the cortex by projection: see `anatomy.build`.
+
+    Args:
+      key: of the circuit.
+      sizes: cells by population.
+      in_degrees: mean and standard deviation for the projections of `BOXES`.
+      contacts: their mean.
+    """
+    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+    at = positions(sizes, rng)
+    fibre = rosettes(at["mossy_fiber"], at["glomerulus"], rng)
+    reached = dendrites(at["glomerulus"], fibre, at["granule"], rng)
+    cells = np.arange(sizes["granule"])
+    glomerulus_granule = _edges(reached.ravel(), np.repeat(cells, 4))
+    away = np.linalg.norm(at["glomerulus"][:, None] - at["golgi"][None], axis=2)
+    glomerulus, golgi = np.nonzero(away <= GOLGI_DENDRITE)
+    edges = {
+        "mossy_fiber_glomerulus": _edges(fibre, np.arange(fibre.size)),
+        "glomerulus_granule": glomerulus_granule,
+        "glomerulus_golgi": _edges(glomerulus, golgi),
+        "golgi_granule": _inhibited(away, reached),
+    }
+    arbour = {name: rng.standard_normal(sizes[name]) for name in at}
+    for (source, label, target), box in BOXES.items():
+        pair = source, label, target
+        found = overlapping(at[source], at[target], box, in_degrees[pair], arbour[target], rng)
+        name = "_".join(part for part in pair if part)
+        edges[name] = _edges(*found, contacts=round(contacts[pair]))
+    climbing = round(contacts["inferior_olive", "climbing", "purkinje"])
+    return {**edges, **_climbing(edges, sizes, climbing, rng)}
+
+
+def _inhibited(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Golgi to granule cells, by the glomeruli that they share; a contact each."""
+    limit, most = GOLGI_AXON
+    nearest = np.argsort(away, axis=0)[:most]
+    golgi = np.broadcast_to(np.arange(away.shape[1]), nearest.shape)
+    near = np.take_along_axis(away, nearest, axis=0) <= limit
+    touches = np.zeros((away.shape[1], away.shape[0]), np.int8)
+    touches[golgi[near], nearest[near]] = 1
+    shared = touches[:, reached].sum(axis=2)
+    source, target = np.nonzero(shared)
+    return _edges(source, target, shared[source, target])
+
+
+def _climbing(
+    edges: Edges, sizes: dict[str, int], contacts: int, rng: np.random.Generator
+) -> Edges:
+    """One olivary cell to a Purkinje cell, and to the interneurons that inhibit that cell."""
+    olive = rng.integers(0, sizes["inferior_olive"], sizes["purkinje"])
+    found = {"inferior_olive_climbing_purkinje": _edges(olive, np.arange(olive.size), contacts)}
+    for name in ("basket", "stellate"):
+        cell, purkinje, _ = edges[f"{name}_purkinje"].T
+        pairs = np.unique(np.stack([olive[purkinje], cell], axis=1), axis=0)
+        found[f"inferior_olive_{name}"] = _edges(pairs[:, 0], pairs[:, 1])
+    return found

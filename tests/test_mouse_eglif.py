@@ -1,0 +1,131 @@
+"""Model B: laid out by its rules as in a reconstruction, and firing at the published rates."""
+
+import jax
+import numpy as np
+import pytest
+
+import cerebellum as cb
+from cerebellum.model.presets.eglif import BASAL_HZ, SIZES
+
+KEY = jax.random.key(0)
+
+RECONSTRUCTION = {
+    "mossy_fiber_glomerulus": "mossy_fibers_to_glomerulus",
+    "glomerulus_granule": "glomerulus_to_granule",
+    "glomerulus_golgi": "glomerulus_to_golgi",
+    "golgi_granule": "golgi_to_glomerulus",
+    "golgi_golgi": "golgi_to_golgi",
+    "basket_basket": "basket_to_basket",
+    "stellate_stellate": "stellate_to_stellate",
+    "basket_purkinje": "basket_to_purkinje",
+    "stellate_purkinje": "stellate_to_purkinje",
+}
+
+
+@pytest.fixture(scope="module")
+def edges():
+    spec = cb.presets.mouse_eglif()
+    assert spec.place is not None
+    return spec.place(KEY)
+
+
+def test_rules_give_the_published_in_degrees(edges):
+    """Mean and contacts within 6 %, standard deviation within a third."""
+    for projection in cb.presets.mouse_eglif().projections:
+        if projection.name not in edges or projection.source == "inferior_olive":
+            continue
+        pairs = edges[projection.name]
+        degrees = np.bincount(pairs[:, 1], minlength=SIZES[projection.target])
+        name = projection.name
+        assert degrees.mean() == pytest.approx(projection.in_degree, rel=0.06), name
+        assert pairs[:, 2].mean() == pytest.approx(projection.contacts, rel=0.06), name
+        if projection.degree_sd:
+            assert degrees.std() == pytest.approx(projection.degree_sd, rel=0.34), name
+    inhibited = np.bincount(edges["golgi_granule"][:, 1], minlength=SIZES["granule"])
+    assert inhibited.std() == pytest.approx(1.6, rel=0.2)
+    assert np.mean(inhibited == 0) < 0.06
+
+
+def test_a_granule_cell_s_glomeruli_have_different_mossy_fibres(edges):
+    fibre = np.full(SIZES["glomerulus"], -1)
+    pairs = edges["mossy_fiber_glomerulus"]
+    fibre[pairs[:, 1]] = pairs[:, 0]
+    pairs = edges["glomerulus_granule"]
+    own = fibre[pairs[np.argsort(pairs[:, 1], kind="stable"), 0]].reshape(-1, 4)
+    assert (np.diff(np.sort(own, axis=1), axis=1) > 0).all()
+
+
+def test_interneurons_hear_the_olive_of_the_purkinje_cells_that_they_inhibit(edges):
+    climbing = edges["inferior_olive_climbing_purkinje"]
+    olive = dict(zip(climbing[:, 1].tolist(), climbing[:, 0].tolist(), strict=True))
+    assert len(olive) == SIZES["purkinje"]
+    heard = {(b, a) for a, b, _ in edges["inferior_olive_basket"].tolist()}
+    assert heard == {(cell, olive[p]) for cell, p, _ in edges["basket_purkinje"].tolist()}
+
+
+def test_a_key_is_a_circuit():
+    place = cb.presets.mouse_eglif().place
+    assert place is not None
+    first, again, other = place(KEY), place(KEY), place(jax.random.key(1))
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert not np.array_equal(first["golgi_golgi"], other["golgi_golgi"])
+
+
+def test_a_reconstruction_is_taken_edge_for_edge(shared):
+    with np.load(shared / "mouse_circuit_edges.npz") as file:
+        given = {name: file[f"edge__{theirs}"] for name, theirs in RECONSTRUCTION.items()}
+    circuit = cb.build(cb.presets.mouse_eglif(), KEY, given)
+    weight = {p.name: p.weight for p in circuit.spec.projections}
+    size = {p.name: SIZES[p.target] for p in circuit.spec.projections}
+    for name, pairs in given.items():
+        fan = circuit.wiring.fans[name]
+        table = np.asarray(fan.targets)  # pyright: ignore[reportAttributeAccessIssue]
+        source, slot = np.nonzero(table < size[name])
+        weights = np.asarray(circuit.params.weights[name])[source, slot]
+        contacts = np.round(weights / weight[name]).astype(int)
+        got = np.stack([source, table[source, slot].astype(int), contacts], axis=1)
+        order = [np.lexsort(x[:, :2].T) for x in (got, pairs)]
+        np.testing.assert_array_equal(got[order[0]], pairs[order[1]])
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ({"golgi_glia": np.zeros((1, 3), int)}, "edges 'golgi_glia': mouse-eglif has mossy_fiber_"),
+        ({"golgi_golgi": np.zeros((1, 2), int)}, r"golgi_golgi': int64 \(1, 2\); integers \[pairs"),
+        ({"golgi_golgi": np.zeros((1, 3))}, r"golgi_golgi': float64 \(1, 3\); integers \[pairs"),
+        ({"golgi_golgi": np.array([[0, 71, 1]])}, "golgi_golgi': target 71; numbered 0 to 70"),
+        ({"golgi_golgi": np.array([[-1, 0, 1]])}, "golgi_golgi': source -1; numbered 0 to 70"),
+    ],
+)
+def test_edges_are_refused_by_name(edges, message):
+    with pytest.raises(cb.UsageError, match=message):
+        cb.build(cb.presets.mouse_eglif(), KEY, edges)
+
+
+def test_condition_is_refused_by_name():
+    with pytest.raises(cb.UsageError, match="condition: 'asleep'; one of vitro, awake"):
+        cb.presets.mouse_eglif("asleep")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", ["vitro", "awake"])
+def test_basal_rates_are_the_published_ones(condition):
+    """Three circuits, 5 s at 1 ms: the larger of 15 % (stellate 25 %) and 1 Hz.
+
+    Averages are over cells that fire at all, as published.
+    """
+    drive = {"mossy_fiber": cb.drive.poisson(4.0)}
+    record = [f"raster:{name}" for name in SIZES]
+    rates = {name: [] for name in SIZES}
+    for seed in range(3):
+        circuit = cb.build(cb.presets.mouse_eglif(condition, dt=1.0), jax.random.key(seed))
+        state = cb.init(circuit, jax.random.key(100 + seed))
+        _, recording = cb.simulate(circuit, state, drive, duration_ms=5_000, record=record)
+        for name, raster in recording.rasters.items():
+            counts = np.bincount(raster.cell, minlength=SIZES[name])
+            rates[name].append(counts[counts > 0].mean() / 5 if counts.any() else 0.0)
+    for name, want in BASAL_HZ[condition].items():
+        tolerance = max(1.0, (0.25 if name == "stellate" else 0.15) * want)
+        assert np.mean(rates[name]) == pytest.approx(want, abs=tolerance), name
