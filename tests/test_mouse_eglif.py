@@ -1,11 +1,12 @@
 """Model B: laid out by its rules as in a reconstruction, and firing at the published rates."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import cerebellum as cb
-from cerebellum.model.presets.eglif import BASAL_HZ, SIZES
+from cerebellum.model.presets.eglif import BASAL_HZ, BURST_HZ, SIZES, bursting
 
 KEY = jax.random.key(0)
 
@@ -111,21 +112,37 @@ def test_condition_is_refused_by_name():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", ["vitro", "awake"])
-def test_basal_rates_are_the_published_ones(condition):
-    """Three circuits, 5 s at 1 ms: the larger of 15 % (stellate 25 %) and 1 Hz.
+def test_rates_are_the_published_ones(condition):
+    """Three circuits at 1 ms: 5 s of 4 Hz in all mossy fibres, then a burst in some for 50 ms.
 
-    Averages are over cells that fire at all, as published.
+    Basal rates are averaged over cells that fire at all, as published: the larger of 15 %
+    (stellate 25 %) and 1 Hz. Burst rates rise by the published amount in proportion to the
+    mossy fibres', whose stimulated share differs between circuits: 35 %.
     """
-    drive = {"mossy_fiber": cb.drive.poisson(4.0)}
-    record = [f"raster:{name}" for name in SIZES]
-    rates = {name: [] for name in SIZES}
+    basal, burst = {name: [] for name in SIZES}, {name: [] for name in SIZES}
     for seed in range(3):
-        circuit = cb.build(cb.presets.mouse_eglif(condition, dt=1.0), jax.random.key(seed))
-        state = cb.init(circuit, jax.random.key(100 + seed))
-        _, recording = cb.simulate(circuit, state, drive, duration_ms=5_000, record=record)
+        key = jax.random.key(seed)
+        circuit = cb.build(cb.presets.mouse_eglif(condition, dt=1.0), key)
+        low = np.full(SIZES["mossy_fiber"], 4.0)
+        rates = jnp.asarray([low, low + 150 * bursting(key)], jnp.float32)
+        drive = {"mossy_fiber": cb.drive.Poisson(rates=rates, starts=jnp.array([0.0, 5_000.0]))}
+        _, recording = cb.simulate(
+            circuit,
+            cb.init(circuit, jax.random.key(100 + seed)),
+            drive,
+            duration_ms=5_050,
+            record=[f"raster:{name}" for name in SIZES],
+        )
         for name, raster in recording.rasters.items():
-            counts = np.bincount(raster.cell, minlength=SIZES[name])
-            rates[name].append(counts[counts > 0].mean() / 5 if counts.any() else 0.0)
+            before = raster.time_ms <= 5_000
+            counts = np.bincount(raster.cell[before], minlength=SIZES[name])
+            basal[name].append(counts[counts > 0].mean() / 5 if counts.any() else 0.0)
+            burst[name].append(np.sum(~before) / SIZES[name] / 0.05)
     for name, want in BASAL_HZ[condition].items():
         tolerance = max(1.0, (0.25 if name == "stellate" else 0.15) * want)
-        assert np.mean(rates[name]) == pytest.approx(want, abs=tolerance), name
+        assert np.mean(basal[name]) == pytest.approx(want, abs=tolerance), name
+    reached = (np.mean(burst["mossy_fiber"]) - 4) / (BURST_HZ[condition]["mossy_fiber"] - 4)
+    for name, published in BURST_HZ[condition].items():
+        rest = BASAL_HZ[condition][name]
+        want = rest + (published - rest) * reached
+        assert np.mean(burst[name]) == pytest.approx(want, rel=0.35), name

@@ -14,7 +14,7 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
-from cerebellum.model.presets.eglif_space import place
+from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.spec import Path, Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
@@ -176,6 +176,11 @@ SIZES = {
 """Cells by population, as reconstructed; nuclei and olive by density."""
 
 
+BURST_CENTRE = (150.0, 65.0, 100.0)
+BURST_RADIUS = 90.0
+"""um"""
+
+
 class Row(NamedTuple):
     source: str
     label: str
@@ -225,6 +230,15 @@ def _place(key: Array) -> dict[str, np.ndarray]:
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
     in_degrees = {pair: (row.in_degree, row.degree_sd) for pair, row in rows.items()}
     return place(key, SIZES, in_degrees, {pair: row.contacts for pair, row in rows.items()})
+
+
+def bursting(key: Array) -> np.ndarray:
+    """Which mossy fibres of the circuit built with `key` the published burst reaches: bool [N].
+
+    Those within 90 um of (150, 65, 100) um.
+    """
+    at = positions(key, SIZES)["mossy_fiber"]
+    return np.linalg.norm(at - np.array(BURST_CENTRE), axis=1) <= BURST_RADIUS
 
 
 def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path = "auto") -> Spec:
@@ -299,3 +313,27 @@ BASAL_HZ: dict[Condition, dict[str, float]] = {
 }
 """Published rates (Hz) under 4 Hz in all mossy fibres, of cells that fire in 5 s at all
 (cerebellar-models 0.7, `nest.rst`, `dcn.rst`, `io.rst`)."""
+
+BURST_HZ: dict[Condition, dict[str, float]] = {
+    "vitro": {
+        "mossy_fiber": 45.0,
+        "granule": 21.0,
+        "golgi": 52.0,
+        "purkinje": 59.0,
+        "basket": 59.0,
+        "stellate": 52.0,
+        "nuclei": 24.0,
+        "nuclei_inhibitory": 9.4,
+    },
+    "awake": {
+        "mossy_fiber": 45.0,
+        "granule": 21.0,
+        "golgi": 52.0,
+        "purkinje": 140.0,
+        "basket": 77.0,
+        "stellate": 71.0,
+        "nuclei": 57.0,
+        "nuclei_inhibitory": 10.0,
+    },
+}
+"""Published rates (Hz) while 150 Hz more reach the mossy fibres of `bursting` for 50 ms (ibid.)."""

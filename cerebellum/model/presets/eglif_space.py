@@ -7,9 +7,10 @@ dendrites under granule cells as the published share of overlapping cells that c
 x is sagittal, y runs along the parallel fibres, z is depth; um.
 """
 
-import jax
 import numpy as np
 from jax import Array
+
+from cerebellum.model.anatomy import stream
 
 EXTENT = (300.0, 200.0)
 """x and y of the circuit"""
@@ -60,9 +61,9 @@ basket .08, stellate .08); the width in y from that of the ascending axons (.05)
 Edges = dict[str, np.ndarray]
 
 
-def positions(sizes: dict[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Evenly drawn in each layer: [cells, 3] by population."""
-    found = {}
+def positions(key: Array, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    """Evenly drawn in each layer: um, [cells, 3] by population, of the circuit built with `key`."""
+    found, rng = {}, stream(key, "positions")
     for name, depth in DEPTH.items():
         low, high = np.array([(0.0, EXTENT[0]), (0.0, EXTENT[1]), depth]).T
         found[name] = rng.uniform(low, high, (sizes[name], 3))
@@ -155,9 +156,7 @@ def place(
       in_degrees: mean and standard deviation for the projections of `BOXES`.
       contacts: their mean.
     """
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
-    at = positions(sizes, rng)
+    at, rng = positions(key, sizes), stream(key, "place")
     fibre = rosettes(at["mossy_fiber"], at["glomerulus"], rng)
     reached = dendrites(at["glomerulus"], fibre, at["granule"], rng)
     cells = np.arange(sizes["granule"])
