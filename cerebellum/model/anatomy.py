@@ -169,7 +169,7 @@ def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan,
         return events.AllToAll(beams=spec.beams, unit=unit), _rows(projection, spec, key)
     table = lists(projection, spec, key)
     targets = spec.population(projection.target).size
-    weights = np.float32(projection.weight)
+    weights = np.float32(projection.weight * projection.contacts)
     if projection.plastic or projection.spread:
         even = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
         weights = weights * (1 + projection.spread * (2 * even - 1))
@@ -202,8 +202,8 @@ def connect_edges(
     """As `connect`, for edges that are given: see `build`."""
     name = projection.name
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
-    if projection.rule is not None or projection.dtype != "float32" or spec.beams > 1:
-        raise UsageError(f"edges {name!r}: given; for float32 lists without a rule or beams only")
+    if projection.dtype != "float32" or spec.beams > 1:
+        raise UsageError(f"edges {name!r}: given; for float32 lists without beams only")
     if edges.ndim != 2 or edges.shape[1] != 3 or not np.issubdtype(edges.dtype, np.integer):
         raise UsageError(f"edges {name!r}: {edges.dtype} {edges.shape}; integers [pairs, 3]")
     for column, end, size in zip((0, 1), ("source", "target"), sizes, strict=True):
@@ -242,7 +242,11 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     return Circuit(
-        params=Params(cells=cells, weights={name: weight for name, (_, weight) in wired.items()}),
+        params=Params(
+            cells=cells,
+            weights={name: weight for name, (_, weight) in wired.items()},
+            rates={p.name: jnp.float32(1) for p in spec.projections if p.rule is not None},
+        ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in wired.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),

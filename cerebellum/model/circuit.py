@@ -20,7 +20,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, synapses
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons import CIRCUIT_MODELS, eglif, relay
-from cerebellum.model.plasticity import learn, window_steps
+from cerebellum.model.plasticity import learn, ring_steps
 from cerebellum.model.spec import Projection, Spec, bundles
 
 
@@ -38,6 +38,8 @@ class Params:
     Of uint16 rows this is the mean alone, from which `init` draws them, so that the largest
     array of a circuit is there once.
     """
+    rates: dict[str, Array]
+    """by projection with a rule, a factor of all that it learns: 1, or 0 to switch it off"""
 
 
 @struct.dataclass(kw_only=True)
@@ -66,7 +68,7 @@ class State:
     weights: dict[str, Array]
     """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
     debts: dict[str, Array]
-    """by projection with a rule, what climbing fibres owe it: see `plasticity`, [D, G R]"""
+    """by projection with a rule, what its teachers owe it: see `plasticity`, [D, G R]"""
 
 
 @struct.dataclass(kw_only=True)
@@ -122,7 +124,8 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
         weights={p.name: _first_weights(circuit, p) for p in spec.projections if p.plastic},
         debts={
             p.name: jnp.zeros(
-                (window_steps(p.rule, spec.dt), spec.beams * spec.beam_size(p.target)), jnp.float32
+                (sum(ring_steps(p.rule, spec.dt)), spec.beams * spec.beam_size(p.target)),
+                jnp.float32,
             )
             for p in spec.projections
             if p.rule is not None
@@ -136,7 +139,7 @@ def depths(spec: Spec) -> dict[str, int]:
     for projection in spec.projections:
         steps = synapses.delay_steps(projection.delay, spec.dt)
         if projection.rule is not None:
-            steps += window_steps(projection.rule, spec.dt) - 1
+            steps += ring_steps(projection.rule, spec.dt)[0] - 1
         deepest[projection.source] = max(steps, deepest.get(projection.source, 0))
     return deepest
 
@@ -199,7 +202,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     with jax.named_scope("synapses"):
         cells = _synapses(params, wiring, state, cells)
     with jax.named_scope("learning"):
-        cells, weights, debts = _learn(params, wiring, state, cells)
+        cells, weights, debts = _learn(params, wiring, state, cells, spikes)
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
         cells, lines = fence((cells, state.lines))
@@ -255,27 +258,32 @@ def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any
     return {name: models[name].with_receptors(cell, arrived[name]) for name, cell in cells.items()}
 
 
-def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
+def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], spikes):
     """Every rule, one step on: the cells behind the last reading, weights and debts."""
     spec = wiring.spec
     weights, debts = dict(state.weights), dict(state.debts)
     by_name = {projection.name: projection for projection in spec.projections}
     for name, projection in by_name.items():
-        rule, fan = projection.rule, wiring.fans[name]
-        if rule is None or not isinstance(fan, events.AllToAll):
+        rule = projection.rule
+        if rule is None:
             continue
-        # The rows were read for these cells, and are written below.
+        if rule.teacher == projection.target:
+            taught = spikes[rule.teacher]
+        else:
+            taught = _taught(params, wiring, state, by_name[rule.teacher])
+        # The weights were read for these cells, and are written below.
         cells, weights[name] = fence((cells, weights[name]))
         weights[name], debts[name] = learn(
             weights[name],
             debts[name],
             state.lines[projection.source],
-            _taught(params, wiring, state, by_name[rule.teacher]),
+            taught,
             state.step,
             fixed.seed(state.key, name),
             fixed.seed(wiring.seed, name),
-            fan,
+            wiring.fans[name],
             rule,
+            params.rates[name],
             synapses.delay_steps(projection.delay, spec.dt),
             spec.dt,
             spec.share(projection),

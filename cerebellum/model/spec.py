@@ -12,7 +12,7 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model import fixed
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.plasticity import Rule
+from cerebellum.model.plasticity import KERNELS, Rule
 from cerebellum.model.synapses import delay_steps
 
 Path = Literal["auto", "event", "dense"]
@@ -69,7 +69,7 @@ class Projection:
     dtype: Dtype = "float32"
     """of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
     rule: Rule | None = None
-    """how its weights learn; needs `plastic`, and rows of weights"""
+    """how its weights learn; needs `plastic`"""
     label: str = ""
     """tells apart two projections between the same populations"""
 
@@ -118,7 +118,7 @@ class Spec:
 
     def has_rows(self, projection: Projection) -> bool:
         """Whether a projection has a row of weights for every source, not lists of targets."""
-        if projection.rule is not None or projection.dtype == "uint16":
+        if projection.dtype == "uint16":
             return True
         limit = MATRIX_SHARE if self.path == "dense" else ROWS_SHARE
         even = projection.sites is None and not projection.degree_sd
@@ -228,19 +228,24 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         return
     if not projection.plastic:
         raise UsageError(f"{name}.rule: given; its weights must be plastic")
-    if projection.source == projection.target:
-        raise UsageError(f"{name}.rule: given; a population does not teach itself by rows")
     teachers = [p.name for p in spec.projections if p.target == projection.target]
+    teachers = [projection.target, *teachers]
     if rule.teacher not in teachers:
         raise UsageError(f"{name}.rule.teacher: {rule.teacher!r}; one of {', '.join(teachers)}")
-    for key in ("a_plus", "a_minus"):
-        if not 0 <= getattr(rule, key) < math.inf:
-            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)}; finite, not negative")
+    if rule.kernel not in KERNELS:
+        raise UsageError(f"{name}.rule.kernel: {rule.kernel!r}; one of {', '.join(KERNELS)}")
+    for key in ("per_spike", "per_pair"):
+        if not math.isfinite(getattr(rule, key)):
+            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)}; a finite number")
     for key in ("tau", "window"):
         if not 0 < getattr(rule, key) < math.inf:
             raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)} ms; above zero")
-    if w_max is not None and max(rule.a_plus, rule.a_minus) / fixed.unit(w_max) > 16_384:
-        raise UsageError(f"{name}.rule: steps of over a quarter of w_max {w_max}; smaller ones")
+    if not 0 <= rule.back < math.inf:
+        raise UsageError(f"{name}.rule.back: {rule.back} ms; zero or more")
+    if projection.dtype == "uint16":
+        assert w_max is not None
+        if max(abs(rule.per_spike), abs(rule.per_pair)) / fixed.unit(w_max) > 16_384:
+            raise UsageError(f"{name}.rule: steps of over a quarter of w_max {w_max}; smaller ones")
 
 
 @dataclass(frozen=True)

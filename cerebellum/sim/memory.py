@@ -9,7 +9,7 @@ from cerebellum.model import events
 from cerebellum.model.anatomy import LIST_STEP, list_dtype, resolve_path
 from cerebellum.model.circuit import depths
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.plasticity import window_steps
+from cerebellum.model.plasticity import ring_steps
 from cerebellum.model.spec import Projection, Spec
 
 PROGRAM_BYTES = 480 * 2**20
@@ -61,7 +61,7 @@ def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
         own = projection.plastic or projection.spread > 0
         found[f"weights.{name}"] = 4 * places * (1 + projection.plastic) if own else 4
     if projection.rule is not None:
-        steps = window_steps(projection.rule, spec.dt)
+        steps = sum(ring_steps(projection.rule, spec.dt))
         found[f"debts.{name}"] = 4 * steps * spec.beams * width
     return found
 

@@ -1,5 +1,6 @@
 """Learning against a slow reference that walks over spike pairs."""
 
+import math
 from dataclasses import replace
 
 import chex
@@ -16,12 +17,21 @@ from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fixed
 from cerebellum.model.anatomy import contacts
+from cerebellum.model.events import AllToAll
 from cerebellum.model.neurons import current, relay
-from cerebellum.model.plasticity import Rule
+from cerebellum.model.plasticity import (
+    KERNELS,
+    Rule,
+    kernel,
+    mossy_fibre_nuclei,
+    pair_stdp,
+    parallel_fibre_interneuron,
+    parallel_fibre_purkinje,
+)
 from cerebellum.model.spec import Population, Projection, Spec
 
 KEY = jax.random.key(3)
-RULE = Rule(teacher="olive_cells", a_plus=0.003, a_minus=0.02, tau=12.0, window=30.0)
+RULE = Rule(teacher="olive_cells", per_spike=0.003, per_pair=-0.02, tau=12.0, window=30.0)
 
 
 def taught(
@@ -71,7 +81,8 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
     steps, width = len(granule), first.shape[1]
     rule, weights = spec.projections[0].rule, first.astype(float).copy()
     assert rule is not None
-    window, span = round(rule.window), spec.beam_size("granule")
+    window, back, span = round(rule.window), round(rule.back), spec.beam_size("granule")
+    closed = rule.kernel in ("sine", "alpha", "cosine")
     fibres = [contacts(spec.projections[1], spec, key, beam) for beam in range(spec.beams)]
     climbing = [
         (step + 4, target)
@@ -81,45 +92,71 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
     ]
     for step, cell in zip(*np.nonzero(granule), strict=True):
         arrival, beam = step + 3, cell // span
-        if arrival + window - 1 >= steps:
+        if arrival + window + closed - 1 >= steps:
             continue
-        weights[cell] += np.where(first[cell] > 0, rule.a_plus, 0)
+        weights[cell] += np.where(first[cell] > 0, rule.per_spike, 0)
         for time, target in climbing:
-            if target // width == beam and 0 <= time - arrival < window:
-                loss = rule.a_minus * np.exp(-(time - arrival) / rule.tau)
-                weights[cell, target % width] -= loss * (first[cell, target % width] > 0)
+            lag = time - arrival
+            if target // width == beam and -back <= lag < window + closed:
+                change = rule.per_pair * KERNELS[rule.kernel](np.float64(lag), rule.tau)
+                weights[cell, target % width] += change * (first[cell, target % width] > 0)
     return weights
 
 
-@settings(max_examples=8)
+def matrix(circuit, weights: np.ndarray) -> np.ndarray:
+    """Plastic weights as rows [N, R], from lists of targets too."""
+    fan = circuit.wiring.fans["granule_cells"]
+    if isinstance(fan, AllToAll):
+        return np.asarray(weights)
+    spec, targets = circuit.spec, np.asarray(fan.targets)
+    span, width = spec.beam_size("granule"), spec.beam_size("cells")
+    rows = np.zeros((len(targets), width))
+    source, slot = np.nonzero(targets < spec.population("cells").size)
+    rows[source, targets[source, slot] - source // span * width] = np.asarray(weights)[source, slot]
+    return rows
+
+
+RULES = {
+    "trace": RULE,
+    "parallel fibre to Purkinje": parallel_fibre_purkinje("olive_cells", 0.003, -0.02),
+    "parallel fibre to interneuron": parallel_fibre_interneuron("olive_cells", 0.02, -0.003),
+    "mossy fibre to nuclei": mossy_fibre_nuclei("olive_cells", 0.003, -0.02),
+    "pairs": replace(pair_stdp("olive_cells", 0.01), tau=7.0, window=35.0, back=35.0),
+}
+
+
+@settings(max_examples=16)
 @given(
     granules=st.sampled_from([7, 50]),
     targets=st.sampled_from([4, 11]),
     beams=st.sampled_from([1, 2]),
-    share=st.sampled_from([1.0, 0.5]),
+    share=st.sampled_from([1.0, 0.5, 0.3]),
     dtype=st.sampled_from(["float32", "uint16"]),
     path=st.sampled_from(["event", "dense"]),
+    rule=st.sampled_from(list(RULES.values())),
     seed=st.integers(0, 99),
 )
-def test_weights_follow_every_pair_of_spikes(granules, targets, beams, share, dtype, path, seed):
-    spec = taught(granules, targets, beams=beams, dtype=dtype, share=share, path=path)
+def test_weights_follow_every_pair_of_spikes(
+    granules, targets, beams, share, dtype, path, rule, seed
+):
+    spec = taught(granules, targets, beams=beams, dtype=dtype, share=share, path=path, rule=rule)
     circuit = cb.build(spec, jax.random.key(seed))
     state = cb.init(circuit, KEY)
     unit = fixed.unit(2.0) if dtype == "uint16" else 1.0
-    first = np.asarray(state.weights["granule_cells"]) * unit
-    granule, olive = spikes(90, granules, 0.04, seed), spikes(90, targets, 0.02, seed + 1)
+    first = matrix(circuit, state.weights["granule_cells"]) * unit
+    granule, olive = spikes(270, granules, 0.01, seed), spikes(270, targets, 0.008, seed + 1)
     want = reference(spec, jax.random.key(seed), first, granule, olive)
     got = run(circuit, state, {"granule": granule, "olive": olive})
     fired = granule.sum(axis=0).max()
     tolerance = 1e-5 if dtype == "float32" else unit * (1 + fired)
     np.testing.assert_allclose(
-        np.asarray(got.weights["granule_cells"]) * unit, want, atol=tolerance
+        matrix(circuit, got.weights["granule_cells"]) * unit, want, atol=tolerance
     )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
 def test_weights_stay_within_their_bounds(dtype):
-    rule = replace(RULE, a_plus=0.4, a_minus=0.45)
+    rule = replace(RULE, per_spike=0.4, per_pair=-0.45)
     spec = taught(20, 6, dtype=dtype, rule=rule)
     circuit = cb.build(spec, KEY)
     drive = {"granule": spikes(300, 20, 0.3, 0), "olive": spikes(300, 6, 0.03, 1)}
@@ -182,8 +219,10 @@ def test_the_compiled_step_holds_no_second_copy_of_the_weights(rule):
     [
         ({"rule": replace(RULE, teacher="moss")}, "granule_cells.rule.teacher: 'moss'; one of"),
         ({"rule": replace(RULE, tau=0.0)}, "granule_cells.rule.tau: 0.0 ms; above zero"),
-        ({"rule": replace(RULE, a_plus=-1.0)}, "rule.a_plus: -1.0; finite, not negative"),
-        ({"rule": replace(RULE, a_minus=1.0)}, "rule: steps of over a quarter of w_max 2.0"),
+        ({"rule": replace(RULE, back=-1.0)}, "granule_cells.rule.back: -1.0 ms; zero or more"),
+        ({"rule": replace(RULE, kernel="hat")}, "rule.kernel: 'hat'; one of exponential, sine"),
+        ({"rule": replace(RULE, per_spike=math.nan)}, "rule.per_spike: nan; a finite number"),
+        ({"rule": replace(RULE, per_pair=-1.0)}, "rule: steps of over a quarter of w_max 2.0"),
         ({"plastic": False, "dtype": "float32"}, "granule_cells.rule: given; its weights must be"),
         ({"plastic": False}, "granule_cells.dtype: 'uint16'; weights that are not plastic"),
         ({"w_max": None}, "granule_cells.w_max: missing; uint16 weights need one"),
@@ -204,3 +243,85 @@ def test_drawn_rows_survive_consolidation():
     state = cb.init(circuit, KEY)
     after = replace(circuit, params=circuits.consolidate(circuit.params, state))
     chex.assert_trees_all_equal(cb.init(after, KEY).weights, state.weights)
+
+
+def lags(rule: Rule) -> np.ndarray:
+    return np.arange(len(kernel(rule, 1.0))) - round(rule.back)
+
+
+def test_kernels_have_the_published_peaks_windows_and_sums():
+    purkinje = parallel_fibre_purkinje("t", 1.0, -1.0)
+    k, lag = kernel(purkinje, 1.0), lags(purkinje)
+    assert lag[np.argmax(k)] - 1 == pytest.approx(100, abs=5)
+    s = -np.arange(1, 201)
+    wave = np.exp(-(s - 150) / 1000) * np.sin(2 * 3.1415 * (s - 150) / 1000) ** 20 / 1.2848
+    np.testing.assert_allclose(k.max(), 1.0, atol=0.003)
+    np.testing.assert_allclose(k.sum(), wave.sum(), rtol=1e-5)
+    assert (lag[0], lag[-1]) == (0, 201)
+    assert k[0] == k[1] == 0
+
+    interneuron = parallel_fibre_interneuron("t", 1.0, -1.0)
+    k, lag = kernel(interneuron, 1.0), lags(interneuron)
+    assert lag[np.argmax(k)] - 1 == 50
+    np.testing.assert_allclose(k.max(), 1.0, atol=1e-5)
+    q = math.exp(-1 / 50)
+    total = math.e / 50 * q * (1 - 201 * q**200 + 200 * q**201) / (1 - q) ** 2
+    np.testing.assert_allclose(k.sum(), total, rtol=1e-5)
+
+    nuclei = mossy_fibre_nuclei("t", 1.0, -1.0)
+    k, lag = kernel(nuclei, 1.0), lags(nuclei)
+    assert lag[np.argmax(k)] == 1
+    assert (lag[k > 0].min(), lag[k > 0].max()) == (-9, 11)
+    s = np.arange(-10, 11)
+    np.testing.assert_allclose(k.max(), 1.0, atol=1e-5)
+    np.testing.assert_allclose(
+        k.sum(), (np.exp(-0.4 * abs(s)) * np.cos(s / 1000) ** 2).sum(), rtol=1e-5
+    )
+
+    pairs = pair_stdp("t", 1.0)
+    k, lag = kernel(pairs, 1.0), lags(pairs)
+    np.testing.assert_allclose(k[lag == 0], 0)
+    np.testing.assert_allclose(k[lag > 0], np.exp(-lag[lag > 0] / 30), rtol=1e-5)
+    np.testing.assert_allclose(k.sum(), -math.exp(-150 / 30), rtol=1e-3)
+
+    trace = kernel(replace(RULE, window=1e3), 1.0)
+    np.testing.assert_allclose(trace.sum(), 1 / (1 - math.exp(-1 / 12)), rtol=1e-5)
+
+
+def test_a_cell_that_fires_teaches_its_own_synapses():
+    """Source, then target: stronger; target, then source: weaker; both times as they arrive."""
+    spec = taught(2, 1, rule=pair_stdp("cells", 0.1, tau=10.0))
+    eager = replace(spec.populations[2], params=current.Params())
+    spec = replace(spec, populations=(*spec.populations[:2], eager))
+    circuit = cb.build(spec, KEY)
+    state = cb.init(circuit, KEY)
+    current_in = np.zeros((150, 1), np.float32)
+    current_in[40] = 1e5
+    granule = np.zeros((150, 2), np.float32)
+    granule[30, 0] = granule[45, 1] = 1
+
+    def body(state, now):
+        state, seen = cb.step(circuit.params, circuit.wiring, state, now)
+        return state, seen.spikes["cells"]
+
+    drive = {"granule": granule, "cells": current_in}
+    state_after, fired = jax.jit(lambda s, d: jax.lax.scan(body, s, d))(state, drive)
+    (step,) = np.flatnonzero(np.asarray(fired)[:, 0])
+    change = matrix(circuit, state_after.weights["granule_cells"] - state.weights["granule_cells"])
+    np.testing.assert_allclose(change[0, 0], 0.1 * np.exp(-(step - 33) / 10), rtol=1e-4)
+    np.testing.assert_allclose(change[1, 0], -0.1 * np.exp(-(48 - step) / 10), rtol=1e-4)
+
+
+def test_learning_is_switched_off_and_on_by_a_factor():
+    circuit = cb.build(taught(20, 6), KEY)
+    drive = {"granule": spikes(100, 20, 0.1, 0), "olive": spikes(100, 6, 0.05, 1)}
+    state = cb.init(circuit, KEY)
+    (name,) = circuit.params.rates
+    change = {}
+    for factor in (0.0, 1.0, 0.5):
+        params = replace(circuit.params, rates={name: jnp.float32(factor)})
+        after = run(replace(circuit, params=params), state, drive)
+        change[factor] = np.asarray(after.weights[name] - state.weights[name])
+    assert not change[0.0].any()
+    assert change[1.0].any()
+    np.testing.assert_allclose(change[0.5], change[1.0] / 2, atol=1e-6)

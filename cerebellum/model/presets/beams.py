@@ -219,8 +219,8 @@ def _projection(
     w_max = 2 * total / degree
     rule = Rule(
         teacher="inferior_olive_purkinje",
-        a_plus=rate * w_max,
-        a_minus=rate * w_max / (CLIMBING_HZ * 1e-3 * Rule.tau),
+        per_spike=rate * w_max,
+        per_pair=-rate * w_max / (CLIMBING_HZ * 1e-3 * Rule.tau),
     )
     return Projection(
         source=source,
