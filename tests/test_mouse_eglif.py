@@ -7,6 +7,7 @@ import pytest
 
 import cerebellum as cb
 from cerebellum.model.presets.eglif import BASAL_HZ, BURST_HZ, SIZES, bursting
+from cerebellum.model.presets.eglif_space import microzone
 
 KEY = jax.random.key(0)
 
@@ -62,6 +63,38 @@ def test_interneurons_hear_the_olive_of_the_purkinje_cells_that_they_inhibit(edg
     assert len(olive) == SIZES["purkinje"]
     heard = {(b, a) for a, b, _ in edges["inferior_olive_basket"].tolist()}
     assert heard == {(cell, olive[p]) for cell, p, _ in edges["basket_purkinje"].tolist()}
+
+
+def test_loops_do_not_leave_their_microzone():
+    spec = cb.presets.mouse_eglif(microzones=2)
+    assert spec == cb.presets.mouse_eglif(microzones=2)
+    assert spec.place is not None
+    edges = spec.place(KEY)
+    closed = [name for name in edges if name.split("_")[0] in ("purkinje", "inferior", "nuclei")]
+    closed = [n for n in closed if not n.endswith(("basket", "stellate"))]
+    assert len(closed) == 6
+    by_name = {p.name: p for p in spec.projections}
+    for name in (*closed, "mossy_fiber_nuclei"):
+        projection, (source, target, _) = by_name[name], edges[name].T
+        size = SIZES[projection.target]
+        zone = microzone(SIZES[projection.source], 2)[source]
+        assert (zone == microzone(size, 2)[target]).all(), name
+        assert source.size / size == pytest.approx(projection.in_degree, rel=0.06), name
+
+
+def test_every_olivary_cell_has_an_afferent_of_its_own(edges):
+    source, target, _ = edges["olivary_afferent_inferior_olive"].T
+    np.testing.assert_array_equal(source, target)
+    assert source.size == SIZES["inferior_olive"]
+
+
+def test_terminals_of_a_slice_are_dynamic_on_request():
+    spec = cb.presets.mouse_eglif(short_term=True)
+    assert sum(p.short_term is not None for p in spec.projections) == 13
+    with pytest.raises(cb.UsageError, match="short_term: known for a slice only"):
+        cb.presets.mouse_eglif("awake", short_term=True)
+    with pytest.raises(cb.UsageError, match="microzones: 3; 1, or 2 in opposition"):
+        cb.presets.mouse_eglif(microzones=3)
 
 
 def test_a_key_is_a_circuit():

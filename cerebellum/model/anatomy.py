@@ -218,6 +218,12 @@ def connect_edges(
     return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights, jnp.float32)
 
 
+def _learning(spec: Spec) -> list[str]:
+    """Names of what learns: see `Params.rates`."""
+    ruled = [p.name for p in spec.projections if p.rule is not None]
+    return list(dict.fromkeys([*ruled, *(name for name, _, _ in spec.watched())]))
+
+
 def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None) -> Circuit:
     """Draw a circuit's wiring and first parameters.
 
@@ -245,7 +251,7 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
         params=Params(
             cells=cells,
             weights={name: weight for name, (_, weight) in wired.items()},
-            rates={p.name: jnp.float32(1) for p in spec.projections if p.rule is not None},
+            rates={name: jnp.float32(1) for name in _learning(spec)},
         ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in wired.items()},

@@ -17,7 +17,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, fixed, synapses
+from cerebellum.model import events, fixed, homeostasis, short_term, synapses
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons import CIRCUIT_MODELS, eglif, relay
 from cerebellum.model.plasticity import learn, ring_steps
@@ -39,7 +39,8 @@ class Params:
     array of a circuit is there once.
     """
     rates: dict[str, Array]
-    """by projection with a rule, a factor of all that it learns: 1, or 0 to switch it off"""
+    """by what learns, a projection or the thresholds of a population, a factor of all that it
+    learns: 1, or 0 to switch it off"""
 
 
 @struct.dataclass(kw_only=True)
@@ -69,6 +70,10 @@ class State:
     """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
     debts: dict[str, Array]
     """by projection with a rule, what its teachers owe it: see `plasticity`, [D, G R]"""
+    terminals: dict[str, short_term.Terminals]
+    """by projection with short-term plasticity"""
+    watches: dict[str, homeostasis.Watch]
+    """by projection with synaptic scaling, and by population with threshold homeostasis"""
 
 
 @struct.dataclass(kw_only=True)
@@ -130,6 +135,15 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
             for p in spec.projections
             if p.rule is not None
         },
+        terminals={
+            p.name: short_term.rested(spec.population(p.source).size)
+            for p in spec.projections
+            if p.short_term is not None
+        },
+        watches={
+            name: homeostasis.begin(rule, spec.population(population).size)
+            for name, population, rule in spec.watched()
+        },
     )
 
 
@@ -176,9 +190,34 @@ def part(key: Array, name: str) -> Array:
     return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(name.encode()))
 
 
-def consolidate(params: Params, state: State) -> Params:
-    """The parameters with copies of the weights that plasticity has reached."""
-    return replace(params, weights={**params.weights, **jax.tree.map(jnp.copy, state.weights)})
+def consolidate(circuit: Circuit, state: State) -> Circuit:
+    """The circuit with copies of the weights that plasticity has reached, scaling included.
+
+    Shifts of thresholds go into the thresholds.
+    """
+    params, spec = circuit.params, circuit.spec
+    weights = {**params.weights, **jax.tree.map(jnp.copy, state.weights)}
+    cells = dict(params.cells)
+    for name, population, rule in spec.watched():
+        value = state.watches[name].value
+        if isinstance(rule, homeostasis.Threshold):
+            cells[population] = replace(cells[population], v_th=cells[population].v_th + value)
+        else:
+            weights[name] = _scaled(weights[name], circuit.wiring.fans[name], value)
+    return replace(circuit, params=replace(params, weights=weights, cells=cells))
+
+
+def _scaled(weights: Array, fan: events.Fan, factor: Array) -> Array:
+    """Weights of a projection, each times the factor of its target [T]."""
+    if isinstance(fan, events.FanOut):
+        return weights * factor.at[fan.targets].get(mode="fill", fill_value=0)
+    rows, width = weights.shape
+    missing = fan.beams * width - factor.size
+    beam = jnp.pad(factor, (0, missing)).reshape(fan.beams, width)
+    own = beam[jnp.arange(rows) // -(-rows // fan.beams)] * weights.astype(jnp.float32)
+    if weights.dtype == jnp.uint16:
+        return jnp.clip(jnp.round(own), 0, fixed.LEVELS).astype(jnp.uint16)
+    return own
 
 
 def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[State, Activity]:
@@ -200,9 +239,15 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     with jax.named_scope("cells"):
         cells, spikes = _cells(params, spec, state, drive)
     with jax.named_scope("synapses"):
-        cells = _synapses(params, wiring, state, cells)
+        cells, terminals = _synapses(params, wiring, state, cells)
     with jax.named_scope("learning"):
         cells, weights, debts = _learn(params, wiring, state, cells, spikes)
+        watches = {
+            name: homeostasis.adjust(
+                state.watches[name], spikes[population], rule, params.rates[name], spec.dt
+            )
+            for name, population, rule in spec.watched()
+        }
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
         cells, lines = fence((cells, state.lines))
@@ -213,8 +258,15 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
             )
             for name, line in lines.items()
         }
-    stepped = replace(
-        state, step=state.step + 1, cells=cells, lines=lines, weights=weights, debts=debts
+    stepped = State(
+        step=state.step + 1,
+        key=state.key,
+        cells=cells,
+        lines=lines,
+        weights=weights,
+        debts=debts,
+        terminals=terminals,
+        watches=watches,
     )
     return stepped, Activity(spikes=spikes)
 
@@ -230,32 +282,54 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
         if model is eglif:
             draws = fixed.uniform(fixed.seed(state.key, name), state.step, population.size)
             input = replace(input, uniform=draws)
-        cells[name], spikes[name] = model.step(
-            params.cells[name], state.cells[name], input, spec.dt
-        )
+        own = params.cells[name]
+        if population.homeostasis is not None:
+            own = replace(own, v_th=own.v_th + state.watches[name].value)
+        cells[name], spikes[name] = model.step(own, state.cells[name], input, spec.dt)
     return cells, spikes
 
 
 def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
-    """Send what is due; the cells' states after arrival."""
+    """Send what is due: the cells' states after arrival, and the terminals after sending."""
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
     arrived = {name: models[name].receptors(cell) for name, cell in cells.items()}
+    terminals = dict(state.terminals)
     for bundle in bundles(spec):
         spikes = synapses.due(state.lines[bundle.source], state.step, bundle.delay)
+        gains = []
+        for p in bundle.projections:
+            gain = None
+            if p.short_term is not None:
+                fired = spikes
+                if spec.path == "event":
+                    fired = events.unpack(spikes, spec.population(p.source).size)
+                terminals[p.name], gain = short_term.use(
+                    terminals[p.name], fired, p.short_term, spec.dt
+                )
+            gains.append(gain)
         fans = [wiring.fans[p.name] for p in bundle.projections]
         weights = [state.weights.get(p.name, params.weights[p.name]) for p in bundle.projections]
-        outs = [arrived[p.target][p.receptor] for p in bundle.projections]
+        before = [arrived[p.target][p.receptor] for p in bundle.projections]
+        outs = [
+            out if p.scaling is None else jnp.zeros_like(out)
+            for p, out in zip(bundle.projections, before, strict=True)
+        ]
         if spec.path == "event":
-            outs = events.push(spikes, tuple(fans), tuple(weights), tuple(outs))
+            outs = events.push(spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains))
         else:
             outs = [
-                events.propagate(spikes, fan, weight, out, "dense")
-                for fan, weight, out in zip(fans, weights, outs, strict=True)
+                events.propagate(
+                    spikes if gain is None else spikes * gain, fan, weight, out, "dense"
+                )
+                for fan, weight, gain, out in zip(fans, weights, gains, outs, strict=True)
             ]
-        for projection, out in zip(bundle.projections, outs, strict=True):
-            arrived[projection.target] = {**arrived[projection.target], projection.receptor: out}
-    return {name: models[name].with_receptors(cell, arrived[name]) for name, cell in cells.items()}
+        for p, first, out in zip(bundle.projections, before, outs, strict=True):
+            if p.scaling is not None:
+                out = first + state.watches[p.name].value * out
+            arrived[p.target] = {**arrived[p.target], p.receptor: out}
+    reached = {n: models[n].with_receptors(cell, arrived[n]) for n, cell in cells.items()}
+    return reached, terminals
 
 
 def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], spikes):

@@ -207,18 +207,25 @@ def block_size(rows: int, lists: int = 0) -> int:
     return max(8, min(128, 1 << wanted.bit_length()))
 
 
-def _by_list(fan: FanOut, weight: Array, out: Array, batch: Array, cell: Array, real: Array):
+def _take(table: Array, batch: Array, cell: Array) -> Array:
+    """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
+    return table[0, cell] if table.shape[0] == 1 else table[batch, cell]
+
+
+def _by_list(
+    fan: FanOut, weight: Array, gain: Array, out: Array, batch: Array, cell: Array, real: Array
+):
     """One block of events through one list projection; `out` is [B, T], the rest [K]."""
     members = out.shape[0]
-
-    def take(table: Array, index: Array) -> Array:
-        """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
-        return table[0, index] if table.shape[0] == 1 else table[batch, index]
-
-    target = take(fan.targets, cell)
+    target = _take(fan.targets, batch, cell)
     nowhere = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
     target = jnp.where(real[:, None], target, nowhere)
-    value = weight[batch * (weight.shape[0] > 1), None] if weight.ndim == 1 else take(weight, cell)
+    if weight.ndim == 1:
+        value = weight[batch * (weight.shape[0] > 1), None]
+    else:
+        value = _take(weight, batch, cell)
+    if gain.ndim > 1:
+        value = value * _take(gain, batch, cell)[:, None]
     value = jnp.broadcast_to(value.astype(out.dtype), target.shape).reshape(-1)
     if members == 1:
         return out[0].at[target.reshape(-1)].add(value, mode="drop")[None]
@@ -226,13 +233,24 @@ def _by_list(fan: FanOut, weight: Array, out: Array, batch: Array, cell: Array, 
     return out.at[member.reshape(-1), target.reshape(-1)].add(value, mode="drop")
 
 
-def _by_row(sums: Array, weight: Array, group: Array, batch: Array, cell: Array, real: Array):
+def _by_row(
+    sums: Array,
+    weight: Array,
+    gain: Array,
+    group: Array,
+    batch: Array,
+    cell: Array,
+    real: Array,
+):
     """One block of events, all of one beam, through one projection of rows.
 
-    `sums` is [B G, limbs, R]. Sums of uint16 rows are exact: limbs of 16 and of 31 bits.
+    `sums` is [B G, limbs, R]. Sums of uint16 rows are exact: limbs of 16 and of 31 bits; they
+    have no gain.
     """
     rows = weight[batch[0] * (weight.shape[0] > 1), cell]
     if weight.dtype != jnp.uint16:
+        if gain.ndim > 1:
+            rows = rows * _take(gain, batch, cell)[:, None]
         return sums.at[group, 0].add(jnp.sum(jnp.where(real[:, None], rows, 0), axis=0))
     block = jnp.sum(jnp.where(real[:, None], rows, 0).astype(jnp.int32), axis=0)
     low = sums[group, 0] + block
@@ -240,13 +258,14 @@ def _by_row(sums: Array, weight: Array, group: Array, batch: Array, cell: Array,
 
 
 @jax.custom_batching.custom_vmap
-def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
+def _push(words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple) -> tuple:
     """Events of a batch through several projections of one source population.
 
     Args:
       words: uint32 [B, W].
       fans: their tables with a leading axis R of 1 or B.
       weights: one [R], or [R, N, F], or [R, N, targets in a beam], a projection.
+      gains: one [R], which stands for none, or [R, N], a projection.
       outs: one [B, T] a projection.
 
     Returns:
@@ -270,10 +289,10 @@ def _push(words: Array, fans: tuple, weights: tuple, outs: tuple) -> tuple:
     def visit(carry, group, event, real):
         batch, cell = event // stride, event % stride
         return tuple(
-            _by_list(fan, weight, sums, batch, cell, real)
+            _by_list(fan, weight, gain, sums, batch, cell, real)
             if isinstance(fan, FanOut)
-            else _by_row(sums, weight, group, batch, cell, real)
-            for fan, weight, sums in zip(fans, weights, carry, strict=True)
+            else _by_row(sums, weight, gain, group, batch, cell, real)
+            for fan, weight, gain, sums in zip(fans, weights, gains, carry, strict=True)
         )
 
     carry = tuple(
@@ -303,7 +322,7 @@ def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
 
 
 @_push.def_vmap
-def _push_vmap(axis_size, in_batched, words, fans, weights, outs):
+def _push_vmap(axis_size, in_batched, words, fans, weights, gains, outs):
     """A batch of batches is one larger batch; the loop over events is never mapped."""
     members = words.shape[-2]
 
@@ -319,11 +338,12 @@ def _push_vmap(axis_size, in_batched, words, fans, weights, outs):
         x = x if own else jnp.broadcast_to(x, (axis_size, members, *x.shape[2:]))
         return x.reshape(-1, *x.shape[2:])
 
-    words_batched, fans_batched, weights_batched, outs_batched = in_batched
+    words_batched, fans_batched, weights_batched, gains_batched, outs_batched = in_batched
     pushed = _push(
         merge_all(words, words_batched),
         jax.tree.map(merge_table, fans, fans_batched),
         jax.tree.map(merge_table, weights, weights_batched),
+        jax.tree.map(merge_table, gains, gains_batched),
         jax.tree.map(merge_all, outs, outs_batched),
     )
     split = tuple(out.reshape(axis_size, -1, *out.shape[1:]) for out in pushed)
@@ -331,7 +351,11 @@ def _push_vmap(axis_size, in_batched, words, fans, weights, outs):
 
 
 def push(
-    words: Array, fans: tuple[Fan, ...], weights: tuple[Array, ...], outs: tuple[Array, ...]
+    words: Array,
+    fans: tuple[Fan, ...],
+    weights: tuple[Array, ...],
+    outs: tuple[Array, ...],
+    gains: tuple[Array | None, ...] | None = None,
 ) -> tuple[Array, ...]:
     """Send packed spikes through every projection of their population, event by event.
 
@@ -342,12 +366,15 @@ def push(
       fans: where each projection goes.
       weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, R] of an `AllToAll`.
       outs: for each, the array that the weights are added to, [T].
+      gains: for each that has one, what a source's weights are multiplied by, [N].
 
     Returns:
       The arrays after delivery, [T] each.
     """
     lead = partial(jax.tree.map, lambda x: x[None])
-    delivered = _push(words[None], lead(fans), lead(weights), lead(outs))
+    own = gains or (None,) * len(fans)
+    scales = tuple(jnp.ones(()) if gain is None else gain for gain in own)
+    delivered = _push(words[None], lead(fans), lead(weights), lead(scales), lead(outs))
     return tuple(out[0] for out in delivered)
 
 

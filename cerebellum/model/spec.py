@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -11,8 +11,10 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import fixed
+from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import KERNELS, Rule
+from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.synapses import delay_steps
 
 Path = Literal["auto", "event", "dense"]
@@ -38,6 +40,8 @@ class Population:
     """a name in neurons.CIRCUIT_MODELS"""
     params: Any
     """that model's Params, of plain floats"""
+    homeostasis: Threshold | None = None
+    """how its cells' thresholds follow their rates"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,10 @@ class Projection:
     """of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
     rule: Rule | None = None
     """how its weights learn; needs `plastic`"""
+    scaling: Scaling | None = None
+    """how a target scales all its weights; needs `plastic`"""
+    short_term: ShortTerm | None = None
+    """how its terminals depress and facilitate; for float32 weights"""
     label: str = ""
     """tells apart two projections between the same populations"""
 
@@ -124,6 +132,24 @@ class Spec:
         even = projection.sites is None and not projection.degree_sd
         return even and self.share(projection) >= limit
 
+    def watched(self) -> list[tuple[str, str, Scaling | Threshold]]:
+        """Homeostatic rules: name of what learns, the population that it watches, the rule."""
+        scaled = [(p.name, p.target, p.scaling) for p in self.projections if p.scaling]
+        shifted = [(p.name, p.name, p.homeostasis) for p in self.populations if p.homeostasis]
+        return [*scaled, *shifted]
+
+    def with_projection(self, name: str, **changes: Any) -> "Spec":
+        """This circuit with fields of one projection changed; UsageError if there is none."""
+        known = [projection.name for projection in self.projections]
+        if name not in known:
+            raise UsageError(f"projection {name!r}: {self.name} has {', '.join(known)}")
+        return replace(
+            self,
+            projections=tuple(
+                replace(p, **changes) if p.name == name else p for p in self.projections
+            ),
+        )
+
     @property
     def synapses(self) -> int:
         """Expected number of synapses."""
@@ -152,6 +178,9 @@ def _check(spec: Spec) -> None:
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
         raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
+    both = {population.name for population in spec.populations} & set(names)
+    if both:
+        raise UsageError(f"population {min(both)!r}: the name of a projection too; another one")
     for projection in spec.projections:
         _check_projection(projection, spec)
         _check_weights(projection, spec)
@@ -174,9 +203,23 @@ def _check_population(population: Population, dt: float) -> None:
                 f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "
                 "built circuit's params)"
             )
+    if population.homeostasis is not None:
+        if not hasattr(population.params, "v_th"):
+            raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
+        _check_homeostasis(f"{name}.homeostasis", population.homeostasis)
     t_ref = getattr(population.params, "t_ref", 0.0)
     if t_ref / dt > 255:
         raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
+
+
+def _check_homeostasis(where: str, rule: Scaling | Threshold) -> None:
+    for key in ("target", "tau", "tau_rate"):
+        if not 0 < getattr(rule, key, 1.0) < math.inf:
+            raise UsageError(f"{where}.{key}: {getattr(rule, key)}; above zero")
+    neutral = 1.0 if isinstance(rule, Scaling) else 0.0
+    low, high = rule.lowest, rule.highest
+    if not -math.inf < low <= neutral <= high < math.inf or (neutral and low <= 0):
+        raise UsageError(f"{where}: from {low} to {high}; around {neutral:g}")
 
 
 def _check_projection(projection: Projection, spec: Spec) -> None:
@@ -224,6 +267,12 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     first = projection.weight * projection.contacts * (1 + projection.spread)
     if w_max is not None and not (first <= w_max < math.inf and w_max > 0):
         raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {first}")
+    if projection.scaling is not None:
+        if not projection.plastic:
+            raise UsageError(f"{name}.scaling: given; its weights must be plastic")
+        _check_homeostasis(f"{name}.scaling", projection.scaling)
+    if projection.short_term is not None:
+        _check_short_term(f"{name}.short_term", projection.short_term, projection.dtype)
     if rule is None:
         return
     if not projection.plastic:
@@ -246,6 +295,17 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         assert w_max is not None
         if max(abs(rule.per_spike), abs(rule.per_pair)) / fixed.unit(w_max) > 16_384:
             raise UsageError(f"{name}.rule: steps of over a quarter of w_max {w_max}; smaller ones")
+
+
+def _check_short_term(where: str, rule: ShortTerm, dtype: str) -> None:
+    if dtype != "float32":
+        raise UsageError(f"{where}: given; for float32 weights only ({dtype})")
+    if not 0 < rule.utilisation <= 1:
+        raise UsageError(f"{where}.utilisation: {rule.utilisation}; above 0, at most 1")
+    if not 0 < rule.tau_rec < math.inf:
+        raise UsageError(f"{where}.tau_rec: {rule.tau_rec} ms; above zero")
+    if not 0 <= rule.tau_fac < math.inf:
+        raise UsageError(f"{where}.tau_fac: {rule.tau_fac} ms; zero or more")
 
 
 @dataclass(frozen=True)

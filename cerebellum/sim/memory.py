@@ -38,6 +38,8 @@ def arrays(spec: Spec) -> dict[str, int]:
         found[f"lines.{name}"] = depth * row
     for projection in spec.projections:
         found |= _projection(projection, spec)
+    for name, population, _ in spec.watched():
+        found[f"watches.{name}"] = 8 * spec.population(population).size
     return found
 
 
@@ -63,6 +65,8 @@ def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
     if projection.rule is not None:
         steps = sum(ring_steps(projection.rule, spec.dt))
         found[f"debts.{name}"] = 4 * steps * spec.beams * width
+    if projection.short_term is not None:
+        found[f"terminals.{name}"] = 8 * size
     return found
 
 

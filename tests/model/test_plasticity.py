@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit as circuits
 from cerebellum.model import fixed
 from cerebellum.model.anatomy import contacts
 from cerebellum.model.events import AllToAll
@@ -241,7 +240,7 @@ def test_impossible_learning_is_refused_by_name(change, message):
 def test_drawn_rows_survive_consolidation():
     circuit = cb.build(taught(20, 6, dtype="uint16"), KEY)
     state = cb.init(circuit, KEY)
-    after = replace(circuit, params=circuits.consolidate(circuit.params, state))
+    after = cb.consolidate(circuit, state)
     chex.assert_trees_all_equal(cb.init(after, KEY).weights, state.weights)
 
 

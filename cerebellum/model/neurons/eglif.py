@@ -132,17 +132,16 @@ def _integrate(params: Params, state: State, current: float | Array, h: float):
         mean_conductance(synapse, tau, h)
         for synapse, tau in zip(state.synapses, params.tau_syn, strict=True)
     ]
-    g = jnp.sum(jnp.stack(means), axis=0)
+    g = sum(means[1:], means[0])
     toward = sum(mean * e_rev for mean, e_rev in zip(means, params.e_rev, strict=True))
     steady = params.i_e + current + toward
     half = jnp.exp(-h / 2 * params.k_1)
+    leak, per_pf = 1.0 / params.tau_m, 1.0 / params.c_m
 
     def slope(v, i_adap, i_dep):
         above = v - params.e_l
         charge = steady + i_dep - i_adap - g * v
-        return above / params.tau_m + charge / params.c_m, (
-            params.k_adap * above - params.k_2 * i_adap
-        )
+        return above * leak + charge * per_pf, params.k_adap * above - params.k_2 * i_adap
 
     v, w, dep = jnp.maximum(state.v, params.v_min), state.i_adap, state.i_dep
     v1, w1 = slope(v, w, dep)
@@ -163,10 +162,10 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
     """
     integrated, state = fence((_integrate(params, state, input.current, dt), state))
     v, i_adap = integrated
-    # u < 1 - exp(-lambda dt), solved for v: nothing overflows far above threshold.
-    wanted = -jnp.log1p(-jnp.asarray(input.uniform)) / (params.lambda_0 * dt)
+    # The hazard reaches an exponentially distributed draw with the chance 1 - exp(-hazard dt).
+    hazard = (params.lambda_0 * dt) * jnp.exp((v - params.v_th) * (1.0 / params.tau_v))
     silent = state.refractory > 0
-    fired = ~silent & (v > params.v_th + params.tau_v * jnp.log(wanted))
+    fired = ~silent & (hazard > -jnp.log(input.uniform))
     period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
     left = state.refractory - silent.astype(jnp.uint8)
     stepped = State(

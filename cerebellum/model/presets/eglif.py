@@ -5,7 +5,9 @@ and where the awake animal differs, its own files. Numbers of cells and in-degre
 a reconstruction by its own builder; those of nuclei and olive follow its rules.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,6 +17,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.presets.eglif_space import place, positions
+from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.spec import Path, Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
@@ -172,8 +175,10 @@ SIZES = {
     "nuclei": 119,
     "nuclei_inhibitory": 67,
     "inferior_olive": 14,
+    "olivary_afferent": 14,
 }
-"""Cells by population, as reconstructed; nuclei and olive by density."""
+"""Cells by population, as reconstructed; nuclei and olive by density. Afferents of the olive, one
+a cell, are silent unless driven: what a task teaches comes in there."""
 
 
 BURST_CENTRE = (150.0, 65.0, 100.0)
@@ -222,14 +227,52 @@ _TABLE = (
     Row("inferior_olive", "", "nuclei", "r1", 0.5, 0.4, 1.0, 4.0, 7.0, 0.0, 14),
     Row("inferior_olive", "", "nuclei_inhibitory", "r1", 0.25, 0.25, 1.0, 5.0, 7.0, 0.0, 14),
     Row("nuclei_inhibitory", "", "inferior_olive", "r2", 0.45, 0.45, 1.0, 25.0, 33.5, 0.0, 67),
+    Row("olivary_afferent", "", "inferior_olive", "r1", 55.0, 100.0, 1.0, 1.0, 1.0, 0.0, None),
 )
-"""Every projection, static synapses. One synapse a pair, of the weight times its contacts."""
+"""Every projection, static synapses. One synapse a pair, of the weight times its contacts. The
+weight of olivary afferents is that of the published conditioning stimulus."""
+
+_SHORT_TERM = {
+    # (source, label, target): weight of a contact in nS, U, recovery and facilitation in ms
+    ("glomerulus", "", "granule"): (0.53, 0.43, 8.0, 5.0),
+    ("glomerulus", "", "golgi"): (0.56, 0.43, 8.0, 5.0),
+    ("golgi", "", "granule"): (0.68, 0.35, 36.0, 58.0),
+    ("granule", "ascending", "golgi"): (2.05, 0.40, 35.1, 54.0),
+    ("granule", "parallel", "golgi"): (0.125, 0.40, 35.1, 54.0),
+    ("granule", "ascending", "purkinje"): (1.53, 0.13, 35.1, 54.0),
+    ("granule", "parallel", "purkinje"): (0.38, 0.13, 35.1, 54.0),
+    ("granule", "parallel", "basket"): (0.26, 0.15, 35.1, 10.8),
+    ("granule", "parallel", "stellate"): (0.15, 0.15, 35.1, 10.8),
+    ("basket", "", "basket"): (0.020, 0.42, 38.7, 4.0),
+    ("stellate", "", "stellate"): (0.0005, 0.42, 38.7, 4.0),
+    ("basket", "", "purkinje"): (1.25, 0.35, 15.0, 4.0),
+    ("stellate", "", "purkinje"): (0.48, 0.35, 15.0, 4.0),
+}
+"""Short-term plasticity in a slice (`basal_vitro.yaml`, `tsodyks2_synapse`)."""
+
+LOOP = (
+    ("mossy_fiber", "", "nuclei"),
+    ("purkinje", "", "nuclei"),
+    ("purkinje", "", "nuclei_inhibitory"),
+    ("inferior_olive", "", "nuclei"),
+    ("inferior_olive", "", "nuclei_inhibitory"),
+    ("nuclei_inhibitory", "", "inferior_olive"),
+)
+"""Projections that do not leave a microzone, beside the climbing fibres."""
 
 
-def _place(key: Array) -> dict[str, np.ndarray]:
+@cache
+def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
+    """The placement of a spec; the same function each time, so that equal specs are equal."""
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
-    in_degrees = {pair: (row.in_degree, row.degree_sd) for pair, row in rows.items()}
-    return place(key, SIZES, in_degrees, {pair: row.contacts for pair, row in rows.items()})
+    return partial(
+        place,
+        sizes=SIZES,
+        in_degrees={pair: (row.in_degree, row.degree_sd) for pair, row in rows.items()},
+        contacts={pair: row.contacts for pair, row in rows.items()},
+        loop=LOOP,
+        microzones=microzones,
+    )
 
 
 def bursting(key: Array) -> np.ndarray:
@@ -241,20 +284,35 @@ def bursting(key: Array) -> np.ndarray:
     return np.linalg.norm(at - np.array(BURST_CENTRE), axis=1) <= BURST_RADIUS
 
 
-def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path = "auto") -> Spec:
+def mouse_eglif(
+    condition: Condition = "vitro",
+    *,
+    dt: float = 0.1,
+    path: Path = "auto",
+    microzones: int = 1,
+    short_term: bool = False,
+) -> Spec:
     """Spec of Model B; the cells of its cortex are laid out in space.
 
     Args:
       condition: "vitro" or "awake".
       dt: ms.
       path: "event", "dense" or "auto".
+      microzones: parts that the loops of Purkinje cells, nuclei and olive do not leave, nor
+        mossy fibres to nuclei; in-degrees stay. See `eglif_space.microzone`.
+      short_term: with short-term plasticity and its own weights, known for a slice; else static.
 
     Raises:
-      UsageError: another condition; a step that the cells or delays do not allow.
+      UsageError: another condition or number of microzones; a step that the cells or delays do
+        not allow.
     """
     if condition not in CELLS:
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
+    if microzones not in (1, 2):
+        raise UsageError(f"microzones: {microzones}; 1, or 2 in opposition")
     awake, cells = condition == "awake", CELLS[condition]
+    if awake and short_term:
+        raise UsageError("short_term: known for a slice only (condition 'vitro')")
     return Spec(
         name="mouse-eglif",
         populations=tuple(
@@ -266,24 +324,31 @@ def mouse_eglif(condition: Condition = "vitro", *, dt: float = 0.1, path: Path =
             )
             for name, size in SIZES.items()
         ),
-        projections=tuple(
-            Projection(
-                source=row.source,
-                label=row.label,
-                target=row.target,
-                receptor=row.receptor,
-                weight=row.awake if awake else row.vitro,
-                contacts=row.contacts,
-                delay=row.delay,
-                in_degree=row.in_degree,
-                degree_sd=row.degree_sd,
-                sites=row.sites,
-            )
-            for row in _TABLE
-        ),
+        projections=tuple(_projection(row, awake, short_term) for row in _TABLE),
         dt=dt,
         path=path,
-        place=_place,
+        place=_placing(microzones),
+    )
+
+
+def _projection(row: Row, awake: bool, short_term: bool) -> Projection:
+    weight, rule = row.awake if awake else row.vitro, None
+    own = _SHORT_TERM.get((row.source, row.label, row.target))
+    if short_term and own is not None:
+        weight, utilisation, tau_rec, tau_fac = own
+        rule = ShortTerm(utilisation=utilisation, tau_rec=tau_rec, tau_fac=tau_fac)
+    return Projection(
+        source=row.source,
+        label=row.label,
+        target=row.target,
+        receptor=row.receptor,
+        weight=weight,
+        contacts=row.contacts,
+        delay=row.delay,
+        in_degree=row.in_degree,
+        degree_sd=row.degree_sd,
+        sites=row.sites,
+        short_term=rule,
     )
 
 

@@ -147,14 +147,18 @@ def place(
     sizes: dict[str, int],
     in_degrees: dict[tuple[str, str, str], tuple[float, float]],
     contacts: dict[tuple[str, str, str], float],
+    loop: tuple[tuple[str, str, str], ...],
+    microzones: int,
 ) -> Edges:
-    """Edges of the cortex by projection: see `anatomy.build`.
+    """Edges by projection: see `anatomy.build`.
 
     Args:
       key: of the circuit.
       sizes: cells by population.
-      in_degrees: mean and standard deviation for the projections of `BOXES`.
+      in_degrees: mean and standard deviation by projection, (source, label, target).
       contacts: their mean.
+      loop: projections of nuclei and olive, which no place decides.
+      microzones: parts that those do not leave.
     """
     at, rng = positions(key, sizes), stream(key, "place")
     fibre = rosettes(at["mossy_fiber"], at["glomerulus"], rng)
@@ -175,8 +179,26 @@ def place(
         found = overlapping(at[source], at[target], box, in_degrees[pair], arbour[target], rng)
         name = "_".join(part for part in pair if part)
         edges[name] = _edges(*found, contacts=round(contacts[pair]))
+    for source, label, target in loop:
+        pair, ends = (source, label, target), (sizes[source], sizes[target])
+        found = _within(*ends, in_degrees[pair][0], microzones, rng)
+        edges["_".join(part for part in pair if part)] = _edges(*found)
     climbing = round(contacts["inferior_olive", "climbing", "purkinje"])
-    return {**edges, **_climbing(edges, sizes, climbing, rng)}
+    return {**edges, **_climbing(edges, sizes, climbing, microzones, rng)}
+
+
+def microzone(size: int, microzones: int) -> np.ndarray:
+    """The microzone of each cell of a population: runs of equal length, int [size]."""
+    return np.arange(size) * microzones // size
+
+
+def _within(
+    sources: int, targets: int, in_degree: float, microzones: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of one microzone, each with the same chance, that give the mean in-degree."""
+    same = microzone(sources, microzones)[:, None] == microzone(targets, microzones)
+    source, target = np.nonzero(same & (rng.random(same.shape) * same.sum(axis=0) < in_degree))
+    return source, target
 
 
 def _inhibited(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
@@ -193,11 +215,21 @@ def _inhibited(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
 
 
 def _climbing(
-    edges: Edges, sizes: dict[str, int], contacts: int, rng: np.random.Generator
+    edges: Edges, sizes: dict[str, int], contacts: int, microzones: int, rng: np.random.Generator
 ) -> Edges:
-    """One olivary cell to a Purkinje cell, and to the interneurons that inhibit that cell."""
-    olive = rng.integers(0, sizes["inferior_olive"], sizes["purkinje"])
-    found = {"inferior_olive_climbing_purkinje": _edges(olive, np.arange(olive.size), contacts)}
+    """One afferent to an olivary cell, one olivary cell to a Purkinje cell of its microzone.
+
+    And to the interneurons that inhibit that Purkinje cell.
+    """
+    cells = np.arange(sizes["inferior_olive"])
+    zone = microzone(cells.size, microzones)
+    own = microzone(sizes["purkinje"], microzones)
+    first, last = (np.searchsorted(zone, own, side) for side in ("left", "right"))
+    olive = rng.integers(first, last)
+    found = {
+        "olivary_afferent_inferior_olive": _edges(cells, cells),
+        "inferior_olive_climbing_purkinje": _edges(olive, np.arange(olive.size), contacts),
+    }
     for name in ("basket", "stellate"):
         cell, purkinje, _ = edges[f"{name}_purkinje"].T
         pairs = np.unique(np.stack([olive[purkinje], cell], axis=1), axis=0)

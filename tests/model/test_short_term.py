@@ -1,0 +1,115 @@
+"""Short-term plasticity against the recursion of the papers, on both paths."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from circuits import KEEPS, feed_forward, spikes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cerebellum as cb
+from cerebellum.model.short_term import ShortTerm
+
+KEY = jax.random.key(5)
+RULE = ShortTerm(utilisation=0.35, tau_rec=36.0, tau_fac=58.0)
+
+
+def with_terminals(rule: ShortTerm, **options) -> cb.Spec:
+    """Relays onto cells that only count what arrives."""
+    spec = feed_forward(40, 9, 12, cell=KEEPS, delays=(3.0,), **options)
+    return spec.with_projection("input_p0_cells", short_term=rule)
+
+
+def arrived(circuit: cb.Circuit, given: np.ndarray) -> np.ndarray:
+    """What has arrived at each cell after each step, [steps, cells]."""
+    drive = {"input": given}
+    _, recording = cb.simulate(
+        circuit, cb.init(circuit, KEY), drive, duration_ms=len(given), record=("g_exc:cells",)
+    )
+    return recording.traces["g_exc:cells"].values
+
+
+def factors(times: np.ndarray, rule: ShortTerm) -> list[float]:
+    """u x of each spike (ms): Tsodyks, Uziel & Markram 2000, from spike to spike."""
+    x, u, last, found = 1.0, 0.0, None, []
+    for time in times:
+        if last is not None:
+            gap = time - last
+            x = 1 + (x - x * u - 1) * np.exp(-gap / rule.tau_rec)
+            fading = np.exp(-gap / rule.tau_fac) if rule.tau_fac else 0.0
+            u = rule.utilisation + u * (1 - rule.utilisation) * fading
+        else:
+            u = rule.utilisation
+        found.append(u * x)
+        last = time
+    return found
+
+
+@settings(max_examples=12)
+@given(
+    path=st.sampled_from(["event", "dense"]),
+    plastic=st.booleans(),
+    rule=st.sampled_from([RULE, ShortTerm(utilisation=0.43, tau_rec=8.0, tau_fac=0.0)]),
+    seed=st.integers(0, 99),
+)
+def test_every_spike_counts_what_the_recursion_says(path, plastic, rule, seed):
+    circuit = cb.build(with_terminals(rule, path=path, plastic=plastic), jax.random.key(seed))
+    given = spikes(150, 40, 0.05, seed)
+    plain = cb.build(feed_forward(40, 9, 12, cell=KEEPS, path="dense"), jax.random.key(seed))
+    from circuits import matrix
+
+    weights = matrix(plain, "input_p0_cells")
+    want = np.zeros((150, 9))
+    for cell in range(40):
+        times = np.flatnonzero(given[:, cell])
+        for time, factor in zip(times, factors(times, rule), strict=True):
+            want[time + 3 :] += factor * weights[cell]
+    np.testing.assert_allclose(arrived(circuit, given), want, atol=2e-4)
+
+
+def test_a_steady_train_settles_where_the_closed_form_says():
+    """Fixed point of the recursion at 50 Hz (Tsodyks & Markram 1997)."""
+    gap = 20.0
+    e_fac, e_rec = np.exp(-gap / RULE.tau_fac), np.exp(-gap / RULE.tau_rec)
+    u = RULE.utilisation / (1 - (1 - RULE.utilisation) * e_fac)
+    x = (1 - e_rec) / (1 - (1 - u) * e_rec)
+    given = np.zeros((2_000, 40), np.float32)
+    given[::20] = 1
+    total = arrived(cb.build(with_terminals(RULE), KEY), given)
+    jumps = np.diff(total, axis=0).max(axis=1)
+    assert jumps[-60:].max() / jumps[:5].max() == pytest.approx(u * x / RULE.utilisation, rel=1e-3)
+
+
+def test_both_paths_agree_under_a_batch():
+    given = np.stack([spikes(60, 40, 0.1, seed) for seed in range(3)])
+    seen = {}
+    for path in ("event", "dense"):
+        circuit = cb.build(with_terminals(RULE, path=path), KEY)
+        states = jax.vmap(cb.init, (None, 0))(circuit, jax.random.split(KEY, 3))
+        _, recordings = cb.simulate_batch(
+            circuit, states, {"input": jnp.asarray(given)}, record=("g_exc:cells",)
+        )
+        seen[path] = [r.traces["g_exc:cells"].values for r in recordings]
+    np.testing.assert_allclose(seen["event"], seen["dense"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"utilisation": 0.0}, "short_term.utilisation: 0.0; above 0, at most 1"),
+        ({"tau_rec": -1.0}, "short_term.tau_rec: -1.0 ms; above zero"),
+        ({"tau_fac": -1.0}, "short_term.tau_fac: -1.0 ms; zero or more"),
+    ],
+)
+def test_wrong_rules_are_refused_by_name(change, message):
+    with pytest.raises(cb.UsageError, match=message):
+        with_terminals(replace(RULE, **change))
+
+
+def test_a_projection_that_is_not_there_is_refused_by_name():
+    spec = feed_forward(4, 4, 2)
+    with pytest.raises(cb.UsageError, match="'input_cells': feed_forward has input_p0_cells"):
+        spec.with_projection("input_cells", weight=2.0)
