@@ -20,6 +20,7 @@ COLOURS = {
     "basket": "#ff7f0e",
     "stellate": "#e0a800",
     "nuclei": "#111111",
+    "nuclei_inhibitory": "#8c564b",
     "inferior_olive": "#9467bd",
 }
 """One colour a population, the same in every picture."""
@@ -28,14 +29,16 @@ Windows = Mapping[str, tuple[float, float]]
 """Named spans of time, ms, shaded in pictures."""
 
 
-def _figure(rows: int, heights: Sequence[float]) -> tuple["Figure", np.ndarray]:
+def _figure(
+    rows: int, heights: Sequence[float], sharex: bool = True
+) -> tuple["Figure", np.ndarray]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 1.0 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(
-        rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        rows, 1, sharex=sharex, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     return figure, axes[:, 0]
 
@@ -121,6 +124,108 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
             axis.legend(loc="upper right", fontsize=8, frameon=False)
         _shade(axis, windows)
     _finish(axes, recording)
+    return figure
+
+
+def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) -> "Figure":
+    """Measured beside published values, one panel a group, a pair of bars a quantity.
+
+    Args:
+      groups: by group and quantity, (measured, published).
+    """
+    figure, axes = _figure(len(groups), [2.2] * len(groups), sharex=False)
+    for axis, (group, values) in zip(axes, groups.items(), strict=True):
+        place = np.arange(len(values))
+        for shift, index in ((-0.2, 0), (0.2, 1)):
+            heights = [pair[index] for pair in values.values()]
+            colours = [COLOURS.get(name, "#333333") for name in values]
+            bars = {"color": colours} if index == 0 else {"color": "none", "edgecolor": colours}
+            axis.bar(place + shift, heights, 0.38, **bars)
+        axis.set_xticks(place, [name.replace("_", "\n") for name in values], fontsize=8)
+        axis.set_ylabel(f"{group}\n({unit})")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_title("filled: measured; outlined: published", fontsize=9, loc="left")
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str, y_label: str
+) -> "Figure":
+    """Lines over one axis, by label: (x, y)."""
+    figure, (axis,) = _figure(1, [3.2])
+    for label, (x, y) in lines.items():
+        axis.plot(x, y, linewidth=1.3, label=label)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def learning_curve(
+    phases: Mapping[str, np.ndarray],
+    published: Mapping[str, np.ndarray] | None = None,
+    whose: str = "published",
+) -> "Figure":
+    """Percent of conditioned responses by block, phase after phase.
+
+    Args:
+      phases: by name, percent [circuits, blocks]: the mean is drawn, and each circuit thinly.
+      published: by name of a phase, percent [blocks].
+      whose: what those are called.
+    """
+    figure, (axis,) = _figure(1, [3.2])
+    first = 1
+    for name, values in phases.items():
+        block = first + np.arange(values.shape[1])
+        for own in values:
+            axis.plot(block, own, color=COLOURS["purkinje"], alpha=0.25, linewidth=0.8)
+        mean = values.mean(axis=0)
+        label = "model" if first == 1 else None
+        axis.plot(block, mean, "o-", color=COLOURS["purkinje"], linewidth=1.8, label=label)
+        if published and name in published:
+            axis.plot(block, published[name], "s--", color=COLOURS["granule"], label=whose)
+        axis.axvline(block[-1] + 0.5, color="#cccccc", linewidth=0.8)
+        axis.text(block.mean(), 104, name, ha="center", fontsize=9)
+        first = int(block[-1]) + 1
+    axis.set_xlim(0.5, first - 0.5)
+    axis.set_ylim(-3, 112)
+    axis.set_yticks(range(0, 101, 20))
+    axis.set_xlabel("block of ten trials")
+    axis.set_ylabel("conditioned responses (%)")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="center right")
+    return figure
+
+
+def evoked(
+    time_ms: np.ndarray,
+    rates: Mapping[str, Mapping[str, np.ndarray]],
+    windows: Windows | None = None,
+    smooth_ms: float = 5.0,
+) -> "Figure":
+    """Mean rates around a stimulus, one panel a population, a line a condition.
+
+    Args:
+      time_ms: from the stimulus, in steps of equal length, [T].
+      rates: by population and condition, Hz, [T].
+      smooth_ms: of the Gaussian that lines are smoothed by.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    figure, axes = _figure(len(rates), [1.5] * len(rates))
+    width = smooth_ms / (time_ms[1] - time_ms[0])
+    for axis, (name, courses) in zip(axes, rates.items(), strict=True):
+        colours = ("#999999", COLOURS.get(name, "#333333"))
+        for colour, (label, course) in zip(colours, courses.items(), strict=False):
+            axis.plot(time_ms, gaussian_filter1d(course, width), color=colour, label=label)
+        axis.set_ylabel(f"{name.replace('_', ' ')}\n(Hz)", rotation=0, ha="right", va="center")
+        axis.yaxis.set_major_locator(_few_ticks())
+        axis.spines[["top", "right"]].set_visible(False)
+        _shade(axis, windows)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[-1].set_xlabel("time from the stimulus (ms)")
+    axes[-1].set_xlim(time_ms[0], time_ms[-1])
     return figure
 
 

@@ -114,6 +114,25 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a published protocol and print measured beside published",
+        description="Run a published protocol and print measured beside published values, with "
+        "their source. Writes pictures and the result to a directory. Exits 1 where a value is "
+        "outside its tolerance.",
+        epilog="example: cerebellar-norse reproduce eglif-cells",
+    )
+    reproduce.add_argument("name", nargs="?", metavar="NAME", help="see --list")
+    reproduce.add_argument("--list", action="store_true", help="what there is to reproduce")
+    reproduce.add_argument(
+        "--seed", type=_seed, default=None, help="of the first circuit (default: as reported)"
+    )
+    reproduce.add_argument(
+        "--out", metavar="DIR", default=None, help="results (default: results/reproduce/NAME)"
+    )
+    reproduce.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )
     return top
 
 
@@ -150,6 +169,12 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         if arguments.simulate_config is not None:
             arguments.config = arguments.simulate_config
         return simulate.run(arguments)
+    if arguments.command == "reproduce":
+        if not arguments.list:
+            xla.one_thread()
+        from cerebellum.ops.reproduce import program
+
+        return program.run(arguments)
     if arguments.config is not None:
         raise UsageError("--config: alone it would serve, which this version cannot; simulate")
     top.print_help()

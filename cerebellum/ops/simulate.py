@@ -21,6 +21,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.ops import configure
+from cerebellum.ops.files import directory
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.record import Recording
 from cerebellum.sim.simulate import MAX_STEPS
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     drive = _drive(arguments.stimulus, spec, preset.protocol)
     windows = _windows(arguments, preset.protocol, spec.dt)
     reference = {} if arguments.window else preset.protocol.reference_hz
-    out = _directory(arguments.out)
+    out = directory(arguments.out)
     console = Console(stderr=arguments.json)
 
     began = time.perf_counter()
@@ -135,20 +136,6 @@ def _windows(arguments: argparse.Namespace, protocol: Protocol, dt: float) -> Wi
         for name, (start, stop) in windows.items()
         if min(stop, duration) - start >= dt
     }
-
-
-def _directory(path: str) -> Path:
-    if not path:
-        raise UsageError("--out: ''; a directory")
-    out = Path(path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out: {path}; {error.strerror}, a writable directory") from None
-    return out
 
 
 def _rasters(spec: Spec) -> tuple[str, ...]:

@@ -1,0 +1,24 @@
+"""Where results go."""
+
+from pathlib import Path
+
+from cerebellum.errors import UsageError
+
+
+def directory(path: str) -> Path:
+    """A directory for results, made if need be.
+
+    Raises:
+      UsageError: it cannot be made or written.
+    """
+    if not path:
+        raise UsageError("--out: ''; a directory")
+    out = Path(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out: {path}; {error.strerror}, a writable directory") from None
+    return out
