@@ -1,0 +1,101 @@
+"""The conditioning task: its stimuli, its detector, and a session cut anywhere."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cerebellum as cb
+from cerebellum.learn.tasks import eyeblink
+from cerebellum.learn.tasks.eyeblink import CS_ONSET, TRIAL, US_ONSET, Session
+from cerebellum.model.presets.eglif import SIZES
+
+KEY = jax.random.key(0)
+
+
+def nuclear(rate: np.ndarray) -> Session:
+    """Trials whose nuclei fire at given rates, Hz, [K, T]."""
+    return Session({"nuclei": rate * SIZES["nuclei"] * 1e-3})
+
+
+def bump(start: int, length: int, height: float, trials: int = 3) -> Session:
+    rate = np.full((trials, TRIAL), 40.0)
+    rate[:, start : start + length] += height
+    return nuclear(rate)
+
+
+def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
+    given = eyeblink.tone(KEY)
+    np.testing.assert_array_equal(given, eyeblink.tone(KEY))
+    reached = given.sum(axis=0)
+    assert set(np.unique(reached)) == {0.0, eyeblink.CS_SPIKES}
+    assert 0.5 < np.mean(reached > 0) < 0.8
+    when = np.flatnonzero(given.any(axis=1))
+    assert when.min() >= CS_ONSET
+    assert when.max() <= CS_ONSET + eyeblink.CS_MS
+    first = given[: CS_ONSET + 140].sum(axis=0)[reached > 0]
+    assert set(np.unique(first)) == {0.0, eyeblink.CS_SPIKES}
+    assert abs(np.mean(first > 0) - 0.5) < 0.02
+
+
+def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
+    when = np.flatnonzero(eyeblink.puff()[:, 0])
+    np.testing.assert_array_equal(when, CS_ONSET + 250 + 2 * np.arange(5))
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "found"),
+    [
+        (CS_ONSET + 120, 60, True),
+        (CS_ONSET + 120, 12, False),
+        (CS_ONSET - 100, 100, False),
+        (CS_ONSET, 40, False),
+        (US_ONSET, 80, False),
+        (US_ONSET - 60, 60, True),
+    ],
+)
+def test_a_response_is_long_enough_and_in_time(start, length, found):
+    assert (eyeblink.responses(bump(start, length, 20.0), 10.0) == found).all()
+
+
+def test_a_response_is_measured_from_its_own_baseline():
+    rate = np.full((2, TRIAL), 40.0)
+    rate[1] += 30.0
+    np.testing.assert_allclose(eyeblink.response(nuclear(rate)), 0, atol=1e-9)
+
+
+def test_the_threshold_is_that_of_the_untrained_and_never_lower_than_the_least():
+    assert eyeblink.threshold(bump(0, 1, 0.0)) == eyeblink.LEAST_HZ
+    noisy = np.random.default_rng(0).poisson(40.0, (20, TRIAL)).astype(float)
+    waiting = eyeblink.response(nuclear(noisy))[:, CS_ONSET + 50 : US_ONSET]
+    want = waiting.mean() + 2.5 * waiting.std()
+    assert eyeblink.threshold(nuclear(20 * noisy)) == pytest.approx(20 * want)
+
+
+@pytest.mark.slow
+def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
+    circuit = cb.build(eyeblink.spec(), KEY)
+    first = cb.init(circuit, jax.random.key(1))
+    given, weights = eyeblink.tone(KEY), "granule_parallel_purkinje"
+    kinds = ("paired", "cs", "paired")
+
+    def copy():
+        return jax.tree.map(jnp.copy, first)
+
+    whole, session = eyeblink.run(circuit, copy(), kinds, given, KEY)
+    state, parts = copy(), []
+    for kind in kinds:
+        state, part = eyeblink.run(circuit, state, (kind,), given, KEY)
+        parts.append(part.spikes)
+    chex.assert_trees_all_equal(state, whole)
+    for name, spikes in session.spikes.items():
+        np.testing.assert_array_equal(spikes, np.concatenate([part[name] for part in parts]))
+    assert session.spikes["inferior_olive"][[0, 2]].sum() > 0
+    assert session.spikes["inferior_olive"][1].sum() == 0
+    assert (whole.weights[weights] != first.weights[weights]).any()
+
+    still, _ = eyeblink.run(circuit, copy(), kinds, given, KEY, learning=False)
+    np.testing.assert_array_equal(still.weights[weights], first.weights[weights])
+    _, silent = eyeblink.run(circuit, copy(), kinds, given, KEY, olive=False)
+    assert silent.spikes["inferior_olive"].sum() == 0
