@@ -134,6 +134,7 @@ def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) 
       groups: by group and quantity, (measured, published).
     """
     figure, axes = _figure(len(groups), [2.2] * len(groups), sharex=False)
+    longest = max(map(len, groups.values()))
     for axis, (group, values) in zip(axes, groups.items(), strict=True):
         place = np.arange(len(values))
         for shift, index in ((-0.2, 0), (0.2, 1)):
@@ -143,6 +144,7 @@ def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) 
             axis.bar(place + shift, heights, 0.38, **bars)
         axis.set_xticks(place, [name.replace("_", "\n") for name in values], fontsize=8)
         axis.set_ylabel(f"{group}\n({unit})")
+        axis.set_xlim(-0.6, longest - 0.4)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_title("filled: measured; outlined: published", fontsize=9, loc="left")
     return figure

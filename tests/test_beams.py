@@ -158,7 +158,7 @@ def test_rates_are_physiological_and_the_same_at_every_size(granules, seeds):
     for seed in range(seeds):
         circuit = cb.build(spec, jax.random.key(seed))
         state = cb.init(circuit, jax.random.key(seed + 50), spread=True)
-        drive = cb.drive.standard(protocol, spec)
+        drive = cb.drive.standard(protocol, spec, jax.random.key(seed))
         _, recording = cb.simulate(circuit, state, drive, duration_ms=2_300)
         for name, span in spans.items():
             rates[name].append(cb.record.rates(recording, *span))
@@ -188,7 +188,7 @@ def test_production_numbers():
 
 def test_every_beam_bursts():
     spec = cb.presets.beams(2_000, beams=4)
-    drive = cb.drive.standard(PRESETS["beams"].protocol, spec)["mossy_fiber"]
+    drive = cb.drive.standard(PRESETS["beams"].protocol, spec, jax.random.key(0))["mossy_fiber"]
     bursting = np.asarray(drive.rates[1]) > 50
     assert (bursting.reshape(4, -1).sum(axis=1) == 0.1 * bursting.size / 4).all()
 

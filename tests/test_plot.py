@@ -50,3 +50,25 @@ def test_pictures_of_what_was_not_recorded_are_refused(recording):
     with pytest.raises(cb.UsageError, match="traces: none recorded"):
         cb.plot.traces(bare)
     assert len(cb.plot.rates(bare, bin_ms=1.0).axes) == 1
+
+
+def test_comparisons_and_courses_are_drawn(tmp_path):
+    time = np.arange(-50.0, 100.0)
+    learned = {"acquisition": np.array([[0.0, 50.0], [10.0, 90.0]]), "extinction": np.zeros((2, 1))}
+    step = np.where(time > 0, 60.0, 40.0)
+    figures = [
+        cb.plot.compare({"awake": {"golgi": (11.0, 12.0), "purkinje": (90.0, 91.0)}}, "Hz"),
+        cb.plot.curves({"up": (time, step), "down": (time, -step)}, "cycle", "gain"),
+        cb.plot.learning_curve(learned, {"acquisition": np.array([9.0, 80.0])}, "mice"),
+        cb.plot.evoked(time, {"nuclei": {"before": step, "after": 2 * step}}, {"tone": (0, 50)}),
+    ]
+    for figure in figures:
+        assert figure.axes[-1].get_ylabel()
+        figure.savefig(tmp_path / "x.png")
+        pixels = matplotlib.image.imread(tmp_path / "x.png")[..., :3]
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    heights = [bar.get_height() for bar in figures[0].axes[0].patches]
+    assert heights == [11.0, 90.0, 12.0, 91.0]
+    model, mice = figures[2].axes[0].lines[2:4]
+    np.testing.assert_allclose(model.get_ydata(), [5.0, 70.0])
+    np.testing.assert_allclose(mice.get_ydata(), [9.0, 80.0])

@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: cerebellar-norse simulate --preset mouse --stimulus burst --out out/mouse",
     )
     simulate.add_argument(
-        "--preset", default=None, help="the circuit: beams or mouse (default: beams)"
+        "--preset",
+        default=None,
+        help="the circuit: beams, mouse, mouse-eglif or mouse-eglif-awake (default: beams)",
     )
     simulate.add_argument(
         "--config",

@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     """
     preset, spec, seed = _circuit(arguments)
     arguments.preset, arguments.seed = spec.name, seed
-    drive = _drive(arguments.stimulus, spec, preset.protocol)
+    build_key, run_key = jax.random.split(jax.random.key(seed))
+    drive = _drive(arguments.stimulus, spec, preset.protocol, build_key)
     windows = _windows(arguments, preset.protocol, spec.dt)
     reference = {} if arguments.window else preset.protocol.reference_hz
     out = directory(arguments.out)
     console = Console(stderr=arguments.json)
 
     began = time.perf_counter()
-    build_key, run_key = jax.random.split(jax.random.key(arguments.seed))
     circuit = cb.build(spec, build_key)
     state = cb.init(circuit, run_key, spread=preset.protocol.spread)
     jax.block_until_ready(state)
@@ -100,10 +100,10 @@ def _spec(preset: Preset, dt_ms: float | None) -> Spec:
         raise UsageError(f"--dt-ms: {dt_ms:g}; {error}") from None
 
 
-def _drive(stimulus: str, spec: Spec, protocol: Protocol) -> Drive:
+def _drive(stimulus: str, spec: Spec, protocol: Protocol, key: jax.Array) -> Drive:
     """The named stimulus of the preset, or the spikes in a file."""
     if stimulus in ("background", "burst"):
-        return cb.drive.standard(protocol, spec, with_burst=stimulus == "burst")
+        return cb.drive.standard(protocol, spec, key, with_burst=stimulus == "burst")
     if not stimulus.endswith(".npz") and not Path(stimulus).exists():
         raise UsageError(f"--stimulus: {stimulus!r}; background, burst or a file of spikes (.npz)")
     size = spec.population(protocol.input).size

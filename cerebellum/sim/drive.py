@@ -82,16 +82,20 @@ def burst(
     burst_hz: float,
     start_ms: float,
     stop_ms: float,
-    cells: int,
+    cells: int | np.ndarray,
     *,
     beams: int = 1,
 ) -> Poisson:
     """A background in all cells, and a burst in `cells` of them between two times.
 
-    These are the first cells of each beam (see `Spec.beams`), as many in one as in another.
+    These are marked (bool [N]), or a number of them: the first cells of each beam (see
+    `Spec.beams`), as many in one as in another.
     """
-    beam = -(-size // beams)
-    bursting = jnp.arange(size) % beam < cells * beam / size
+    if isinstance(cells, np.ndarray):
+        bursting = jnp.asarray(cells)
+    else:
+        beam = -(-size // beams)
+        bursting = jnp.arange(size) % beam < cells * beam / size
     high = jnp.where(bursting, burst_hz, background_hz)
     low = jnp.full(size, background_hz)
     return Poisson(
@@ -100,18 +104,25 @@ def burst(
     )
 
 
-def standard(protocol: Protocol, spec: Spec, *, with_burst: bool = True) -> dict[str, Source]:
-    """The standard stimulus of a preset (`presets.PRESETS[name].protocol`) for its circuit."""
+def standard(
+    protocol: Protocol, spec: Spec, key: Array, *, with_burst: bool = True
+) -> dict[str, Source]:
+    """The standard stimulus of a preset for a circuit of it.
+
+    Args:
+      protocol: `presets.PRESETS[name].protocol`.
+      key: that the circuit is built with; a burst may depend on where its cells lie.
+    """
     if not with_burst:
         return {protocol.input: poisson(protocol.background_hz)}
-    size = spec.population(protocol.input).size
+    size, which = spec.population(protocol.input).size, protocol.bursting
     return {
         protocol.input: burst(
             size,
             protocol.background_hz,
             protocol.burst_hz,
             *protocol.burst_ms,
-            cells=round(protocol.burst_share * size),
+            cells=which(key) if callable(which) else round(which * size),
             beams=spec.beams,
         )
     }

@@ -34,9 +34,11 @@ def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
     when = np.flatnonzero(given.any(axis=1))
     assert when.min() >= CS_ONSET
     assert when.max() <= CS_ONSET + eyeblink.CS_MS
-    first = given[: CS_ONSET + 140].sum(axis=0)[reached > 0]
-    assert set(np.unique(first)) == {0.0, eyeblink.CS_SPIKES}
-    assert abs(np.mean(first > 0) - 0.5) < 0.02
+    first, last = given.argmax(axis=0), TRIAL - 1 - given[::-1].argmax(axis=0)
+    early = (first < CS_ONSET + 140)[reached > 0]
+    assert abs(early.mean() - 0.5) < 0.02
+    assert ((last - first)[reached > 0] == 128).all()
+    assert last[reached > 0][early].max() <= CS_ONSET + 140
 
 
 def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():

@@ -11,38 +11,13 @@ from cerebellum.model import fixed
 from cerebellum.model.neurons import eglif
 from cerebellum.model.neurons.eglif import Input, Params
 from cerebellum.model.presets.eglif import CELLS, ISOLATED_HZ
-
-COPIES = 24
-
-
-def isolated(dt: float, seconds: float) -> dict[tuple[str, str], np.ndarray]:
-    """Rates of `COPIES` cells of each kind without synapses, Hz."""
-    kinds = [(condition, name) for condition in CELLS for name in ISOLATED_HZ[condition]]
-    cells = [
-        replace(CELLS[condition][name], e_rev=(0.0,), tau_syn=(1.0,)) for condition, name in kinds
-    ]
-    params = jax.tree.map(lambda *x: jnp.repeat(jnp.asarray(x, jnp.float32), COPIES), *cells)
-    n = COPIES * len(kinds)
-
-    @jax.jit
-    def run(params, state, seed):
-        def body(carry, step):
-            state, counts = carry
-            draws = fixed.uniform(seed, step, n)
-            state, z = eglif.step(params, state, Input(uniform=draws), dt)
-            return (state, counts + z), None
-
-        steps = jnp.arange(round(seconds * 1e3 / dt))
-        return jax.lax.scan(body, (state, jnp.zeros(n)), steps)[0][1]
-
-    counts = np.asarray(run(params, eglif.init(params, (n,)), jnp.uint32(7)))
-    return dict(zip(kinds, counts.reshape(-1, COPIES) / seconds, strict=True))
+from cerebellum.ops.reproduce.eglif import isolated
 
 
 @pytest.mark.parametrize("dt", [0.1, 1.0])
 def test_isolated_cells_fire_as_published(dt):
     """Means over the cells that fired, as published: a Golgi cell may rest for good."""
-    for (condition, name), rates in isolated(dt, 9.0).items():
+    for (condition, name), rates in isolated(dt, 9.0, 7).items():
         want = ISOLATED_HZ[condition][name]
         if want:
             assert np.mean(rates > 0) > 0.75, name

@@ -55,7 +55,7 @@ US_SPIKES, US_GAP = 5, 2
 
 BACKGROUND_HZ = 4.0
 
-A_PLUS, A_MINUS, W_MAX = 1.4e-4, -2.8e-4, 0.28
+A_PLUS, A_MINUS, W_MAX = 1.8e-4, -3.2e-4, 0.28
 """Parallel fibre to Purkinje cell: nS a spike, nS a pair, nS (twice the first weight)."""
 
 SMOOTHING_MS = 10.0

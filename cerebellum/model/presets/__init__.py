@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from cerebellum.model.presets.beams import PROTOCOL as BEAMS
 from cerebellum.model.presets.beams import Sizes, beams
 from cerebellum.model.presets.casali import PROTOCOL as CASALI
 from cerebellum.model.presets.casali import mouse
+from cerebellum.model.presets.eglif import PROTOCOLS as EGLIF
 from cerebellum.model.presets.eglif import mouse_eglif
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
@@ -18,7 +20,12 @@ class Preset:
     protocol: Protocol
 
 
-PRESETS = {"beams": Preset(beams, BEAMS), "mouse": Preset(mouse, CASALI)}
+PRESETS = {
+    "beams": Preset(beams, BEAMS),
+    "mouse": Preset(mouse, CASALI),
+    "mouse-eglif": Preset(partial(mouse_eglif, "vitro"), EGLIF["vitro"]),
+    "mouse-eglif-awake": Preset(partial(mouse_eglif, "awake"), EGLIF["awake"]),
+}
 """By the name that the program uses."""
 
 __all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse", "mouse_eglif"]

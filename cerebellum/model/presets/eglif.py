@@ -17,6 +17,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.presets.eglif_space import place, positions
+from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.spec import Path, Population, Projection, Spec
 
@@ -314,7 +315,7 @@ def mouse_eglif(
     if awake and short_term:
         raise UsageError("short_term: known for a slice only (condition 'vitro')")
     return Spec(
-        name="mouse-eglif",
+        name="mouse-eglif-awake" if awake else "mouse-eglif",
         populations=tuple(
             Population(
                 name=name,
@@ -402,3 +403,21 @@ BURST_HZ: dict[Condition, dict[str, float]] = {
     },
 }
 """Published rates (Hz) while 150 Hz more reach the mossy fibres of `bursting` for 50 ms (ibid.)."""
+
+
+def _protocol(condition: Condition) -> Protocol:
+    return Protocol(
+        input="mossy_fiber",
+        background_hz=4.0,
+        burst_hz=154.0,
+        burst_ms=(700.0, 750.0),
+        bursting=bursting,
+        windows={"background": (200.0, 700.0), "burst": (700.0, 750.0)},
+        published_hz=BASAL_HZ[condition],
+        note="published: cerebellar-models 0.7, background, means over the cells that fire in 5 s; "
+        "the columns before it are means over all cells.",
+    )
+
+
+PROTOCOLS: dict[Condition, Protocol] = {name: _protocol(name) for name in get_args(Condition)}
+"""4 Hz in all mossy fibres, and 150 Hz more for 50 ms in those of `bursting`."""

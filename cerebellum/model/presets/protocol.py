@@ -1,7 +1,10 @@
 """The standard stimulus of a preset, and the rates that are known for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
+from jax import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,8 +16,8 @@ class Protocol:
     background_hz: float
     burst_hz: float
     burst_ms: tuple[float, float]
-    burst_share: float
-    """share of the input cells that burst"""
+    bursting: float | Callable[[Array], np.ndarray]
+    """which input cells burst: a share of them, or a function of the circuit's key: bool [N]"""
     windows: Mapping[str, tuple[float, float]]
     """spans whose rates are reported, ms"""
     spread: bool = False

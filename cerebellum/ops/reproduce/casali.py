@@ -24,7 +24,7 @@ def _record(seed: int) -> Recording:
     spec = cb.presets.mouse()
     build_key, run_key = jax.random.split(jax.random.key(seed))
     circuit = cb.build(spec, build_key)
-    drive = cb.drive.standard(PROTOCOL, spec)
+    drive = cb.drive.standard(PROTOCOL, spec, build_key)
     _, recording = cb.simulate(
         circuit,
         cb.init(circuit, run_key),
