@@ -196,7 +196,7 @@ def learning_curve(
     axis.set_xlabel("block of ten trials")
     axis.set_ylabel("conditioned responses (%)")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="center right")
+    axis.legend(frameon=False, loc="upper left")
     return figure
 
 

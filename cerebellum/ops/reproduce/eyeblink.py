@@ -70,7 +70,7 @@ def condition(seed: int | None, say: Callable[[str], None]) -> Report:
         + ", ".join(map(str, eyeblink.MOUSE_CURVE))
         + ". Ours: "
         + ", ".join(f"{x:.0f}" for x in phases["acquisition"].mean(axis=0))
-        + ".",
+        + f". Learned: the change over the {BEFORE_MS} ms before the puff, tone alone.",
         figures={
             "learning_curve.png": cb.plot.learning_curve(
                 phases, {"acquisition": np.array(eyeblink.MOUSE_CURVE)}, "mice"
@@ -93,31 +93,31 @@ def _judge(
         bounded("CR, last block", "%", acquired[:, -1], above=75),
         bounded("distance to the mouse curve, RMS of the mean", "points", distance, below=12),
         bounded("CR after extinction", "%", extinct[:, -1], below=30),
-        bounded("reacquisition less acquisition, four blocks", "points", saved, above=0),
+        bounded("CR, reacquisition less acquisition, four blocks", "points", saved, above=0),
     ]
     for kind, courses in controls.items():
         worst = [max(course.percent["acquisition"]) for course in courses]
         rows.append(bounded(f"CR, any block, {kind}", "%", worst, below=15))
-    rise, pause = zip(*(_learned(one) for one in trained), strict=True)
-    rows.append(
-        bounded("nuclear peak that was learned, before the puff", "ms", rise, above=0, below=200)
-    )
-    rows.append(bounded("Purkinje rate that was unlearned", "Hz", pause, above=0))
+    learned = np.array([_learned(one) for one in trained])
+    rows.append(bounded("nuclei, before the puff, learned", "Hz", learned[:, 0], above=0))
+    rows.append(bounded("Purkinje cells, before the puff, learned", "Hz", learned[:, 1], below=0))
     return rows
 
 
-def _learned(one: Trained) -> tuple[float, float]:
-    """When the learned part of the nuclear response peaks, and the fall of the Purkinje rate.
+BEFORE_MS = 130
+"""The window of the published pause, before the US."""
 
-    The first in ms before the US; the second from 130 ms before it to the US, Hz.
-    """
-    waiting = slice(eyeblink.CS_ONSET + eyeblink.CR_FROM_MS, eyeblink.US_ONSET)
-    after = one.courses["trained"].after
-    risen = eyeblink.response(after) - eyeblink.response(one.before).mean(axis=0)
-    peak = eyeblink.US_ONSET - waiting.start - int(np.argmax(risen.mean(axis=0)[waiting]))
-    late = slice(eyeblink.US_ONSET - 130, eyeblink.US_ONSET)
-    rates = [session.rate("purkinje")[:, late].mean() for session in (one.before, after)]
-    return float(peak), float(rates[0] - rates[1])
+
+def _learned(one: Trained) -> tuple[float, float]:
+    """How much more nuclei and Purkinje cells fire late in the tone after training, Hz."""
+    late = slice(eyeblink.US_ONSET - BEFORE_MS, eyeblink.US_ONSET)
+    sessions = one.courses["trained"].after, one.before
+
+    def gained(name: str) -> float:
+        after, before = (session.rate(name)[:, late].mean() for session in sessions)
+        return float(after - before)
+
+    return gained("nuclei"), gained("purkinje")
 
 
 def _evoked(trained: Sequence[Trained]):

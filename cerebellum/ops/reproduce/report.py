@@ -81,15 +81,17 @@ def bounded(
 ) -> Row:
     """A row that passes below or above a bound, or between two."""
     mean, sd = _mean(measured)
-    parts = [f"under {below:g}"] if below is not None else []
-    parts += [f"over {above:g}"] if above is not None else []
+    if below is None:
+        tolerance = f"over {above:g}"
+    else:
+        tolerance = f"under {below:g}" if above is None else f"{above:g} to {below:g}"
     fits = (below is None or mean < below) and (above is None or mean > above)
     return Row(
         quantity=quantity,
         unit=unit,
         measured=mean,
         sd=sd,
-        tolerance=", ".join(parts),
+        tolerance=tolerance,
         passed=bool(fits),
     )
 
@@ -117,21 +119,20 @@ def show(console: Console, name: str, report: Report) -> None:
     """The table."""
     table = Table(title=name, title_justify="left", box=box.SIMPLE)
     table.add_column("quantity")
-    table.add_column("unit")
-    for heading in ("measured", "SD", "published", "tolerance"):
+    known = any(row.published is not None for row in report.rows)
+    for heading in ("measured", "SD", *(["published"] if known else []), "tolerance"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.4g}"
 
     for row in report.rows:
         table.add_row(
-            row.quantity,
-            row.unit,
+            f"{row.quantity}, {row.unit}" if row.unit else row.quantity,
             number(row.measured),
             number(row.sd),
-            number(row.published),
+            *([number(row.published)] if known else []),
             row.tolerance,
             "ok" if row.passed else "[bold red]outside[/]",
         )
