@@ -16,6 +16,13 @@ hypothesis.settings.load_profile("cerebellum")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Compiled programs take memory maps, of which a process may have 65,530: then LLVM crashes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The reference data, which is not part of the project; skips where it is absent."""
