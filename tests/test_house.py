@@ -9,7 +9,17 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "cerebellum"
-FLOORS = {"errors": 0, "xla": 0, "config": 0, "model": 1, "sim": 2, "plot": 3, "learn": 3, "ops": 4}
+FLOORS = {
+    "errors": 0,
+    "xla": 0,
+    "native": 0,
+    "config": 0,
+    "model": 1,
+    "sim": 2,
+    "plot": 3,
+    "learn": 3,
+    "ops": 4,
+}
 
 
 def floor_of(module: str) -> int | None:

@@ -8,12 +8,14 @@ none depends on the order of building.
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum import native
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, Params, Wiring
@@ -141,6 +143,20 @@ def resolve_path(spec: Spec) -> events.Path:
     return "dense" if possible <= DENSE_LIMIT else "event"
 
 
+def resolve_kernels(spec: Spec) -> Literal["xla", "native"]:
+    """The kernels that a circuit runs on: its own choice, or what this machine can compile.
+
+    Raises:
+      UsageError: native ones are asked for, and there are none.
+    """
+    if spec.kernels == "xla" or (spec.kernels == "auto" and spec.path == "dense"):
+        return "xla"
+    found = native.kernels()
+    if spec.kernels == "native" and not found.ready:
+        raise UsageError(f"kernels: 'native'; {found.why}")
+    return "native" if found.ready else "xla"
+
+
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     """Target lists of a projection, one beam after the other: see `fan_out`."""
     targets = spec.population(projection.target).size
@@ -237,6 +253,7 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
       UsageError: edges of another shape, of cells or projections that are not there, or for rows.
     """
     spec = replace(spec, path=resolve_path(spec))
+    spec = replace(spec, kernels=resolve_kernels(spec))
     given = {**(spec.place(key) if spec.place else {}), **(edges or {})}
     known = [projection.name for projection in spec.projections]
     for name in given:

@@ -18,8 +18,8 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, homeostasis, short_term, synapses
-from cerebellum.model.fence import fence
-from cerebellum.model.neurons import CIRCUIT_MODELS, eglif, relay
+from cerebellum.model.fence import after
+from cerebellum.model.neurons import CIRCUIT_MODELS, current, eglif, relay
 from cerebellum.model.plasticity import learn, ring_steps
 from cerebellum.model.spec import Projection, Spec, bundles
 
@@ -82,6 +82,8 @@ class Activity:
 
     spikes: dict[str, Array]
     """by population, 0 or 1, [N]"""
+    words: dict[str, Array]
+    """the same packed (see `events.pack`), uint32 [W]"""
 
 
 @struct.dataclass(kw_only=True)
@@ -95,8 +97,8 @@ class Circuit:
 
 
 Drive = Mapping[str, Array]
-"""What reaches populations from outside in one step, by name, broadcast to [N]: spikes (0 or 1)
-for relays, an injected current (pA) for cells."""
+"""What reaches populations from outside in one step, by name, broadcast to [N]: spikes (0 or 1,
+or packed words, uint32 [W]) for relays, an injected current (pA) for cells."""
 
 
 def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
@@ -237,7 +239,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     for name in drive:
         spec.population(name)
     with jax.named_scope("cells"):
-        cells, spikes = _cells(params, spec, state, drive)
+        cells, spikes, words = _cells(params, spec, state, drive)
     with jax.named_scope("synapses"):
         cells, terminals = _synapses(params, wiring, state, cells)
     with jax.named_scope("learning"):
@@ -250,13 +252,10 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
         }
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
-        cells, lines = fence((cells, state.lines))
-        packed = spec.path == "event"
+        lines = after(cells, state.lines)
+        emitted = words if spec.path == "event" else spikes
         lines = {
-            name: synapses.emit(
-                line, state.step, events.pack(spikes[name]) if packed else spikes[name]
-            )
-            for name, line in lines.items()
+            name: synapses.emit(line, state.step, emitted[name]) for name, line in lines.items()
         }
     stepped = State(
         step=state.step + 1,
@@ -268,25 +267,42 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
         terminals=terminals,
         watches=watches,
     )
-    return stepped, Activity(spikes=spikes)
+    return stepped, Activity(spikes=spikes, words=words)
 
 
 def _cells(params: Params, spec: Spec, state: State, drive: Drive):
-    """Every population, one step on: its states and spikes by name."""
-    cells, spikes = {}, {}
+    """Every population, one step on: its states, and spikes plain and packed, by name."""
+    cells, spikes, words = {}, {}, {}
+    reached = {projection.target for projection in spec.projections}
     for population in spec.populations:
-        name = population.name
+        name, size = population.name, population.size
+        model, own, before = (
+            CIRCUIT_MODELS[population.model],
+            params.cells[name],
+            state.cells[name],
+        )
         given = drive.get(name, 0.0)
-        model = CIRCUIT_MODELS[population.model]
-        input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
-        if model is eglif:
-            draws = fixed.uniform(fixed.seed(state.key, name), state.step, population.size)
-            input = replace(input, uniform=draws)
-        own = params.cells[name]
+        if getattr(given, "dtype", None) == jnp.uint32:
+            if name not in reached:
+                cells[name], words[name] = before, given
+                spikes[name] = events.unpack(given, size)
+                continue
+            given = events.unpack(given, size)
         if population.homeostasis is not None:
             own = replace(own, v_th=own.v_th + state.watches[name].value)
-        cells[name], spikes[name] = model.step(own, state.cells[name], input, spec.dt)
-    return cells, spikes
+        input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
+        if model is eglif:
+            draws = fixed.uniform(fixed.seed(state.key, name), state.step, size)
+            input = replace(input, uniform=draws)
+        if model is current and spec.kernels == "native" and current.alike(own):
+            cells[name], words[name] = current.step_native(
+                own, before, current.Input(current=given), spec.dt
+            )
+            spikes[name] = events.unpack(words[name], size)
+        else:
+            cells[name], spikes[name] = model.step(own, before, input, spec.dt)
+            words[name] = events.pack(spikes[name])
+    return cells, spikes, words
 
 
 def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
@@ -316,7 +332,8 @@ def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any
             for p, out in zip(bundle.projections, before, strict=True)
         ]
         if spec.path == "event":
-            outs = events.push(spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains))
+            operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
+            outs = events.push(*operands, native=spec.kernels == "native")
         else:
             outs = [
                 events.propagate(
@@ -346,7 +363,7 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], 
         else:
             taught = _taught(params, wiring, state, by_name[rule.teacher])
         # The weights were read for these cells, and are written below.
-        cells, weights[name] = fence((cells, weights[name]))
+        weights[name] = after(cells, weights[name])
         weights[name], debts[name] = learn(
             weights[name],
             debts[name],
@@ -362,6 +379,7 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], 
             spec.dt,
             spec.share(projection),
             math.inf if projection.w_max is None else projection.w_max,
+            native=spec.kernels == "native",
         )
     return cells, weights, debts
 
@@ -376,5 +394,6 @@ def _taught(params: Params, wiring: Wiring, state: State, teacher: Projection) -
     if isinstance(fan, events.AllToAll):
         one = (params.weights[teacher.name] > 0).astype(jnp.float32)
     if spec.path == "event":
-        return events.push(spikes, (fan,), (one,), (none,))[0]
+        native = spec.kernels == "native"
+        return events.push(spikes, (fan,), (one,), (none,), native=native)[0]
     return events.dense(spikes, fan, one, none)

@@ -9,7 +9,7 @@ G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells to a beam
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -32,7 +32,7 @@ class FanOut:
     """Each source cell's list of targets, for projections that are sparse."""
 
     targets: Array
-    """unsigned, [N, F]; unused places hold T or more, which no target has"""
+    """unsigned, [N, F]; unused places, behind all used ones, hold T or more"""
 
 
 @struct.dataclass(kw_only=True)
@@ -257,8 +257,9 @@ def _by_row(
     return sums.at[group].set(jnp.stack([low & 0xFFFF, sums[group, 1] + (low >> 16)]))
 
 
-@jax.custom_batching.custom_vmap
-def _push(words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple) -> tuple:
+def _push(
+    native: bool, words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple
+) -> tuple:
     """Events of a batch through several projections of one source population.
 
     Args:
@@ -271,20 +272,38 @@ def _push(words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple) 
     Returns:
       `outs` with each event's weights added at its targets.
     """
-    members, stride = words.shape[0], words.shape[1] * BITS
+    members = words.shape[0]
     widths = [
         fan.targets.shape[-1] if isinstance(fan, FanOut) else -weight.shape[-1]
         for fan, weight in zip(fans, weights, strict=True)
     ]
     block = block_size(-sum(min(0, width) for width in widths), sum(max(0, w) for w in widths))
     beams = max((fan.beams for fan in fans if isinstance(fan, AllToAll)), default=1)
-    cells = max(weight.shape[1] for weight in weights if weight.ndim > 1) if beams > 1 else stride
-    starts = jnp.asarray(beam_edges(cells, beams)[:-1])
-    edges = (jnp.arange(members)[:, None] * stride + starts[None]).reshape(-1)
+    cells = max(weight.shape[1] for weight in weights if weight.ndim > 1) if beams > 1 else 1
+    starts = beam_edges(cells, beams)[:-1]
+    sums = tuple(
+        out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
+        for fan, weight, out in zip(fans, weights, outs, strict=True)
+    )
+    walk = partial(_walk, block, starts)
+    operands = words, fans, weights, gains, sums
+    if native and all(out.dtype == jnp.float32 for out in outs):
+        walked = lax.platform_dependent(*operands, cpu=partial(_native, starts), default=walk)
+    else:
+        walked = walk(*operands)
+    return tuple(
+        reached if isinstance(fan, FanOut) else out + _total(reached, fan, out)
+        for fan, reached, out in zip(fans, walked, outs, strict=True)
+    )
+
+
+def _walk(block: int, starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
+    """`sums` after all events, in blocks of them."""
+    members, stride = words.shape[0], words.shape[1] * BITS
+    edges = (jnp.arange(members)[:, None] * stride + jnp.asarray(starts)[None]).reshape(-1)
     edges = jnp.append(edges, members * stride).astype(jnp.int32)
-    if beams == 1:
-        has_rows = any(isinstance(fan, AllToAll) for fan in fans)
-        edges = edges if has_rows else edges[jnp.array([0, -1])]
+    if starts.size == 1 and not any(isinstance(fan, AllToAll) for fan in fans):
+        edges = edges[jnp.array([0, -1])]
 
     def visit(carry, group, event, real):
         batch, cell = event // stride, event % stride
@@ -295,16 +314,31 @@ def _push(words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple) 
             for fan, weight, gain, sums in zip(fans, weights, gains, carry, strict=True)
         )
 
-    carry = tuple(
-        out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
-        for fan, weight, out in zip(fans, weights, outs, strict=True)
-    )
     flat = words.reshape(-1)
-    carry = walk_beams(flat, tally(flat), edges, block, visit, carry)
-    return tuple(
-        sums if isinstance(fan, FanOut) else out + _total(sums, fan, out)
-        for fan, sums, out in zip(fans, carry, outs, strict=True)
-    )
+    return walk_beams(flat, tally(flat), edges, block, visit, sums)
+
+
+def _native(starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
+    """The same in one pass: see native/push.cc."""
+    none = jnp.zeros(1, jnp.uint32)
+    operands, results = [words], []
+    for fan, weight, gain, before in zip(fans, weights, gains, sums, strict=True):
+        # Flat, so that no reshape stands between a cell's array and its update in place.
+        flat = before.reshape(-1)
+        operands += [fan.targets if isinstance(fan, FanOut) else none, weight, gain, flat]
+        results.append(jax.ShapeDtypeStruct(flat.shape, flat.dtype))
+    aliases = {4 * p + 4: p for p in range(len(results))}
+    call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
+    pushed = call(*operands, edges=starts.astype(np.int64))
+    return tuple(x.reshape(before.shape) for x, before in zip(pushed, sums, strict=True))
+
+
+@cache
+def _batched(native: bool):
+    """`_push`, whose batch of batches is one larger batch: the events are never mapped."""
+    push = jax.custom_batching.custom_vmap(partial(_push, native))
+    push.def_vmap(partial(_push_vmap, native))
+    return push
 
 
 def _no_rows(groups: int, weight: Array) -> Array:
@@ -321,9 +355,7 @@ def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
     return total.reshape(out.shape[0], -1)[:, : out.shape[1]]
 
 
-@_push.def_vmap
-def _push_vmap(axis_size, in_batched, words, fans, weights, gains, outs):
-    """A batch of batches is one larger batch; the loop over events is never mapped."""
+def _push_vmap(native, axis_size, in_batched, words, fans, weights, gains, outs):
     members = words.shape[-2]
 
     def merge_all(x: Array, batched: bool) -> Array:
@@ -339,7 +371,7 @@ def _push_vmap(axis_size, in_batched, words, fans, weights, gains, outs):
         return x.reshape(-1, *x.shape[2:])
 
     words_batched, fans_batched, weights_batched, gains_batched, outs_batched = in_batched
-    pushed = _push(
+    pushed = _batched(native)(
         merge_all(words, words_batched),
         jax.tree.map(merge_table, fans, fans_batched),
         jax.tree.map(merge_table, weights, weights_batched),
@@ -356,6 +388,7 @@ def push(
     weights: tuple[Array, ...],
     outs: tuple[Array, ...],
     gains: tuple[Array | None, ...] | None = None,
+    native: bool = False,
 ) -> tuple[Array, ...]:
     """Send packed spikes through every projection of their population, event by event.
 
@@ -367,6 +400,7 @@ def push(
       weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, R] of an `AllToAll`.
       outs: for each, the array that the weights are added to, [T].
       gains: for each that has one, what a source's weights are multiplied by, [N].
+      native: by `cerebellum.native` on CPU: the same result in one pass.
 
     Returns:
       The arrays after delivery, [T] each.
@@ -374,7 +408,8 @@ def push(
     lead = partial(jax.tree.map, lambda x: x[None])
     own = gains or (None,) * len(fans)
     scales = tuple(jnp.ones(()) if gain is None else gain for gain in own)
-    delivered = _push(words[None], lead(fans), lead(weights), lead(scales), lead(outs))
+    operands = words[None], lead(fans), lead(weights), lead(scales), lead(outs)
+    delivered = _batched(native)(*operands)
     return tuple(out[0] for out in delivered)
 
 

@@ -7,7 +7,7 @@ copies the array. `lax.optimization_barrier` is dropped before both passes. What
 through is a loop whose trip count they do not know.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,16 @@ def fence(tree: Tree) -> Tree:
     integers. Gradients pass.
     """
     return _fence(tree)  # pyright: ignore[reportReturnType]
+
+
+def after(done: Any, tree: Tree) -> Tree:
+    """`tree`, not to be written to before all arrays of `done` are there.
+
+    As `fence`, but `done` itself does not pass: large arrays that went through would be copied
+    where a native kernel writes them in place.
+    """
+    firsts = [jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(done)]
+    return fence((firsts, tree))[1]
 
 
 @jax.custom_jvp

@@ -62,7 +62,17 @@ def uniform(seed: Array, step: Array, size: int) -> Array:
 
 def exists(seed: Array, rows: Array, width: int, share: float) -> Array:
     """Which synapses there are when a share of all does: bool [K, R], fixed by the seed."""
-    return (noise(seed ^ jnp.uint32(0x5BD1E995), rows, width) >> 8) < round(share * 2**24)
+    return (noise(contacts(seed), rows, width) >> 8) < threshold(share)
+
+
+def contacts(seed: Array) -> Array:
+    """The seed of the noise that `exists` reads."""
+    return seed ^ jnp.uint32(0x5BD1E995)
+
+
+def threshold(share: float) -> int:
+    """Below which the upper 24 bits of its noise say that a synapse exists."""
+    return round(share * 2**24)
 
 
 def draw(seed: Array, rows: Array, width: int, mean: Array, spread: float, share: float) -> Array:
@@ -99,6 +109,11 @@ def encode(weights: Array, w_max: float) -> Array:
     return jnp.clip(jnp.round(weights / unit(w_max)), 0, LEVELS).astype(jnp.uint16)
 
 
+def fine(delta: Array) -> Array:
+    """A change in levels, clipped at half the range, in 65,536ths of a level: int32."""
+    return jnp.round(jnp.clip(delta, -32_767.0, 32_766.0) * 65_536).astype(jnp.int32)
+
+
 def add(rows: Array, delta: Array, seed: Array, ids: Array) -> Array:
     """Rows after a change, rounded at random without bias and clipped.
 
@@ -115,6 +130,5 @@ def add(rows: Array, delta: Array, seed: Array, ids: Array) -> Array:
     row = mix(ids.astype(jnp.uint32) + seed)[:, None]
     column = mix(jnp.arange(rows.shape[-1], dtype=jnp.uint32) ^ ~seed)[None]
     dither = ((row + column) >> 16).astype(jnp.int32)
-    delta = jnp.clip(delta, -32_767.0, 32_766.0)
-    levels = (jnp.round(delta * 65_536).astype(jnp.int32) + dither) >> 16
+    levels = (fine(delta) + dither) >> 16
     return jnp.clip(rows.astype(jnp.int32) + levels, 0, LEVELS).astype(jnp.uint16)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -201,6 +202,7 @@ def settle(
     dt: float,
     share: float,
     w_max: float,
+    native: bool = False,
 ) -> tuple[Array, Array]:
     """Weights and debts after the spikes whose window closes in this step.
 
@@ -213,13 +215,32 @@ def settle(
       mask_seed: uint32 scalar of `fixed.exists`, where `share` of a row's contacts is below one.
       rate: factor of all changes, 0 to learn nothing, scalar.
       w_max: bound of the weights; the other one is 0.
+      native: by `cerebellum.native` on CPU: the same result in one pass.
     """
-    depth, (cells, width) = debts.shape[0], weights.shape
+    depth = debts.shape[0]
     row = jnp.remainder(step + 1 - ring_steps(rule, dt)[0], depth)
     # Read behind a fence, cleared with what was read: so XLA sees the order and copies nothing.
     owed = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
     debts = lax.dynamic_update_index_in_dim(debts, owed * 0, row, 0)
     change = rate * (rule.per_spike + rule.per_pair * owed)
+    operands = weights, words, change, seed, mask_seed, fan
+    walk = partial(_walk, share, w_max)
+    if native and weights.dtype in (jnp.uint16, jnp.float32):
+        written = lax.platform_dependent(
+            *operands, cpu=partial(_native, share, w_max), default=walk
+        )
+    else:
+        written = walk(*operands)
+    return written, debts
+
+
+def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:
+    """The weights after the spikes `words`, in blocks of them; arguments as in `settle`.
+
+    Args:
+      change: what each target owes a synapse, float32 [G R], or [T] beside lists.
+    """
+    cells, width = weights.shape
     block = events.block_size(width)
     lanes = jnp.arange(block, dtype=jnp.int32)
 
@@ -249,7 +270,28 @@ def settle(
     else:
         beams, visit = 1, partial(visit_list, fan)
     edges = jnp.asarray(events.beam_edges(cells, beams))
-    return events.walk_beams(words, events.tally(words), edges, block, visit, weights), debts
+    return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
+
+
+def _native(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:
+    """The same in one pass: see native/settle.cc."""
+    rows = isinstance(fan, events.AllToAll)
+    if weights.dtype == jnp.uint16:
+        change = fixed.fine(change / fan.unit)
+    call = jax.ffi.ffi_call(
+        "cerebellum_settle",
+        jax.ShapeDtypeStruct(weights.shape, weights.dtype),
+        input_output_aliases={4: 0},
+        vmap_method="sequential",
+    )
+    targets = jnp.zeros(1, jnp.uint32) if rows else fan.targets
+    noise = jnp.stack([seed, fixed.contacts(mask_seed)])
+    return call(
+        *(words, targets, change, noise, weights),
+        beams=np.int64(fan.beams if rows else 1),
+        share=np.int64(fixed.threshold(share)),
+        w_max=np.float32(w_max),
+    )
 
 
 def learn(
@@ -267,6 +309,7 @@ def learn(
     dt: float,
     share: float,
     w_max: float,
+    native: bool = False,
 ) -> tuple[Array, Array]:
     """One step of a rule: new debts, then the spikes whose window closes.
 
@@ -284,4 +327,5 @@ def learn(
     closing = synapses.due(line, step, delay + ring_steps(rule, dt)[0] - 1)
     words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
     seed = fixed.mix(seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
-    return settle(weights, debts, words, step, seed, mask_seed, fan, rule, rate, dt, share, w_max)
+    options = rule, rate, dt, share, w_max, native
+    return settle(weights, debts, words, step, seed, mask_seed, fan, *options)

@@ -20,6 +20,8 @@ from cerebellum.model.synapses import delay_steps
 Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
 
+Kernels = Literal["auto", "xla", "native"]
+
 Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
 
@@ -98,6 +100,9 @@ class Spec:
     """ms"""
     path: Path = "auto"
     """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
+    kernels: Kernels = "auto"
+    """what the event path runs on: XLA alone, or on CPU the compiled C++ of `cerebellum.native`;
+    a circuit that is built has one of the two"""
     place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
     """A function of the circuit's key that lays cells out in space and says who contacts whom:
     edges (see `anatomy.build`) by projection; those that it leaves out are drawn at random."""
@@ -161,6 +166,8 @@ def _check(spec: Spec) -> None:
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if spec.path not in PATHS:
         raise UsageError(f"path: {spec.path!r}; one of {', '.join(PATHS)}")
+    if spec.kernels not in get_args(Kernels):
+        raise UsageError(f"kernels: {spec.kernels!r}; one of {', '.join(get_args(Kernels))}")
     if not spec.populations:
         raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]

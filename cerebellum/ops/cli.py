@@ -135,6 +135,36 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+    bench = commands.add_parser(
+        "bench",
+        help="time things, keep the times, compare them",
+        description="Time neuron models, propagation, whole circuits and their start, each beside "
+        "what the machine's memory allows. Exits 1 where something got slower than a baseline.",
+        epilog="example: cerebellar-norse bench network --size M --baseline before",
+    )
+    bench.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="neuron_step, propagation, network, scaling, latency, start (default: all)",
+    )
+    bench.add_argument(
+        "--size",
+        action="append",
+        choices=("S", "M", "L", "production"),
+        help="of networks; may be repeated (default: S and M)",
+    )
+    bench.add_argument(
+        "--network", choices=("common", "anatomical"), help="one wiring (default: both)"
+    )
+    bench.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="cores to keep to (default: %(default)s)"
+    )
+    bench.add_argument("--save-baseline", metavar="NAME", help="keep the results under a name")
+    bench.add_argument("--baseline", metavar="NAME", help="compare with results that were kept")
+    bench.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )
     return top
 
 
@@ -175,6 +205,11 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         if not arguments.list:
             xla.one_thread()
         from cerebellum.ops.reproduce import program
+
+        return program.run(arguments)
+    if arguments.command == "bench":
+        xla.one_thread()
+        from cerebellum.ops.bench import program
 
         return program.run(arguments)
     if arguments.config is not None:

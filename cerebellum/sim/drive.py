@@ -11,6 +11,7 @@ an injected current in pA, as an array. Sources are
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit, events
@@ -233,13 +234,23 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             )
 
 
-def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step: Array, dt: float):
-    """Spikes of one step, bool [size]; depends on nothing but its arguments.
+def draw(
+    source: Poisson | RateFunction,
+    name: str,
+    size: int,
+    key: Array,
+    step: Array,
+    dt: float,
+    *,
+    native: bool = False,
+) -> Array:
+    """Spikes of one step, packed, uint32 [W]; depends on nothing but its arguments.
 
     Args:
       key: random key of the run, uint32 [2].
       step: int32 scalar.
       dt: ms.
+      native: by `cerebellum.native` on CPU: the same draws in one pass.
     """
     t_ms = step.astype(jnp.float32) * dt
     if isinstance(source, Poisson):
@@ -248,8 +259,23 @@ def draw(source: Poisson | RateFunction, name: str, size: int, key: Array, step:
     else:
         rate = source.function(t_ms, *source.arguments)
     own = jax.random.fold_in(circuit.part(key, f"drive {name}"), step)
-    uniform = jax.random.uniform(own, (size,), jnp.float32)
-    return uniform < jnp.broadcast_to(rate, (size,)) * (dt * 1e-3)
+    chance = jnp.atleast_1d(rate) * (dt * 1e-3)
+    if native and jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
+        compiled = partial(_draw_native, size)
+        return lax.platform_dependent(own, chance, cpu=compiled, default=partial(_draw, size))
+    return _draw(size, own, chance)
+
+
+def _draw(size: int, key: Array, chance: Array) -> Array:
+    uniform = jax.random.uniform(key, (size,), jnp.float32)
+    return events.pack(uniform < jnp.broadcast_to(chance, (size,)))
+
+
+def _draw_native(size: int, key: Array, chance: Array) -> Array:
+    """See native/draw.cc."""
+    words = jax.ShapeDtypeStruct((-(-size // events.BITS),), jnp.uint32)
+    call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
+    return call(jax.random.key_data(key), chance.astype(jnp.float32), size=np.int64(size))
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:

@@ -124,7 +124,7 @@ def observe(
     recorders: tuple[Recorder, ...], spec: Spec, state: State, activity: Activity
 ) -> tuple[dict[str, Array], tuple[Array, ...]]:
     """What one step leaves: spikes by population (int32 scalars), and one array a recorder."""
-    totals = {name: events.count(events.pack(z)) for name, z in activity.spikes.items()}
+    totals = {name: events.count(words) for name, words in activity.words.items()}
     seen = []
     for r in recorders:
         if r.kind in ("counts", "raster"):

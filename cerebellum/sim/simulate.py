@@ -8,13 +8,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.model.spec import Spec
 from cerebellum.sim import drive as drives
@@ -45,13 +43,10 @@ def _advance(
     size = {population.name: population.size for population in spec.populations}
 
     def body(state: State, now: dict[str, Array]):
-        inputs = {
-            name: events.unpack(value, size[name]) if value.dtype == jnp.uint32 else value
-            for name, value in now.items()
-        }
+        inputs, native = dict(now), spec.kernels == "native"
         for name, source in drawn.items():
-            spikes = drives.draw(source, name, size[name], state.key, state.step, spec.dt)
-            inputs[name] = spikes.astype(jnp.float32)
+            where = size[name], state.key, state.step, spec.dt
+            inputs[name] = drives.draw(source, name, *where, native=native)
         state, activity = circuits.step(params, wiring, state, inputs)
         return state, records.observe(recorders, spec, state, activity)
 

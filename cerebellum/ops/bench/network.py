@@ -1,0 +1,105 @@
+"""A biological second of a whole circuit, by every path that this machine has."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+
+import cerebellum as cb
+from cerebellum import native
+from cerebellum.model.anatomy import resolve_path
+from cerebellum.model.presets import common
+from cerebellum.model.spec import Spec
+from cerebellum.ops.bench.result import Options, Result, bandwidth, summary
+
+PRODUCTION = cb.presets.Sizes(purkinje=15_000, golgi=400, nuclei=100)
+
+GAIN = 7.0
+"""Granule spikes to a mossy-fibre spike, about, in the large circuit: 14 Hz give 2 Hz."""
+
+
+def run(options: Options) -> Iterator[Result]:
+    """The common networks at each size, then production at 1, 2 and 5 Hz, learning off and on."""
+    kernels = ["native", "xla"] if native.kernels().ready else ["xla"]
+    for size in options.sizes:
+        for each in kernels:
+            if size == "production":
+                for rate in (1.0, 2.0, 5.0):
+                    for learning in (False, True):
+                        yield _production(rate, learning, each, options)
+                continue
+            networks = [options.network] if options.network else ["common", "anatomical"]
+            for network in networks:
+                wiring = "random" if network == "common" else "anatomical"
+                spec = replace(common.common(size, wiring=wiring), kernels=each)  # pyright: ignore
+                drive = cb.drive.standard(common.PROTOCOL, spec, jax.random.key(0))
+                params = {"network": network, "size": size, "path": each, "plasticity": "off"}
+                yield _second(spec, drive, params, options, 1_000.0)
+
+
+def _production(rate: float, learning: bool, kernels: str, options: Options) -> Result:
+    learned = 2e-4 if learning else 0.0
+    spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned, path="event")
+    spec = replace(spec, kernels=kernels)
+    params = {"network": "beams", "size": "production", "path": kernels}
+    params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}
+    drive = {"mossy_fiber": cb.drive.poisson(GAIN * rate)}
+    return _second(spec, drive, params, replace(options, repeats=3), 200.0, fresh=False)
+
+
+def _second(
+    spec: Spec, drive, params: dict, options: Options, duration_ms: float, *, fresh: bool = True
+) -> Result:
+    """`duration_ms` again and again, reported for a second; each from a first state, or on."""
+    circuit = cb.build(spec, jax.random.key(0))
+    seconds, recording = [], None
+    state = cb.init(circuit, jax.random.key(0), spread=True)
+    for repeat in range(options.repeats + 1):
+        if fresh and repeat:
+            state = cb.init(circuit, jax.random.key(repeat), spread=True)
+        jax.block_until_ready(state)
+        state, recording = cb.simulate(
+            circuit, state, drive, duration_ms=duration_ms, progress=False
+        )
+        if repeat:
+            seconds.append(recording.seconds["run"] * 1e3 / duration_ms)
+    assert recording is not None
+    rates = cb.record.rates(recording)
+    events = synaptic_events(spec, rates)
+    found = summary(seconds)
+    steps = 1e3 / spec.dt
+    moved = step_bytes(spec, rates)
+    return Result(
+        name="network",
+        params={**params, "cores": options.cores},
+        **found,
+        per={
+            "step_ns": found["median_s"] / steps * 1e9,
+            "event_ns": found["median_s"] / max(events, 1.0) * 1e9,
+        },
+        floor_s=moved * steps / bandwidth(int(min(moved, 2**28))),
+        rates_hz=rates,
+    )
+
+
+def synaptic_events(spec: Spec, rates: dict[str, float]) -> float:
+    """Synaptic events in a second at these rates: a source's synapses times how often it fires."""
+    return sum(
+        rates[p.source] * p.in_degree * spec.population(p.target).size for p in spec.projections
+    )
+
+
+def step_bytes(spec: Spec, rates: dict[str, float]) -> float:
+    """Bytes that a step must at least read and write: every cell once, every event once.
+
+    A cell of three floats and a counter moves 26 bytes; an event reads its row, or its target and
+    weight and reads and writes where it goes.
+    """
+    total = 26.0 * sum(p.size for p in spec.populations if p.model != "relay")
+    dense = resolve_path(spec) == "dense"
+    for p in spec.projections:
+        size = spec.population(p.target).size
+        fired = 1.0 if dense else rates[p.source] * spec.dt * 1e-3
+        each = (2 if p.dtype == "uint16" else 4) if spec.has_rows(p) else 2 + 8 + 4 * bool(p.spread)
+        total += fired * p.in_degree * size * each
+    return total

@@ -1,0 +1,213 @@
+"""Native kernels give what XLA gives, bit for bit but for sums of rows of floats.
+
+Without a compiler nothing is missed.
+"""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cerebellum as cb
+from cerebellum import native
+from cerebellum.model import events, fixed, plasticity
+from cerebellum.model.neurons import current
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_compiler():
+    found = native.kernels()
+    assert found.ready, f"{found.why}: the checks need a C++ compiler"
+
+
+def tables(rng, sources: int, targets: int, fan: int, dtype) -> np.ndarray:
+    """Lists of which some end early."""
+    table = rng.integers(0, targets, (sources, fan)).astype(dtype)
+    ends = rng.integers(0, fan + 1, sources)
+    table[np.arange(fan) >= ends[:, None]] = np.iinfo(dtype).max
+    return table
+
+
+def projections(rng, sources: int, beams: int):
+    """One of every kind: fans, weights, gains and first values."""
+    width, gain = 9, jnp.asarray(rng.random(sources), jnp.float32)
+    lists = [events.FanOut(targets=jnp.asarray(tables(rng, sources, 40, 5, np.uint16)))]
+    lists += [events.FanOut(targets=jnp.asarray(tables(rng, sources, 70_000, 7, np.uint32)))]
+    own = jnp.asarray(rng.normal(size=(sources, 7)), jnp.float32)
+    rows = events.AllToAll(beams=beams, unit=1e-5)
+    levels = jnp.asarray(rng.integers(0, 65_536, (sources, width)), jnp.uint16)
+    floats = jnp.asarray(rng.normal(size=(sources, width)), jnp.float32)
+    fans = (lists[0], lists[1], lists[0], rows, rows, rows)
+    weights = (jnp.float32(0.7), own, jnp.float32(0.1), levels, floats, floats)
+    gains = (None, gain, gain, None, None, gain)
+    sizes = (40, 70_000, 40, beams * width, beams * width - 1, beams * width)
+    outs = tuple(jnp.asarray(rng.normal(size=size), jnp.float32) for size in sizes)
+    return fans, weights, outs, gains
+
+
+@settings(max_examples=25)
+@given(
+    sources=st.sampled_from([1, 33, 700, 2_100]),
+    share=st.sampled_from([0.0, 0.003, 0.1, 1.0]),
+    seed=st.integers(0, 99),
+    beams=st.sampled_from([1, 3]),
+    members=st.sampled_from([0, 1, 3]),
+)
+def test_push(sources, share, seed, beams, members):
+    rng = np.random.default_rng(seed)
+    sources = max(sources, 2 * beams)
+    fans, weights, outs, gains = projections(rng, sources, beams)
+    fired = rng.random((members, sources) if members else sources) < share
+    words = events.pack(jnp.asarray(fired))
+
+    def run(native):
+        def one(words):
+            return events.push(words, fans, weights, outs, gains, native=native)
+
+        return jax.jit(jax.vmap(one) if members else one)(words)
+
+    ours, theirs = run(True), run(False)
+    chex.assert_trees_all_equal(ours[:4], theirs[:4])
+    # Rows of floats are summed in another order.
+    chex.assert_trees_all_close(ours[4:], theirs[4:], rtol=1e-5, atol=2e-5)
+
+
+@settings(max_examples=25)
+@given(
+    kind=st.sampled_from(["uint16", "float32", "lists"]),
+    share=st.sampled_from([1.0, 0.4]),
+    fired=st.sampled_from([0.0, 0.05, 1.0]),
+    seed=st.integers(0, 99),
+    beams=st.sampled_from([1, 3]),
+)
+def test_settle(kind, share, fired, seed, beams):
+    rng = np.random.default_rng(seed)
+    sources, width, w_max = 200, 9, 0.5
+    rule = plasticity.Rule(teacher="t", per_spike=3e-3, per_pair=-2e-2)
+    fan = events.AllToAll(beams=beams, unit=fixed.unit(w_max))
+    weights = jnp.asarray(rng.uniform(0, w_max, (sources, width)), jnp.float32)
+    if kind == "uint16":
+        weights = fixed.encode(weights, w_max)
+    if kind == "lists":
+        beams, share = 1, 1.0
+        fan = events.FanOut(targets=jnp.asarray(tables(rng, sources, 11, width, np.uint16)))
+    targets = 11 if kind == "lists" else beams * width
+    depth = sum(plasticity.ring_steps(rule, 1.0))
+    debts = jnp.asarray(rng.poisson(2.0, (depth, targets)), jnp.float32)
+    words = events.pack(jnp.asarray(rng.random(sources) < fired))
+
+    @jax.jit
+    def run(weights, debts):
+        seeds = jnp.uint32(seed), jnp.uint32(7)
+        options = rule, jnp.float32(1), 1.0, share, w_max
+        return [
+            plasticity.settle(
+                weights, debts, words, jnp.int32(5), *seeds, fan, *options, native=native
+            )
+            for native in (True, False)
+        ]
+
+    ours, theirs = run(weights, debts)
+    chex.assert_trees_all_equal(ours, theirs)
+    assert fired == 0 or (ours[0] != weights).any()
+
+
+SPECS = {
+    "beams": lambda: cb.presets.beams(2_000, beams=2, learning_rate=2e-3, path="event"),
+    "mouse": lambda: cb.presets.mouse(scale=0.02, path="event"),
+    "mouse-eglif, dynamic terminals": lambda: cb.presets.mouse_eglif(dt=1.0, short_term=True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPECS)
+def test_a_circuit_runs_the_same(name):
+    spec = SPECS[name]()
+    source = spec.populations[0].name
+    ends = {}
+    for kernels in ("xla", "native"):
+        circuit = cb.build(replace(spec, kernels=kernels), KEY)
+        assert circuit.spec.kernels == kernels
+        state = cb.init(circuit, KEY, spread=True)
+        drive = {source: cb.drive.poisson(30.0)}
+        ends[kernels] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
+        assert ends[kernels][1].spikes["granule"].sum() > 0
+    chex.assert_trees_all_equal(ends["native"][1].spikes, ends["xla"][1].spikes)
+    # Rows of floats again; and where the program differs, so may the last bit of a voltage.
+    chex.assert_trees_all_close(ends["native"][0].cells, ends["xla"][0].cells, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_compiler_xla_does_it(monkeypatch):
+    monkeypatch.setattr(native, "kernels", lambda: native.Kernels(False, "no C++ compiler (c++)"))
+    spec = cb.presets.beams(1_000, path="event")
+    assert cb.build(spec, KEY).spec.kernels == "xla"
+    with pytest.raises(cb.UsageError, match="kernels: 'native'; no C\\+\\+ compiler"):
+        cb.build(replace(spec, kernels="native"), KEY)
+
+
+@pytest.mark.parametrize(("compiler", "why"), [("false", "false: exit code 1"), (None, "no C++")])
+def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda name: compiler)
+    monkeypatch.delenv("CXX", raising=False)
+    found = native.kernels.__wrapped__()
+    assert not found.ready
+    assert found.why.startswith(why)
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@settings(max_examples=20)
+@given(
+    size=st.sampled_from([1, 31, 32, 33, 1_000]),
+    seed=st.integers(0, 99),
+    members=st.sampled_from([0, 3]),
+    drive=st.sampled_from(["one", "each"]),
+)
+def test_cells(size, seed, members, drive):
+    """Over 40 steps: spikes the same, voltages to the last bits."""
+    rng = np.random.default_rng(seed)
+    params = current.Params(tau_m=8.0, v_leak=-1.0, v_reset=-3.0, drive=16.5)
+    shape = (members, size) if members else (size,)
+    first = current.init(params, shape)
+    arrivals = jnp.asarray(rng.exponential(0.3, (40, *shape)), jnp.float32)
+    given = jnp.asarray(rng.normal(0, 1, size if drive == "each" else ()), jnp.float32)
+
+    def run(step, pack):
+        def one(state, arrivals):
+            def body(state, arrived):
+                state, fired = step(params, state, current.Input(current=given), 1.0)
+                return replace(state, exc=state.exc + arrived), pack(fired)
+
+            return jax.lax.scan(body, state, arrivals)
+
+        over = (0, 1) if members else (None, None)
+        return jax.jit(jax.vmap(one, over) if members else one)(first, arrivals)
+
+    ours = run(current.step_native, lambda words: words)
+    theirs = run(current.step, events.pack)
+    assert theirs[1].any()
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(
+    size=st.sampled_from([1, 31, 33, 1_000]),
+    seed=st.integers(0, 99),
+    rate=st.sampled_from([0.0, 40.0, 1_000.0]),
+    step=st.integers(0, 10**6),
+)
+def test_draws(size, seed, rate, step):
+    rates = np.random.default_rng(seed).uniform(0, 1, size) * rate
+    for source in (cb.drive.poisson(rate), cb.drive.poisson(rates)):
+        key = jax.random.key_data(jax.random.key(seed))
+        where = source, "x", size, key, jnp.int32(step), 1.0
+        ours, theirs = (cb.drive.draw(*where, native=native) for native in (True, False))
+        np.testing.assert_array_equal(ours, theirs)
