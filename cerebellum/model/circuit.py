@@ -282,12 +282,12 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
             state.cells[name],
         )
         given = drive.get(name, 0.0)
-        if getattr(given, "dtype", None) == jnp.uint32:
+        if jnp.result_type(given) == jnp.uint32:
+            packed = jnp.asarray(given)
+            given = events.unpack(packed, size)
             if name not in reached:
-                cells[name], words[name] = before, given
-                spikes[name] = events.unpack(given, size)
+                cells[name], spikes[name], words[name] = before, given, packed
                 continue
-            given = events.unpack(given, size)
         if population.homeostasis is not None:
             own = replace(own, v_th=own.v_th + state.watches[name].value)
         input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
