@@ -25,6 +25,8 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent.parent / ".peers"
 TOLERANCE = 0.2
+FEWEST = 50
+"""Smaller populations are not compared: their rates depend on who contacts whom."""
 
 
 def commands(size: str, cores: int, repeats: int) -> dict[str, list[str]]:
@@ -52,12 +54,13 @@ def run(command: list[str], cores: int) -> dict:
     return {**json.loads(done.stdout.strip().splitlines()[-1]), "wall_s": wall}
 
 
-def odd_rates(result: dict, middle: dict[str, list[float]]) -> list[str]:
+def odd_rates(result: dict, middle: dict[str, list[float]], size: str) -> list[str]:
     """Populations whose rates are too far from the middle."""
     return [
         name
         for name, rates in result["rates"].items()
-        if any(
+        if params.cells(size)[name] >= FEWEST
+        and any(
             abs(a - b) > TOLERANCE * max(b, 1.0) for a, b in zip(rates, middle[name], strict=True)
         )
     ]
@@ -97,7 +100,7 @@ def main() -> int:
             table.add_row(name, "", "", "", "", "", result["error"])
             continue
         seconds, first = statistics.median(result["sim_s"]), first_result(result)
-        odd = odd_rates(result, middle)
+        odd = odd_rates(result, middle, arguments.size)
         ratios = ["", ""]
         if ours:
             ratios[0] = f"{seconds / statistics.median(ours['sim_s']):.2f}"
