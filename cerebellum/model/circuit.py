@@ -189,7 +189,12 @@ def _first_weights(circuit: Circuit, projection: Projection) -> Array:
 
 def part(key: Array, name: str) -> Array:
     """The random key of a named part: independent of the order in which parts draw."""
-    return jax.random.fold_in(jax.random.wrap_key_data(key), zlib.crc32(name.encode()))
+    return jax.random.fold_in(jax.random.wrap_key_data(key), part_number(name))
+
+
+def part_number(name: str) -> int:
+    """What a named part's key is folded with."""
+    return zlib.crc32(name.encode())
 
 
 def consolidate(circuit: Circuit, state: State) -> Circuit:

@@ -258,24 +258,27 @@ def draw(
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
         rate = source.function(t_ms, *source.arguments)
-    own = jax.random.fold_in(circuit.part(key, f"drive {name}"), step)
     chance = jnp.atleast_1d(rate) * (dt * 1e-3)
+    label = f"drive {name}"
     if native and jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
-        compiled = partial(_draw_native, size)
-        return lax.platform_dependent(own, chance, cpu=compiled, default=partial(_draw, size))
-    return _draw(size, own, chance)
+        compiled = partial(_draw_native, size, label)
+        walked = partial(_draw, size, label)
+        return lax.platform_dependent(key, step, chance, cpu=compiled, default=walked)
+    return _draw(size, label, key, step, chance)
 
 
-def _draw(size: int, key: Array, chance: Array) -> Array:
-    uniform = jax.random.uniform(key, (size,), jnp.float32)
+def _draw(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:
+    own = jax.random.fold_in(circuit.part(key, label), step)
+    uniform = jax.random.uniform(own, (size,), jnp.float32)
     return events.pack(uniform < jnp.broadcast_to(chance, (size,)))
 
 
-def _draw_native(size: int, key: Array, chance: Array) -> Array:
-    """See native/draw.cc."""
+def _draw_native(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:
+    """The same, its keys included: see native/draw.cc."""
     words = jax.ShapeDtypeStruct((-(-size // events.BITS),), jnp.uint32)
     call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
-    return call(jax.random.key_data(key), chance.astype(jnp.float32), size=np.int64(size))
+    part = np.int64(circuit.part_number(label))
+    return call(key, step, chance.astype(jnp.float32), size=np.int64(size), part=part)
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:
