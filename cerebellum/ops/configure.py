@@ -1,6 +1,7 @@
 """From settings to what they mean on this machine: a circuit's spec, a device, memory."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -29,7 +30,7 @@ def spec_of(settings: Settings) -> Spec:
         nuclei=neural.dcn_size,
         inferior_olive=neural.inferior_olive_size,
     )
-    return cb.presets.beams(
+    spec = cb.presets.beams(
         neural.granule_size,
         beams=neural.beams,
         sizes=sizes,
@@ -38,6 +39,7 @@ def spec_of(settings: Settings) -> Spec:
         sparsity=neural.sparsity,
         dtype=settings.performance.weight_dtype,
     )
+    return replace(spec, kernels=settings.performance.kernels)
 
 
 def use_device(settings: Settings) -> None:

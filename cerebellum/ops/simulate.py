@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     began = time.perf_counter()
     circuit = cb.build(spec, build_key)
+    spec = circuit.spec
     state = cb.init(circuit, run_key, spread=preset.protocol.spread)
     jax.block_until_ready(state)
     build_s = time.perf_counter() - began
@@ -219,6 +220,8 @@ def _write(
             ],
             "projections": [asdict(p) for p in spec.projections],
             "beams": spec.beams,
+            "path": spec.path,
+            "kernels": spec.kernels,
         },
         "result": result,
     }
