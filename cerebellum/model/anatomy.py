@@ -118,7 +118,7 @@ def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) 
 
     F is the largest fan-out, rounded up to a multiple of `LIST_STEP`.
     """
-    order = np.argsort(source, kind="stable")
+    order = _order(source, sources)
     source, target = source[order], target[order]
     sizes = np.bincount(source, minlength=sources)
     width = max(1, -(-int(sizes.max(initial=0)) // LIST_STEP) * LIST_STEP)
@@ -127,6 +127,18 @@ def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) 
     starts = np.cumsum(sizes) - sizes
     table[source, np.arange(source.size) - starts[source]] = target
     return table
+
+
+def _order(values: np.ndarray, below: int) -> np.ndarray:
+    """`np.argsort(values, kind="stable")` of integers from 0 to `below`, 16 bits at a time.
+
+    NumPy sorts 16 bits by radix, ten times as fast as wider integers.
+    """
+    order = np.argsort(values.astype(np.uint16), kind="stable")
+    for shift in range(16, int(below).bit_length(), 16):
+        part = (values[order] >> shift).astype(np.uint16)
+        order = order[np.argsort(part, kind="stable")]
+    return order
 
 
 def list_dtype(targets: int) -> type[np.unsignedinteger]:

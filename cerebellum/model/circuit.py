@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -110,10 +111,17 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
         start in step with each other. Otherwise all start at their leak potential, as in NEST
         and in the reference runs of the presets.
     """
+    words = jax.random.key_data(key)
+    if words.shape != (2,):
+        raise UsageError(f"key: {words.size} words; a threefry key, jax.random.key(seed), has 2")
+    return _init(circuit, words, spread)
+
+
+@partial(jax.jit, static_argnames="spread")
+def _init(circuit: Circuit, key: Array, spread: bool) -> State:
+    """`init`, as one program: started apart, its small ones take longer to compile than to run."""
     spec = circuit.spec
-    key = jnp.array(jax.random.key_data(key), jnp.uint32)
-    if key.shape != (2,):
-        raise UsageError(f"key: {key.size} words; a threefry key, jax.random.key(seed), has 2")
+    key = jnp.array(key, jnp.uint32)
     cells = {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]

@@ -183,3 +183,9 @@ def test_specs_are_hashable():
     assert hash(cb.presets.mouse()) == hash(cb.presets.mouse())
     assert isinstance(cb.presets.mouse().populations[0], Population)
     assert isinstance(cb.presets.mouse().projections[0], Projection)
+
+
+@pytest.mark.parametrize("below", [1, 300, 65_536, 65_537, 3_000_000])
+def test_sources_are_ordered_as_numpy_would(below):
+    values = np.random.default_rng(0).integers(0, below, 20_000)
+    np.testing.assert_array_equal(anatomy._order(values, below), np.argsort(values, kind="stable"))

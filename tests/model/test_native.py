@@ -55,7 +55,7 @@ def projections(rng, sources: int, beams: int):
     return fans, weights, outs, gains
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     sources=st.sampled_from([1, 33, 700, 2_100]),
     share=st.sampled_from([0.0, 0.003, 0.1, 1.0]),
@@ -82,7 +82,7 @@ def test_push(sources, share, seed, beams, members):
     chex.assert_trees_all_close(ours[4:], theirs[4:], rtol=1e-5, atol=2e-5)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     kind=st.sampled_from(["uint16", "float32", "lists"]),
     share=st.sampled_from([1.0, 0.4]),
@@ -166,7 +166,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
     assert not list(tmp_path.rglob("*.so"))
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     size=st.sampled_from([1, 31, 32, 33, 1_000]),
     seed=st.integers(0, 99),
@@ -200,7 +200,7 @@ def test_cells(size, seed, members, drive):
     chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     size=st.sampled_from([1, 31, 33, 1_000]),
     seed=st.integers(0, 99),
