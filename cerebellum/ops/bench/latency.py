@@ -43,21 +43,25 @@ def run(options: Options) -> Iterator[Result]:
                 for part, span in zip(parts.values(), spans, strict=True):
                     part.append(span)
         compiled = step.lower(circuit.params, circuit.wiring, state, given[0]).compile()
-        extra = {"kernels": float(_kernels(compiled.as_text() or ""))}
-        for name, spans in parts.items():
-            for percent in (50, 95, 99):
-                extra[f"{name}_p{percent}_s"] = float(np.percentile(spans, percent))
-        yield Result(
-            name="latency",
-            params={
-                "granules": granules,
-                "path": circuit.spec.kernels,
-                "cores": options.cores,
-            },
-            **summary(parts["whole"]),
-            per={"step_ns": extra["whole_p50_s"] * 1e9},
-            extra=extra,
-        )
+        operations = float(_kernels(compiled.as_text() or ""))
+        for part, spans in parts.items():
+            found = summary(spans)
+            yield Result(
+                name="latency",
+                params={
+                    "granules": granules,
+                    "part": part,
+                    "path": circuit.spec.kernels,
+                    "cores": options.cores,
+                },
+                **found,
+                per={"step_ns": found["median_s"] * 1e9} if part == "whole" else {},
+                extra={
+                    "p95_s": float(np.percentile(spans, 95)),
+                    "p99_s": float(np.percentile(spans, 99)),
+                    "operations": operations,
+                },
+            )
 
 
 def _kernels(text: str) -> int:
