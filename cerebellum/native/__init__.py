@@ -62,16 +62,10 @@ def _library(compiler: str, include: str) -> Path:
     made_of = [*(source.read_bytes() for source in sources), _machine(), " ".join(FLAGS).encode()]
     made_of += [compiler.encode(), version("jaxlib").encode()]
     name = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = root / "cerebellum" / f"kernels-{name}.so"
+    folder = _cache()
+    path = folder / f"kernels-{name}.so"
     if path.exists():
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = path.parent
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="cerebellum-"))
-        path = folder / path.name
     with tempfile.TemporaryDirectory(dir=folder) as work:
         made = Path(work) / path.name
         files = [str(source) for source in sources]
@@ -81,10 +75,24 @@ def _library(compiler: str, include: str) -> Path:
     return path
 
 
+def _cache() -> Path:
+    """A folder of the user's to keep the library in, or else one for this process."""
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = root / "cerebellum"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return Path(tempfile.mkdtemp(prefix="cerebellum-"))
+    if os.access(folder, os.W_OK):
+        return folder
+    return Path(tempfile.mkdtemp(prefix="cerebellum-"))
+
+
 def _machine() -> bytes:
     """What -march=native depends on."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor().encode()
-    return "".join(line for line in text.splitlines() if line.startswith("flags"))[:8192].encode()
+    told = ("flags", "Features", "model name")
+    return "".join(line for line in text.splitlines() if line.startswith(told))[:8192].encode()

@@ -153,11 +153,12 @@ ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets,
         const auto first = std::lower_bound(cells.begin(), cells.end(), edges[g]);
         const auto last = g + 1 < beams ? std::lower_bound(first, cells.end(), edges[g + 1])
                                         : cells.end();
+        const int32_t* fired = cells.data() + (first - cells.begin());
         void* sums = static_cast<int32_t*>(ret->untyped_data()) + (b * beams + g) * (size / beams);
         if (weights.type == ffi::U16)
-          by_row<uint16_t>(&*first, last - first, weights, gains, b, sums);
+          by_row<uint16_t>(fired, last - first, weights, gains, b, sums);
         else
-          by_row<float>(&*first, last - first, weights, gains, b, sums);
+          by_row<float>(fired, last - first, weights, gains, b, sums);
       }
     }
   }

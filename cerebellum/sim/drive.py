@@ -260,7 +260,7 @@ def draw(
         rate = source.function(t_ms, *source.arguments)
     chance = jnp.atleast_1d(rate) * (dt * 1e-3)
     label = f"drive {name}"
-    if native and jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
+    if native and getattr(jax.config, "jax_threefry_partitionable", True):
         compiled = partial(_draw_native, size, label)
         walked = partial(_draw, size, label)
         return lax.platform_dependent(key, step, chance, cpu=compiled, default=walked)

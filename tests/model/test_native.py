@@ -214,3 +214,11 @@ def test_draws(size, seed, rate, step):
         where = source, "x", size, key, jnp.int32(step), 1.0
         ours, theirs = (cb.drive.draw(*where, native=native) for native in (True, False))
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert native._cache() == tmp_path / "cache" / "cerebellum"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert native._cache().name.startswith("cerebellum-")

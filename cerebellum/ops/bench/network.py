@@ -20,7 +20,8 @@ GAIN = 7.0
 
 def run(options: Options) -> Iterator[Result]:
     """The common networks at each size, then production at 1, 2 and 5 Hz, learning off and on."""
-    kernels = ["native", "xla"] if native.kernels().ready else ["xla"]
+    cpu = jax.default_backend() == "cpu"
+    kernels = ["native", "xla"] if cpu and native.kernels().ready else ["xla"]
     for size in options.sizes:
         for each in kernels:
             if size == "production":
@@ -79,7 +80,15 @@ def _second(
         },
         floor_s=moved * steps / bandwidth(int(min(moved, 2**28))),
         rates_hz=rates,
+        extra=_device_memory(),
     )
+
+
+def _device_memory() -> dict[str, float]:
+    """Most bytes of an accelerator's memory that were in use so far; nothing on a CPU."""
+    stats = jax.devices()[0].memory_stats() or {}
+    peak = stats.get("peak_bytes_in_use")
+    return {} if peak is None else {"peak_bytes": float(peak)}
 
 
 def synaptic_events(spec: Spec, rates: dict[str, float]) -> float:
