@@ -19,6 +19,7 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.model.fence import fence
+from cerebellum.native import calls
 
 BITS = 32
 _BRANCH = 32
@@ -319,18 +320,9 @@ def _walk(block: int, starts: np.ndarray, words: Array, fans, weights, gains, su
 
 
 def _native(starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
-    """The same in one pass: see native/push.cc."""
-    none = jnp.zeros(1, jnp.uint32)
-    operands, results = [words], []
-    for fan, weight, gain, before in zip(fans, weights, gains, sums, strict=True):
-        # Flat, so that no reshape stands between a cell's array and its update in place.
-        flat = before.reshape(-1)
-        operands += [fan.targets if isinstance(fan, FanOut) else none, weight, gain, flat]
-        results.append(jax.ShapeDtypeStruct(flat.shape, flat.dtype))
-    aliases = {4 * p + 4: p for p in range(len(results))}
-    call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
-    pushed = call(*operands, edges=starts.astype(np.int64))
-    return tuple(x.reshape(before.shape) for x, before in zip(pushed, sums, strict=True))
+    """The same in one pass."""
+    targets = tuple(fan.targets if isinstance(fan, FanOut) else None for fan in fans)
+    return calls.push(words, targets, weights, gains, sums, starts)
 
 
 @cache

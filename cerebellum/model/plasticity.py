@@ -19,13 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from cerebellum.model import events, fixed, synapses
 from cerebellum.model.fence import fence
+from cerebellum.native import calls
 
 LATENCY_MS = 1.0
 """The published kernels count from this long before the teaching spike (CerebNEST)."""
@@ -274,24 +274,14 @@ def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, f
 
 
 def _native(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:
-    """The same in one pass: see native/settle.cc."""
+    """The same in one pass."""
     rows = isinstance(fan, events.AllToAll)
     if weights.dtype == jnp.uint16:
         change = fixed.fine(change / fan.unit)
-    call = jax.ffi.ffi_call(
-        "cerebellum_settle",
-        jax.ShapeDtypeStruct(weights.shape, weights.dtype),
-        input_output_aliases={4: 0},
-        vmap_method="sequential",
-    )
-    targets = jnp.zeros(1, jnp.uint32) if rows else fan.targets
+    targets, beams = (None, fan.beams) if rows else (fan.targets, 1)
     noise = jnp.stack([seed, fixed.contacts(mask_seed)])
-    return call(
-        *(words, targets, change, noise, weights),
-        beams=np.int64(fan.beams if rows else 1),
-        share=np.int64(fixed.threshold(share)),
-        w_max=np.float32(w_max),
-    )
+    how = beams, fixed.threshold(share), w_max
+    return calls.settle(weights, words, targets, change, noise, *how)
 
 
 def learn(

@@ -25,6 +25,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import circuit, events
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
+from cerebellum.native import calls
 
 
 @struct.dataclass
@@ -274,11 +275,8 @@ def _draw(size: int, label: str, key: Array, step: Array, chance: Array) -> Arra
 
 
 def _draw_native(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:
-    """The same, its keys included: see native/draw.cc."""
-    words = jax.ShapeDtypeStruct((-(-size // events.BITS),), jnp.uint32)
-    call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
-    part = np.int64(circuit.part_number(label))
-    return call(key, step, chance.astype(jnp.float32), size=np.int64(size), part=part)
+    """The same in one pass, its keys included."""
+    return calls.draw(key, step, chance, size, circuit.part_number(label))
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.model.fence import fence
+from cerebellum.native import calls
 
 
 @struct.dataclass(kw_only=True)
@@ -157,13 +158,5 @@ def step_native(params: Params, state: State, input: Input, dt: float) -> tuple[
         period,
     )
     given = (state.v, state.exc, state.inh, state.refractory)
-    words = jax.ShapeDtypeStruct((-(-state.v.shape[-1] // 32),), jnp.uint32)
-    call = jax.ffi.ffi_call(
-        "cerebellum_current",
-        (*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given), words),
-        input_output_aliases={2: 0, 3: 1, 4: 2, 5: 3},
-        vmap_method="sequential",
-    )
-    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
-    v, exc, inh, refractory, fired = call(stacked, bias.astype(jnp.float32), *given)
+    v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
     return State(v=v, exc=exc, inh=inh, refractory=refractory), fired

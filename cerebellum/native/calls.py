@@ -1,0 +1,74 @@
+"""The calls of the native kernels: operands in the order that each .cc file says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def _like(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+def push(
+    words: Array,
+    targets: tuple[Array | None, ...],
+    weights: tuple[Array, ...],
+    gains: tuple[Array, ...],
+    sums: tuple[Array, ...],
+    starts: np.ndarray,
+) -> tuple[Array, ...]:
+    """`sums` after all events; `targets` are None for rows. See push.cc."""
+    none, operands, results = jnp.zeros(1, jnp.uint32), [words], []
+    for lists, weight, gain, before in zip(targets, weights, gains, sums, strict=True):
+        # Flat, so that no reshape stands between a cell's array and its update in place.
+        flat = before.reshape(-1)
+        operands += [none if lists is None else lists, weight, gain, flat]
+        results.append(_like(flat))
+    aliases = {4 * p + 4: p for p in range(len(results))}
+    call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
+    pushed = call(*operands, edges=starts.astype(np.int64))
+    return tuple(x.reshape(before.shape) for x, before in zip(pushed, sums, strict=True))
+
+
+def settle(
+    weights: Array,
+    words: Array,
+    targets: Array | None,
+    change: Array,
+    noise: Array,
+    beams: int,
+    share: int,
+    w_max: float,
+) -> Array:
+    """Weights after the rows of the spikes `words` are written. See settle.cc."""
+    call = jax.ffi.ffi_call(
+        "cerebellum_settle",
+        _like(weights),
+        input_output_aliases={4: 0},
+        vmap_method="sequential",
+    )
+    lists = jnp.zeros(1, jnp.uint32) if targets is None else targets
+    attributes = {"beams": np.int64(beams), "share": np.int64(share), "w_max": np.float32(w_max)}
+    return call(words, lists, change, noise, weights, **attributes)
+
+
+def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
+    """State after a step (v, exc, inh, refractory), and the packed spikes. See current.cc."""
+    words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
+    call = jax.ffi.ffi_call(
+        "cerebellum_current",
+        (*map(_like, state), words),
+        input_output_aliases={2: 0, 3: 1, 4: 2, 5: 3},
+        vmap_method="sequential",
+    )
+    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
+    return tuple(call(stacked, bias.astype(jnp.float32), *state))
+
+
+def draw(key: Array, step: Array, chance: Array, size: int, part: int) -> Array:
+    """Packed spikes of one step. See draw.cc."""
+    words = jax.ShapeDtypeStruct((-(-size // 32),), jnp.uint32)
+    call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
+    numbers = {"size": np.int64(size), "part": np.int64(part)}
+    return call(key, step, chance.astype(jnp.float32), **numbers)
