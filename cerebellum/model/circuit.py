@@ -289,11 +289,8 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
     reached = {projection.target for projection in spec.projections}
     for population in spec.populations:
         name, size = population.name, population.size
-        model, own, before = (
-            CIRCUIT_MODELS[population.model],
-            params.cells[name],
-            state.cells[name],
-        )
+        model, own = CIRCUIT_MODELS[population.model], params.cells[name]
+        before = state.cells[name]
         given = drive.get(name, 0.0)
         if jnp.result_type(given) == jnp.uint32:
             packed = jnp.asarray(given)
@@ -303,18 +300,17 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
                 continue
         if population.homeostasis is not None:
             own = replace(own, v_th=own.v_th + state.watches[name].value)
+        if model is current and spec.kernels == "native" and current.alike(own, before):
+            input = current.Input(current=given)
+            cells[name], words[name] = current.step_native(own, before, input, spec.dt)
+            spikes[name] = events.unpack(words[name], size)
+            continue
         input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
         if model is eglif:
             draws = fixed.uniform(fixed.seed(state.key, name), state.step, size)
             input = replace(input, uniform=draws)
-        if model is current and spec.kernels == "native" and current.alike(own):
-            cells[name], words[name] = current.step_native(
-                own, before, current.Input(current=given), spec.dt
-            )
-            spikes[name] = events.unpack(words[name], size)
-        else:
-            cells[name], spikes[name] = model.step(own, before, input, spec.dt)
-            words[name] = events.pack(spikes[name])
+        cells[name], spikes[name] = model.step(own, before, input, spec.dt)
+        words[name] = events.pack(spikes[name])
     return cells, spikes, words
 
 

@@ -286,12 +286,9 @@ def _push(
         out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
         for fan, weight, out in zip(fans, weights, outs, strict=True)
     )
-    walk = partial(_walk, block, starts)
-    operands = words, fans, weights, gains, sums
-    if native and all(out.dtype == jnp.float32 for out in outs):
-        walked = lax.platform_dependent(*operands, cpu=partial(_native, starts), default=walk)
-    else:
-        walked = walk(*operands)
+    exact = all(x.dtype in (jnp.float32, jnp.uint16) for x in (*outs, *weights, *gains))
+    how = native and exact, partial(_native, starts), partial(_walk, block, starts)
+    walked = calls.either(*how, words, fans, weights, gains, sums)
     return tuple(
         reached if isinstance(fan, FanOut) else out + _total(reached, fan, out)
         for fan, reached, out in zip(fans, walked, outs, strict=True)

@@ -223,15 +223,9 @@ def settle(
     owed = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
     debts = lax.dynamic_update_index_in_dim(debts, owed * 0, row, 0)
     change = rate * (rule.per_spike + rule.per_pair * owed)
-    operands = weights, words, change, seed, mask_seed, fan
-    walk = partial(_walk, share, w_max)
-    if native and weights.dtype in (jnp.uint16, jnp.float32):
-        written = lax.platform_dependent(
-            *operands, cpu=partial(_native, share, w_max), default=walk
-        )
-    else:
-        written = walk(*operands)
-    return written, debts
+    exact = weights.dtype in (jnp.uint16, jnp.float32)
+    how = native and exact, partial(_native, share, w_max), partial(_walk, share, w_max)
+    return calls.either(*how, weights, words, change, seed, mask_seed, fan), debts
 
 
 def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:

@@ -133,12 +133,14 @@ ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets,
   }
   for (int64_t b = 0; b < members; ++b) {
     find(words.as<uint32_t>() + b * stride, stride, cells);
-    if (cells.empty()) continue;
     for (size_t p = 0; p < rets.size(); ++p) {
       const View targets(*args.get<ffi::AnyBuffer>(4 * p + 1));
       const View weights(*args.get<ffi::AnyBuffer>(4 * p + 2));
       const View gains(*args.get<ffi::AnyBuffer>(4 * p + 3));
       auto ret = *rets.get<ffi::AnyBuffer>(p);
+      // Bits past the last source are no cells; all projections have the same sources.
+      const int64_t sources = (targets.shape.size() == 3 ? targets : weights).shape[1];
+      while (!cells.empty() && cells.back() >= sources) cells.pop_back();
       const int64_t size = ret->element_count() / members;
       if (targets.shape.size() == 3) {
         float* out = static_cast<float*>(ret->untyped_data()) + b * size;

@@ -57,17 +57,20 @@ void row(const Rows& r, int64_t cell, float* own) {
   }
 }
 
+// Bits past the last of the cells are none.
 template <typename Visit>
-void each(const uint32_t* words, int64_t count, Visit visit) {
+void each(const uint32_t* words, int64_t count, int64_t cells, Visit visit) {
   for (int64_t w = 0; w < count; ++w)
-    for (uint32_t word = words[w]; word; word &= word - 1)
-      visit(int64_t{32} * w + __builtin_ctz(word));
+    for (uint32_t word = words[w]; word; word &= word - 1) {
+      const int64_t cell = int64_t{32} * w + __builtin_ctz(word);
+      if (cell < cells) visit(cell);
+    }
 }
 
 template <typename Target>
-void lists(const uint32_t* words, int64_t count, const Target* targets, const float* owed,
-           int64_t size, float* weights, int64_t fan, float w_max) {
-  each(words, count, [&](int64_t cell) {
+void lists(const uint32_t* words, int64_t count, int64_t cells, const Target* targets,
+           const float* owed, int64_t size, float* weights, int64_t fan, float w_max) {
+  each(words, count, cells, [&](int64_t cell) {
     const Target* row = targets + cell * fan;
     float* own = weights + cell * fan;
     for (int64_t k = 0; k < fan && row[k] < size; ++k)
@@ -89,11 +92,11 @@ ffi::Error Settle(ffi::Buffer<ffi::U32> words, ffi::AnyBuffer targets, ffi::AnyB
     const int64_t size = owed.element_count();
     auto* lists_of = static_cast<float*>(weights);
     if (targets.element_type() == ffi::U16)
-      lists(words.typed_data(), count, static_cast<const uint16_t*>(targets.untyped_data()), change,
-            size, lists_of, width, w_max);
+      lists(words.typed_data(), count, cells, static_cast<const uint16_t*>(targets.untyped_data()),
+            change, size, lists_of, width, w_max);
     else
-      lists(words.typed_data(), count, static_cast<const uint32_t*>(targets.untyped_data()), change,
-            size, lists_of, width, w_max);
+      lists(words.typed_data(), count, cells, static_cast<const uint32_t*>(targets.untyped_data()),
+            change, size, lists_of, width, w_max);
     return ffi::Error::Success();
   }
   const uint32_t rounding = noise.typed_data()[0], contacts = noise.typed_data()[1];
@@ -101,7 +104,7 @@ ffi::Error Settle(ffi::Buffer<ffi::U32> words, ffi::AnyBuffer targets, ffi::AnyB
   for (int64_t k = 0; k < width; ++k) column[k] = mix(static_cast<uint32_t>(k) ^ ~rounding);
   const bool whole = out->element_type() == ffi::U16, sparse = share < (int64_t{1} << 24);
   const int64_t in_beam = (cells + beams - 1) / beams;
-  each(words.typed_data(), count, [&](int64_t cell) {
+  each(words.typed_data(), count, cells, [&](int64_t cell) {
     const int64_t place = cell / in_beam * width;
     const Rows r{static_cast<const int32_t*>(owed.untyped_data()) + place,
                  static_cast<const float*>(owed.untyped_data()) + place,

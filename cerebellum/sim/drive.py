@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array, lax
+from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit, events
@@ -260,12 +260,12 @@ def draw(
     else:
         rate = source.function(t_ms, *source.arguments)
     chance = jnp.atleast_1d(rate) * (dt * 1e-3)
+    if chance.size > 1:
+        chance = jnp.broadcast_to(chance, (size,))
     label = f"drive {name}"
-    if native and getattr(jax.config, "jax_threefry_partitionable", True):
-        compiled = partial(_draw_native, size, label)
-        walked = partial(_draw, size, label)
-        return lax.platform_dependent(key, step, chance, cpu=compiled, default=walked)
-    return _draw(size, label, key, step, chance)
+    same = native and getattr(jax.config, "jax_threefry_partitionable", True)
+    how = same, partial(_draw_native, size, label), partial(_draw, size, label)
+    return calls.either(*how, key, step, chance)
 
 
 def _draw(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:

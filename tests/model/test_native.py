@@ -18,6 +18,7 @@ import cerebellum as cb
 from cerebellum import native
 from cerebellum.model import events, fixed, plasticity
 from cerebellum.model.neurons import current
+from cerebellum.sim import simulate as running
 
 KEY = jax.random.key(0)
 
@@ -222,3 +223,21 @@ def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, t
     assert native._cache() == tmp_path / "cache" / "cerebellum"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert native._cache().name.startswith("cerebellum-")
+
+
+def test_another_device_gets_none_of_it():
+    """A circuit that was built with native kernels, lowered for a GPU."""
+    spec = replace(cb.presets.beams(1_000, learning_rate=2e-3, path="event"), kernels="native")
+    circuit = cb.build(spec, KEY)
+    drive = {"mossy_fiber": cb.drive.poisson(10.0)}
+    operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), drive, {}
+    traced = running.advance.trace(*operands, steps=5, recorders=())
+    assert "cerebellum_" in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "cerebellum_" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_bits_past_the_last_cell_are_none():
+    fan = events.FanOut(targets=jnp.zeros((40, 1), jnp.uint16))
+    every = jnp.full(2, 0xFFFFFFFF, jnp.uint32)
+    (sent,) = events.push(every, (fan,), (jnp.float32(1),), (jnp.zeros(1),), native=True)
+    assert sent[0] == 40

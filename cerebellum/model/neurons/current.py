@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.model import events
 from cerebellum.model.fence import fence
 from cerebellum.native import calls
 
@@ -131,13 +132,14 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
     return stepped, fired.astype(state.v.dtype)
 
 
-def alike(params: Params) -> bool:
-    """Whether all cells have the same parameters, so that `step_native` can be used."""
-    return all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
+def alike(params: Params, state: State) -> bool:
+    """Whether `step_native` can be used: all cells have the same parameters, float32."""
+    same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
+    return same and state.v.dtype == jnp.float32
 
 
 def step_native(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
-    """`step` by native/current.cc, for cells that are `alike` and receive a current alone.
+    """`step` by native/current.cc on a CPU, for cells that are `alike` and receive a current alone.
 
     Voltages differ from those of `step` in the last bit, where XLA rounds a product and a sum
     at once.
@@ -147,7 +149,8 @@ def step_native(params: Params, state: State, input: Input, dt: float) -> tuple[
     """
     held = jnp.exp(-dt / params.tau_m)
     bias = jnp.atleast_1d((1 - held) * (params.drive + jnp.asarray(input.current)))
-    period = jnp.round(jnp.asarray(params.t_ref) / dt)
+    if bias.size > 1:
+        bias = jnp.broadcast_to(bias, state.v.shape)
     constants = (
         held,
         propagator(params.tau_m, params.tau_exc, dt),
@@ -155,8 +158,16 @@ def step_native(params: Params, state: State, input: Input, dt: float) -> tuple[
         *(params.v_leak, params.v_th, params.v_reset),
         jnp.exp(-dt / params.tau_exc),
         jnp.exp(-dt / params.tau_inh),
-        period,
+        jnp.round(jnp.asarray(params.t_ref) / dt),
     )
-    given = (state.v, state.exc, state.inh, state.refractory)
-    v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
-    return State(v=v, exc=exc, inh=inh, refractory=refractory), fired
+
+    def compiled(state: State, input: Input) -> tuple[State, Array]:
+        given = (state.v, state.exc, state.inh, state.refractory)
+        v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
+        return State(v=v, exc=exc, inh=inh, refractory=refractory), fired
+
+    def plain(state: State, input: Input) -> tuple[State, Array]:
+        stepped, spikes = step(params, state, input, dt)
+        return stepped, events.pack(spikes)
+
+    return calls.either(True, compiled, plain, state, input)

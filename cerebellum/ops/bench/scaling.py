@@ -30,13 +30,6 @@ def run(options: Options) -> Iterator[Result]:
         yield _step(1_000, RATE_HZ, False, batch, options)
 
 
-def exponent(results: list[Result]) -> float:
-    """Of cost against granule cells, from 100,000 on, by least squares of the logarithms."""
-    large = [r for r in results if r.params["granules"] >= 100_000]
-    x, y = np.log([[r.params["granules"], r.median_s] for r in large]).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
 def _step(granules: int, rate: float, learning: bool, batch: int, options: Options) -> Result:
     sizes = PRODUCTION if granules == 4_000_000 else cb.presets.Sizes()
     learned = 2e-4 if learning else 0.0
