@@ -8,6 +8,7 @@ import jax
 import pytest
 
 import cerebellum as cb
+from cerebellum.ops import cli
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("cerebellum", deadline=None, derandomize=True, print_blob=True)
@@ -21,6 +22,21 @@ def _forget_programs():
     """Compiled programs take memory maps, of which a process may have 65,530: then LLVM crashes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def run(capsys):
+    """The program: arguments to its exit code, standard output and standard error."""
+
+    def call(*arguments) -> tuple[int | str | None, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        streams = capsys.readouterr()
+        return code, streams.out, streams.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-from cerebellum.ops import cli
 from cerebellum.ops.bench import BENCHMARKS, program, result
 from cerebellum.ops.bench.result import Result
 
@@ -18,16 +17,6 @@ def _any_core(monkeypatch, tmp_path):
     monkeypatch.setattr(program, "_pin", lambda cores: None)
 
 
-def bench(capsys, *arguments):
-    """Exit code, standard output and standard error of a run."""
-    try:
-        code = cli.main(["bench", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
-
-
 def timed(median: float, iqr: float = 0.001, **params) -> Result:
     return Result(name="network", params=params or {"size": "M"}, median_s=median, iqr_s=iqr, n=7)
 
@@ -37,7 +26,7 @@ def test_every_benchmark_can_be_loaded():
         assert callable(benchmark.load())
 
 
-def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path):
+def test_bad_input_is_one_line_and_exit_2(run, tmp_path):
     (tmp_path / "results" / "bench").mkdir(parents=True)
     (tmp_path / "results" / "bench" / "torn.json").write_text("{")
     for arguments, message in [
@@ -48,7 +37,7 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path):
         (("network", "--baseline", "torn"), "torn.json; not a baseline that bench saved"),
         (("network", "--save-baseline", "../x"), "baseline '../x'; a name of letters"),
     ]:
-        code, out, err = bench(capsys, *arguments)
+        code, out, err = run("bench", *arguments)
         (line,) = err.splitlines()
         assert (code, out) == (2, "")
         assert message in line
@@ -71,16 +60,16 @@ def test_a_change_counts_beyond_the_noise(now, iqr, verdict):
     assert change["faster"] == (verdict == "faster")
 
 
-def test_a_regression_is_exit_1(capsys, monkeypatch):
+def test_a_regression_is_exit_1(run, monkeypatch):
     speed = {"seconds": 1.0}
     monkeypatch.setattr(
         "cerebellum.ops.bench.network.run", lambda options: iter([timed(speed["seconds"])])
     )
     monkeypatch.setattr(program, "machine", lambda cores: {"cores": cores})
-    assert bench(capsys, "network", "--save-baseline", "before")[0] == 0
-    assert bench(capsys, "network", "--baseline", "before")[0] == 0
+    assert run("bench", "network", "--save-baseline", "before")[0] == 0
+    assert run("bench", "network", "--baseline", "before")[0] == 0
     speed["seconds"] = 2.0
-    code, out, _ = bench(capsys, "network", "--baseline", "before")
+    code, out, _ = run("bench", "network", "--baseline", "before")
     assert code == 1
     assert "+100.0 %" in out
     assert "slower" in out
@@ -94,9 +83,9 @@ def test_the_clock_and_the_machine_s_memory():
 
 
 @pytest.mark.slow
-def test_a_network_and_its_json(capsys, monkeypatch):
+def test_a_network_and_its_json(run, monkeypatch):
     monkeypatch.setattr(result.Options, "repeats", 1)
-    code, out, _ = bench(capsys, "network", "--size", "S", "--network", "common", "--json")
+    code, out, _ = run("bench", "network", "--size", "S", "--network", "common", "--json")
     document = json.loads(out)
     assert code == 0
     assert set(document) == {"machine", "results"}

@@ -9,7 +9,6 @@ import pytest
 
 import cerebellum as cb
 from cerebellum.model.presets import PRESETS, Preset
-from cerebellum.ops import cli
 
 
 @pytest.fixture
@@ -20,20 +19,15 @@ def quick(monkeypatch):
     monkeypatch.setitem(PRESETS, "mouse", small)
 
 
-def program(capsys, *arguments):
+def program(run, *arguments):
     """Exit code, standard output and standard error of a run of the mouse preset."""
     if "--preset" not in arguments:
         arguments = ("--preset", "mouse", *arguments)
-    try:
-        code = cli.main(["simulate", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
+    return run("simulate", *arguments)
 
 
-def test_a_run_leaves_its_table_pictures_and_what_made_it(quick, capsys, tmp_path):
-    code, out, err = program(capsys, "--duration-ms", 340, "--seed", 3, "--out", tmp_path / "run")
+def test_a_run_leaves_its_table_pictures_and_what_made_it(quick, run, tmp_path):
+    code, out, err = program(run, "--duration-ms", 340, "--seed", 3, "--out", tmp_path / "run")
     assert (code, err) == (0, "")
     for text in ("purkinje", "background", "burst", "ref.", "than life"):
         assert text in out
@@ -52,9 +46,9 @@ def test_a_run_leaves_its_table_pictures_and_what_made_it(quick, capsys, tmp_pat
     assert recording.spikes["granule"].sum() > 0
 
 
-def test_json_is_one_document_with_the_promised_keys(quick, capsys, tmp_path):
+def test_json_is_one_document_with_the_promised_keys(quick, run, tmp_path):
     code, out, _ = program(
-        capsys,
+        run,
         *("--stimulus", "background", "--duration-ms", 100, "--dt-ms", 0.2, "--no-plots"),
         *("--window", "early:0:50", "--window", "late:50:100", "--json", "--out", tmp_path),
     )
@@ -77,10 +71,10 @@ def test_json_is_one_document_with_the_promised_keys(quick, capsys, tmp_path):
     assert mean == pytest.approx(result["populations"]["golgi"]["rate_hz"])
 
 
-def test_spikes_from_a_file(quick, capsys, tmp_path):
+def test_spikes_from_a_file(quick, run, tmp_path):
     np.savez(tmp_path / "s.npz", neuron=np.arange(100), time_ms=np.linspace(1, 19, 100))
     code, out, _ = program(
-        capsys,
+        run,
         "--stimulus",
         tmp_path / "s.npz",
         "--duration-ms",
@@ -94,7 +88,7 @@ def test_spikes_from_a_file(quick, capsys, tmp_path):
     assert json.loads(out)["populations"]["glomerulus"]["spikes"] == 100
 
 
-def test_bad_input_is_one_line_and_exit_2(quick, capsys, tmp_path):
+def test_bad_input_is_one_line_and_exit_2(quick, run, tmp_path):
     np.savez(tmp_path / "far.npz", neuron=np.array([7_073]), time_ms=np.array([1.0]))
     (tmp_path / "text.npz").write_text("spikes")
     (tmp_path / "file").touch()
@@ -124,7 +118,7 @@ def test_bad_input_is_one_line_and_exit_2(quick, capsys, tmp_path):
     ]
     for arguments, message in cases:
         code, out, err = program(
-            capsys, *arguments, *(() if "--out" in arguments else ("--out", tmp_path / "o"))
+            run, *arguments, *(() if "--out" in arguments else ("--out", tmp_path / "o"))
         )
         assert code == 2, arguments
         assert out == ""
@@ -132,14 +126,14 @@ def test_bad_input_is_one_line_and_exit_2(quick, capsys, tmp_path):
         assert message in line, (line, message)
 
 
-def test_an_unwritable_directory_is_refused(quick, capsys, monkeypatch, tmp_path):
+def test_an_unwritable_directory_is_refused(quick, run, monkeypatch, tmp_path):
     """Also for root, who may write anywhere."""
 
     def denied(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.touch", denied)
-    code, _, err = program(capsys, "--out", tmp_path)
+    code, _, err = program(run, "--out", tmp_path)
     assert code == 2
     assert "Permission denied, a writable directory" in err
 
@@ -155,6 +149,7 @@ def test_the_program_itself_starts():
     assert "example: cerebellar-norse simulate" in out.stdout
 
 
-def test_no_command_is_help(capsys):
-    assert cli.main([]) == 0
-    assert "simulate" in capsys.readouterr().out
+def test_no_command_is_help(run):
+    code, out, _ = run()
+    assert code == 0
+    assert "simulate" in out

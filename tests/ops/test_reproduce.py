@@ -5,33 +5,22 @@ import json
 import numpy as np
 import pytest
 
-from cerebellum.ops import cli
 from cerebellum.ops.reproduce import REPRODUCTIONS, report
-
-
-def program(capsys, *arguments):
-    """Exit code, standard output and standard error of a run."""
-    try:
-        code = cli.main(["reproduce", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
 
 
 def rows(result: dict) -> dict[str, float]:
     return {row["quantity"]: row["measured"] for row in result["rows"]}
 
 
-def test_the_list_names_what_there_is(capsys):
-    code, out, _ = program(capsys, "--list")
+def test_the_list_names_what_there_is(run):
+    code, out, _ = run("reproduce", "--list")
     assert code == 0
     promised = {
         *("casali-background", "casali-burst", "eglif-cells", "eglif-basal", "eglif-burst"),
         *("plasticity-kernels", "eyeblink", "vor"),
     }
     assert promised <= {line.split()[0] for line in out.splitlines()}
-    code, out, _ = program(capsys, "--list", "--json")
+    code, out, _ = run("reproduce", "--list", "--json")
     assert set(json.loads(out)) == set(REPRODUCTIONS)
 
 
@@ -40,7 +29,7 @@ def test_every_name_leads_to_a_function(name):
     assert callable(REPRODUCTIONS[name].load())
 
 
-def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path):
+def test_bad_input_is_one_line_and_exit_2(run, tmp_path):
     (tmp_path / "file").touch()
     for arguments, message in [
         (("eyelid",), "reproduce: 'eyelid'; one of casali-background, "),
@@ -48,20 +37,20 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path):
         (("vor", "--seed", "-1"), "--seed: '-1'; an integer from 0 to 2**32 - 1"),
         (("vor", "--out", tmp_path / "file" / "run"), "--out: "),
     ]:
-        code, out, err = program(capsys, *arguments)
+        code, out, err = run("reproduce", *arguments)
         (line,) = err.splitlines()
         assert (code, out) == (2, "")
         assert message in line
 
 
-def test_a_value_outside_its_tolerance_is_exit_1_and_kept(capsys, monkeypatch, tmp_path):
+def test_a_value_outside_its_tolerance_is_exit_1_and_kept(run, monkeypatch, tmp_path):
     def wrong(seed, say):
         near = report.close("rate", "Hz", [9.0, 11.0], 10.0, rel=0.05)
         far = report.bounded("gain", "", 1.0, above=1.2)
         return report.Report(rows=[near, far], source="nobody", seeds=[seed or 0])
 
     monkeypatch.setattr("cerebellum.ops.reproduce.vor.adapt", wrong)
-    code, out, _ = program(capsys, "vor", "--seed", 4, "--out", tmp_path)
+    code, out, _ = run("reproduce", "vor", "--seed", 4, "--out", tmp_path)
     assert code == 1
     for text in ("rate", "± 0.5", "over 1.2", "outside", "source: nobody", "seeds: 4"):
         assert text in out
@@ -72,8 +61,8 @@ def test_a_value_outside_its_tolerance_is_exit_1_and_kept(capsys, monkeypatch, t
 
 
 @pytest.mark.slow
-def test_isolated_cells_and_its_json(capsys, tmp_path):
-    code, out, _ = program(capsys, "eglif-cells", "--json", "--out", tmp_path)
+def test_isolated_cells_and_its_json(run, tmp_path):
+    code, out, _ = run("reproduce", "eglif-cells", "--json", "--out", tmp_path)
     result = json.loads(out)
     assert code == 0
     assert set(result) == {
@@ -87,16 +76,16 @@ def test_isolated_cells_and_its_json(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_kernels(capsys, tmp_path):
-    code, out, _ = program(capsys, "plasticity-kernels", "--out", tmp_path)
+def test_kernels(run, tmp_path):
+    code, out, _ = run("reproduce", "plasticity-kernels", "--out", tmp_path)
     assert code == 0, out
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
-def test_one_mouse_learns_to_blink(capsys, tmp_path):
+def test_one_mouse_learns_to_blink(run, tmp_path):
     """The distance to the mouse curve is that of five; one is judged by its ends."""
-    _, out, _ = program(capsys, "eyeblink", "--seed", 10, "--json", "--out", tmp_path)
+    _, out, _ = run("reproduce", "eyeblink", "--seed", 10, "--json", "--out", tmp_path)
     result = json.loads(out)
     apart = [row["quantity"] for row in result["rows"] if not row["passed"]]
     assert all("distance" in quantity for quantity in apart), apart
