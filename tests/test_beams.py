@@ -1,5 +1,7 @@
 """The large circuit: laws at every size, rates, memory."""
 
+import math
+import re
 from dataclasses import replace
 
 import chex
@@ -108,7 +110,7 @@ def test_any_beam_can_be_rebuilt_alone():
 
 
 @pytest.mark.parametrize("learning_rate", [0.0, 2e-4])
-def test_one_trace_and_no_second_copy_of_the_weights(learning_rate):
+def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     spec = cb.presets.beams(20_000, learning_rate=learning_rate, path="event")
     circuit = cb.build(spec, KEY)
     state = cb.init(circuit, KEY)
@@ -118,6 +120,9 @@ def test_one_trace_and_no_second_copy_of_the_weights(learning_rate):
     sizes = compiled.memory_analysis()
     assert sizes is not None
     assert sizes.temp_size_in_bytes < 0.5 * rows
+    copied = re.findall(r"= \w+\[([\d,]+)\]\S* copy\(", compiled.as_text())
+    least = min(state.lines["granule"].size, rows)
+    assert all(math.prod(map(int, shape.split(","))) < least for shape in copied), copied
     chex.clear_trace_counter()
     traced = chex.assert_max_traces(running._advance, n=1)
     run = jax.jit(traced, static_argnums=(5, 6))

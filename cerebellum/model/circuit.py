@@ -265,7 +265,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
         }
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
-        lines = after(cells, state.lines)
+        lines = after((cells, weights, debts), state.lines)
         emitted = words if spec.path == "event" else spikes
         lines = {
             name: synapses.emit(line, state.step, emitted[name]) for name, line in lines.items()
