@@ -112,6 +112,9 @@ class Performance(Section):
     batch_size: Count = Field(default=1, description="markets to a call")
     cuda_streams: Annotated[Count, Field(le=64)] = Field(default=2, description="chunks in flight")
     kernels: Literal["auto", "xla", "native"] = Field(default="auto", description="which kernels")
+    threads: Annotated[Count, Field(le=1_024)] | None = Field(
+        default=None, description="of native kernels; default OMP_NUM_THREADS, or else 1"
+    )
     memory_pool_enabled: bool = Field(default=True, description="let XLA's allocator keep a pool")
     memory_pool_size: Size = Field(default=ByteSize(20 * 10**9), description="that pool, bytes")
     memory_limit: Size | None = Field(

@@ -116,7 +116,8 @@ def _span(spec: Spec, name: str, beam: int) -> tuple[int, int]:
 def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) -> np.ndarray:
     """Target lists by source: unsigned [sources, F], unused places at the type's maximum.
 
-    F is the largest fan-out, rounded up to a multiple of `LIST_STEP`.
+    A list keeps the order in which its contacts are given. F is the largest fan-out, rounded up
+    to a multiple of `LIST_STEP`.
     """
     order = _order(source, sources)
     source, target = source[order], target[order]
@@ -202,7 +203,9 @@ def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan,
         even = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
         weights = weights * (1 + projection.spread * (2 * even - 1))
         weights = np.where(table < targets, weights, np.float32(0))
-    return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights, jnp.float32)
+    return events.FanOut(targets=jnp.asarray(table), ascends=True), jnp.asarray(
+        weights, jnp.float32
+    )
 
 
 def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
@@ -239,11 +242,13 @@ def connect_edges(
         if outside.any():
             wrong = edges[outside, column][0]
             raise UsageError(f"edges {name!r}: {end} {wrong}; numbered 0 to {size - 1}")
-    source, target, number = edges.T
+    source, target, number = edges[np.argsort(edges[:, 1], kind="stable")].T
     table = fan_out(source, target, *sizes)
     contacts = fan_out(source, number, sizes[0], np.iinfo(np.int32).max)
     weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
-    return events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights, jnp.float32)
+    return events.FanOut(targets=jnp.asarray(table), ascends=True), jnp.asarray(
+        weights, jnp.float32
+    )
 
 
 def _learning(spec: Spec) -> list[str]:

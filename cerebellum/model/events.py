@@ -34,6 +34,8 @@ class FanOut:
 
     targets: Array
     """unsigned, [N, F]; unused places, behind all used ones, hold T or more"""
+    ascends: bool = struct.field(pytree_node=False, default=False)
+    """every list is in order of its targets, so that threads can share it out"""
 
 
 @struct.dataclass(kw_only=True)
@@ -319,7 +321,8 @@ def _walk(block: int, starts: np.ndarray, words: Array, fans, weights, gains, su
 def _native(starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
     """The same in one pass."""
     targets = tuple(fan.targets if isinstance(fan, FanOut) else None for fan in fans)
-    return calls.push(words, targets, weights, gains, sums, starts)
+    ascend = tuple(isinstance(fan, FanOut) and fan.ascends for fan in fans)
+    return calls.push(words, targets, weights, gains, sums, starts, ascend)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 They do in one pass what XLA's CPU compiler does in many small operations. Each has the same
 result as the XLA path, which is there always, and takes over where no compiler is found. The
-library is built once for a machine and kept in the user's cache.
+library is built once for a machine and kept in the user's cache. They run on one thread, or on as
+many as OMP_NUM_THREADS says when the first is called, with the same result.
 """
 
 import ctypes
@@ -18,8 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread", "-w")
+EXACT = "-ffp-contract=off"
 """No contraction: a fused multiply-add rounds once where XLA rounds twice."""
+
 
 TARGETS = ("current", "draw", "push", "settle")
 
@@ -58,9 +61,9 @@ def kernels() -> Kernels:
 
 def _library(compiler: str, include: str) -> Path:
     """The compiled library, from the cache if it was made of the same by the same."""
-    sources = sorted(Path(__file__).parent.glob("*.cc"))
-    made_of = [*(source.read_bytes() for source in sources), _machine(), " ".join(FLAGS).encode()]
-    made_of += [compiler.encode(), version("jaxlib").encode()]
+    files = sorted(each for each in Path(__file__).parent.iterdir() if each.suffix in (".cc", ".h"))
+    made_of = [*(file.read_bytes() for file in files), _machine()]
+    made_of += [" ".join([compiler, *FLAGS, EXACT, version("jaxlib")]).encode()]
     name = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
     folder = _cache()
     path = folder / f"kernels-{name}.so"
@@ -68,8 +71,8 @@ def _library(compiler: str, include: str) -> Path:
         return path
     with tempfile.TemporaryDirectory(dir=folder) as work:
         made = Path(work) / path.name
-        files = [str(source) for source in sources]
-        command = [compiler, *FLAGS, "-I", include, *files, "-o", str(made)]
+        sources = [str(file) for file in files if file.suffix == ".cc"]
+        command = [compiler, *FLAGS, EXACT, "-I", include, *sources, "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         made.replace(path)
     return path

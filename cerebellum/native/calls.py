@@ -27,6 +27,7 @@ def push(
     gains: tuple[Array, ...],
     sums: tuple[Array, ...],
     starts: np.ndarray,
+    ascend: tuple[bool, ...],
 ) -> tuple[Array, ...]:
     """`sums` after all events; `targets` are None for rows. See push.cc."""
     none, operands, results = jnp.zeros(1, jnp.uint32), [words], []
@@ -37,7 +38,7 @@ def push(
         results.append(_like(flat))
     aliases = {4 * p + 4: p for p in range(len(results))}
     call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
-    pushed = call(*operands, edges=starts.astype(np.int64))
+    pushed = call(*operands, edges=starts.astype(np.int64), ascend=np.array(ascend, np.int64))
     return tuple(x.reshape(before.shape) for x, before in zip(pushed, sums, strict=True))
 
 

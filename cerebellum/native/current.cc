@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "team.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -48,6 +49,31 @@ void take(const T& before, ffi::Result<T>& after) {
     std::memcpy(after->untyped_data(), before.untyped_data(), before.size_bytes());
 }
 
+// Cells of a range that starts a block.
+void update(const Cells c, Floats bias, float* const state[3], uint8_t* wait, team::Range range,
+            uint32_t* words) {
+  const bool one = bias.element_count() == 1;
+  float own[kBlock];
+  std::fill_n(own, kBlock, *bias.typed_data());
+  for (int64_t at = range.first; at < range.last; at += kBlock) {
+    const int64_t here = std::min<int64_t>(kBlock, range.last - at);
+    if (!one) std::copy_n(bias.typed_data() + at, here, own);
+    if (here == kBlock) {
+      words[at / kBlock] =
+          block(c, own, state[0] + at, state[1] + at, state[2] + at, wait + at);
+      continue;
+    }
+    float rest[3][kBlock] = {};
+    uint8_t rest_wait[kBlock];
+    std::fill_n(rest_wait, kBlock, uint8_t{1});  // places that are no cells are silent
+    for (int k = 0; k < 3; ++k) std::copy_n(state[k] + at, here, rest[k]);
+    std::copy_n(wait + at, here, rest_wait);
+    words[at / kBlock] = block(c, own, rest[0], rest[1], rest[2], rest_wait);
+    for (int k = 0; k < 3; ++k) std::copy_n(rest[k], here, state[k] + at);
+    std::copy_n(rest_wait, here, wait + at);
+  }
+}
+
 ffi::Error Current(Floats constants, Floats bias, Floats v, Floats exc, Floats inh, Bytes left,
                    ffi::Result<Floats> v_out, ffi::Result<Floats> exc_out,
                    ffi::Result<Floats> inh_out, ffi::Result<Bytes> left_out,
@@ -57,26 +83,10 @@ ffi::Error Current(Floats constants, Floats bias, Floats v, Floats exc, Floats i
   float* state[] = {v_out->typed_data(), exc_out->typed_data(), inh_out->typed_data()};
   uint8_t* wait = left_out->typed_data();
   const int64_t size = v.element_count();
-  const bool one = bias.element_count() == 1;
-  float own[kBlock];
-  std::fill_n(own, kBlock, *bias.typed_data());
-  for (int64_t at = 0; at < size; at += kBlock) {
-    const int64_t here = std::min<int64_t>(kBlock, size - at);
-    if (!one) std::copy_n(bias.typed_data() + at, here, own);
-    if (here == kBlock) {
-      words->typed_data()[at / kBlock] =
-          block(c, own, state[0] + at, state[1] + at, state[2] + at, wait + at);
-      continue;
-    }
-    float rest[3][kBlock] = {};
-    uint8_t rest_wait[kBlock];
-    std::fill_n(rest_wait, kBlock, uint8_t{1});  // places that are no cells are silent
-    for (int k = 0; k < 3; ++k) std::copy_n(state[k] + at, here, rest[k]);
-    std::copy_n(wait + at, here, rest_wait);
-    words->typed_data()[at / kBlock] = block(c, own, rest[0], rest[1], rest[2], rest_wait);
-    for (int k = 0; k < 3; ++k) std::copy_n(rest[k], here, state[k] + at);
-    std::copy_n(rest_wait, here, wait + at);
-  }
+  team::run(size, [&](int index, int parts) {
+    const team::Range own = team::part(size, index, parts, kBlock);
+    update(c, bias, state, wait, own, words->typed_data());
+  });
   return ffi::Error::Success();
 }
 

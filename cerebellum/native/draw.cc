@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "team.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -33,6 +34,21 @@ inline Pair threefry(Pair key, Pair x) {
   return x;
 }
 
+// Spikes of the 32 cells from `first` on, of which `here` exist; a draw below the chance is one.
+uint32_t draws(Pair now, uint32_t first, int64_t here, const float* chance, bool one) {
+  uint32_t fired[32], word = 0;
+  float limit[32];
+  for (int64_t k = 0; k < 32; ++k) limit[k] = k < here ? chance[one ? 0 : first + k] : 0.0f;
+  for (uint32_t k = 0; k < 32; ++k) {
+    const Pair drawn = threefry(now, {0, first + k});
+    // 23 bits, exact.
+    const float uniform = static_cast<float>(static_cast<int32_t>((drawn.a ^ drawn.b) >> 9));
+    fired[k] = uniform * 0x1p-23f < limit[k];
+  }
+  for (int k = 0; k < 32; ++k) word |= fired[k] << k;
+  return word;
+}
+
 ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
                 ffi::Buffer<ffi::F32> chance, ffi::Result<ffi::Buffer<ffi::U32>> words,
                 int64_t size, int64_t part) {
@@ -43,21 +59,11 @@ ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   const Pair own = threefry({run[0], run[1]}, {0, static_cast<uint32_t>(part)});
   const Pair now = threefry(own, {0, static_cast<uint32_t>(*step.typed_data())});
   uint32_t* out = words->typed_data();
-  for (int64_t first = 0; first < size; first += 32) {
-    uint32_t fired[32];
-    float limit[32];
-    const int64_t here = std::min<int64_t>(32, size - first);
-    for (int64_t k = 0; k < 32; ++k) limit[k] = k < here ? given[one ? 0 : first + k] : 0.0f;
-    for (uint32_t k = 0; k < 32; ++k) {
-      const Pair drawn = threefry(now, {0, static_cast<uint32_t>(first) + k});
-      // 23 bits, exact. A draw below the chance is a spike.
-      const float uniform = static_cast<float>(static_cast<int32_t>((drawn.a ^ drawn.b) >> 9));
-      fired[k] = uniform * 0x1p-23f < limit[k];
-    }
-    uint32_t word = 0;
-    for (int k = 0; k < 32; ++k) word |= fired[k] << k;
-    out[first / 32] = word;
-  }
+  team::run(size, [&](int index, int parts) {
+    const team::Range cells = team::part(size, index, parts, 32);
+    for (int64_t at = cells.first; at < cells.last; at += 32)
+      out[at / 32] = draws(now, at, std::min<int64_t>(32, cells.last - at), given, one);
+  });
   return ffi::Error::Success();
 }
 

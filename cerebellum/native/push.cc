@@ -3,12 +3,15 @@
 // Operands: words [B, W]; then for each projection its targets [R, N, F] (or one word, for rows),
 // its weights, its gains [R] (none) or [R, N], and what is added to, flat and aliased with the
 // result: out [B, T] of lists, or the sums of rows [B, G, limbs, R]. R, before N, is 1 or B.
+// Attributes: the beams' first cells, and for each projection whether its lists ascend.
 
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
 
+#include "spikes.h"
+#include "team.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -33,136 +36,177 @@ struct View {
   int64_t member(int64_t b) const { return shape[0] > 1 ? b : 0; }
 };
 
-constexpr int kAhead = 6;  // events whose rows are fetched before they are needed
+constexpr int kAhead = 12;  // events whose lists are fetched before they are needed
 constexpr int64_t kBlock = 16'384;  // events whose sum fits in 32 bits
 
-template <typename T>
-inline void fetch(const T* row, int64_t count) {
-  for (int64_t k = 0; k < count; k += 64 / sizeof(T)) __builtin_prefetch(row + k);
+// First of an ascending list's places that is not below `target`. No branch: half would be wrong.
+template <typename Target>
+inline int64_t reach(const Target* row, int64_t fan, int64_t target) {
+  const Target* at = row;
+  for (int64_t left = fan; left > 1; left -= left / 2) at += (at[left / 2 - 1] < target) * (left / 2);
+  return at - row + (*at < target);
 }
 
-void find(const uint32_t* words, int64_t count, std::vector<int32_t>& cells) {
-  cells.clear();
-  for (int64_t w = 0; w < count; ++w)
-    for (uint32_t word = words[w]; word; word &= word - 1)
-      cells.push_back(static_cast<int32_t>(32 * w + __builtin_ctz(word)));
-}
-
-// A list ends at its first unused place.
+// What events add to the targets of a range. A list ends at its first unused place; those that do
+// not ascend are for whoever has all targets.
 template <typename Target>
 void by_list(const std::vector<int32_t>& cells, const View& targets, const View& weights,
-             const View& gains, int64_t member, float* out, int64_t out_size) {
+             const View& gains, int64_t member, float* __restrict out, int64_t size,
+             team::Range range) {
   const int64_t fan = targets.shape[2], sources = targets.shape[1];
-  const Target* table = targets.as<Target>() + targets.member(member) * sources * fan;
+  const Target* __restrict table = targets.as<Target>() + targets.member(member) * sources * fan;
   const bool shared = weights.shape.size() == 1;
-  const float* weight =
+  const float* __restrict weight =
       weights.as<float>() + weights.member(member) * (shared ? 1 : sources * fan);
   const float* gain = gains.shape.size() == 1
                           ? nullptr
                           : gains.as<float>() + gains.member(member) * gains.shape[1];
   const size_t events = cells.size();
+  // Targets are spread evenly, more or less: where in a list those of the range are.
+  const int64_t near = fan * range.first / size, far = fan * range.last / size;
   for (size_t e = 0; e < events; ++e) {
     if (e + kAhead < events) {
       const int64_t next = int64_t{cells[e + kAhead]} * fan;
       fetch(table + next, fan);
-      if (!shared) fetch(weight + next, fan);
+      if (!shared) fetch(weight + next + near, far - near);
     }
     const int64_t cell = cells[e];
     const Target* row = table + cell * fan;
-    const float* own = shared ? weight : weight + cell * fan;
-    for (int64_t k = 0; k < fan; ++k) {
-      const int64_t target = row[k];
-      if (target >= out_size) break;
-      float value = shared ? *own : own[k];
-      if (gain) value *= gain[cell];
-      out[target] += value;
+    const float scale = gain ? gain[cell] : 1.0f;
+    int64_t k = range.first ? reach(row, fan, range.first) : 0;
+    if (shared) {
+      const float value = *weight * scale;
+      for (; k < fan && row[k] < range.last; ++k) out[row[k]] += value;
+    } else {
+      const float* own = weight + cell * fan;
+      for (; k < fan && row[k] < range.last; ++k) out[row[k]] += own[k] * scale;
     }
   }
 }
 
-// Sums of a beam's rows: integers in limbs of 16 and 31 bits, which no order can change.
+// Sums of a range of columns of a beam's rows: integers in limbs of 16 and 31 bits, which no order
+// can change.
 template <typename Weight>
 void by_row(const int32_t* cells, int64_t events, const View& weights, const View& gains,
-            int64_t member, void* sums) {
+            int64_t member, void* sums, team::Range range) {
   constexpr bool whole = std::is_same_v<Weight, uint16_t>;
   using Sum = std::conditional_t<whole, int32_t, float>;
   const int64_t sources = weights.shape[1], width = weights.shape[2];
-  const Weight* table = weights.as<Weight>() + weights.member(member) * sources * width;
+  const int64_t here = range.last - range.first;
+  const Weight* table =
+      weights.as<Weight>() + weights.member(member) * sources * width + range.first;
   const float* gain = gains.shape.size() == 1
                           ? nullptr
                           : gains.as<float>() + gains.member(member) * gains.shape[1];
   static thread_local std::vector<Sum> held;
-  held.resize(width);
+  held.resize(here);
   Sum* sum = held.data();
-  Sum* total = static_cast<Sum*>(sums);
+  Sum* total = static_cast<Sum*>(sums) + range.first;
   for (int64_t first = 0; first < events; first += kBlock) {
-    std::fill_n(sum, width, Sum{0});
+    std::fill_n(sum, here, Sum{0});
     const int64_t last = std::min(events, first + kBlock);
     for (int64_t e = first; e < last; ++e) {
-      if (e + 2 < events) fetch(table + cells[e + 2] * width, width);
+      if (e + 2 < events) fetch(table + cells[e + 2] * width, here);
       const Weight* row = table + cells[e] * width;
       if (!whole && gain) {
-        for (int64_t k = 0; k < width; ++k) sum[k] += row[k] * gain[cells[e]];
+        for (int64_t k = 0; k < here; ++k) sum[k] += row[k] * gain[cells[e]];
       } else {
-        for (int64_t k = 0; k < width; ++k) sum[k] += row[k];
+        for (int64_t k = 0; k < here; ++k) sum[k] += row[k];
       }
     }
     if constexpr (whole) {
-      for (int64_t k = 0; k < width; ++k) {
+      for (int64_t k = 0; k < here; ++k) {
         const int32_t low = total[k] + sum[k];
         total[k] = low & 0xFFFF;
         total[width + k] += low >> 16;
       }
     } else {
-      for (int64_t k = 0; k < width; ++k) total[k] += sum[k];
+      for (int64_t k = 0; k < here; ++k) total[k] += sum[k];
     }
   }
 }
 
-ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets,
-                ffi::Span<const int64_t> edges) {
+struct Projection {
+  View targets, weights, gains;
+  void* out;
+  int64_t size;  // of what a member of the batch has of `out`
+  bool ascends;
+
+  bool listed() const { return targets.shape.size() == 3; }
+  int64_t width() const { return (listed() ? targets : weights).shape[2]; }
+  // Of one event, in synapses: finding its list costs as much as some of them.
+  int64_t cost() const { return width() + 16; }
+
+  // What a part does of targets or columns, where parts share the cost of several projections
+  // evenly and `before` is that of the ones before this.
+  team::Range of(team::Range part, int64_t before) const {
+    const int64_t all = listed() ? size : width();
+    const auto edge = [&](int64_t at) {
+      const int64_t here = std::clamp<int64_t>(at - before, 0, cost());
+      if (listed() && !ascends) return here == cost() ? all : 0;
+      return here == cost() ? all : all * here / cost() / 32 * 32;
+    };
+    return {edge(part.first), edge(part.last)};
+  }
+};
+
+// What events add for member `b` in a range of targets or columns.
+void deliver(const std::vector<int32_t>& cells, const Projection& p, int64_t b,
+             ffi::Span<const int64_t> edges, team::Range range) {
+  if (p.listed()) {
+    float* out = static_cast<float*>(p.out) + b * p.size;
+    if (p.targets.type == ffi::U16)
+      by_list<uint16_t>(cells, p.targets, p.weights, p.gains, b, out, p.size, range);
+    else
+      by_list<uint32_t>(cells, p.targets, p.weights, p.gains, b, out, p.size, range);
+    return;
+  }
+  const int64_t beams = edges.size();
+  for (int64_t g = 0; g < beams; ++g) {
+    const auto first = std::lower_bound(cells.begin(), cells.end(), edges[g]);
+    const auto last =
+        g + 1 < beams ? std::lower_bound(first, cells.end(), edges[g + 1]) : cells.end();
+    const int32_t* fired = cells.data() + (first - cells.begin());
+    void* sums = static_cast<int32_t*>(p.out) + (b * beams + g) * (p.size / beams);
+    if (p.weights.type == ffi::U16)
+      by_row<uint16_t>(fired, last - first, p.weights, p.gains, b, sums, range);
+    else
+      by_row<float>(fired, last - first, p.weights, p.gains, b, sums, range);
+  }
+}
+
+ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const int64_t> edges,
+                ffi::Span<const int64_t> ascend) {
   const View words(*args.get<ffi::AnyBuffer>(0));
   const int64_t members = words.shape[0], stride = words.shape[1];
-  static thread_local std::vector<int32_t> cells;
+  std::vector<Projection> all;
+  int64_t cost = 0, sources = 0;  // all projections have the same sources
   for (size_t p = 0; p < rets.size(); ++p) {
     const View before(*args.get<ffi::AnyBuffer>(4 * p + 4));
     auto out = *rets.get<ffi::AnyBuffer>(p);
     if (out->untyped_data() != before.data)
       std::copy_n(static_cast<const char*>(before.data), out->size_bytes(),
                   static_cast<char*>(out->untyped_data()));
+    all.push_back({View(*args.get<ffi::AnyBuffer>(4 * p + 1)),
+                   View(*args.get<ffi::AnyBuffer>(4 * p + 2)),
+                   View(*args.get<ffi::AnyBuffer>(4 * p + 3)), out->untyped_data(),
+                   static_cast<int64_t>(out->element_count()) / members, ascend[p] != 0});
+    cost += all[p].cost();
+    sources = (all[p].listed() ? all[p].targets : all[p].weights).shape[1];
   }
+  static thread_local std::vector<int32_t> found;
+  std::vector<int32_t>& cells = found;  // of this thread, for all of the team
   for (int64_t b = 0; b < members; ++b) {
-    find(words.as<uint32_t>() + b * stride, stride, cells);
-    for (size_t p = 0; p < rets.size(); ++p) {
-      const View targets(*args.get<ffi::AnyBuffer>(4 * p + 1));
-      const View weights(*args.get<ffi::AnyBuffer>(4 * p + 2));
-      const View gains(*args.get<ffi::AnyBuffer>(4 * p + 3));
-      auto ret = *rets.get<ffi::AnyBuffer>(p);
-      // Bits past the last source are no cells; all projections have the same sources.
-      const int64_t sources = (targets.shape.size() == 3 ? targets : weights).shape[1];
-      while (!cells.empty() && cells.back() >= sources) cells.pop_back();
-      const int64_t size = ret->element_count() / members;
-      if (targets.shape.size() == 3) {
-        float* out = static_cast<float*>(ret->untyped_data()) + b * size;
-        if (targets.type == ffi::U16)
-          by_list<uint16_t>(cells, targets, weights, gains, b, out, size);
-        else
-          by_list<uint32_t>(cells, targets, weights, gains, b, out, size);
-        continue;
+    find(words.as<uint32_t>() + b * stride, stride, sources, cells);
+    team::run(cells.size() * cost, [&](int index, int parts) {
+      const team::Range part = team::part(cost, index, parts);
+      int64_t before = 0;
+      for (const Projection& p : all) {
+        const team::Range own = p.of(part, before);
+        if (own.first < own.last) deliver(cells, p, b, edges, own);
+        before += p.cost();
       }
-      const int64_t beams = edges.size();
-      for (int64_t g = 0; g < beams; ++g) {
-        const auto first = std::lower_bound(cells.begin(), cells.end(), edges[g]);
-        const auto last = g + 1 < beams ? std::lower_bound(first, cells.end(), edges[g + 1])
-                                        : cells.end();
-        const int32_t* fired = cells.data() + (first - cells.begin());
-        void* sums = static_cast<int32_t*>(ret->untyped_data()) + (b * beams + g) * (size / beams);
-        if (weights.type == ffi::U16)
-          by_row<uint16_t>(fired, last - first, weights, gains, b, sums);
-        else
-          by_row<float>(fired, last - first, weights, gains, b, sums);
-      }
-    }
+    });
   }
   return ffi::Error::Success();
 }
@@ -173,4 +217,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_push, Push,
                               ffi::Ffi::Bind()
                                   .RemainingArgs()
                                   .RemainingRets()
-                                  .Attr<ffi::Span<const int64_t>>("edges"));
+                                  .Attr<ffi::Span<const int64_t>>("edges")
+                                  .Attr<ffi::Span<const int64_t>>("ascend"));

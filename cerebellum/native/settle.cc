@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "spikes.h"
+#include "team.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -34,21 +36,39 @@ inline bool exists(const Rows& r, uint32_t row, int64_t k) {
   return (mix(row + static_cast<uint32_t>(k)) >> 8) < r.share;
 }
 
+constexpr int kBlock = 64;
+constexpr int64_t kAhead = 3;  // spikes whose rows are fetched before they are needed
+
+// A block of a row. The weights are widened first: mixed widths do not vectorise.
+template <bool kSparse>
+inline void block(const Rows& r, uint32_t dither, uint32_t there, int64_t at, int size,
+                  uint16_t* __restrict own) {
+  const int32_t* __restrict owed = r.levels + at;
+  const uint32_t* __restrict column = r.column + at;
+  int32_t next[kBlock];
+  for (int k = 0; k < size; ++k) next[k] = own[k];
+  for (int k = 0; k < size; ++k) {
+    int32_t levels = owed[k];
+    if (kSparse) levels = exists(r, there, at + k) ? levels : 0;
+    const int32_t fine = static_cast<int32_t>((dither + column[k]) >> 16);
+    next[k] = std::min(std::max(next[k] + ((levels + fine) >> 16), 0), 65535);
+  }
+  for (int k = 0; k < size; ++k) own[k] = static_cast<uint16_t>(next[k]);
+}
+
 template <bool kSparse>
 void row(const Rows& r, int64_t cell, uint16_t* own) {
   const uint32_t dither = mix(static_cast<uint32_t>(cell) + r.rounding);
   const uint32_t there = mix(static_cast<uint32_t>(cell) ^ r.contacts) * 0x9E3779B1u;
-  for (int64_t k = 0; k < r.width; ++k) {
-    int32_t levels = r.levels[k];
-    if (kSparse) levels = exists(r, there, k) ? levels : 0;
-    const int32_t fine = static_cast<int32_t>((dither + r.column[k]) >> 16);
-    const int32_t next = own[k] + ((levels + fine) >> 16);
-    own[k] = static_cast<uint16_t>(std::min(std::max(next, 0), 65535));
-  }
+  int64_t at = 0;
+  for (; at + kBlock <= r.width; at += kBlock)
+    block<kSparse>(r, dither, there, at, kBlock, own + at);
+  if (at < r.width)
+    block<kSparse>(r, dither, there, at, static_cast<int>(r.width - at), own + at);
 }
 
 template <bool kSparse>
-void row(const Rows& r, int64_t cell, float* own) {
+void row(const Rows& r, int64_t cell, float* __restrict own) {
   const uint32_t there = mix(static_cast<uint32_t>(cell) ^ r.contacts) * 0x9E3779B1u;
   for (int64_t k = 0; k < r.width; ++k) {
     float change = r.change[k];
@@ -57,70 +77,76 @@ void row(const Rows& r, int64_t cell, float* own) {
   }
 }
 
-// Bits past the last of the cells are none.
-template <typename Visit>
-void each(const uint32_t* words, int64_t count, int64_t cells, Visit visit) {
-  for (int64_t w = 0; w < count; ++w)
-    for (uint32_t word = words[w]; word; word &= word - 1) {
-      const int64_t cell = int64_t{32} * w + __builtin_ctz(word);
-      if (cell < cells) visit(cell);
-    }
+// visit(cell, its weights) for the cells of a range of those that fired: no two have a weight in
+// common.
+template <typename Weight, typename Visit>
+void each(const std::vector<int32_t>& fired, team::Range range, int64_t width, void* weights,
+          Visit visit) {
+  Weight* table = static_cast<Weight*>(weights);
+  for (int64_t e = range.first; e < range.last; ++e) {
+    if (e + kAhead < range.last) fetch(table + fired[e + kAhead] * width, width);
+    visit(int64_t{fired[e]}, table + fired[e] * width);
+  }
 }
 
 template <typename Target>
-void lists(const uint32_t* words, int64_t count, int64_t cells, const Target* targets,
-           const float* owed, int64_t size, float* weights, int64_t fan, float w_max) {
-  each(words, count, cells, [&](int64_t cell) {
-    const Target* row = targets + cell * fan;
-    float* own = weights + cell * fan;
+void lists(const std::vector<int32_t>& fired, team::Range range, const ffi::AnyBuffer& targets,
+           const float* owed, int64_t size, void* weights, int64_t fan, float w_max) {
+  const Target* table = static_cast<const Target*>(targets.untyped_data());
+  each<float>(fired, range, fan, weights, [&](int64_t cell, float* own) {
+    const Target* row = table + cell * fan;
     for (int64_t k = 0; k < fan && row[k] < size; ++k)
       own[k] = std::min(std::max(own[k] + owed[row[k]], 0.0f), w_max);
   });
 }
 
+template <typename Weight>
+void rows(const std::vector<int32_t>& fired, team::Range range, const ffi::AnyBuffer& owed,
+          Rows all, int64_t in_beam, void* weights) {
+  const bool sparse = all.share < (1u << 24);
+  each<Weight>(fired, range, all.width, weights, [&](int64_t cell, Weight* own) {
+    const int64_t place = cell / in_beam * all.width;
+    all.levels = static_cast<const int32_t*>(owed.untyped_data()) + place;
+    all.change = static_cast<const float*>(owed.untyped_data()) + place;
+    sparse ? row<true>(all, cell, own) : row<false>(all, cell, own);
+  });
+}
+
 ffi::Error Settle(ffi::Buffer<ffi::U32> words, ffi::AnyBuffer targets, ffi::AnyBuffer owed,
-                  ffi::Buffer<ffi::U32> noise, ffi::AnyBuffer before, ffi::Result<ffi::AnyBuffer> out,
-                  int64_t beams, int64_t share, float w_max) {
-  if (out->untyped_data() != before.untyped_data())
-    std::copy_n(static_cast<const char*>(before.untyped_data()), out->size_bytes(),
-                static_cast<char*>(out->untyped_data()));
-  const int64_t count = words.element_count();
-  const int64_t cells = out->dimensions()[0], width = out->dimensions()[1];
+                  ffi::Buffer<ffi::U32> noise, ffi::AnyBuffer before,
+                  ffi::Result<ffi::AnyBuffer> out, int64_t beams, int64_t share, float w_max) {
   void* weights = out->untyped_data();
+  if (weights != before.untyped_data())
+    std::copy_n(static_cast<const char*>(before.untyped_data()), out->size_bytes(),
+                static_cast<char*>(weights));
+  const int64_t cells = out->dimensions()[0], width = out->dimensions()[1];
+  std::vector<int32_t> fired;
+  find(words.typed_data(), words.element_count(), cells, fired);
+  const int64_t events = fired.size();
   if (targets.dimensions().size() == 2) {
     const auto* change = static_cast<const float*>(owed.untyped_data());
     const int64_t size = owed.element_count();
-    auto* lists_of = static_cast<float*>(weights);
-    if (targets.element_type() == ffi::U16)
-      lists(words.typed_data(), count, cells, static_cast<const uint16_t*>(targets.untyped_data()),
-            change, size, lists_of, width, w_max);
-    else
-      lists(words.typed_data(), count, cells, static_cast<const uint32_t*>(targets.untyped_data()),
-            change, size, lists_of, width, w_max);
+    team::run(events * width, [&](int index, int parts) {
+      const team::Range own = team::part(events, index, parts);
+      if (targets.element_type() == ffi::U16)
+        lists<uint16_t>(fired, own, targets, change, size, weights, width, w_max);
+      else
+        lists<uint32_t>(fired, own, targets, change, size, weights, width, w_max);
+    });
     return ffi::Error::Success();
   }
   const uint32_t rounding = noise.typed_data()[0], contacts = noise.typed_data()[1];
   std::vector<uint32_t> column(width);
   for (int64_t k = 0; k < width; ++k) column[k] = mix(static_cast<uint32_t>(k) ^ ~rounding);
-  const bool whole = out->element_type() == ffi::U16, sparse = share < (int64_t{1} << 24);
+  const Rows all{nullptr,  nullptr, column.data(), rounding, contacts, static_cast<uint32_t>(share),
+                 w_max, width};
   const int64_t in_beam = (cells + beams - 1) / beams;
-  each(words.typed_data(), count, cells, [&](int64_t cell) {
-    const int64_t place = cell / in_beam * width;
-    const Rows r{static_cast<const int32_t*>(owed.untyped_data()) + place,
-                 static_cast<const float*>(owed.untyped_data()) + place,
-                 column.data(),
-                 rounding,
-                 contacts,
-                 static_cast<uint32_t>(share),
-                 w_max,
-                 width};
-    if (whole) {
-      uint16_t* own = static_cast<uint16_t*>(weights) + cell * width;
-      sparse ? row<true>(r, cell, own) : row<false>(r, cell, own);
-    } else {
-      float* own = static_cast<float*>(weights) + cell * width;
-      sparse ? row<true>(r, cell, own) : row<false>(r, cell, own);
-    }
+  team::run(events * width, [&](int index, int parts) {
+    const team::Range own = team::part(events, index, parts);
+    if (out->element_type() == ffi::U16)
+      rows<uint16_t>(fired, own, owed, all, in_beam, weights);
+    else
+      rows<float>(fired, own, owed, all, in_beam, weights);
   });
   return ffi::Error::Success();
 }

@@ -43,11 +43,13 @@ def spec_of(settings: Settings) -> Spec:
 
 
 def use_device(settings: Settings) -> None:
-    """Let JAX compute on the configured device, if it has not started yet.
+    """Let JAX compute on the configured device and threads, if it has not started yet.
 
     Raises:
       UsageError: no such device.
     """
+    if settings.performance.threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings.performance.threads)
     device = settings.performance.device
     if device == "auto":
         return

@@ -4,6 +4,8 @@ Without a compiler nothing is missed.
 """
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import chex
@@ -241,3 +243,42 @@ def test_bits_past_the_last_cell_are_none():
     every = jnp.full(2, 0xFFFFFFFF, jnp.uint32)
     (sent,) = events.push(every, (fan,), (jnp.float32(1),), (jnp.zeros(1),), native=True)
     assert sent[0] == 40
+
+
+THREADS = """
+import hashlib, jax, numpy as np
+import cerebellum as cb
+from cerebellum.model.presets.common import PROTOCOL, common
+
+key = jax.random.key(0)
+listed, beams = common("M"), cb.presets.beams(40_000, learning_rate=1e-3, path="event")
+runs = (listed, cb.drive.standard(PROTOCOL, listed, key)), (
+    beams,
+    {"mossy_fiber": cb.drive.poisson(60.0)},
+)
+for spec, drive in runs:
+    circuit = cb.build(spec, key)
+    assert circuit.spec.kernels == "native"
+    state = cb.init(circuit, key, spread=True)
+    state, recording = cb.simulate(circuit, state, drive, duration_ms=260, progress=False)
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        digest.update(np.asarray(leaf).tobytes())
+    print(digest.hexdigest(), int(np.asarray(recording.spikes["granule"]).sum()) > 1_000)
+"""
+
+
+@pytest.mark.slow
+def test_threads_change_nothing():
+    def run(threads: int) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-c", THREADS]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    one = run(1)
+    assert one.count("True") == 2
+    assert run(2) == run(3) == one
