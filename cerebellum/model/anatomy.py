@@ -66,9 +66,7 @@ def draw_sources(degrees: np.ndarray, sources: int, rng: np.random.Generator) ->
     drawn = rng.integers(0, sources, (targets, width))
     again = np.arange(targets)
     while again.size:
-        rows = drawn[again]
-        order = np.argsort(rows, axis=1, kind="stable")
-        ranked = np.take_along_axis(rows, order, axis=1)
+        ranked, order = _ranked(drawn[again])
         row, place = np.nonzero(ranked[:, 1:] == ranked[:, :-1])
         drawn[again[row], order[row, place + 1]] = rng.integers(0, sources, row.size)
         again = again[np.unique(row)]
@@ -119,8 +117,8 @@ def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) 
     A list keeps the order in which its contacts are given. F is the largest fan-out, rounded up
     to a multiple of `LIST_STEP`.
     """
-    order = _order(source, sources)
-    source, target = source[order], target[order]
+    source, order = _ranked(source)
+    target = target[order]
     sizes = np.bincount(source, minlength=sources)
     width = max(1, -(-int(sizes.max(initial=0)) // LIST_STEP) * LIST_STEP)
     dtype = list_dtype(targets)
@@ -130,16 +128,15 @@ def fan_out(source: np.ndarray, target: np.ndarray, sources: int, targets: int) 
     return table
 
 
-def _order(values: np.ndarray, below: int) -> np.ndarray:
-    """`np.argsort(values, kind="stable")` of integers from 0 to `below`, 16 bits at a time.
+def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers from 0 up in order along the last axis, and where each was (a stable argsort).
 
-    NumPy sorts 16 bits by radix, ten times as fast as wider integers.
+    Sorts value and place as one number: NumPy sorts ten times as fast as it sorts places.
     """
-    order = np.argsort(values.astype(np.uint16), kind="stable")
-    for shift in range(16, int(below).bit_length(), 16):
-        part = (values[order] >> shift).astype(np.uint16)
-        order = order[np.argsort(part, kind="stable")]
-    return order
+    bits = values.shape[-1].bit_length()
+    keys = (values.astype(np.int64) << bits) | np.arange(values.shape[-1])
+    keys.sort(axis=-1)
+    return keys >> bits, keys & ((1 << bits) - 1)
 
 
 def list_dtype(targets: int) -> type[np.unsignedinteger]:
