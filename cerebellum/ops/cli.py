@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--network", choices=("common", "anatomical"), help="one wiring (default: both)"
     )
+    bench.add_argument("--kernels", choices=("native", "xla"), help="of networks (default: both)")
     bench.add_argument(
         "--cores", type=int, default=1, metavar="N", help="cores to keep to (default: %(default)s)"
     )

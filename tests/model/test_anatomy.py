@@ -44,8 +44,12 @@ def test_in_degrees_are_kept_and_sources_differ(sources, targets, share, seed):
 def test_lists_hold_every_contact_once(targets, seed):
     spec = feed_forward(90, targets, 17.3)
     source, target = anatomy.contacts(spec.projections[0], spec, jax.random.key(seed))
-    table = anatomy.fan_out(source, target, 90, targets)
+    number = 1000 * source + target + 1
+    table, numbers = anatomy.fan_out(source, target, 90, targets, number)
     assert table.shape[1] % 8 == 0
+    assert (np.diff(table.astype(int), axis=1)[table[:, 1:] < targets] > 0).all()
+    cells = np.arange(90)[:, None]
+    np.testing.assert_array_equal(numbers, np.where(table < targets, 1000 * cells + table + 1, 0))
     row, place = np.nonzero(table < targets)
     listed = np.stack([row, table[row, place]], axis=1)
     want = np.stack([source, target], axis=1)
@@ -185,9 +189,12 @@ def test_specs_are_hashable():
     assert isinstance(cb.presets.mouse().projections[0], Projection)
 
 
-@pytest.mark.parametrize("below", [1, 300, 65_536, 65_537, 3_000_000])
-def test_sources_are_ordered_as_numpy_would(below):
-    values = np.random.default_rng(0).integers(0, below, 20_000)
-    ranked, order = anatomy._ranked(values)
-    np.testing.assert_array_equal(order, np.argsort(values, kind="stable"))
-    np.testing.assert_array_equal(ranked, np.sort(values))
+@pytest.mark.parametrize(("below", "width"), [(3, 2), (300, 40), (70_000, 3_000), (9, 0)])
+def test_repeats_are_all_but_the_first(below, width):
+    drawn = np.random.default_rng(0).integers(0, below, (120, width))
+    rows = np.arange(0, 120, 2)
+    row, place = anatomy._repeats(drawn, rows)
+    for number, values in enumerate(drawn[rows]):
+        first = np.unique(values, return_index=True)[1]
+        again = np.setdiff1d(np.arange(width), first)
+        np.testing.assert_array_equal(np.sort(place[row == number]), again)

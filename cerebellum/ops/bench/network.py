@@ -8,6 +8,7 @@ import jax
 import cerebellum as cb
 from cerebellum import native
 from cerebellum.model.anatomy import resolve_path
+from cerebellum.model.circuit import Circuit
 from cerebellum.model.presets import common
 from cerebellum.model.spec import Spec
 from cerebellum.ops.bench.result import Options, Result, bandwidth, summary
@@ -22,12 +23,11 @@ def run(options: Options) -> Iterator[Result]:
     """The common networks at each size, then production at 1, 2 and 5 Hz, learning off and on."""
     cpu = jax.default_backend() == "cpu"
     kernels = ["native", "xla"] if cpu and native.kernels().ready else ["xla"]
-    for size in options.sizes:
-        for each in kernels:
+    for each in [options.kernels] if options.kernels else kernels:
+        for size in options.sizes:
             if size == "production":
-                for rate in (1.0, 2.0, 5.0):
-                    for learning in (False, True):
-                        yield _production(rate, learning, each, options)
+                for learning in (False, True):
+                    yield from _production(learning, each, options)
                 continue
             networks = [options.network] if options.network else ["common", "anatomical"]
             for network in networks:
@@ -35,24 +35,32 @@ def run(options: Options) -> Iterator[Result]:
                 spec = replace(common.common(size, wiring=wiring), kernels=each)  # pyright: ignore
                 drive = cb.drive.standard(common.PROTOCOL, spec, jax.random.key(0))
                 params = {"network": network, "size": size, "path": each, "plasticity": "off"}
-                yield _second(spec, drive, params, options, 1_000.0)
+                circuit = cb.build(spec, jax.random.key(0))
+                yield _second(circuit, drive, params, options, 1_000.0)
 
 
-def _production(rate: float, learning: bool, kernels: str, options: Options) -> Result:
+def _production(learning: bool, kernels: str, options: Options) -> Iterator[Result]:
     learned = 2e-4 if learning else 0.0
     spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned, path="event")
-    spec = replace(spec, kernels=kernels)
-    params = {"network": "beams", "size": "production", "path": kernels}
-    params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}
-    drive = {"mossy_fiber": cb.drive.poisson(GAIN * rate)}
-    return _second(spec, drive, params, replace(options, repeats=3), 200.0, fresh=False)
+    circuit = cb.build(replace(spec, kernels=kernels), jax.random.key(0))  # pyright: ignore
+    for rate in (1.0, 2.0, 5.0):
+        params = {"network": "beams", "size": "production", "path": kernels}
+        params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}
+        drive = {"mossy_fiber": cb.drive.poisson(GAIN * rate)}
+        yield _second(circuit, drive, params, replace(options, repeats=3), 200.0, fresh=False)
 
 
 def _second(
-    spec: Spec, drive, params: dict, options: Options, duration_ms: float, *, fresh: bool = True
+    circuit: Circuit,
+    drive,
+    params: dict,
+    options: Options,
+    duration_ms: float,
+    *,
+    fresh: bool = True,
 ) -> Result:
     """`duration_ms` again and again, reported for a second; each from a first state, or on."""
-    circuit = cb.build(spec, jax.random.key(0))
+    spec = circuit.spec
     seconds, recording = [], None
     state = cb.init(circuit, jax.random.key(0), spread=True)
     for repeat in range(options.repeats + 1):

@@ -73,7 +73,12 @@ def _options(arguments: argparse.Namespace) -> Options:
     if not 1 <= arguments.cores <= there:
         raise UsageError(f"--cores: {arguments.cores}; from 1 to the {there} that there are")
     sizes = tuple(arguments.size or ("S", "M"))
-    return Options(sizes=sizes, network=arguments.network, cores=arguments.cores)
+    return Options(
+        sizes=sizes,
+        network=arguments.network,
+        kernels=arguments.kernels,
+        cores=arguments.cores,
+    )
 
 
 def _pin(cores: int) -> None:

@@ -24,6 +24,7 @@ class Options:
 
     sizes: tuple[str, ...] = ("S", "M")
     network: str | None = None
+    kernels: str | None = None
     cores: int = 1
     repeats: int = 7
 
