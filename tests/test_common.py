@@ -18,9 +18,11 @@ params = importlib.util.module_from_spec(LOADED)
 LOADED.loader.exec_module(params)
 
 
+@pytest.mark.parametrize("wiring", ["random", "anatomical"])
 @pytest.mark.parametrize("size", ["S", "M", "L"])
-def test_the_peers_run_the_same_network(size):
-    spec = common.common(size)
+def test_the_peers_run_the_same_network(size, wiring):
+    spec = common.common(size, wiring=wiring)
+    size += params.ANATOMICAL if wiring == "anatomical" else ""
     assert {p.name: p.size for p in spec.populations} == params.cells(size)
     theirs = {
         f"{a}_{b}": (receptor, weight, degree, own)
@@ -29,7 +31,8 @@ def test_the_peers_run_the_same_network(size):
     assert set(theirs) == {p.name for p in spec.projections}
     for p in spec.projections:
         receptor, weight, degree, own = theirs[p.name]
-        assert p.in_degree == min(degree, spec.population(p.source).size - 1)
+        parallel = own and wiring == "anatomical"
+        assert p.in_degree == min(degree, spec.beam_size(p.source) - (not parallel))
         assert p.weight * p.in_degree == pytest.approx(abs(weight) * degree)
         assert p.receptor == {"E": "exc", "I": "inh"}[receptor]
         assert p.spread == (params.SPREAD if own else 0)

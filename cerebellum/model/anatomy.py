@@ -307,5 +307,6 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
             fans={name: fan for name, (fan, _) in wired.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             spec=spec,
+            drawn=not given,
         ),
     )

@@ -53,6 +53,8 @@ class Wiring:
     seed: Array
     """key that the circuit was built with, uint32 [2]"""
     spec: Spec = struct.field(pytree_node=False)
+    drawn: bool = struct.field(pytree_node=False, default=False)
+    """whether `anatomy.build` gives it again from the spec and the seed"""
 
 
 @struct.dataclass(kw_only=True)

@@ -1,7 +1,7 @@
 """The common network in every simulator, in turn, on the same cores: one table of ratios.
 
     python scripts/peers/setup          # once
-    python scripts/peers/compare.py [--size M] [--cores 1] [--repeats 5] [--only NAME ...]
+    python scripts/peers/compare.py [--size M] [--network anatomical] [--cores 1] [--only NAME ...]
 
 Wall time for one biological second, simulation alone; then everything from nothing to the first
 result, build and compile included. A simulator whose population rates differ from the middle of
@@ -31,9 +31,11 @@ FEWEST = 50
 
 def commands(size: str, cores: int, repeats: int) -> dict[str, list[str]]:
     """What to run, by name."""
-    numbers = [str(number) for number in (*params.SIZES[size], repeats)]
     options = [size, str(cores), str(repeats)]
-    found = {"C": [str(PEERS / "net"), *numbers]}
+    found = {}
+    if size in params.SIZES:  # the C program has random wiring only
+        numbers = [str(number) for number in (*params.SIZES[size], repeats)]
+        found["C"] = [str(PEERS / "net"), *numbers]
     for name in ("brian2", "brainevent", "nest"):
         found[name] = [str(PEERS / name / "bin" / "python"), str(HERE / f"run_{name}.py"), *options]
     for kernels in ("native", "xla"):
@@ -69,12 +71,15 @@ def odd_rates(result: dict, middle: dict[str, list[float]], size: str) -> list[s
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", default="M", choices=params.SIZES)
+    parser.add_argument("--network", default="common", choices=("common", "anatomical"))
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="simulators to run")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     results = {}
+    if arguments.network == "anatomical":
+        arguments.size += params.ANATOMICAL
     for name, command in commands(arguments.size, arguments.cores, arguments.repeats).items():
         if arguments.only and name not in arguments.only:
             continue

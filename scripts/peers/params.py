@@ -21,6 +21,12 @@ TAU_M_AND_DRIVE = {
 SIZES = {"S": (10_000, 40, 2_500), "M": (100_000, 400, 10_000), "L": (1_000_000, 1_000, 20_000)}
 """granule cells, Purkinje cells, parallel fibres of one"""
 
+ANATOMICAL = "-anatomical"
+"""Behind a size: beams, of which every Purkinje cell and interneuron has all parallel fibres."""
+
+BEAMS = {"S": (1, 50), "M": (4, 500), "L": (5, 1_250)}
+"""beams, interneurons in all of them"""
+
 PARALLEL_MV = 1_500.0
 SPREAD = 0.5
 PROJECTIONS = {
@@ -39,26 +45,47 @@ PROJECTIONS = {
 
 def cells(size: str) -> dict[str, int]:
     """Cells by population."""
-    granule, purkinje, _ = SIZES[size]
+    plain = size.removesuffix(ANATOMICAL)
+    granule, purkinje, _ = SIZES[plain]
     return {
         "mossy_fiber": max(200, granule // 20),
         "granule": granule,
         "golgi": granule // 400,
         "purkinje": purkinje,
-        "interneuron": 5 * purkinje,
+        "interneuron": 5 * purkinje if size == plain else BEAMS[plain][1],
         "nuclei": purkinje // 10,
     }
 
 
 def projections(size: str) -> list[tuple[str, str, str, float, int, bool]]:
     """source, target, receptor, mV, in-degree, and whether every synapse has its own weight."""
-    fibres, found = SIZES[size][2], []
+    fibres, found = SIZES[size.removesuffix(ANATOMICAL)][2], []
     for (source, target), (receptor, weight, degree) in PROJECTIONS.items():
         if weight is None:
             weight, degree = PARALLEL_MV / fibres, fibres
         own = source == "granule" and target != "golgi"
+        if own and beams(size):
+            total, degree = weight * degree, cells(size)[source] // beams(size)
+            weight = total / degree
         found.append((source, target, receptor, weight, degree, own))
     return found
+
+
+def beams(size: str) -> int:
+    """How many beams parallel fibres keep to; 0 where they end anywhere."""
+    plain = size.removesuffix(ANATOMICAL)
+    return 0 if plain == size else BEAMS[plain][0]
+
+
+def sources(rng, size: str, source: str, target: str, degree: int, own: bool):
+    """Sources of every target's synapses, one target after the other: int32 [targets degree]."""
+    import numpy as np
+
+    there, targets = cells(size)[source], cells(size)[target]
+    if own and beams(size):
+        beam = np.arange(there, dtype=np.int32).reshape(beams(size), 1, degree)
+        return np.broadcast_to(beam, (beams(size), targets // beams(size), degree)).reshape(-1)
+    return rng.integers(0, there, targets * degree, dtype=np.int32)
 
 
 def propagators(population: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ rng = np.random.default_rng(0)
 
 def matrix(source: str, target: str, weight: float, degree: int, own: bool) -> brainevent.CSR:
     sources, synapses = cells[source], cells[target] * degree
-    drawn = rng.integers(0, sources, synapses, dtype=np.int32)
+    drawn = params.sources(rng, size, source, target, degree, own)
     order = np.argsort(drawn, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(drawn, minlength=sources))])
     weights = np.asarray([weight], np.float32)

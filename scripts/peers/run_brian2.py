@@ -84,7 +84,7 @@ for source, target, receptor, weight, degree, own in params.projections(size):
         new = Synapses(
             a, b, on_pre=f"{variable}_post += weight", namespace={"weight": weight}, **options
         )
-    i = rng.integers(0, len(a), len(b) * degree, dtype=np.int32)
+    i = params.sources(rng, size, source, target, degree, own)
     new.connect(i=i, j=np.repeat(np.arange(len(b), dtype=np.int32), degree))
     if own:
         new.w = f"{weight} * (1 + {params.SPREAD} * (2 * rand() - 1))"

@@ -50,12 +50,15 @@ nest.Connect(burst, mossy[first], "all_to_all", {"delay": 1.0})
 for source, target, _, weight, degree, own in params.projections(size):
     spread = params.SPREAD * weight
     drawn = nest.random.uniform(weight - spread, weight + spread) if own else weight
-    nest.Connect(
-        groups[source],
-        groups[target],
-        {"rule": "fixed_indegree", "indegree": degree},
-        {"synapse_model": "static_synapse", "weight": drawn, "delay": 1.0},
-    )
+    synapse = {"synapse_model": "static_synapse", "weight": drawn, "delay": 1.0}
+    a, b = groups[source], groups[target]
+    if own and params.beams(size):
+        each = len(b) // params.beams(size)
+        for beam in range(params.beams(size)):
+            ends = a[beam * degree : (beam + 1) * degree], b[beam * each : (beam + 1) * each]
+            nest.Connect(*ends, "all_to_all", synapse)
+    else:
+        nest.Connect(a, b, {"rule": "fixed_indegree", "indegree": degree}, synapse)
 build = time.perf_counter() - began
 began = time.perf_counter()
 nest.Prepare()

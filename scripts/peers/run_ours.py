@@ -18,7 +18,9 @@ from cerebellum.model.presets.common import PROTOCOL, common  # noqa: E402
 size, repeats, kernels = sys.argv[1], int(sys.argv[3]), sys.argv[4]
 key = jax.random.key(0)
 began = time.perf_counter()
-spec = replace(common(size), kernels=kernels)
+wiring = "anatomical" if params.beams(size) else "random"
+spec = common(size.removesuffix(params.ANATOMICAL), wiring=wiring)
+spec = replace(spec, kernels=kernels)
 circuit = cb.build(spec, key)
 drive = cb.drive.standard(PROTOCOL, spec, key)
 jax.block_until_ready(circuit)

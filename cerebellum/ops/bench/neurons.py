@@ -65,7 +65,7 @@ def run(options: Options) -> Iterator[Result]:
             seconds = [s / steps for s in clock(run_all, (carry,), options.repeats)]
             moved = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(first))
             found = summary(seconds)
-            speed = bandwidth(int(moved // 2))
+            speed = bandwidth(int(moved // 2), options.cores)
             yield Result(
                 name="neuron_step",
                 params={"model": name, "cells": n, "path": path, "cores": options.cores},

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import cerebellum as cb
-from cerebellum.ops.bench.network import GAIN, PRODUCTION
+from cerebellum.ops.bench.network import MOSSY_HZ, PRODUCTION
 from cerebellum.ops.bench.result import Options, Result, summary
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -35,7 +35,7 @@ def _step(granules: int, rate: float, learning: bool, batch: int, options: Optio
     learned = 2e-4 if learning else 0.0
     spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learned, path="event")
     circuit = cb.build(spec, jax.random.key(0))
-    drive = {"mossy_fiber": cb.drive.poisson(GAIN * rate)}
+    drive = {"mossy_fiber": cb.drive.poisson(MOSSY_HZ[rate])}
     steps = int(np.clip(100_000_000 // granules, 100, 2_000))
     if batch == 1:
         state = cb.init(circuit, jax.random.key(1), spread=True)

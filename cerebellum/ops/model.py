@@ -1,0 +1,107 @@
+"""A circuit with its state, and whatever trains it, as one checkpoint and back."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import cerebellum as cb
+from cerebellum.errors import UsageError
+from cerebellum.model import events
+from cerebellum.model.circuit import Circuit, State, Wiring
+from cerebellum.model.spec import Spec
+from cerebellum.ops import describe, store
+from cerebellum.ops.store import Checkpoint
+
+
+def contents(circuit: Circuit, state: State, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `store.write` and `Store.save` are given: a tree of arrays, and JSON beside it.
+
+    Wiring that was drawn is kept as its seed and a digest, wiring that was given as arrays.
+
+    Args:
+      more: other trees, by name: an optimiser's state, a random key.
+    """
+    tree: dict[str, Any] = {"params": circuit.params, "state": state, **more}
+    about: dict[str, Any] = {
+        # Which kernels run is for the machine to say on which it runs.
+        "spec": describe.to_json(dataclasses.replace(circuit.spec, kernels="auto")),
+        "seed": np.asarray(circuit.wiring.seed).tolist(),
+        "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
+    }
+    if not circuit.wiring.drawn:
+        tree["wiring"] = circuit.wiring
+    return tree, about
+
+
+def digest(wiring: Wiring) -> str:
+    """SHA-256 of who contacts whom."""
+    found = hashlib.sha256()
+    for name, array in sorted(store.flatten(wiring.fans).items()):
+        array = np.ascontiguousarray(array)
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.data)
+    return found.hexdigest()
+
+
+def restore(checkpoint: Checkpoint) -> tuple[Circuit, State]:
+    """The circuit and the state of a checkpoint, bit for bit.
+
+    Raises:
+      UsageError: it is not a circuit's, or this version would draw another wiring.
+    """
+    spec = spec_of(checkpoint)
+    key = jax.random.wrap_key_data(jnp.asarray(checkpoint.about["seed"], jnp.uint32))
+    if checkpoint.about["wiring"] is None:
+        circuit = _given(checkpoint, spec)
+    else:
+        circuit = cb.build(spec, key)
+        if digest(circuit.wiring) != checkpoint.about["wiring"]:
+            wrote = checkpoint.about["versions"]
+            raise UsageError(
+                f"{checkpoint.path}: its seed gives another wiring here; written with "
+                f"cerebellar-norse {wrote['cerebellar-norse']}, numpy {wrote['numpy']}"
+            )
+    params = store.unflatten(_shapes(circuit.params), checkpoint.arrays, "params")
+    circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
+    template = jax.eval_shape(lambda: cb.init(circuit, jax.random.key(0)))
+    state = store.unflatten(template, checkpoint.arrays, "state")
+    return circuit, jax.tree.map(jnp.asarray, state)
+
+
+def spec_of(checkpoint: Checkpoint) -> Spec:
+    """The spec of a checkpoint's circuit.
+
+    Raises:
+      UsageError: it has none.
+    """
+    if "spec" not in checkpoint.about:
+        raise UsageError(f"{checkpoint.path}: no circuit in it; a checkpoint of a model")
+    return describe.from_json(checkpoint.about["spec"])
+
+
+def _given(checkpoint: Checkpoint, spec: Spec) -> Circuit:
+    """A circuit whose wiring is in the checkpoint, its parameters as they were first drawn."""
+    bare = dataclasses.replace(spec, place=None)
+    circuit = cb.build(bare, jax.random.key(0))
+    fans: dict[str, events.Fan] = {}
+    for name, fan in circuit.wiring.fans.items():
+        if isinstance(fan, events.FanOut):
+            lists = checkpoint.arrays[f"wiring/fans/{name}/targets"]
+            fan = events.FanOut(targets=jnp.asarray(lists), ascends=fan.ascends)
+        fans[name] = fan
+    seed = jnp.asarray(checkpoint.arrays["wiring/seed"])
+    wiring = dataclasses.replace(circuit.wiring, fans=fans, seed=seed, drawn=False)
+    weights = {
+        name: jnp.asarray(checkpoint.arrays[f"params/weights/{name}"])
+        for name in circuit.params.weights
+    }
+    params = dataclasses.replace(circuit.params, weights=weights)
+    return dataclasses.replace(circuit, params=params, wiring=wiring)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

@@ -1,0 +1,319 @@
+"""Checkpoints: what is read is what was written, or is refused by name."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cerebellum as cb
+from cerebellum.errors import UsageError
+from cerebellum.ops import manifest, model, store
+from cerebellum.ops.manifest import DamagedError
+
+KEY = jax.random.key(0)
+DRIVE = {"mossy_fiber": cb.drive.poisson(30.0)}
+
+
+def some(seed: int = 0) -> dict:
+    """A tree with one of everything."""
+    rng = np.random.default_rng(seed)
+    return {
+        "a": {"rows": rng.integers(0, 65_536, (700, 40)).astype(np.uint16), "step": np.int32(7)},
+        "b": (jnp.asarray(rng.normal(size=33), jnp.float32), np.zeros((0, 3), np.uint8)),
+        "c": np.array([True, False]),
+    }
+
+
+def same(one, other) -> None:
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def reseal(folder: Path, change) -> None:
+    """What somebody would do who wants to be believed: another manifest, and its sum."""
+    body = json.loads((folder / manifest.NAME).read_bytes().partition(b"\n")[0])
+    change(body)
+    (folder / manifest.NAME).write_bytes(manifest._canonical(body))
+
+
+def test_round_trip(tmp_path):
+    path = store.write(tmp_path, 12, some(), {"history": [1, 2]}, {"loss": 0.5})
+    found = store.load(path)
+    assert found.step == 12
+    assert found.about["history"] == [1, 2]
+    assert found.about["metrics"] == {"loss": 0.5}
+    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["000000000012"]
+
+
+def test_a_part_of_it(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    found = store.load(path, wanted=lambda name: name.startswith("b/"))
+    assert set(found.arrays) == {"b/0", "b/1"}
+    same(found.arrays["b/0"], some()["b"][0])
+
+
+def test_straight_onto_a_device(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    found = store.load(path, place=lambda name, shape: where)
+    assert all(isinstance(array, jax.Array) for array in found.arrays.values())
+    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+
+
+def test_another_circuits_arrays_are_named(tmp_path):
+    found = store.load(store.write(tmp_path, 1, {"x": np.zeros(3), "y": np.zeros(2)}))
+    template = {"x": np.zeros(4, np.float32), "z": np.zeros(1)}
+    with pytest.raises(UsageError) as error:
+        store.unflatten(template, found.arrays)
+    assert "x: float64 [3]; float32 [4] is wanted" in str(error.value)
+    assert "y: not in this circuit" in str(error.value)
+    assert "z: missing" in str(error.value)
+
+
+def damages(path: Path, other: Path, rng: random.Random):
+    """Ways to spoil a file: what was done to it, and it is done."""
+    data = path.read_bytes()
+    for _ in range(3 if data else 0):
+        flipped = bytearray(data)
+        flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        yield "flip"
+    if data:
+        path.write_bytes(data[: rng.randrange(len(data))])
+        yield "truncate"
+        path.write_bytes(b"")
+        yield "empty"
+    path.unlink()
+    yield "delete"
+    path.write_bytes(data)
+    theirs = other.read_bytes()
+    if theirs != data:
+        path.write_bytes(theirs), other.write_bytes(data)
+        yield "swap"
+        other.write_bytes(theirs)
+    path.write_bytes(data)
+
+
+def test_any_damage_is_found_and_named(tmp_path):
+    rng, tried = random.Random(0), 0
+    folder = store.write(tmp_path, 1, some())
+    there = files(folder)
+    for number, path in enumerate(there):
+        for how in damages(path, there[number - 1], rng):
+            with pytest.raises(DamagedError) as error:
+                store.load(folder)
+            named = {Path(problem.file).name for problem in manifest.check(folder)}
+            # Where the manifest was swapped with a file, it is what is wrong.
+            expected = manifest.NAME if how == "swap" and manifest.NAME in named else path.name
+            assert expected in named, how
+            assert expected in str(error.value), how
+            tried += 1
+    assert tried > 50
+    store.load(folder)
+
+
+def test_the_newest_that_is_intact(tmp_path, caplog):
+    paths = [store.write(tmp_path, step, some(step)) for step in (1, 2, 3)]
+    files(paths[2])[0].write_bytes(b"what")
+    (paths[1] / manifest.NAME).unlink()
+    found = store.newest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    same(found.arrays["a/rows"], some(1)["a"]["rows"])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"000000000001", "damaged-000000000002", "damaged-000000000003"}
+    assert "000000000003 is damaged" in caplog.text
+    assert "manifest.json: missing" in caplog.text
+
+
+def test_nothing_saved(tmp_path):
+    assert store.newest(tmp_path) is None
+    assert store.newest(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: body["files"].update({"../x": body["files"].popitem()[1]}), "outside"),
+        (lambda body: body["files"].update({"/etc/x": {"bytes": 1, "sha256": ""}}), "outside"),
+        (lambda body: body["about"]["arrays"]["c"].update(dtype="object"), "object"),
+        (lambda body: body["about"]["arrays"]["c"].update(shape=[10**12]), "declared|at most"),
+        (lambda body: body["about"]["arrays"]["c"].update(shape=[-1]), "numbers in a shape"),
+        (lambda body: body["about"].pop("arrays"), "what the arrays are"),
+        (lambda body: body.update(format=99), "format 99, of a later version"),
+        (lambda body: body.update(files=[1]), "not a manifest"),
+    ],
+)
+def test_what_means_harm_is_refused(tmp_path, change, said):
+    path = store.write(tmp_path, 1, some())
+    reseal(path, change)
+    with pytest.raises(DamagedError, match=said):
+        store.load(path, limit=10**9)
+
+
+def test_links_are_refused(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    victim = next(p for p in files(path) if p.name == "_METADATA")
+    moved = tmp_path / "elsewhere"
+    victim.rename(moved)
+    victim.symlink_to(moved)
+    with pytest.raises(DamagedError, match="a link"):
+        store.load(path)
+
+
+def test_only_as_many_as_wanted(tmp_path):
+    keep = store.Keep(newest=2, best="loss", every=4)
+    saved = store.Store(tmp_path, keep=keep, beside=False)
+    for step, loss in enumerate([3.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0], start=1):
+        saved.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [8, 7, 4, 2]
+
+
+def test_a_copy_is_saved(tmp_path):
+    saved, x = store.Store(tmp_path), np.zeros(1_000)
+    assert saved.save(1, {"x": x})
+    x[:] = 1
+    saved.close()
+    assert not store.load(tmp_path / "000000000001").arrays["x"].any()
+
+
+def test_one_writer_at_a_time(tmp_path):
+    first = store.Store(tmp_path)
+    with pytest.raises(UsageError, match="another process saves there"):
+        store.Store(tmp_path)
+    first.close()
+    (tmp_path / ".saving-left").mkdir()
+    store.Store(tmp_path).close()
+    assert not (tmp_path / ".saving-left").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])
+@pytest.mark.parametrize("where", ["_save_arrays", "seal"])
+def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where):
+    saved = store.Store(tmp_path, beside=False)
+    saved.save(1, some(1))
+    owner = store if where == "_save_arrays" else manifest
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise OSError(number, os.strerror(number))
+
+        broken.setattr(owner, where, fail)
+        assert saved.save(2, some(2))
+    assert saved.failures == 1
+    assert "checkpoint 2: not saved" in caplog.text
+    assert [step for step, _ in store.steps(tmp_path)] == [1]
+    assert not list(tmp_path.glob(".saving-*"))
+    saved.save(3, some(3))
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
+
+
+def test_the_folder_vanishes(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    saved = store.Store(folder, beside=False)
+    (folder / store.LOCK).unlink()
+    folder.rmdir()
+    saved.save(1, some())
+    saved.close()
+    assert [step for step, _ in store.steps(folder)] == [1]
+
+
+def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
+    saved = store.Store(tmp_path)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "_save_arrays", fail)
+    saved.save(1, some())
+    with pytest.raises(OSError, match="No space left"):
+        saved.close()
+
+
+@pytest.mark.parametrize("kind", ["beams", "dense", "given"])
+def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
+    edges = None
+    if kind == "given":
+        spec = cb.presets.mouse(scale=0.02)
+        edges = {"golgi_granule": np.array([[0, 5, 2], [1, 3, 1], [1, 2, 4]])}
+    else:
+        path = "event" if kind == "beams" else "dense"
+        spec = cb.presets.beams(1_000, learning_rate=1e-2, path=path)
+    drive = DRIVE if kind != "given" else {"glomerulus": cb.drive.poisson(20.0)}
+    circuit = cb.build(spec, KEY, edges)
+    state = cb.init(circuit, jax.random.key(3), spread=True)
+    length = {"duration_ms": 250 * spec.dt, "progress": False}
+    state, _ = cb.simulate(circuit, state, drive, **length)
+    tree, about = model.contents(circuit, state)
+    path = store.write(tmp_path, int(state.step), tree, about)
+    state, whole = cb.simulate(circuit, state, drive, **length)
+
+    again, restored = model.restore(store.load(path))
+    assert (again.wiring.drawn, "wiring/seed" in store.load(path).arrays) == (
+        (False, True) if kind == "given" else (True, False)
+    )
+    same(again.params, circuit.params)
+    same(again.wiring.fans, circuit.wiring.fans)
+    restored, part = cb.simulate(again, restored, drive, **length)
+    same(restored, state)
+    same(part.spikes, whole.spikes)
+
+
+def test_another_wiring_is_noticed(tmp_path):
+    circuit = cb.build(cb.presets.beams(1_000), KEY)
+    tree, about = model.contents(circuit, cb.init(circuit, KEY))
+    found = store.load(store.write(tmp_path, 1, tree, {**about, "wiring": "another"}))
+    with pytest.raises(UsageError, match="another wiring here"):
+        model.restore(found)
+
+
+LOOP = Path(__file__).parent.parent / "training_loop.py"
+
+
+def walk(folder: Path, steps: int) -> subprocess.Popen:
+    command = [sys.executable, str(LOOP), str(folder), str(steps)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path):
+    """A short form of scripts/soak/kill.py."""
+    steps, rng = 60, random.Random(1)
+    whole = walk(tmp_path / "whole", steps)
+    out, err = whole.communicate()
+    assert whole.returncode == 0, err
+    before = -1
+    for _ in range(6):
+        process = walk(tmp_path / "cut", steps)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        found = store.newest(tmp_path / "cut")
+        assert not list((tmp_path / "cut").glob("damaged-*"))
+        assert (found.step if found else 0) >= before
+        before = found.step if found else 0
+    last = walk(tmp_path / "cut", steps)
+    resumed, err = last.communicate()
+    assert last.returncode == 0, err
+    assert resumed.splitlines()[-1] == out.splitlines()[-1]

@@ -1,0 +1,50 @@
+"""A run that learns and is saved every few steps, to be killed: FOLDER STEPS.
+
+Says "ready" when it starts to learn, and at its end a digest of everything.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import cerebellum as cb
+from cerebellum.ops import model, store
+
+EVERY = 2
+
+
+def main(folder: Path, steps: int) -> None:
+    found = store.newest(folder)
+    saved = store.Store(folder, keep=store.Keep(newest=3))
+    drive = {"mossy_fiber": cb.drive.poisson(30.0)}
+    if found is None:
+        circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), _key(0))
+        state, done, history = cb.init(circuit, _key(1), spread=True), 0, []
+    else:
+        circuit, state = model.restore(found)
+        done, history = found.step, list(found.about["history"])
+    print("ready", done, flush=True)
+    while done < steps:
+        state, recording = cb.simulate(circuit, state, drive, duration_ms=10, progress=False)
+        history.append(cb.record.rates(recording)["purkinje"])
+        done += 1
+        if done % EVERY == 0:
+            saved.wait()
+            tree, about = model.contents(circuit, state)
+            saved.save(done, tree, {**about, "history": history})
+    saved.close()
+    digest = hashlib.sha256(repr(history).encode())
+    for leaf in jax.tree.leaves(state):
+        digest.update(np.asarray(leaf).tobytes())
+    print(digest.hexdigest())
+
+
+def _key(seed: int) -> jax.Array:
+    return jax.random.key(seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
