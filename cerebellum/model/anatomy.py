@@ -187,24 +187,11 @@ def resolve_kernels(spec: Spec) -> Literal["xla", "native"]:
 
 
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
-    """Target lists of a projection, one beam after the other: see `fan_out`."""
-    targets = spec.population(projection.target).size
-    tables = []
-    for beam in range(spec.beams):
-        first, sources = _span(spec, projection.source, beam)
-        source, target = contacts(projection, spec, key, beam)
-        none = np.zeros(source.size, np.int8)
-        tables.append(fan_out(source - first, target, sources, targets, none)[0])
-    if len(tables) == 1:
-        return tables[0]
-    width = max(table.shape[1] for table in tables)
-    nowhere = np.iinfo(tables[0].dtype).max
-    out = np.full((spec.population(projection.source).size, width), nowhere, tables[0].dtype)
-    first = 0
-    for table in tables:
-        out[first : first + len(table), : table.shape[1]] = table
-        first += len(table)
-    return out
+    """Target lists of a projection: see `fan_out`."""
+    drawn = [contacts(projection, spec, key, beam) for beam in range(spec.beams)]
+    source, target = (np.concatenate(ends) for ends in zip(*drawn, strict=True))
+    sizes = [spec.population(end).size for end in (projection.source, projection.target)]
+    return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]
 
 
 def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan, Array]:

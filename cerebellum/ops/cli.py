@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cerebellum import xla
-from cerebellum.errors import UsageError
+from cerebellum.errors import FailedError, UsageError
 
 
 def _positive(text: str) -> float:
@@ -59,6 +59,24 @@ def parser() -> argparse.ArgumentParser:
         help="say whether the configuration is right, and would run here",
     )
     top.add_argument("--dump-schema", action="store_true", help="JSON Schema of the configuration")
+    top.add_argument(
+        "--verify-data",
+        metavar="DIR",
+        help="read every checkpoint, backup and training table below DIR; say which file is bad",
+    )
+    top.add_argument(
+        "--validate-model",
+        metavar="DIR",
+        help="whether a model is intact, finite, of its circuit's shapes, and fires plausibly",
+    )
+    top.add_argument(
+        "--dump-weights",
+        action="store_true",
+        help="how each projection's weights are distributed, as JSON lines",
+    )
+    top.add_argument(
+        "--model", metavar="DIR", help="the run of --dump-weights (default: untrained)"
+    )
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     simulate = commands.add_parser(
@@ -114,6 +132,11 @@ def parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--no-plots", action="store_true", help="no pictures")
     simulate.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="keep the circuit and its last state in the results",
+    )
+    simulate.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
     reproduce = commands.add_parser(
@@ -166,7 +189,49 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+    _checkpoint_commands(commands)
     return top
+
+
+def _checkpoint_commands(commands) -> None:
+    listed = commands.add_parser(
+        "checkpoints",
+        help="list a run's checkpoints and whether each is intact",
+        description="List a run's checkpoints, newest first. Every file of each is read. Exits 1 "
+        "where one is not intact.",
+        epilog="example: cerebellar-norse checkpoints results/simulate",
+    )
+    listed.add_argument("run", metavar="RUN", help="a run's directory")
+    listed.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    backup = commands.add_parser(
+        "backup",
+        help="copy a run's newest intact checkpoint out",
+        description="Copy a run's newest intact checkpoint out and verify the copy, also while the "
+        "run goes on.",
+        epilog="example: cerebellar-norse backup results/train /backup/cerebellar-norse",
+    )
+    backup.add_argument("run", metavar="RUN", help="a run's directory")
+    backup.add_argument("target", metavar="DIR", help="a directory for backups")
+    restore = commands.add_parser(
+        "restore",
+        help="bring a checkpoint back, or write its arrays as npz",
+        description="Bring a checkpoint back into a run's directory, verified before and after, or "
+        "write its arrays for NumPy. Needs no configuration.",
+        epilog="example: cerebellar-norse restore /backup/cerebellar-norse results/train --force",
+    )
+    restore.add_argument("source", metavar="SOURCE", help="a backup, a run, or one checkpoint")
+    restore.add_argument("target", metavar="TARGET", help="a run's directory, or FILE.npz")
+    restore.add_argument(
+        "--step", type=int, metavar="N", help="which checkpoint (default: the newest intact one)"
+    )
+    restore.add_argument(
+        "--force", action="store_true", help="set aside checkpoints that TARGET has"
+    )
+    restore.add_argument(
+        "--only",
+        metavar="NAME",
+        help="of FILE.npz: params, state, or the arrays of one projection or population",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,6 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"cerebellar-norse: {line}", file=sys.stderr)
         return 2
+    except FailedError as error:
+        for line in str(error).splitlines():
+            print(f"cerebellar-norse: {line}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("cerebellar-norse: interrupted", file=sys.stderr)
         return 1
@@ -213,6 +282,15 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from cerebellum.ops.bench import program
 
         return program.run(arguments)
+    if arguments.command in ("checkpoints", "backup", "restore"):
+        from cerebellum.ops import rescue
+
+        return rescue.run(arguments)
+    if arguments.verify_data or arguments.validate_model or arguments.dump_weights:
+        xla.one_thread()
+        from cerebellum.ops import rescue
+
+        return rescue.look(arguments)
     if arguments.config is not None:
         raise UsageError("--config: alone it would serve, which this version cannot; simulate")
     top.print_help()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cerebellum.errors import FailedError
+
 NAME = "manifest.json"
 FORMAT = 1
 LARGEST = 64 * 2**20
@@ -24,20 +26,20 @@ WORKERS = 4
 """Files that are read at once: hashing leaves Python's lock."""
 
 
-class DamagedError(Exception):
-    """A checkpoint that is not what was written, or from a later version; says which file."""
-
-    def __init__(self, problems: "list[Problem]"):
-        super().__init__("; ".join(f"{each.file}: {each.problem}" for each in problems))
-        self.problems = problems
-
-
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with a file."""
 
     file: str
     problem: str
+
+
+class DamagedError(FailedError):
+    """A checkpoint that is not what was written, or from a later version; says which file."""
+
+    def __init__(self, problems: list[Problem]):
+        super().__init__("\n".join(f"{each.file}: {each.problem}" for each in problems))
+        self.problems = problems
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:

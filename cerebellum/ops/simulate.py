@@ -20,7 +20,7 @@ import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
-from cerebellum.ops import configure
+from cerebellum.ops import configure, model, store
 from cerebellum.ops.files import directory
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.record import Recording
@@ -62,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     published = preset.protocol.published_hz
     result = _result(arguments, spec, recording, windows, published, build_s, out)
     _write(out, arguments, spec, recording, windows, result)
+    if arguments.checkpoint:
+        tree, about = model.contents(circuit, state)
+        store.write(out / "checkpoints", int(state.step), tree, about)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -284,7 +284,8 @@ def newest(folder: Path, **options: Any) -> Checkpoint | None:
             return load(path, **options)
         except DamagedError as error:
             moved = set_aside(path)
-            log.error("checkpoint %s is damaged (%s); set aside as %s", path, error, moved.name)
+            said = str(error).replace("\n", "; ")
+            log.error("checkpoint %s is damaged (%s); set aside as %s", path, said, moved.name)
     return None
 
 

@@ -1,0 +1,335 @@
+"""What operators do with checkpoints: list, verify, copy out, bring back, look at the weights."""
+
+import gzip
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import cerebellum as cb
+from cerebellum.errors import UsageError
+from cerebellum.model import events, fixed
+from cerebellum.model.circuit import Circuit, State
+from cerebellum.ops import configure, manifest, model, store
+from cerebellum.ops.manifest import DamagedError, Problem
+
+FOLDER = "checkpoints"
+TABLES = (".csv", ".csv.gz")
+PROBE_MS = 200.0
+PLAUSIBLE_HZ = 500.0
+"""No population fires faster than this for long."""
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+BINS = 40
+
+
+def folder_of(run: str | Path) -> Path:
+    """Where the checkpoints of a run are: below it, or it is that folder itself.
+
+    Raises:
+      UsageError: there are none.
+    """
+    path = Path(run)
+    for folder in (path / FOLDER, path):
+        if store.steps(folder):
+            return folder
+    raise UsageError(f"{path}: no checkpoints; a run's directory, or its {FOLDER}")
+
+
+def listing(run: str | Path) -> list[dict[str, Any]]:
+    """Every checkpoint of a run, newest first, those that were set aside last; all are read."""
+    folder = folder_of(run)
+    aside = sorted(entry for entry in folder.iterdir() if entry.name.startswith(store.DAMAGED))
+    found = []
+    for path in [*(path for _, path in store.steps(folder)), *aside]:
+        problems = manifest.check(path)
+        told = {} if problems else manifest.read(path)
+        found.append(
+            {
+                "step": told.get("step", int(path.name.removeprefix(store.DAMAGED).split("-")[0])),
+                "created": told.get("created"),
+                "bytes": sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
+                "intact": not problems,
+                "reason": "; ".join(f"{each.file}: {each.problem}" for each in problems) or None,
+                "metrics": told.get("metrics", {}),
+            }
+        )
+    return found
+
+
+def verify(root: str | Path) -> dict[str, Any]:
+    """Every checkpoint, backup and training table below a directory, read from end to end.
+
+    Raises:
+      UsageError: no such directory.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such directory; one with checkpoints, backups or data")
+    checked, problems = 0, []
+    for inside, folders, files in os.walk(root):
+        here = Path(inside)
+        for name in list(folders):
+            numbered = name.isdecimal() and len(name) == store.DIGITS
+            if not numbered and not (here / name / manifest.NAME).exists():
+                continue
+            folders.remove(name)
+            checked += 1
+            for each in manifest.check(here / name):
+                file = (here / name / each.file).relative_to(root)
+                problems.append({"file": str(file), "problem": each.problem})
+        for name in sorted(files):
+            if name.endswith(TABLES):
+                checked += 1
+                problem = _unreadable(here / name)
+                if problem:
+                    file = (here / name).relative_to(root)
+                    problems.append({"file": str(file), "problem": problem})
+    return {"ok": not problems, "checked": checked, "problems": problems}
+
+
+def _unreadable(path: Path) -> str | None:
+    """What is wrong with a text file, compressed or not."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            first = file.readline()
+            while file.read(2**20):
+                pass
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except (EOFError, gzip.BadGzipFile) as error:
+        return f"not whole ({error})"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return None if first.strip() else "empty"
+
+
+def backup(run: str | Path, target: str | Path) -> Path:
+    """Copy the newest intact checkpoint of a run out, also while the run goes on.
+
+    Args:
+      target: a directory for backups; the copy is `target/checkpoints/STEP`.
+
+    Returns:
+      The copy, verified.
+
+    Raises:
+      UsageError: nothing there to copy.
+      DamagedError: nothing intact.
+      OSError: the disk refused; nothing is left behind.
+    """
+    problems: list[Problem] = []
+    for _ in range(3):  # a run that goes on removes its oldest ones
+        for _, path in store.steps(folder_of(run)):
+            found = manifest.check(path)
+            if not found:
+                try:
+                    return _copy(path, Path(target) / FOLDER)
+                except FileNotFoundError:
+                    break
+            problems += [Problem(f"{path.name}/{each.file}", each.problem) for each in found]
+    raise DamagedError(problems)
+
+
+def restore(
+    source: str | Path, target: str | Path, *, step: int | None = None, force: bool = False
+) -> Path:
+    """Bring a checkpoint back into a run's directory.
+
+    Args:
+      source: a backup, another run, or one checkpoint.
+      target: the run's directory. With `force`, checkpoints that are there are set aside first.
+      step: which; the newest intact one by default.
+
+    Returns:
+      The copy, verified.
+
+    Raises:
+      UsageError: no such checkpoint; something there already and no `force`.
+      DamagedError: it is not intact.
+    """
+    path = choose(source, step)
+    problems = manifest.check(path)
+    if problems:
+        raise DamagedError(problems)
+    folder = Path(target) / FOLDER
+    if store.steps(folder):
+        if not force:
+            raise UsageError(f"{folder}: has checkpoints; --force sets them aside")
+        folder.rename(folder.with_name(f"{FOLDER}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"))
+    return _copy(path, folder)
+
+
+def choose(source: str | Path, step: int | None = None) -> Path:
+    """A checkpoint's folder: the one of that step, or the newest that is intact.
+
+    Raises:
+      UsageError: none such.
+      DamagedError: none is intact.
+    """
+    path = Path(source)
+    if (path / manifest.NAME).exists():
+        return path
+    found = store.steps(folder_of(path))
+    if step is not None:
+        for number, each in found:
+            if number == step:
+                return each
+        there = ", ".join(str(number) for number, _ in found)
+        raise UsageError(f"--step: {step}; {path} has {there}")
+    problems: list[Problem] = []
+    for _, each in found:
+        bad = manifest.check(each)
+        if not bad:
+            return each
+        problems += [Problem(f"{each.name}/{one.file}", one.problem) for one in bad]
+    raise DamagedError(problems)
+
+
+def _copy(path: Path, folder: Path) -> Path:
+    """A checkpoint in another folder, whole or not there."""
+    final = folder / path.name
+    if final.exists():
+        problems = manifest.check(final)
+        if not problems:
+            return final
+        store.set_aside(final)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = folder / f"{store.SAVING}{path.name}-{os.getpid()}"
+    try:
+        shutil.copytree(path, work, symlinks=True)
+        problems = manifest.check(work)
+        if problems:
+            raise DamagedError(problems)
+        for inside, _, files in os.walk(work, topdown=False):
+            for name in files:
+                with Path(inside, name).open("rb") as file:
+                    os.fsync(file.fileno())
+            manifest.flush(Path(inside))
+        work.rename(final)
+        manifest.flush(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return final
+
+
+def selected(only: str | None):
+    """Which arrays `--only` names: all below a path, or those of a projection or population."""
+
+    def wanted(name: str) -> bool:
+        return only is None or only in name.split("/") or name.startswith(f"{only}/")
+
+    return wanted
+
+
+def to_npz(path: Path, file: str | Path, only: str | None = None) -> int:
+    """Write a checkpoint's arrays for people without JAX: how many there were.
+
+    Raises:
+      UsageError: `only` names nothing in it.
+      DamagedError: it is not intact.
+    """
+    limit = configure.memory_there()
+    arrays = store.load(path, wanted=selected(only), limit=limit).arrays
+    if not arrays:
+        raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
+    target = Path(file)
+    work = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with work.open("wb") as out:
+            np.savez(out, **arrays)
+        work.replace(target)
+    except BaseException:
+        work.unlink(missing_ok=True)
+        raise
+    return len(arrays)
+
+
+def load(run: str | Path, step: int | None = None) -> tuple[Circuit, State]:
+    """The circuit and state of a run's newest intact checkpoint, or of one step.
+
+    Raises:
+      UsageError, DamagedError: see `choose` and `model.restore`.
+    """
+    limit = configure.memory_there()
+    return model.restore(store.load(choose(run, step), limit=limit))
+
+
+def validate(run: str | Path) -> dict[str, Any]:
+    """Whether a model is intact, finite, of its own circuit's shapes, and fires plausibly."""
+    path = choose(run)
+    found = store.load(path, limit=configure.memory_there())
+    problems = [
+        {"file": name, "problem": "not finite"}
+        for name, array in found.arrays.items()
+        if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+    try:
+        circuit, state = model.restore(found)
+    except UsageError as error:
+        told = [{"file": str(path), "problem": line} for line in str(error).splitlines()]
+        return {"ok": False, "checked": len(found.arrays), "problems": [*problems, *told]}
+    if not problems:
+        relays = [p.name for p in circuit.spec.populations if p.model == "relay"]
+        drive = {name: cb.drive.poisson(10.0) for name in relays}
+        _, recording = cb.simulate(circuit, state, drive, duration_ms=PROBE_MS, progress=False)
+        rates = cb.record.rates(recording)
+        problems = [
+            {"file": name, "problem": f"{rate:.0f} Hz; at most {PLAUSIBLE_HZ:.0f}"}
+            for name, rate in rates.items()
+            if not rate <= PLAUSIBLE_HZ
+        ]
+        if not any(rates[p.name] > 0 for p in circuit.spec.populations if p.name not in relays):
+            problems.append({"file": str(path), "problem": f"silent for {PROBE_MS:.0f} ms"})
+    return {"ok": not problems, "checked": len(found.arrays), "problems": problems}
+
+
+def weights(circuit: Circuit, state: State) -> Iterator[dict[str, Any]]:
+    """How the weights of each projection are distributed, nS or mV; one dictionary each."""
+    spec = circuit.spec
+    for projection in spec.projections:
+        name, fan = projection.name, circuit.wiring.fans[projection.name]
+        held = np.asarray(state.weights.get(name, circuit.params.weights[name]))
+        unit = fan.unit if isinstance(fan, events.AllToAll) and held.dtype == np.uint16 else 1.0
+        if held.ndim and isinstance(fan, events.FanOut):
+            held = held[np.asarray(fan.targets) < spec.population(projection.target).size]
+        elif held.ndim and spec.share(projection) < 1:
+            held = held[held > 0]
+        values = held.reshape(-1)
+        count = (
+            values.size
+            if held.ndim
+            else round(projection.in_degree * spec.population(projection.target).size)
+        )
+        bound = fixed.LEVELS if held.dtype == np.uint16 else projection.w_max
+        counts, edges = np.histogram(values, BINS) if values.size else (np.zeros(0), np.zeros(0))
+        yield {
+            "projection": name,
+            "synapses": int(count),
+            "dtype": held.dtype.name,
+            "plastic": projection.plastic,
+            "mean": float(values.mean(dtype=np.float64)) * unit if values.size else None,
+            "sd": float(values.std(dtype=np.float64)) * unit if values.size else None,
+            "min": float(values.min()) * unit if values.size else None,
+            "max": float(values.max()) * unit if values.size else None,
+            "w_max": projection.w_max,
+            "at_zero": float((values == 0).mean()) if values.size else 0.0,
+            "at_bound": float((values >= bound).mean()) if bound and values.size else 0.0,
+            "quantiles": {
+                str(q): float(np.quantile(values, q)) * unit for q in QUANTILES if values.size
+            },
+            "histogram": {"edges": (edges * unit).tolist(), "counts": counts.tolist()},
+        }
+
+
+def untrained(settings) -> tuple[Circuit, State]:
+    """The circuit of a configuration as it is before it has learned."""
+    circuit = cb.build(configure.spec_of(settings), jax.random.key(settings.neural.seed))
+    return circuit, cb.init(circuit, jax.random.key(settings.neural.seed), spread=True)
