@@ -1,6 +1,6 @@
 """A run that learns and is saved every few steps, to be killed: FOLDER STEPS.
 
-Says "ready" when it starts to learn, and at its end a digest of everything.
+Says "ready" when it starts to learn, every step, and at its end a digest of everything.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ def main(folder: Path, steps: int) -> None:
         state, recording = cb.simulate(circuit, state, drive, duration_ms=10, progress=False)
         history.append(cb.record.rates(recording)["purkinje"])
         done += 1
+        print("step", done, flush=True)
         if done % EVERY == 0:
             saved.wait()
             tree, about = model.contents(circuit, state)

@@ -17,7 +17,8 @@ LIST_PROGRAM_BYTES = 23 * 2**20
 RULE_PROGRAM_BYTES = 45 * 2**20
 """What the interpreter, JAX and its compiler take on a CPU beside a circuit's arrays: always, for
 each projection that has lists, for each that learns. Fitted to runs of 1,000 to 4,000,000 granule
-cells with jax 0.10.1 (`scripts/experiments/scale.py`), which it meets within 10 %."""
+cells with XLA kernels and jax 0.10.1 (`scripts/experiments/scale.py`), which it meets within 10 %;
+native kernels need less."""
 
 
 def arrays(spec: Spec) -> dict[str, int]:
