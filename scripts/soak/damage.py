@@ -9,6 +9,7 @@ were touched, and the checkpoint before must be used. `tests/ops/test_store.py` 
 
 import argparse
 import json
+import logging
 import random
 import shutil
 import sys
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--flips", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    logging.disable()  # a line for each damage
     rng, tried, found = random.Random(arguments.seed), Counter(), Counter()
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work, "checkpoints")
