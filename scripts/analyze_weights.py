@@ -24,8 +24,10 @@ def read(lines) -> list[dict]:
             continue
         try:
             each = json.loads(line)
-            each["projection"], each["histogram"]["edges"]
-        except (ValueError, TypeError, KeyError):
+            missing = {"projection", "histogram"} - each.keys()
+            if missing:
+                raise KeyError(missing)
+        except (ValueError, KeyError, AttributeError):
             raise ValueError(f"line {number}: {line.strip()[:60]!r}; of --dump-weights") from None
         found.append(each)
     return found

@@ -10,8 +10,10 @@ It is written beside its name, synced to the disk, and renamed: a folder of that
 One that is found damaged later is renamed too, and never deleted.
 """
 
+import copy
 import fcntl
 import logging
+import math
 import os
 import platform
 import re
@@ -216,12 +218,14 @@ def _check_declared(declared: dict[str, tuple[tuple, str]], limit: int | None) -
     for name, (shape, dtype) in declared.items():
         if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
             raise DamagedError([Problem(name, f"{dtype} {list(shape)}; numbers in a shape")])
-        count = 1
-        for n in shape:
-            count *= n
-        total += count * np.dtype(dtype).itemsize
+        total += _bytes((shape, dtype))
     if limit is not None and total > limit:
         raise DamagedError([Problem(manifest.NAME, f"arrays of {total} bytes; at most {limit}")])
+
+
+def _bytes(told: tuple[tuple[int, ...], str]) -> int:
+    """Bytes of an array of a shape and type, exact however large it claims to be."""
+    return math.prod(told[0]) * np.dtype(told[1]).itemsize
 
 
 def _load_arrays(path: Path, declared, wanted, place: Place | None) -> dict[str, Any]:
@@ -246,7 +250,9 @@ def _load_arrays(path: Path, declared, wanted, place: Place | None) -> dict[str,
         else:
             abstract[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=place(name, shape))
     context = ocp.Context()
-    context.memory.read_concurrent_bytes = AT_ONCE
+    # An array that goes onto a device is read as one piece.
+    largest = max((_bytes(told) for told in full.values()), default=0)
+    context.memory.read_concurrent_bytes = AT_ONCE + largest
     try:
         with context:
             loaded: Any = ocp.load(str(path / ARRAYS), abstract) if full else {}
@@ -383,6 +389,7 @@ class Store:
             return False
         began = time.perf_counter()
         if self.beside:
+            about, metrics = copy.deepcopy((about, metrics))
             tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
             self._under_way = self._pool.submit(self._write, step, tree, about, metrics)
         else:

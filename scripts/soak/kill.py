@@ -35,10 +35,11 @@ def kill_once(folder: Path, steps: int, rng: random.Random) -> dict[str, int]:
     """Start, kill, look: the steps that were reached and saved, and what was left unfinished."""
     process = start(folder, steps)
     assert process.stdout is not None
-    process.stdout.readline()
+    process.stdout.readline()  # ready
+    first = process.stdout.readline()
     time.sleep(rng.uniform(0, LONGEST_S))
     process.send_signal(signal.SIGKILL)
-    said = [line.split() for line in process.stdout.read().splitlines()]
+    said = [line.split() for line in [first, *process.stdout.read().splitlines()]]
     process.wait()
     reached = max((int(words[1]) for words in said if words[0] == "step"), default=0)
     unfinished = len(list(folder.glob(f"{store.SAVING}*")))
@@ -75,7 +76,8 @@ def main() -> int:
         "same_as_never_stopped": resumed == whole,
     }
     print(json.dumps(result))
-    return 0 if resumed == whole and behind <= 2 * EVERY else 1
+    good = resumed == whole and behind <= 2 * EVERY and before > arguments.kills and during
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -188,11 +188,15 @@ def test_only_as_many_as_wanted(tmp_path):
 
 
 def test_a_copy_is_saved(tmp_path):
-    saved, x = store.Store(tmp_path), np.zeros(1_000)
-    assert saved.save(1, {"x": x})
+    """What the run changes while it is being written is not in it: this was a wrong number once."""
+    saved, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
+    assert saved.save(1, {"x": x}, {"history": history})
     x[:] = 1
+    history.append(2)
     saved.close()
-    assert not store.load(tmp_path / "000000000001").arrays["x"].any()
+    found = store.load(tmp_path / "000000000001")
+    assert not found.arrays["x"].any()
+    assert found.about["history"] == [1]
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -297,7 +301,7 @@ def walk(folder: Path, steps: int) -> subprocess.Popen:
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     """A short form of scripts/soak/kill.py."""
-    steps, rng = 60, random.Random(1)
+    steps, rng = 120, random.Random(1)
     whole = walk(tmp_path / "whole", steps)
     out, err = whole.communicate()
     assert whole.returncode == 0, err
@@ -305,7 +309,8 @@ def test_killed_again_and_again(tmp_path):
     for _ in range(6):
         process = walk(tmp_path / "cut", steps)
         assert process.stdout is not None
-        process.stdout.readline()
+        while not process.stdout.readline().startswith("step"):
+            assert process.poll() is None
         time.sleep(rng.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -313,7 +318,45 @@ def test_killed_again_and_again(tmp_path):
         assert not list((tmp_path / "cut").glob("damaged-*"))
         assert (found.step if found else 0) >= before
         before = found.step if found else 0
+    assert 0 < before < steps
     last = walk(tmp_path / "cut", steps)
     resumed, err = last.communicate()
     assert last.returncode == 0, err
     assert resumed.splitlines()[-1] == out.splitlines()[-1]
+
+
+EIGHT = """
+import sys
+from pathlib import Path
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from cerebellum.ops import store
+
+mesh = Mesh(jax.devices(), ("cells",))
+
+def place(name, shape):
+    split = bool(shape) and shape[0] % 8 == 0
+    return NamedSharding(mesh, PartitionSpec("cells") if split else PartitionSpec())
+
+folder = Path(sys.argv[1])
+found = store.load(folder / "000000000001", place=place)
+assert all(len(array.sharding.device_set) == 8 for array in found.arrays.values() if array.size)
+assert found.arrays["a/rows"].addressable_shards[0].data.shape == (88, 40)
+store.write(folder, 2, found.arrays)
+"""
+
+
+@pytest.mark.slow
+def test_one_device_eight_and_back(tmp_path):
+    tree = some()
+    tree["a"]["rows"] = np.resize(tree["a"]["rows"], (704, 40))
+    store.write(tmp_path, 1, tree)
+    flags = "--xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+    command = [sys.executable, "-c", EIGHT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = (store.load(tmp_path / f"{step:012}").arrays for step in (1, 2))
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        same(array, second[name])
