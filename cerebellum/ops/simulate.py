@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cerebellum as cb
-from cerebellum.errors import UsageError
+from cerebellum.errors import FailedError, UsageError
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.ops import configure, model, store
@@ -64,7 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     _write(out, arguments, spec, recording, windows, result)
     if arguments.checkpoint:
         tree, about = model.contents(circuit, state)
-        store.write(out / "checkpoints", int(state.step), tree, about)
+        try:
+            store.write(out / "checkpoints", int(state.step), tree, about)
+        except OSError as error:
+            raise FailedError(f"--checkpoint: {error}; a disk with room") from None
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -168,7 +168,7 @@ def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     context.memory.deepcopy_host_arrays = False
     try:
         with context:
-            ocp.save(str(path), arrays)
+            ocp.save(str(path.absolute()), arrays)
     except ValueError as error:  # TensorStore's way of saying that the disk refused
         raise OSError(f"{path}: {error}") from error
 
@@ -234,7 +234,7 @@ def _load_arrays(path: Path, declared, wanted, place: Place | None) -> dict[str,
 
     full = {name: told for name, told in declared.items() if 0 not in told[0]}
     try:
-        found: Any = ocp.metadata(str(path / ARRAYS)).metadata if full else {}
+        found: Any = ocp.metadata(str((path / ARRAYS).absolute())).metadata if full else {}
         there = {name: (tuple(x.shape), np.dtype(x.dtype).name) for name, x in found.items()}
     except Exception as error:  # whatever a parser says of bytes that are none of Orbax's
         raise problem("index", f"not Orbax's ({type(error).__name__})") from error
@@ -255,7 +255,7 @@ def _load_arrays(path: Path, declared, wanted, place: Place | None) -> dict[str,
     context.memory.read_concurrent_bytes = AT_ONCE + largest
     try:
         with context:
-            loaded: Any = ocp.load(str(path / ARRAYS), abstract) if full else {}
+            loaded: Any = ocp.load(str((path / ARRAYS).absolute()), abstract) if full else {}
     except Exception as error:
         raise problem("data", f"cannot be read ({error})".splitlines()[0]) from error
     out = {}

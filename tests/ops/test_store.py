@@ -62,6 +62,12 @@ def test_round_trip(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["000000000012"]
 
 
+def test_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = store.write(Path("run"), 1, some())
+    same(store.load(path).arrays["c"], some()["c"])
+
+
 def test_a_part_of_it(tmp_path):
     path = store.write(tmp_path, 1, some())
     found = store.load(path, wanted=lambda name: name.startswith("b/"))
