@@ -26,6 +26,7 @@ def main(folder: Path, steps: int) -> None:
     else:
         circuit, state = model.restore(found)
         done, history = found.step, list(found.about["history"])
+    about = model.about(circuit)
     print("ready", done, flush=True)
     while done < steps:
         state, recording = cb.simulate(circuit, state, drive, duration_ms=10, progress=False)
@@ -34,8 +35,7 @@ def main(folder: Path, steps: int) -> None:
         print("step", done, flush=True)
         if done % EVERY == 0:
             saved.wait()
-            tree, about = model.contents(circuit, state)
-            saved.save(done, tree, {**about, "history": history})
+            saved.save(done, model.tree(circuit, state), {**about, "history": history})
     saved.close()
     digest = hashlib.sha256(repr(history).encode())
     for leaf in jax.tree.leaves(state):

@@ -207,9 +207,8 @@ def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan,
         even = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
         weights = weights * (1 + projection.spread * (2 * even - 1))
         weights = np.where(table < targets, weights, np.float32(0))
-    return events.FanOut(targets=jnp.asarray(table), ascends=True), jnp.asarray(
-        weights, jnp.float32
-    )
+    fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
+    return fan, jnp.asarray(weights, jnp.float32)
 
 
 def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
@@ -249,9 +248,8 @@ def connect_edges(
     source, target, number = edges[np.argsort(edges[:, 1], kind="stable")].T
     table, contacts = fan_out(source, target, sizes[0], sizes[1], number)
     weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
-    return events.FanOut(targets=jnp.asarray(table), ascends=True), jnp.asarray(
-        weights, jnp.float32
-    )
+    fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
+    return fan, jnp.asarray(weights, jnp.float32)
 
 
 def _learning(spec: Spec) -> list[str]:

@@ -19,10 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread", "-w")
-EXACT = "-ffp-contract=off"
+FLAGS = (
+    *("-std=c++20", "-O3", "-march=native", "-ffp-contract=off"),
+    *("-fPIC", "-shared", "-pthread", "-w"),
+)
 """No contraction: a fused multiply-add rounds once where XLA rounds twice."""
-
 
 TARGETS = ("current", "draw", "push", "settle")
 
@@ -63,7 +64,7 @@ def _library(compiler: str, include: str) -> Path:
     """The compiled library, from the cache if it was made of the same by the same."""
     files = sorted(each for each in Path(__file__).parent.iterdir() if each.suffix in (".cc", ".h"))
     made_of = [*(file.read_bytes() for file in files), _machine()]
-    made_of += [" ".join([compiler, *FLAGS, EXACT, version("jaxlib")]).encode()]
+    made_of += [" ".join([compiler, *FLAGS, version("jaxlib")]).encode()]
     name = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
     folder = _cache()
     path = folder / f"kernels-{name}.so"
@@ -72,7 +73,7 @@ def _library(compiler: str, include: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         made = Path(work) / path.name
         sources = [str(file) for file in files if file.suffix == ".cc"]
-        command = [compiler, *FLAGS, EXACT, "-I", include, *sources, "-o", str(made)]
+        command = [compiler, *FLAGS, "-I", include, *sources, "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         made.replace(path)
     return path

@@ -240,14 +240,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = top.parse_args(argv)
     try:
         return _run(top, arguments)
-    except UsageError as error:
+    except (UsageError, FailedError) as error:
         for line in str(error).splitlines():
             print(f"cerebellar-norse: {line}", file=sys.stderr)
-        return 2
-    except FailedError as error:
-        for line in str(error).splitlines():
-            print(f"cerebellar-norse: {line}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("cerebellar-norse: interrupted", file=sys.stderr)
         return 1

@@ -53,23 +53,27 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
     """
     files = sorted(_entries(folder))
     with ThreadPoolExecutor(WORKERS) as pool:
-        sums = list(pool.map(lambda name: _sum(folder / name, flush=True), files))
+        sums = list(pool.map(lambda name: _sum(folder / name), files))
     listed = {
         name: {"bytes": size, "sha256": digest}
         for name, (size, digest) in zip(files, sums, strict=True)
     }
     body = {"format": FORMAT, "files": listed, "about": about}
-    with (folder / NAME).open("wb") as file:
-        file.write(_canonical(body))
-        file.flush()
-        os.fsync(file.fileno())
-    for inside, _, _ in os.walk(folder, topdown=False):
+    (folder / NAME).write_bytes(_canonical(body))
+    flush_all(folder)
+
+
+def flush_all(folder: Path) -> None:
+    """Have everything below a folder reach the disk, its own names last."""
+    for inside, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            flush(Path(inside, name))
         flush(Path(inside))
 
 
-def flush(folder: Path) -> None:
-    """Have the names in a folder reach the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, reach the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -177,10 +181,8 @@ def _entries(folder: Path) -> Iterator[str]:
                 yield relative
 
 
-def _sum(path: Path, *, flush: bool = False) -> tuple[int, str]:
-    """Size and SHA-256 of a file, which reaches the disk first where asked for."""
+def _sum(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file."""
     with path.open("rb") as file:
-        if flush:
-            os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest

@@ -17,24 +17,27 @@ from cerebellum.ops import describe, store
 from cerebellum.ops.store import Checkpoint
 
 
-def contents(circuit: Circuit, state: State, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `store.write` and `Store.save` are given: a tree of arrays, and JSON beside it.
-
-    Wiring that was drawn is kept as its seed and a digest, wiring that was given as arrays.
+def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
+    """The arrays that `store.write` and `Store.save` are given; wiring only if it was not drawn.
 
     Args:
       more: other trees, by name: an optimiser's state, a random key.
     """
-    tree: dict[str, Any] = {"params": circuit.params, "state": state, **more}
-    about: dict[str, Any] = {
+    wiring = {} if circuit.wiring.drawn else {"wiring": circuit.wiring}
+    return {"params": circuit.params, "state": state, **wiring, **more}
+
+
+def about(circuit: Circuit) -> dict[str, Any]:
+    """What is kept beside the arrays, JSON: the spec, and a digest of wiring that was drawn.
+
+    The same for as long as a circuit is trained: to be made once, not at every save.
+    """
+    return {
         # Which kernels run is for the machine to say on which it runs.
         "spec": describe.to_json(dataclasses.replace(circuit.spec, kernels="auto")),
         "seed": np.asarray(circuit.wiring.seed).tolist(),
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
     }
-    if not circuit.wiring.drawn:
-        tree["wiring"] = circuit.wiring
-    return tree, about
 
 
 def digest(wiring: Wiring) -> str:
@@ -65,7 +68,7 @@ def restore(checkpoint: Checkpoint) -> tuple[Circuit, State]:
                 f"{checkpoint.path}: its seed gives another wiring here; written with "
                 f"cerebellar-norse {wrote['cerebellar-norse']}, numpy {wrote['numpy']}"
             )
-    params = store.unflatten(_shapes(circuit.params), checkpoint.arrays, "params")
+    params = store.unflatten(circuit.params, checkpoint.arrays, "params")
     circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
     template = jax.eval_shape(lambda: cb.init(circuit, jax.random.key(0)))
     state = store.unflatten(template, checkpoint.arrays, "state")
@@ -101,7 +104,3 @@ def _given(checkpoint: Checkpoint, spec: Spec) -> Circuit:
     }
     params = dataclasses.replace(circuit.params, weights=weights)
     return dataclasses.replace(circuit, params=params, wiring=wiring)
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

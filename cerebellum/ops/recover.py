@@ -1,5 +1,6 @@
 """What operators do with checkpoints: list, verify, copy out, bring back, look at the weights."""
 
+import errno
 import gzip
 import os
 import shutil
@@ -17,8 +18,8 @@ from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.ops import configure, manifest, model, store
 from cerebellum.ops.manifest import DamagedError, Problem
+from cerebellum.ops.store import Checkpoint
 
-FOLDER = "checkpoints"
 TABLES = (".csv", ".csv.gz")
 PROBE_MS = 200.0
 PLAUSIBLE_HZ = 500.0
@@ -35,10 +36,10 @@ def folder_of(run: str | Path) -> Path:
       UsageError: there are none.
     """
     path = Path(run)
-    for folder in (path / FOLDER, path):
+    for folder in (path / store.FOLDER, path):
         if store.steps(folder):
             return folder
-    raise UsageError(f"{path}: no checkpoints; a run's directory, or its {FOLDER}")
+    raise UsageError(f"{path}: no checkpoints; a run's directory, or its {store.FOLDER}")
 
 
 def listing(run: str | Path) -> list[dict[str, Any]]:
@@ -124,17 +125,15 @@ def backup(run: str | Path, target: str | Path) -> Path:
       DamagedError: nothing intact.
       OSError: the disk refused; nothing is left behind.
     """
-    problems: list[Problem] = []
-    for _ in range(3):  # a run that goes on removes its oldest ones
-        for _, path in store.steps(folder_of(run)):
-            found = manifest.check(path)
-            if not found:
-                try:
-                    return _copy(path, Path(target) / FOLDER)
-                except FileNotFoundError:
-                    break
-            problems += [Problem(f"{path.name}/{each.file}", each.problem) for each in found]
-    raise DamagedError(problems)
+    for _ in range(3):
+        path = choose(folder_of(run))
+        try:
+            return _copy(path, Path(target) / store.FOLDER)
+        except (FileNotFoundError, shutil.Error):
+            if path.exists():
+                raise
+            # A run that goes on has removed it.
+    raise FileNotFoundError(errno.ENOENT, "removed while it was copied", str(run))
 
 
 def restore(
@@ -155,41 +154,40 @@ def restore(
       DamagedError: it is not intact.
     """
     path = choose(source, step)
-    problems = manifest.check(path)
-    if problems:
-        raise DamagedError(problems)
-    folder = Path(target) / FOLDER
+    folder = Path(target) / store.FOLDER
     if store.steps(folder):
         if not force:
             raise UsageError(f"{folder}: has checkpoints; --force sets them aside")
-        folder.rename(folder.with_name(f"{FOLDER}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"))
+        folder.rename(folder.with_name(f"{store.FOLDER}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"))
     return _copy(path, folder)
 
 
 def choose(source: str | Path, step: int | None = None) -> Path:
-    """A checkpoint's folder: the one of that step, or the newest that is intact.
+    """A checkpoint's folder, verified: the one of that step, or the newest that is intact.
 
     Raises:
       UsageError: none such.
-      DamagedError: none is intact.
+      DamagedError: it is not intact, or none is.
     """
     path = Path(source)
-    if (path / manifest.NAME).exists():
-        return path
-    found = store.steps(folder_of(path))
-    if step is not None:
-        for number, each in found:
-            if number == step:
-                return each
-        there = ", ".join(str(number) for number, _ in found)
-        raise UsageError(f"--step: {step}; {path} has {there}")
+    found = [path] if (path / manifest.NAME).exists() else _numbered(path, step)
     problems: list[Problem] = []
-    for _, each in found:
+    for each in found:
         bad = manifest.check(each)
         if not bad:
             return each
         problems += [Problem(f"{each.name}/{one.file}", one.problem) for one in bad]
     raise DamagedError(problems)
+
+
+def _numbered(run: Path, step: int | None) -> list[Path]:
+    """A run's checkpoints, newest first, or the one of a step."""
+    found = store.steps(folder_of(run))
+    chosen = [path for number, path in found if step in (None, number)]
+    if not chosen:
+        there = ", ".join(str(number) for number, _ in found)
+        raise UsageError(f"--step: {step}; {run} has {there}")
+    return chosen
 
 
 def _copy(path: Path, folder: Path) -> Path:
@@ -200,23 +198,12 @@ def _copy(path: Path, folder: Path) -> Path:
         if not problems:
             return final
         store.set_aside(final)
-    folder.mkdir(parents=True, exist_ok=True)
-    work = folder / f"{store.SAVING}{path.name}-{os.getpid()}"
-    try:
-        shutil.copytree(path, work, symlinks=True)
+    with store.publishing(final) as work:
+        shutil.copytree(path, work, symlinks=True, dirs_exist_ok=True)
         problems = manifest.check(work)
         if problems:
             raise DamagedError(problems)
-        for inside, _, files in os.walk(work, topdown=False):
-            for name in files:
-                with Path(inside, name).open("rb") as file:
-                    os.fsync(file.fileno())
-            manifest.flush(Path(inside))
-        work.rename(final)
-        manifest.flush(folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        manifest.flush_all(work)
     return final
 
 
@@ -230,14 +217,12 @@ def selected(only: str | None):
 
 
 def to_npz(path: Path, file: str | Path, only: str | None = None) -> int:
-    """Write a checkpoint's arrays for people without JAX: how many there were.
+    """Write a chosen checkpoint's arrays for people without JAX: how many there were.
 
     Raises:
       UsageError: `only` names nothing in it.
-      DamagedError: it is not intact.
     """
-    limit = configure.memory_there()
-    arrays = store.load(path, wanted=selected(only), limit=limit).arrays
+    arrays = _load(path, wanted=selected(only)).arrays
     if not arrays:
         raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
     target = Path(file)
@@ -258,14 +243,18 @@ def load(run: str | Path, step: int | None = None) -> tuple[Circuit, State]:
     Raises:
       UsageError, DamagedError: see `choose` and `model.restore`.
     """
-    limit = configure.memory_there()
-    return model.restore(store.load(choose(run, step), limit=limit))
+    return model.restore(_load(choose(run, step)))
+
+
+def _load(path: Path, **options: Any) -> Checkpoint:
+    """What `choose` gave and has verified, if it fits into memory."""
+    return store.load(path, verify=False, limit=configure.memory_there(), **options)
 
 
 def validate(run: str | Path) -> dict[str, Any]:
     """Whether a model is intact, finite, of its own circuit's shapes, and fires plausibly."""
     path = choose(run)
-    found = store.load(path, limit=configure.memory_there())
+    found = _load(path)
     problems = [
         {"file": name, "problem": "not finite"}
         for name, array in found.arrays.items()
@@ -309,6 +298,7 @@ def weights(circuit: Circuit, state: State) -> Iterator[dict[str, Any]]:
             else round(projection.in_degree * spec.population(projection.target).size)
         )
         bound = fixed.LEVELS if held.dtype == np.uint16 else projection.w_max
+        quantiles = np.quantile(values, QUANTILES) * unit if values.size else ()
         counts, edges = np.histogram(values, BINS) if values.size else (np.zeros(0), np.zeros(0))
         yield {
             "projection": name,
@@ -322,9 +312,7 @@ def weights(circuit: Circuit, state: State) -> Iterator[dict[str, Any]]:
             "w_max": projection.w_max,
             "at_zero": float((values == 0).mean()) if values.size else 0.0,
             "at_bound": float((values >= bound).mean()) if bound and values.size else 0.0,
-            "quantiles": {
-                str(q): float(np.quantile(values, q)) * unit for q in QUANTILES if values.size
-            },
+            "quantiles": {str(q): float(x) for q, x in zip(QUANTILES, quantiles, strict=False)},
             "histogram": {"edges": (edges * unit).tolist(), "counts": counts.tolist()},
         }
 

@@ -63,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     result = _result(arguments, spec, recording, windows, published, build_s, out)
     _write(out, arguments, spec, recording, windows, result)
     if arguments.checkpoint:
-        tree, about = model.contents(circuit, state)
+        tree, about = model.tree(circuit, state), model.about(circuit)
         try:
-            store.write(out / "checkpoints", int(state.step), tree, about)
+            store.write(out / store.FOLDER, int(state.step), tree, about)
         except OSError as error:
             raise FailedError(f"--checkpoint: {error}; a disk with room") from None
     if arguments.json:

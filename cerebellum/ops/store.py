@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,6 +35,9 @@ from orbax.checkpoint import v1 as ocp
 from cerebellum.errors import UsageError
 from cerebellum.ops import manifest
 from cerebellum.ops.manifest import DamagedError, Problem
+
+FOLDER = "checkpoints"
+"""Of a run's directory: where its checkpoints are."""
 
 ARRAYS = "arrays"
 SAVING, DAMAGED, REMOVING, LOCK = ".saving-", "damaged-", ".removing-", ".lock"
@@ -131,15 +135,12 @@ def write(
     final = folder / f"{step:0{DIGITS}}"
     if final.exists():
         return final
-    folder.mkdir(parents=True, exist_ok=True)
-    work = folder / f"{SAVING}{step}-{os.getpid()}"
-    work.mkdir()
-    try:
-        arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
-        shapes = {
-            name: {"shape": list(array.shape), "dtype": array.dtype.name}
-            for name, array in arrays.items()
-        }
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
+    shapes = {
+        name: {"shape": list(array.shape), "dtype": array.dtype.name}
+        for name, array in arrays.items()
+    }
+    with publishing(final) as work:
         _save_arrays(work / ARRAYS, {k: v for k, v in arrays.items() if v.size})
         manifest.seal(
             work,
@@ -152,12 +153,26 @@ def write(
                 "about": dict(about or {}),
             },
         )
+    return final
+
+
+@contextmanager
+def publishing(final: Path) -> Iterator[Path]:
+    """A folder to fill and flush, which then gets the name `final`; nothing is left of it if not.
+
+    Raises:
+      OSError: the disk refused.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work = final.with_name(f"{SAVING}{final.name}-{os.getpid()}")
+    work.mkdir()
+    try:
+        yield work
         work.rename(final)
-        manifest.flush(folder)
+        manifest.flush(final.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return final
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -319,14 +334,10 @@ def _kept(found: list[tuple[int, Path]], keep: Keep) -> set[Path]:
         stay |= {path for step, path in found if step % keep.every == 0}
     if keep.best:
         name, sign = keep.best.lstrip("-"), -1 if keep.best.startswith("-") else 1
-        values = [(_metric(path, name), path) for path in _paths(found)]
+        values = [(_metric(path, name), path) for _, path in found]
         scored = [(sign * value, path) for value, path in values if value is not None]
         stay |= {min(scored)[1]} if scored else set()
     return stay
-
-
-def _paths(found: list[tuple[int, Path]]) -> Iterator[Path]:
-    return (path for _, path in found)
 
 
 def _metric(path: Path, name: str) -> float | None:
@@ -428,7 +439,7 @@ class Store:
         """What is not to be kept; a name first goes, then its files."""
         found = steps(self.folder)
         stay = _kept(found, self.keep)
-        for path in _paths(found):
+        for _, path in found:
             if path in stay:
                 continue
             doomed = path.with_name(REMOVING + path.name)

@@ -39,7 +39,7 @@ def save(folder: Path, granules: int, beside: bool) -> dict:
     circuit = cb.build(spec, jax.random.key(0))
     state = cb.init(circuit, jax.random.key(1), spread=True)
     jax.block_until_ready(state)
-    tree, about = model.contents(circuit, state)
+    tree, about = model.tree(circuit, state), model.about(circuit)
     before, began = peak(), time.perf_counter()
     saved = store.Store(folder, beside=beside)
     saved.save(1, tree, about)

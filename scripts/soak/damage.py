@@ -58,7 +58,7 @@ def main() -> int:
         folder = Path(work, "checkpoints")
         circuit = cb.build(cb.presets.beams(2_000, learning_rate=1e-3), jax.random.key(0))
         state = cb.init(circuit, jax.random.key(1), spread=True)
-        tree, about = model.contents(circuit, state)
+        tree, about = model.tree(circuit, state), model.about(circuit)
         store.write(folder, 1, tree, about)
         newest = store.write(folder, 2, tree, about)
         files = sorted(path for path in newest.rglob("*") if path.is_file())

@@ -29,7 +29,7 @@ def trained(tmp_path, circuit):
     for _ in range(2):
         drive = {"mossy_fiber": cb.drive.poisson(20.0)}
         state, _ = cb.simulate(circuit, state, drive, duration_ms=50, progress=False)
-        tree, about = model.contents(circuit, state)
+        tree, about = model.tree(circuit, state), model.about(circuit)
         store.write(tmp_path / "run" / "checkpoints", int(state.step), tree, about, {"loss": 0.25})
     return tmp_path / "run"
 

@@ -1,6 +1,7 @@
 """Checkpoints: what is read is what was written, or is refused by name."""
 
 import errno
+import importlib.util
 import json
 import os
 import random
@@ -14,11 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.ops import manifest, model, store
 from cerebellum.ops.manifest import DamagedError
+
+LOADED = importlib.util.spec_from_file_location("damage", ROOT / "scripts/soak/damage.py")
+assert LOADED is not None
+assert LOADED.loader is not None
+damage = importlib.util.module_from_spec(LOADED)
+LOADED.loader.exec_module(damage)
 
 KEY = jax.random.key(0)
 DRIVE = {"mossy_fiber": cb.drive.poisson(30.0)}
@@ -93,41 +101,17 @@ def test_another_circuits_arrays_are_named(tmp_path):
     assert "z: missing" in str(error.value)
 
 
-def damages(path: Path, other: Path, rng: random.Random):
-    """Ways to spoil a file: what was done to it, and it is done."""
-    data = path.read_bytes()
-    for _ in range(3 if data else 0):
-        flipped = bytearray(data)
-        flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        path.write_bytes(flipped)
-        yield "flip"
-    if data:
-        path.write_bytes(data[: rng.randrange(len(data))])
-        yield "truncate"
-        path.write_bytes(b"")
-        yield "empty"
-    path.unlink()
-    yield "delete"
-    path.write_bytes(data)
-    theirs = other.read_bytes()
-    if theirs != data:
-        path.write_bytes(theirs), other.write_bytes(data)
-        yield "swap"
-        other.write_bytes(theirs)
-    path.write_bytes(data)
-
-
 def test_any_damage_is_found_and_named(tmp_path):
     rng, tried = random.Random(0), 0
     folder = store.write(tmp_path, 1, some())
     there = files(folder)
     for number, path in enumerate(there):
-        for how in damages(path, there[number - 1], rng):
+        for how in damage.damages(path, there[number - 1], 3, rng):
             with pytest.raises(DamagedError) as error:
                 store.load(folder)
             named = {Path(problem.file).name for problem in manifest.check(folder)}
             # Where the manifest was swapped with a file, it is what is wrong.
-            expected = manifest.NAME if how == "swap" and manifest.NAME in named else path.name
+            expected = manifest.NAME if how == "swapped" and manifest.NAME in named else path.name
             assert expected in named, how
             assert expected in str(error.value), how
             tried += 1
@@ -273,7 +257,7 @@ def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
     state = cb.init(circuit, jax.random.key(3), spread=True)
     length = {"duration_ms": 250 * spec.dt, "progress": False}
     state, _ = cb.simulate(circuit, state, drive, **length)
-    tree, about = model.contents(circuit, state)
+    tree, about = model.tree(circuit, state), model.about(circuit)
     path = store.write(tmp_path, int(state.step), tree, about)
     state, whole = cb.simulate(circuit, state, drive, **length)
 
@@ -290,7 +274,7 @@ def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
 
 def test_another_wiring_is_noticed(tmp_path):
     circuit = cb.build(cb.presets.beams(1_000), KEY)
-    tree, about = model.contents(circuit, cb.init(circuit, KEY))
+    tree, about = model.tree(circuit, cb.init(circuit, KEY)), model.about(circuit)
     found = store.load(store.write(tmp_path, 1, tree, {**about, "wiring": "another"}))
     with pytest.raises(UsageError, match="another wiring here"):
         model.restore(found)
