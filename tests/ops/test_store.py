@@ -342,7 +342,8 @@ def test_one_device_eight_and_back(tmp_path):
     tree["a"]["rows"] = np.resize(tree["a"]["rows"], (704, 40))
     store.write(tmp_path, 1, tree)
     flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+    # First: XLA reads no flag behind one without dashes, which xla.one_thread() has.
+    environment = {**os.environ, "XLA_FLAGS": f"{flags} {os.environ.get('XLA_FLAGS', '')}"}
     command = [sys.executable, "-c", EIGHT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
