@@ -21,7 +21,8 @@ from pathlib import Path
 import jax
 
 import cerebellum as cb
-from cerebellum.ops import manifest, model, recover, store
+from cerebellum.ops import model, recover, store
+from cerebellum.ops.store import manifest
 
 
 def damages(path: Path, other: Path, flips: int, rng: random.Random) -> Iterator[str]:

@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cerebellum.ops import manifest, store
+from cerebellum.ops import store
+from cerebellum.ops.store import manifest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOOP = ROOT / "tests/training_loop.py"

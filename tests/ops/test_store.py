@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.ops import manifest, model, store
-from cerebellum.ops.manifest import DamagedError
+from cerebellum.ops import model, store
+from cerebellum.ops.convert import convert
+from cerebellum.ops.store import arrays, manifest
+from cerebellum.ops.store.manifest import DamagedError
 
 LOADED = importlib.util.spec_from_file_location("damage", ROOT / "scripts/soak/damage.py")
 assert LOADED is not None
@@ -91,6 +94,39 @@ def test_straight_onto_a_device(tmp_path):
     same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
 
 
+def test_in_pieces(tmp_path, monkeypatch):
+    """A large array is kept and brought back a few rows at a time, wherever it goes."""
+    monkeypatch.setattr(arrays, "PIECE", 2**12)
+    path = store.write(tmp_path, 1, some())
+    body = json.loads((path / manifest.NAME).read_bytes().partition(b"\n")[0])
+    assert body["about"]["arrays"]["a/rows"]["rows"] == 51
+    assert body["about"]["arrays"]["c"]["rows"] is None
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    for place in (None, lambda name, shape: where):
+        found = store.load(path, place=place).arrays
+        same(store.unflatten(jax.tree.map(np.asarray, some()), found), some())
+    assert isinstance(found["a/rows"], jax.Array)
+    reseal(path, lambda body: body["about"]["arrays"]["a/rows"].update(rows=50))
+    with pytest.raises(DamagedError, match="a/rows"):
+        store.load(path)
+    reseal(path, lambda body: body["about"]["arrays"]["a/rows"].update(rows=1, shape=[10**9, 40]))
+    with pytest.raises(DamagedError, match="are declared"):
+        store.load(path)
+
+
+def test_an_older_format(tmp_path):
+    """Format 1 said nothing of pieces."""
+    path = store.write(tmp_path, 1, some())
+
+    def age(body):
+        body["format"] = 1
+        for told in body["about"]["arrays"].values():
+            del told["rows"]
+
+    reseal(path, age)
+    same(store.load(path).arrays["a/rows"], some()["a"]["rows"])
+
+
 def test_another_circuits_arrays_are_named(tmp_path):
     found = store.load(store.write(tmp_path, 1, {"x": np.zeros(3), "y": np.zeros(2)}))
     template = {"x": np.zeros(4, np.float32), "z": np.zeros(1)}
@@ -147,6 +183,8 @@ def test_nothing_saved(tmp_path):
         (lambda body: body["about"]["arrays"]["c"].update(shape=[10**12]), "declared|at most"),
         (lambda body: body["about"]["arrays"]["c"].update(shape=[-1]), "numbers in a shape"),
         (lambda body: body["about"].pop("arrays"), "what the arrays are"),
+        (lambda body: body["about"]["arrays"]["c"].update(rows=0), "one or more"),
+        (lambda body: body.update(format=0), "not a manifest"),
         (lambda body: body.update(format=99), "format 99, of a later version"),
         (lambda body: body.update(files=[1]), "not a manifest"),
     ],
@@ -200,11 +238,11 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])
-@pytest.mark.parametrize("where", ["_save_arrays", "seal"])
+@pytest.mark.parametrize("where", ["save", "seal"])
 def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where):
     saved = store.Store(tmp_path, beside=False)
     saved.save(1, some(1))
-    owner = store if where == "_save_arrays" else manifest
+    owner = arrays if where == "save" else manifest
     with monkeypatch.context() as broken:
 
         def fail(*_):
@@ -221,10 +259,67 @@ def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where
     assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
 
 
+def mounted(folder: Path, options: str) -> None:
+    """A small disk of its own at a folder; skips, saying so, where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(
+            f"needs a root that may mount ({done.stderr.strip()}); faults are injected above"
+        )
+
+
+def test_a_disk_that_is_full_and_then_read_only(tmp_path, caplog):
+    disk = tmp_path / "disk"
+    mounted(disk, "size=3m")
+    try:
+        large = {"x": np.random.default_rng(0).random(2**18)}  # 2 MiB
+        saved = store.Store(disk / "run", keep=store.Keep(newest=1), beside=False)
+        saved.save(1, large)
+        saved.save(2, large)
+        assert saved.failures == 1
+        assert "checkpoint 2: not saved" in caplog.text
+        assert "No space left" in caplog.text
+        assert "Traceback" not in caplog.text
+        assert [step for step, _ in store.steps(disk / "run")] == [1]
+        assert not list((disk / "run").glob(".saving-*"))
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        saved.save(3, large)
+        assert [step for step, _ in store.steps(disk / "run")] == [3]
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        saved.save(4, large)
+        assert saved.failures == 2
+        same(store.load(disk / "run" / "000000000003").arrays["x"], large["x"])
+        with pytest.raises(OSError, match="Read-only"):
+            saved.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_slow_disk_does_not_hold_the_run_up(tmp_path, monkeypatch, caplog):
+    slow, save = threading.Event(), arrays.save
+
+    def wait(*given):
+        slow.wait()
+        return save(*given)
+
+    monkeypatch.setattr(arrays, "save", wait)
+    saved = store.Store(tmp_path)
+    assert saved.save(1, some())
+    assert not saved.save(2, some())
+    assert "checkpoint 2: left out" in caplog.text
+    slow.set()
+    saved.wait()
+    assert saved.save(3, some())
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
+
+
 def test_the_folder_vanishes(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     saved = store.Store(folder, beside=False)
-    (folder / store.LOCK).unlink()
+    (folder / ".lock").unlink()
     folder.rmdir()
     saved.save(1, some())
     saved.close()
@@ -237,7 +332,7 @@ def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store, "_save_arrays", fail)
+    monkeypatch.setattr(arrays, "save", fail)
     saved.save(1, some())
     with pytest.raises(OSError, match="No space left"):
         saved.close()
@@ -270,6 +365,45 @@ def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
     restored, part = cb.simulate(again, restored, drive, **length)
     same(restored, state)
     same(part.spikes, whole.spikes)
+
+
+def test_another_weight_type_and_back(tmp_path):
+    spec = cb.presets.beams(1_000, learning_rate=1e-2, path="event")
+    circuit = cb.build(spec, KEY)
+    state, _ = cb.simulate(
+        circuit, cb.init(circuit, KEY, spread=True), DRIVE, duration_ms=100, progress=False
+    )
+    kept = np.asarray(state.weights["granule_purkinje"])
+    floats, state, said = convert(circuit, state, "float32")
+    assert said == [f"granule_purkinje: {kept.size:,} weights, uint16 to float32, none changed"]
+    unit = circuit.wiring.fans["granule_purkinje"].unit
+    held = state.weights["granule_purkinje"]
+    np.testing.assert_allclose(held, kept * np.float32(unit), rtol=1e-6)
+    first = cb.init(floats, KEY).weights["granule_purkinje"]
+    np.testing.assert_allclose(
+        first, cb.init(circuit, KEY).weights["granule_purkinje"] * unit, atol=unit
+    )
+    path = store.write(tmp_path, 1, model.tree(floats, state), model.about(floats))
+    again, restored = model.restore(store.load(path))
+    restored, recording = cb.simulate(again, restored, DRIVE, duration_ms=50, progress=False)
+    assert recording.spikes["purkinje"].sum() > 0
+
+    back, fixed_again, said = convert(floats, state, "uint16")
+    np.testing.assert_array_equal(fixed_again.weights["granule_purkinje"], kept)
+    assert "to the nearest of 65,536 levels" in said[0]
+    assert "0 above that cut" in said[0]
+    path = store.write(tmp_path, 2, model.tree(back, fixed_again), model.about(back))
+    same(model.restore(store.load(path))[1], fixed_again)
+    assert convert(back, fixed_again, "uint16")[2] == []
+
+
+def test_a_consolidated_circuit(tmp_path):
+    circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), KEY)
+    state, _ = cb.simulate(circuit, cb.init(circuit, KEY), DRIVE, duration_ms=100, progress=False)
+    learned = cb.consolidate(circuit, state)
+    path = store.write(tmp_path, 1, model.tree(learned, state), model.about(learned))
+    again, _ = model.restore(store.load(path))
+    same(again.params, learned.params)
 
 
 def test_another_wiring_is_noticed(tmp_path):

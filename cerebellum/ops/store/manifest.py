@@ -18,12 +18,23 @@ from typing import Any
 from cerebellum.errors import FailedError
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 LARGEST = 64 * 2**20
 """A manifest is smaller, bytes."""
 
 WORKERS = 4
 """Files that are read at once: hashing leaves Python's lock."""
+
+
+def _pieces(body: dict[str, Any]) -> dict[str, Any]:
+    """Since format 2 large arrays are in pieces; before, each was one."""
+    about = body["about"]
+    arrays = {name: {**told, "rows": None} for name, told in about["arrays"].items()}
+    return {**body, "about": {**about, "arrays": arrays}}
+
+
+MIGRATIONS = {1: _pieces}
+"""By format, how a manifest becomes one of the next; its files stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,8 @@ def _body(folder: Path) -> dict[str, Any]:
         version = body["format"]
         if version > FORMAT:
             raise bad(f"format {version}, of a later version; this one reads up to {FORMAT}")
+        for older in range(version, FORMAT):
+            body = MIGRATIONS[older](body)
         for name, told in body["files"].items():
             if not _inside(name) or not isinstance(told["sha256"], str):
                 raise bad(f"names {name!r}, a path outside the checkpoint")
