@@ -109,6 +109,11 @@ def encode(weights: Array, w_max: float) -> Array:
     return jnp.clip(jnp.round(weights / unit(w_max)), 0, LEVELS).astype(jnp.uint16)
 
 
+def decode(levels: Array, w_max: float) -> Array:
+    """Weights of levels, in the unit of w_max: float32; `encode` gives the same levels again."""
+    return levels.astype(jnp.float32) * unit(w_max)
+
+
 def fine(delta: Array) -> Array:
     """A change in levels, clipped at half the range, in 65,536ths of a level: int32."""
     return jnp.round(jnp.clip(delta, -32_767.0, 32_766.0) * 65_536).astype(jnp.int32)

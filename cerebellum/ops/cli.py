@@ -228,9 +228,15 @@ def _checkpoint_commands(commands) -> None:
         "--force", action="store_true", help="set aside checkpoints that TARGET has"
     )
     restore.add_argument(
+        "--weight-dtype",
+        choices=("float32", "uint16"),
+        help="turn plastic weights into this type, saying what that changed",
+    )
+    restore.add_argument(
         "--only",
         metavar="NAME",
-        help="of FILE.npz: params, state, or the arrays of one projection or population",
+        help="bring only these arrays, into FILE.npz or into TARGET's newest checkpoint: params, "
+        "state, or a projection or population",
     )
 
 
@@ -279,6 +285,7 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
         return program.run(arguments)
     if arguments.command in ("checkpoints", "backup", "restore"):
+        xla.one_thread()
         from cerebellum.ops import rescue
 
         return rescue.run(arguments)

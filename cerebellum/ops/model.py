@@ -11,7 +11,7 @@ import numpy as np
 import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model import events
-from cerebellum.model.circuit import Circuit, State, Wiring
+from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.model.spec import Spec
 from cerebellum.ops import describe, store
 from cerebellum.ops.store import Checkpoint
@@ -68,7 +68,7 @@ def restore(checkpoint: Checkpoint) -> tuple[Circuit, State]:
                 f"{checkpoint.path}: its seed gives another wiring here; written with "
                 f"cerebellar-norse {wrote['cerebellar-norse']}, numpy {wrote['numpy']}"
             )
-    params = store.unflatten(circuit.params, checkpoint.arrays, "params")
+    params = store.unflatten(_consolidated(circuit, checkpoint), checkpoint.arrays, "params")
     circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
     template = jax.eval_shape(lambda: cb.init(circuit, jax.random.key(0)))
     state = store.unflatten(template, checkpoint.arrays, "state")
@@ -84,6 +84,18 @@ def spec_of(checkpoint: Checkpoint) -> Spec:
     if "spec" not in checkpoint.about:
         raise UsageError(f"{checkpoint.path}: no circuit in it; a checkpoint of a model")
     return describe.from_json(checkpoint.about["spec"])
+
+
+def _consolidated(circuit: Circuit, checkpoint: Checkpoint) -> Params:
+    """The circuit's parameters, where the checkpoint has rows for the mean of rows, as rows."""
+    spec, weights = circuit.spec, dict[str, Any](circuit.params.weights)
+    for projection in spec.projections:
+        name = projection.name
+        given = checkpoint.arrays.get(f"params/weights/{name}")
+        if projection.dtype == "uint16" and given is not None and given.ndim:
+            rows = spec.population(projection.source).size, spec.beam_size(projection.target)
+            weights[name] = jax.ShapeDtypeStruct(rows, np.uint16)
+    return dataclasses.replace(circuit.params, weights=weights)
 
 
 def _given(checkpoint: Checkpoint, spec: Spec) -> Circuit:

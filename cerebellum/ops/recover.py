@@ -5,28 +5,26 @@ import gzip
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, State
-from cerebellum.ops import configure, manifest, model, store
-from cerebellum.ops.manifest import DamagedError, Problem
-from cerebellum.ops.store import Checkpoint
+from cerebellum.model.spec import Dtype
+from cerebellum.ops import configure, model, store
+from cerebellum.ops.convert import convert
+from cerebellum.ops.store import Checkpoint, manifest
+from cerebellum.ops.store.manifest import DamagedError, Problem
 
 TABLES = (".csv", ".csv.gz")
 PROBE_MS = 200.0
 PLAUSIBLE_HZ = 500.0
 """No population fires faster than this for long."""
-
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-BINS = 40
 
 
 def folder_of(run: str | Path) -> Path:
@@ -154,12 +152,90 @@ def restore(
       DamagedError: it is not intact.
     """
     path = choose(source, step)
+    return _copy(path, _vacant(target, force))
+
+
+def restore_as(
+    source: str | Path,
+    target: str | Path,
+    dtype: Dtype,
+    *,
+    step: int | None = None,
+    force: bool = False,
+) -> tuple[Path, list[str]]:
+    """`restore` with plastic weights of another type: the new checkpoint, and what was done.
+
+    Raises:
+      UsageError, DamagedError: see `restore` and `convert`.
+    """
+    found = _load(choose(source, step), place=_here)
+    circuit, state, said = convert(*model.restore(found), dtype)
+    told = {"spec", "seed", "wiring", "created", "versions", "metrics"}
+    extra = {name: array for name, array in found.arrays.items() if not _of_model(name)}
+    rest = {key: value for key, value in found.about.items() if key not in told}
+    about, metrics = {**rest, **model.about(circuit)}, found.about["metrics"]
+    tree = {**store.flatten(model.tree(circuit, state)), **extra}
+    folder = _vacant(target, force)
+    return store.write(folder, found.step, tree, about, metrics), said
+
+
+def restore_part(
+    source: str | Path, target: str | Path, only: str, *, step: int | None = None
+) -> tuple[Path, list[str]]:
+    """Bring some arrays of a checkpoint into the newest intact one of a run.
+
+    That one is set aside, under another name, once the new one is on the disk.
+
+    Args:
+      only: as in `selected`.
+
+    Returns:
+      The new checkpoint, and the names of what was brought.
+
+    Raises:
+      UsageError: `only` names nothing there, or arrays of other shapes or types.
+      DamagedError: one of the two is not intact.
+    """
+    given = _load(choose(source, step), wanted=selected(only)).arrays
+    old = choose(target)
+    mine = _load(old)
+    if not given:
+        raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
+    for name, array in given.items():
+        there = mine.arrays.get(name)
+        if there is None or (there.shape, there.dtype) != (array.shape, array.dtype):
+            has = "nothing" if there is None else f"{there.dtype} {list(there.shape)}"
+            raise UsageError(f"{name}: {array.dtype} {list(array.shape)}; {target} has {has} there")
+    told = {"created", "versions", "metrics"}
+    about = {key: value for key, value in mine.about.items() if key not in told}
+    made = store.write(old.parent / ".parts", mine.step, {**mine.arrays, **given}, about)
+    old.rename(old.with_name(f"replaced-{old.name}-{_now()}"))
+    made.rename(old)
+    made.parent.rmdir()
+    return old, sorted(given)
+
+
+def _vacant(target: str | Path, force: bool) -> Path:
+    """Where a run's checkpoints go, with none there: those that were are set aside."""
     folder = Path(target) / store.FOLDER
     if store.steps(folder):
         if not force:
             raise UsageError(f"{folder}: has checkpoints; --force sets them aside")
-        folder.rename(folder.with_name(f"{store.FOLDER}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"))
-    return _copy(path, folder)
+        folder.rename(folder.with_name(f"{store.FOLDER}.replaced-{_now()}"))
+    return folder
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%dT%H%M%S")
+
+
+def _of_model(name: str) -> bool:
+    return name.split("/")[0] in ("params", "state", "wiring")
+
+
+def _here(name: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
+    """Every array on the first device."""
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def choose(source: str | Path, step: int | None = None) -> Path:
@@ -243,7 +319,7 @@ def load(run: str | Path, step: int | None = None) -> tuple[Circuit, State]:
     Raises:
       UsageError, DamagedError: see `choose` and `model.restore`.
     """
-    return model.restore(_load(choose(run, step)))
+    return model.restore(_load(choose(run, step), place=_here))
 
 
 def _load(path: Path, **options: Any) -> Checkpoint:
@@ -254,11 +330,11 @@ def _load(path: Path, **options: Any) -> Checkpoint:
 def validate(run: str | Path) -> dict[str, Any]:
     """Whether a model is intact, finite, of its own circuit's shapes, and fires plausibly."""
     path = choose(run)
-    found = _load(path)
+    found = _load(path, place=_here)
     problems = [
         {"file": name, "problem": "not finite"}
         for name, array in found.arrays.items()
-        if array.dtype.kind == "f" and not np.isfinite(array).all()
+        if jnp.issubdtype(array.dtype, jnp.floating) and not jnp.isfinite(array).all()
     ]
     try:
         circuit, state = model.restore(found)
@@ -278,43 +354,6 @@ def validate(run: str | Path) -> dict[str, Any]:
         if not any(rates[p.name] > 0 for p in circuit.spec.populations if p.name not in relays):
             problems.append({"file": str(path), "problem": f"silent for {PROBE_MS:.0f} ms"})
     return {"ok": not problems, "checked": len(found.arrays), "problems": problems}
-
-
-def weights(circuit: Circuit, state: State) -> Iterator[dict[str, Any]]:
-    """How the weights of each projection are distributed, nS or mV; one dictionary each."""
-    spec = circuit.spec
-    for projection in spec.projections:
-        name, fan = projection.name, circuit.wiring.fans[projection.name]
-        held = np.asarray(state.weights.get(name, circuit.params.weights[name]))
-        unit = fan.unit if isinstance(fan, events.AllToAll) and held.dtype == np.uint16 else 1.0
-        if held.ndim and isinstance(fan, events.FanOut):
-            held = held[np.asarray(fan.targets) < spec.population(projection.target).size]
-        elif held.ndim and spec.share(projection) < 1:
-            held = held[held > 0]
-        values = held.reshape(-1)
-        count = (
-            values.size
-            if held.ndim
-            else round(projection.in_degree * spec.population(projection.target).size)
-        )
-        bound = fixed.LEVELS if held.dtype == np.uint16 else projection.w_max
-        quantiles = np.quantile(values, QUANTILES) * unit if values.size else ()
-        counts, edges = np.histogram(values, BINS) if values.size else (np.zeros(0), np.zeros(0))
-        yield {
-            "projection": name,
-            "synapses": int(count),
-            "dtype": held.dtype.name,
-            "plastic": projection.plastic,
-            "mean": float(values.mean(dtype=np.float64)) * unit if values.size else None,
-            "sd": float(values.std(dtype=np.float64)) * unit if values.size else None,
-            "min": float(values.min()) * unit if values.size else None,
-            "max": float(values.max()) * unit if values.size else None,
-            "w_max": projection.w_max,
-            "at_zero": float((values == 0).mean()) if values.size else 0.0,
-            "at_bound": float((values >= bound).mean()) if bound and values.size else 0.0,
-            "quantiles": {str(q): float(x) for q, x in zip(QUANTILES, quantiles, strict=False)},
-            "histogram": {"edges": (edges * unit).tolist(), "counts": counts.tolist()},
-        }
 
 
 def untrained(settings) -> tuple[Circuit, State]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cerebellum import config
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.ops import recover
+from cerebellum.ops import recover, weights
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,12 +33,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    if not arguments.target.endswith(".npz"):
-        if arguments.only:
-            raise UsageError(f"--only: {arguments.only!r}; goes with a FILE.npz")
-        options = {"step": arguments.step, "force": arguments.force}
-        print(recover.restore(arguments.source, arguments.target, **options))
+    given = {"step": arguments.step}
+    source, target, only = arguments.source, arguments.target, arguments.only
+    if not target.endswith(".npz"):
+        if only and (arguments.weight_dtype or arguments.force):
+            raise UsageError(f"--only: {only!r}; alone: neither --force nor --weight-dtype")
+        said: list[str] = []
+        if only:
+            path, said = recover.restore_part(source, target, only, **given)
+        elif arguments.weight_dtype:
+            given["force"] = arguments.force
+            path, said = recover.restore_as(source, target, arguments.weight_dtype, **given)
+        else:
+            path = recover.restore(source, target, force=arguments.force, **given)
+        print(path)
+        for line in said or ["nothing to change"] * bool(arguments.weight_dtype):
+            print(f"  {line}")
         return 0
+    if arguments.weight_dtype:
+        raise UsageError(f"--weight-dtype: {arguments.weight_dtype}; goes with a run, not a file")
     path = recover.choose(arguments.source, arguments.step)
     count = recover.to_npz(path, arguments.target, arguments.only)
     print(f"{arguments.target}: {count} arrays of {path}")
@@ -73,7 +86,7 @@ def look(arguments: argparse.Namespace) -> int:
         circuit, state = (
             recover.load(model) if model else recover.untrained(config.load(arguments.config))
         )
-        for line in recover.weights(circuit, state):
+        for line in weights.distributions(circuit, state):
             print(json.dumps(line))
         return 0
     if arguments.verify_data:

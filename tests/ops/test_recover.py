@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 
 import cerebellum as cb
-from cerebellum.ops import manifest, model, recover, store
+from cerebellum.ops import model, recover, store
+from cerebellum.ops.store import manifest
 
 KEY = jax.random.key(0)
 
@@ -130,6 +131,43 @@ def test_a_step_and_npz(run, trained, tmp_path):
     assert all("granule_purkinje" in name for name in names)
     code, _, err = run("restore", trained, file, "--only", "nothing")
     assert (code, "--only: 'nothing'" in err) == (2, True)
+
+
+def test_another_weight_type(run, trained, tmp_path):
+    code, out, _ = run("restore", trained, tmp_path / "floats", "--weight-dtype", "float32")
+    assert code == 0
+    assert "granule_purkinje" in out
+    assert "uint16 to float32, none changed" in out
+    assert loaded(tmp_path / "floats")["state/weights/granule_purkinje"].dtype == np.float32
+    assert run("--validate-model", tmp_path / "floats")[0] == 0
+    code, out, _ = run("restore", tmp_path / "floats", trained, "--weight-dtype", "uint16")
+    assert code == 2
+    before = loaded(trained)["state/weights/granule_purkinje"].copy()
+    code, out, _ = run(
+        "restore", tmp_path / "floats", trained, "--weight-dtype", "uint16", "--force"
+    )
+    assert (code, "nearest of 65,536 levels" in out) == (0, True)
+    np.testing.assert_array_equal(loaded(trained)["state/weights/granule_purkinje"], before)
+    assert json.loads(run("checkpoints", trained, "--json")[1])[0]["metrics"] == {"loss": 0.25}
+
+
+def test_a_part_of_a_model(run, trained, tmp_path):
+    """One projection of another run; everything else stays as it was."""
+    run("restore", trained, tmp_path / "other", "--step", 50)
+    first, last = loaded(tmp_path / "other"), loaded(trained)
+    code, out, _ = run("restore", tmp_path / "other", trained, "--only", "granule_purkinje")
+    assert code == 0
+    assert "state/weights/granule_purkinje" in out
+    after = loaded(trained)
+    for name in after:
+        source = first if "granule_purkinje" in name.split("/") else last
+        np.testing.assert_array_equal(after[name], source[name])
+    assert len(list((trained / "checkpoints").glob("replaced-*"))) == 1
+    assert run("--validate-model", trained)[0] == 0
+    code, _, err = run("restore", trained, tmp_path / "none", "--only", "params")
+    assert (code, str(tmp_path / "none") in err) == (2, True)
+    code, _, err = run("restore", trained, trained, "--only", "params", "--force")
+    assert (code, "--force" in err) == (2, True)
 
 
 def test_a_model_that_is_not_finite(run, trained, circuit):
