@@ -149,11 +149,11 @@ class Training(Section):
     """Batch training."""
 
     method: Literal["climbing_fiber", "surrogate_gradient", "hybrid", "stdp"] = Field(
-        default="climbing_fiber", description="how it learns"
+        default="surrogate_gradient", description="how it learns"
     )
     optimizer: Literal["adam", "sgd", "rmsprop"] = Field(default="adam", description="of gradients")
     loss: Literal["mse", "mae", "huber", "cross_entropy"] = Field(
-        default="mse", description="what falls"
+        default="cross_entropy", description="what falls"
     )
     epochs: Count = Field(default=10, description="passes over the data")
     batch_size: Count = Field(default=32, description="samples to an update")
@@ -168,6 +168,12 @@ class Training(Section):
     early_stopping_patience: Count = Field(default=5, description="epochs without progress")
     checkpoint_interval: Positive = Field(default=600.0, description="between checkpoints, s")
     max_checkpoints: Count = Field(default=5, description="newest ones kept")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="whether rare choices count for more"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="names of a file's columns, by what they are"
+    )
     data: Path | None = Field(default=None, description="file or directory of training data")
     stdp: Stdp = Field(default_factory=Stdp, description="of method stdp")
 

@@ -235,3 +235,61 @@ def _few_ticks():
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(3)
+
+
+def history(epochs: Sequence[Mapping]) -> "Figure":
+    """Loss and accuracy of a training run, by epoch.
+
+    Args:
+      epochs: what `learn.train` keeps of each.
+    """
+    figure, (above, below) = _figure(2, (2.5, 2.5))
+    at = [each["epoch"] for each in epochs]
+    above.plot(at, [each["loss"] for each in epochs], color="#1f77b4", marker="o", label="training")
+    losses = [each["validation_loss"] for each in epochs]
+    above.plot(at, losses, color="#d62728", marker="o", label="validation")
+    above.set_ylabel("loss")
+    above.legend(frameon=False)
+    accuracy = [100 * each["validation_accuracy"] for each in epochs]
+    below.plot(at, accuracy, color="#d62728", marker="o")
+    below.set_ylabel("validation accuracy (%)")
+    below.set_xlabel("epoch")
+    below.xaxis.get_major_locator().set_params(integer=True)
+    for axis in (above, below):
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def evaluation(result: Mapping) -> "Figure":
+    """MCC beside the baselines, calibration, and MCC by day.
+
+    Args:
+      result: what `cerebellar-norse evaluate --json` prints.
+    """
+    figure, (scores, trust, days) = _figure(3, (2.0, 2.5, 2.0), sharex=False)
+    rows = {**result["baselines"], "this model": result}
+    for place, each in enumerate(rows.values()):
+        low, high = each["mcc_interval"]
+        colour = "#d62728" if each is result else "#7f7f7f"
+        scores.plot([low, high], [place, place], color=colour, linewidth=2)
+        scores.plot([each["mcc"]], [place], color=colour, marker="o")
+    scores.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+    scores.axvline(0, color="#cccccc", linewidth=1)
+    scores.set_xlabel("Matthews correlation, 95 % interval")
+    bins = result["calibration"]
+    trust.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
+    sizes = np.array([each["samples"] for each in bins])
+    trust.scatter(
+        [each["confidence"] for each in bins],
+        [each["accuracy"] for each in bins],
+        s=10 + 150 * sizes / sizes.max(),
+        color="#d62728",
+    )
+    trust.set_xlabel("confidence")
+    trust.set_ylabel("accuracy")
+    names = list(result["per_day"])
+    days.bar(names, [result["per_day"][name]["mcc"] for name in names], color="#1f77b4", width=0.5)
+    days.set_ylabel("MCC by day")
+    for axis in (scores, trust, days):
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -20,7 +20,7 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, homeostasis, short_term, synapses
 from cerebellum.model.fence import after
-from cerebellum.model.neurons import CIRCUIT_MODELS, current, eglif, relay
+from cerebellum.model.neurons import CIRCUIT_MODELS, conductance, current, eglif, relay
 from cerebellum.model.plasticity import learn, ring_steps
 from cerebellum.model.spec import Projection, Spec, bundles
 
@@ -311,7 +311,8 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
         if model is eglif:
             draws = fixed.uniform(fixed.seed(state.key, name), state.step, size)
             input = replace(input, uniform=draws)
-        cells[name], spikes[name] = model.step(own, before, input, spec.dt)
+        taught = {} if model not in (current, conductance) else {"surrogate": spec.surrogate}
+        cells[name], spikes[name] = model.step(own, before, input, spec.dt, **taught)
         words[name] = events.pack(spikes[name])
     return cells, spikes, words
 

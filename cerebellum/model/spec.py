@@ -15,6 +15,7 @@ from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import KERNELS, Rule
 from cerebellum.model.short_term import ShortTerm
+from cerebellum.model.surrogate import Surrogate
 from cerebellum.model.synapses import delay_steps
 
 Path = Literal["auto", "event", "dense"]
@@ -29,7 +30,7 @@ ROWS_SHARE = 0.5
 """Share of possible contacts that exist from which the event path keeps rows of weights. A row
 costs one read a target in sequence, a list about six a contact at random."""
 
-MATRIX_SHARE = 0.05
+MATRIX_SHARE = 0.01
 """The same for the dense path."""
 
 
@@ -103,6 +104,8 @@ class Spec:
     kernels: Kernels = "auto"
     """what the event path runs on: XLA alone, or on CPU the compiled C++ of `cerebellum.native`;
     a circuit that is built has one of the two"""
+    surrogate: Surrogate | None = None
+    """how spikes of "current" and "conductance" cells pass gradients on the dense path"""
     place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
     """A function of the circuit's key that lays cells out in space and says who contacts whom:
     edges (see `anatomy.build`) by projection; those that it leaves out are drawn at random."""

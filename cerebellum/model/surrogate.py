@@ -5,11 +5,14 @@ everywhere, so the backward pass uses a smooth stand-in, chosen by name from `SU
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from cerebellum.errors import UsageError
 
 
 def _superspike(x: Array, alpha: float) -> Array:
@@ -33,21 +36,97 @@ def _erfc(x: Array, alpha: float) -> Array:
     return 2.0 / jnp.sqrt(jnp.pi) * jnp.exp(-jnp.square(alpha * x))
 
 
+def _arctan(x: Array, alpha: float) -> Array:
+    return alpha / 2.0 / (1.0 + jnp.square(jnp.pi / 2.0 * alpha * x))
+
+
+def _sigmoid(x: Array, alpha: float) -> Array:
+    return alpha * jax.nn.sigmoid(alpha * x) * jax.nn.sigmoid(-alpha * x)
+
+
 SURROGATES: dict[str, Callable[[Array, float], Array]] = {
     "superspike": _superspike,
     "triangle": _triangle,
     "tanh": _tanh,
     "circ": _circ,
     "erfc": _erfc,
+    "arctan": _arctan,
+    "sigmoid": _sigmoid,
 }
 """Derivative of a spike by its distance to threshold `x` (any shape) and sharpness `alpha`.
 
 superspike: Zenke & Ganguli 2018, eq. 4; triangle: Bellec et al. 2018, eq. 3; tanh, circ and
-erfc as in Norse's `threshold` functions (Pehle & Pedersen 2021), whose formulas they equal.
+erfc as in Norse's `threshold` functions (Pehle & Pedersen 2021), whose formulas they equal;
+arctan: Fang et al. 2021, eq. 15; sigmoid: Neftci et al. 2019, table 1.
 """
 
+INTEGRALS: dict[str, Callable[[Array, float], Array]] = {
+    "superspike": lambda x, alpha: x / (1.0 + alpha * jnp.abs(x)),
+    "triangle": lambda x, alpha: alpha * (jnp.clip(x, -1, 1) - _signed_half_square(x)),
+    "tanh": lambda x, alpha: jnp.tanh(alpha * x) / alpha,
+    "circ": lambda x, alpha: alpha * x / jnp.sqrt(jnp.square(x) + alpha**2),
+    "erfc": lambda x, alpha: jax.scipy.special.erf(alpha * x) / alpha,
+    "arctan": lambda x, alpha: jnp.arctan(jnp.pi / 2.0 * alpha * x) / jnp.pi,
+    "sigmoid": lambda x, alpha: jax.nn.sigmoid(alpha * x) - 0.5,
+}
+"""The functions whose derivatives `SURROGATES` are, zero at zero."""
 
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+
+def _signed_half_square(x: Array) -> Array:
+    inside = jnp.clip(x, -1, 1)
+    return inside * jnp.abs(inside) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """How the spikes of a circuit's cells pass gradients."""
+
+    name: str = "superspike"
+    """one of `SURROGATES`"""
+    alpha: float = 10.0
+    """sharpness"""
+    width: float = 15.0
+    """mV; the distance to threshold is counted in it"""
+    reset: bool = False
+    """whether gradients pass through the reset, too"""
+    soft: bool = False
+    """Forward the surrogate's integral in place of the step: a smooth circuit, not a spiking one,
+    whose gradients finite differences can check. Give its cells no refractory period."""
+
+    def __post_init__(self):
+        if self.name not in SURROGATES:
+            raise UsageError(f"surrogate: {self.name!r}; one of {', '.join(SURROGATES)}")
+        if not (self.alpha > 0 and self.width > 0):
+            raise UsageError(f"surrogate: {self.alpha}, {self.width}; alpha and width above zero")
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _through(fired: Array, x: Array, surrogate: str, alpha: float) -> Array:
+    return fired
+
+
+@_through.defjvp
+def _through_jvp(surrogate, alpha, primals, tangents):
+    fired, x = primals
+    return fired, tangents[1] * SURROGATES[surrogate](x, alpha)
+
+
+def through(fired: Array, distance: Array, rule: Surrogate) -> Array:
+    """Spikes with a gradient by their distance to threshold.
+
+    Args:
+      fired: 0 or 1, [..., n].
+      distance: mV, [..., n].
+
+    Returns:
+      `fired`, or the integral where the rule is soft.
+    """
+    x = distance / rule.width
+    if rule.soft:
+        return INTEGRALS[rule.name](x, rule.alpha)
+    return _through(fired, x, rule.name, rule.alpha)
+
+
 def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Array:
     """1 where `x` is above zero (strictly), else 0, with a surrogate derivative.
 
@@ -62,10 +141,4 @@ def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Arra
     Raises:
       KeyError: when differentiated with an unknown surrogate.
     """
-    return jnp.asarray(x > 0, x.dtype)
-
-
-@spike.defjvp
-def _spike_jvp(surrogate, alpha, primals, tangents):
-    (x,), (dx,) = primals, tangents
-    return spike(x, surrogate, alpha), dx * SURROGATES[surrogate](x, alpha)
+    return _through(jnp.asarray(x > 0, x.dtype), x, surrogate, alpha)

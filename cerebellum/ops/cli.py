@@ -189,8 +189,65 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+    _training_commands(commands)
     _checkpoint_commands(commands)
     return top
+
+
+def _training_commands(commands) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn from files of ticks, resumably",
+        description="Learn to foretell a market from CSV files of ticks (columns timestamp, price, "
+        "volume, and where there are some bid, ask, bid_size, ask_size, signed_volume or side). "
+        "Chooses by the 20 % after the first 70 % and never looks at the last 10 %. SIGTERM saves "
+        "and exits 0.",
+        epilog="example: cerebellar-norse train --data ticks.csv.gz --out results/train",
+    )
+    train.add_argument("--data", metavar="FILE|DIR|GLOB", help="ticks (default: training.data)")
+    train.add_argument(
+        "--task",
+        choices=("event", "h10"),
+        default="event",
+        help="the next change's direction, or ten ticks ahead (default: %(default)s)",
+    )
+    train.add_argument("--out", metavar="RUN", required=True, help="the run's directory")
+    train.add_argument(
+        "--config",
+        dest="train_config",
+        metavar="FILE",
+        help="configuration; names the circuit's size, which is small by default",
+    )
+    train.add_argument(
+        "--method", choices=("climbing_fiber", "surrogate_gradient", "hybrid"), help="how to learn"
+    )
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
+    train.add_argument("--seed", type=_seed, default=None, help="of wiring and of noise")
+    train.add_argument("--resume", action="store_true", help="go on from RUN's newest checkpoint")
+    train.add_argument("--no-plots", action="store_true", help="no pictures")
+    train.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a trained model beside simple ones",
+        description="Score a trained model on ticks that it has not seen, beside the majority, the "
+        "last change's sign and logistic regression on the same features.",
+        epilog="example: cerebellar-norse evaluate --model results/train --data ticks.csv.gz",
+    )
+    evaluate.add_argument("--model", metavar="RUN", required=True, help="of train")
+    evaluate.add_argument("--data", metavar="FILE|DIR|GLOB", required=True, help="ticks")
+    evaluate.add_argument("--task", choices=("event", "h10"), help="(default: the model's)")
+    evaluate.add_argument(
+        "--split",
+        choices=("test", "all"),
+        default="test",
+        help="the last 10 %%, or everything (default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--online", action="store_true", help="learn from each outcome when it is known"
+    )
+    evaluate.add_argument("--out", metavar="DIR", help="(default: RUN/evaluation)")
+    evaluate.add_argument("--no-plots", action="store_true", help="no pictures")
+    evaluate.add_argument("--json", action="store_true", help="one JSON document, nothing else")
 
 
 def _checkpoint_commands(commands) -> None:
@@ -284,6 +341,16 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from cerebellum.ops.bench import program
 
         return program.run(arguments)
+    if arguments.command == "train":
+        from cerebellum.ops import train
+
+        if arguments.train_config is not None:
+            arguments.config = arguments.train_config
+        return train.run(arguments)
+    if arguments.command == "evaluate":
+        from cerebellum.ops import evaluate
+
+        return evaluate.run(arguments)
     if arguments.command in ("checkpoints", "backup", "restore"):
         xla.one_thread()
         from cerebellum.ops import rescue

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from cerebellum.errors import UsageError
-from cerebellum.model import homeostasis, plasticity, short_term
+from cerebellum.model import homeostasis, plasticity, short_term, surrogate
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -18,6 +18,7 @@ _CLASSES: dict[str, type] = {
         short_term.ShortTerm,
         homeostasis.Scaling,
         homeostasis.Threshold,
+        surrogate.Surrogate,
     )
 } | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
 _NAMES = {each: name for name, each in _CLASSES.items()}

@@ -87,7 +87,10 @@ def spec_of(checkpoint: Checkpoint) -> Spec:
 
 
 def _consolidated(circuit: Circuit, checkpoint: Checkpoint) -> Params:
-    """The circuit's parameters, where the checkpoint has rows for the mean of rows, as rows."""
+    """The circuit's parameters in the shapes that they may have come to have.
+
+    Rows for the mean of rows, and a value for every cell where all had one.
+    """
     spec, weights = circuit.spec, dict[str, Any](circuit.params.weights)
     for projection in spec.projections:
         name = projection.name
@@ -95,7 +98,17 @@ def _consolidated(circuit: Circuit, checkpoint: Checkpoint) -> Params:
         if projection.dtype == "uint16" and given is not None and given.ndim:
             rows = spec.population(projection.source).size, spec.beam_size(projection.target)
             weights[name] = jax.ShapeDtypeStruct(rows, np.uint16)
-    return dataclasses.replace(circuit.params, weights=weights)
+    params = dataclasses.replace(circuit.params, weights=weights)
+    names, tree_of = list(store.flatten(params)), jax.tree.structure(params)
+    leaves = []
+    for name, leaf in zip(names, jax.tree.leaves(params), strict=True):
+        given = checkpoint.arrays.get(f"params/{name}")
+        kind, _, rest = name.partition("/")
+        size = spec.population(rest.split("/")[0]).size if kind == "cells" else None
+        if given is not None and size is not None and given.shape == (size,):
+            leaf = jax.ShapeDtypeStruct(given.shape, given.dtype)
+        leaves.append(leaf)
+    return jax.tree.unflatten(tree_of, leaves)
 
 
 def _given(checkpoint: Checkpoint, spec: Spec) -> Circuit:

@@ -21,6 +21,8 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model.fence import fence
+from cerebellum.model.neurons.threshold import fire
+from cerebellum.model.surrogate import Surrogate
 
 INTEGRATORS = ("rk4", "averaged")
 SYNAPSES = ("exponential", "alpha")
@@ -205,25 +207,24 @@ def _averaged(params: Params, state: State, current, h: float) -> Array:
     return v_inf + (state.v - v_inf) * jnp.exp(-h * rate)
 
 
-def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
+def step(
+    params: Params, state: State, input: Input, dt: float, surrogate: Surrogate | None = None
+) -> tuple[State, Array]:
     """One step of `dt` ms.
 
     Returns:
       The state and the spikes (0 or 1 in the dtype of `v`, [..., n]). Voltages and conductances
-      have gradients; spikes have none, for there is no surrogate here.
+      have gradients; spikes where a surrogate is given.
     """
     integrate = _rk4 if params.integrator == "rk4" else _averaged
     v, state = fence((integrate(params, state, input.current, dt), state))
     exc = decay(state.exc, params.tau_exc, dt)
     inh = decay(state.inh, params.tau_inh, dt)
-    silent = state.refractory > 0
-    fired = ~silent & (v >= params.v_th)
-    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
-    left = state.refractory - silent.astype(jnp.uint8)
+    v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)
     stepped = State(
-        v=jnp.where(silent | fired, params.v_reset, v).astype(state.v.dtype),
+        v=v.astype(state.v.dtype),
         exc=receive(exc, input.exc),
         inh=receive(inh, input.inh),
-        refractory=jnp.where(fired, period, left),
+        refractory=refractory,
     )
-    return stepped, fired.astype(state.v.dtype)
+    return stepped, spikes.astype(state.v.dtype)

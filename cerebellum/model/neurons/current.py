@@ -18,6 +18,8 @@ from jax import Array
 
 from cerebellum.model import events
 from cerebellum.model.fence import fence
+from cerebellum.model.neurons.threshold import fire
+from cerebellum.model.surrogate import Surrogate
 from cerebellum.native import calls
 
 
@@ -103,12 +105,14 @@ def propagator(tau_m: float | Array, tau_s: float | Array, h: float) -> Array:
     return jnp.exp(-h / tau_m) / tau_m * jnp.where(equal, h * (1 + rate * h / 2), grown)
 
 
-def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
+def step(
+    params: Params, state: State, input: Input, dt: float, surrogate: Surrogate | None = None
+) -> tuple[State, Array]:
     """One step of `dt` ms: integrate, then threshold and reset, then add arrivals.
 
     Returns:
-      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), without a gradient
-      through the threshold.
+      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), with a gradient
+      through the threshold where a surrogate is given.
     """
     held = jnp.exp(-dt / params.tau_m)
     v = (
@@ -119,17 +123,14 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
         + params.v_leak
     )
     v, state = fence((v, state))
-    silent = state.refractory > 0
-    fired = ~silent & (v >= params.v_th)
-    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
-    left = state.refractory - silent.astype(jnp.uint8)
+    v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)
     stepped = State(
-        v=jnp.where(silent | fired, params.v_reset, v).astype(state.v.dtype),
+        v=v.astype(state.v.dtype),
         exc=state.exc * jnp.exp(-dt / params.tau_exc) + input.exc,
         inh=state.inh * jnp.exp(-dt / params.tau_inh) + input.inh,
-        refractory=jnp.where(fired, period, left),
+        refractory=refractory,
     )
-    return stepped, fired.astype(state.v.dtype)
+    return stepped, spikes.astype(state.v.dtype)
 
 
 def alike(params: Params, state: State) -> bool:
