@@ -39,6 +39,13 @@ def run(capsys):
     return call
 
 
+@pytest.fixture
+def broadcasting():
+    """For what is learned, where arrays meet rows of their own last axis all the time."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The reference data, which is not part of the project; skips where it is absent."""

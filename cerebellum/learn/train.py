@@ -145,20 +145,20 @@ def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Rea
 
 @partial(
     jax.jit,
-    static_argnames=("design", "plan", "optimizer"),
+    static_argnames=("design", "plan", "steps"),
     donate_argnames=("training",),
 )
 def descend(
     design: Design,
     plan: Plan,
-    optimizer: optax.GradientTransformation,
+    steps: int,
     circuit: Circuit,
     training: Training,
     inputs: Array,
     labels: Array,
     weights: Array,
 ) -> tuple[Training, Array]:
-    """One step down the gradient: the run after it, and the loss."""
+    """One step of `steps` down the gradient: the run after it, and the loss."""
     net = Net(design, circuit)
 
     def loss(learner: Learner):
@@ -172,7 +172,7 @@ def descend(
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
     held: Any = training.learner
-    updates, state = optimizer.update(gradient, training.optimizer, held)
+    updates, state = optimizer_of(plan, net, steps).update(gradient, training.optimizer, held)
     moved = jax.tree.map(jnp.add, training.learner, updates)
     learner = network.bounded(net, moved)
     return _after(training, learner, carry, value, weights, optimizer=state), value
@@ -255,7 +255,6 @@ def run(
       FailedError: the loss is not finite; the last that was yielded is good.
     """
     steps = plan.epochs * feed.steps
-    optimizer = optimizer_of(plan, net, steps)
     factor = _balance(feed, net.design.outputs) if plan.balanced else None
     key, circuit = jax.random.key(plan.seed), net.circuit
     while step < steps:
@@ -271,7 +270,7 @@ def run(
             once = jax.random.fold_in(key, step)
             training, loss = climb(net.design, plan, circuit, training, *given, once, left)
         else:
-            training, loss = descend(net.design, plan, optimizer, circuit, training, *given)
+            training, loss = descend(net.design, plan, steps, circuit, training, *given)
         value = float(loss)
         step += 1
         if not np.isfinite(value):

@@ -16,6 +16,8 @@ FORMULAS = {
         2 * a * (1 / (2 * np.sqrt(x**2 + a**2)) - x**2 / (2 * (x**2 + a**2) ** 1.5))
     ),
     "erfc": lambda x, a: 2 * np.exp(-((a * x) ** 2)) / np.sqrt(np.pi),
+    "arctan": lambda x, a: a / (2 * (1 + (np.pi / 2 * a * x) ** 2)),
+    "sigmoid": lambda x, a: a * np.exp(-a * x) / (1 + np.exp(-a * x)) ** 2,
 }
 
 

@@ -1,0 +1,181 @@
+"""Gradients through the spikes of a circuit: right, cheap to keep, and kept within bounds."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cerebellum as cb
+from cerebellum.learn import decode, losses, network, train
+from cerebellum.learn.network import Design
+from cerebellum.model import circuit as circuits
+from cerebellum.model.surrogate import INTEGRALS, SURROGATES, Surrogate
+
+pytestmark = pytest.mark.usefixtures("broadcasting")
+
+SMALL = Design(
+    inputs=12,
+    fields=0,
+    choices=(0, 1),
+    granule=100,
+    purkinje=8,
+    nuclei=10,
+    steps=12,
+    inhibition=1.0,
+)
+
+
+def soft(name: str) -> network.Net:
+    """A circuit that fires the surrogate's integral, its cells without a refractory period."""
+    alpha = {"triangle": 0.5, "circ": 0.5}.get(name, 2.0)
+    rule = Surrogate(name=name, alpha=alpha, soft=True, reset=True)
+    net = network.build(replace(SMALL, surrogate=rule), jax.random.key(0))
+    cells = {
+        population: replace(params, t_ref=0 * params.t_ref) if hasattr(params, "t_ref") else params
+        for population, params in net.circuit.params.cells.items()
+    }
+    params = replace(net.circuit.params, cells=cells)
+    return replace(net, circuit=replace(net.circuit, params=params))
+
+
+def double(tree):
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SURROGATES)
+def test_gradients_are_those_of_finite_differences(name):
+    """With the step replaced by the surrogate's integral, in double precision: to 1e-5."""
+    with jax.enable_x64(True):
+        net = soft(name)
+        learner = double(network.begin(net, jax.random.key(1)))
+        carry = double(network.fresh(net, jax.random.key(2), 2))
+        circuit = double(net.circuit)
+        rng = np.random.default_rng(0)
+        spikes = jnp.asarray(rng.random((1, 2, SMALL.steps, 12)) < 0.3)
+
+        def loss(learner):
+            params = network.taught(circuit, learner)
+            _, (rates, _) = network.unroll(
+                net.design, double(params), circuit.wiring, carry, spikes.astype(jnp.float64), 0
+            )
+            logits = decode.logits(learner.readout, rates[0])
+            return jnp.mean(losses.cross_entropy(logits, jnp.asarray([0, 1])))
+
+        gradient = jax.jit(jax.grad(loss))(learner)
+        value = jax.jit(loss)
+        for place in ("mossy_fiber_granule", "granule_purkinje", "purkinje_nuclei"):
+            held, found = learner.weights[place], gradient.weights[place]
+            way = jnp.asarray(rng.normal(size=held.shape)) * (held > 0)
+
+            def moved(by, place=place, held=held, way=way):
+                return replace(learner, weights={**learner.weights, place: held + by * way})
+
+            ours = float(jnp.sum(found * way))
+            assert abs(ours) > 1e-9, place
+            # Too long a step meets the curve or a kink, too short a one rounding.
+            slopes = [
+                float((value(moved(step)) - value(moved(-step))) / (2 * step))
+                for step in (1e-2, 1e-3, 1e-4, 1e-5)
+            ]
+            assert min(abs(slope / ours - 1) for slope in slopes) < 1e-5, (place, ours, slopes)
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_integrals_are_those_of_the_surrogates(name):
+    x = jnp.linspace(-2.05, 2.0, 200)
+    slope = jax.vmap(jax.grad(lambda x: INTEGRALS[name](x, 0.7)))(x)
+    np.testing.assert_allclose(slope, SURROGATES[name](x, 0.7), rtol=2e-5, atol=1e-6)
+    assert INTEGRALS[name](jnp.float32(0), 0.7) == 0
+
+
+@pytest.mark.parametrize("segment", [1, 2])
+def test_checkpointed_gradients_are_the_plain_ones(segment):
+    net = network.build(SMALL, jax.random.key(0))
+    learner = network.begin(net, jax.random.key(1))
+    carry = network.fresh(net, jax.random.key(2), 3)
+    rng = np.random.default_rng(0)
+    spikes = jnp.asarray((rng.random((4, 3, SMALL.steps, 12)) < 0.2).astype(np.uint8))
+
+    def loss(learner, segment):
+        params = network.taught(net.circuit, learner)
+        carried = network.unroll(net.design, params, net.circuit.wiring, carry, spikes, segment)
+        return jnp.sum(jnp.square(carried[1][0]))
+
+    plain = jax.grad(loss)(learner, 0)
+    kept = jax.grad(loss)(learner, segment)
+    assert float(jnp.abs(plain.weights["granule_purkinje"]).sum()) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, kept)
+
+
+def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
+    spec = cb.presets.beams(500, path="dense", dtype="float32")
+    for given, wanted in ((None, False), (Surrogate(), True)):
+        circuit = cb.build(replace(spec, surrogate=given), jax.random.key(0))
+        state = cb.init(circuit, jax.random.key(1), spread=True)
+        drive = jnp.ones((20, 40), jnp.float32)
+
+        def loss(weights, circuit=circuit, state=state, drive=drive):
+            held = {**circuit.params.weights, "mossy_fiber_granule": weights}
+            params = replace(circuit.params, weights=held)
+
+            def body(state, spikes):
+                return circuits.step(params, circuit.wiring, state, {"mossy_fiber": spikes})
+
+            _, activity = jax.lax.scan(body, state, drive)
+            return jnp.sum(activity.spikes["purkinje"])
+
+        gradient = jax.grad(loss)(circuit.params.weights["mossy_fiber_granule"])
+        assert bool(jnp.any(gradient != 0)) == wanted
+
+
+def test_what_is_learned_stays_within_its_bounds():
+    net = network.build(SMALL, jax.random.key(0))
+    learner = network.begin(net, jax.random.key(1))
+    first = net.circuit.params.weights
+    rng = np.random.default_rng(0)
+    thrown = {
+        name: weights + 1e3 * jnp.asarray(rng.choice([-1.0, 1.0], weights.shape))
+        for name, weights in learner.weights.items()
+    }
+    shoved = replace(learner, weights=thrown)
+    held = network.bounded(net, shoved)
+    for name, weights in held.weights.items():
+        assert float(weights.min()) >= 0
+        np.testing.assert_allclose(weights.max(), network.bound(first[name]), rtol=1e-6)
+        assert not jnp.any(weights[first[name] == 0])
+
+
+def test_every_loss_falls_towards_the_label():
+    labels = jnp.asarray([0, 2])
+    good = 5.0 * jax.nn.one_hot(labels, 3)
+    for name, loss in losses.LOSSES.items():
+        assert jnp.all(loss(good, labels) < loss(0 * good, labels)), name
+        assert jnp.all(loss(0 * good, labels) < loss(-good, labels)), name
+    assert losses.mean(jnp.asarray([1.0, 5.0]), jnp.asarray([1.0, 0.0])) == 1
+    assert losses.mean(jnp.asarray([1.0]), jnp.asarray([0.0])) == 0
+    counts = jnp.asarray([[5.0, 1.0]])
+    assert losses.spike_count(counts, jnp.asarray([0]), 5, 1) == 0
+    assert losses.spike_count(counts, jnp.asarray([1]), 5, 1) == 16
+    assert losses.rate_penalty(jnp.asarray([[1.0, 3.0]]), 2.0) == 0.5
+
+
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
+    net = network.build(SMALL, jax.random.key(0))
+    learner = network.begin(net, jax.random.key(1))
+    plan = train.Plan(optimizer=optimizer, learning_rate=0.01)
+    chain = train.optimizer_of(plan, net, 100)
+    state = chain.init(learner)
+    gradient = jax.tree.map(jnp.ones_like, learner)
+    for _ in range(6):
+        updates, state = chain.update(gradient, state, learner)
+    assert not jnp.any(updates.readout.centre)
+    assert not jnp.any(updates.readout.temperature)
+    small = jnp.abs(updates.weights["granule_purkinje"]).max()
+    large = jnp.abs(updates.weights["mossy_fiber_granule"]).max()
+    assert 0 < small < large

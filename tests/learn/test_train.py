@@ -1,0 +1,255 @@
+"""Training: learns, resumes bit for bit, stops before nonsense; online learning follows a flip."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import series
+
+from cerebellum.errors import FailedError, UsageError
+from cerebellum.learn import climbing, decode, network, online, train
+from cerebellum.learn.feed import Ticks
+from cerebellum.learn.network import Design
+from cerebellum.learn.tasks import patterns, ticks
+from cerebellum.learn.train import Plan
+
+pytestmark = pytest.mark.usefixtures("broadcasting")
+
+SIZES = {"granule": 100, "purkinje": 12, "nuclei": 48}
+
+
+@pytest.fixture(scope="module")
+def momentum(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ticks") / "x.csv"
+    with jax.numpy_rank_promotion("allow"):
+        return ticks.prepare(ticks.load(series.write(path, series.steps(3_000, 0.8, 0))), "event")
+
+
+def built(data: ticks.Data) -> network.Net:
+    inputs, choices = data.ranks.shape[1], ticks.CHOICES[data.task]
+    return network.build(Design(inputs=inputs, choices=choices, **SIZES), jax.random.key(0))
+
+
+def accuracy(net, learner, feed, part="test") -> float:
+    rates, labels = feed.rates(net, learner, part)
+    logits = decode.logits(learner.readout, jnp.asarray(rates))
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))
+
+
+def finish(plan, feed, net, training, history, step=0):
+    for held, _ in train.run(plan, feed, net, training, history, step):
+        training = held
+    return training
+
+
+@pytest.mark.parametrize("method", train.METHODS)
+def test_a_run_goes_on_bit_for_bit(momentum, method):
+    """Stopped after any step and gone on with from what is kept: the same arrays and history."""
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(method=method, epochs=2, plasticity=2e-3)
+    training, history = train.begin(plan, feed, net), []
+    stops = {3, feed.steps, feed.steps + 5}
+    kept = {}
+    for held, seen in train.run(plan, feed, net, training, history):
+        training = held
+        if seen.step in stops:
+            kept[seen.step] = jax.tree.map(np.array, held), [dict(each) for each in history]
+    for step, (held, before) in kept.items():
+        again = jax.tree.map(jnp.asarray, held)
+        ended = finish(plan, feed, net, again, before, step)
+        jax.tree.map(np.testing.assert_array_equal, ended, training)
+        assert before == history
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", train.METHODS)
+def test_momentum_is_learned(momentum, method):
+    """The next step repeats the last with 0.8: no more than that is to be had."""
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(method=method, epochs=6, learning_rate=3e-3, plasticity=1e-3)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    assert accuracy(net, training.best, feed) > 0.72
+
+
+def test_labels_that_mean_nothing_are_not_learned(momentum):
+    rng = np.random.default_rng(0)
+    labels = momentum.labels.copy()
+    asked = labels != ticks.NONE
+    labels[asked] = rng.permutation(labels[asked])
+    data = replace(momentum, labels=labels)
+    net, feed = built(data), Ticks(data=data, size=16)
+    plan = Plan(epochs=1)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    assert abs(accuracy(net, training.best, feed) - 0.5) < 0.1
+
+
+def test_no_recompilation(momentum):
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(epochs=2)
+    training = train.begin(plan, feed, net)
+    before = train.descend._cache_size()
+    finish(plan, feed, net, training, [])
+    assert train.descend._cache_size() == before + 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(momentum):
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(method="climbing_fiber", epochs=2)
+    training = train.begin(plan, feed, net)
+    readout = replace(training.learner.readout, bias=jnp.full(3, jnp.nan))
+    bad = replace(training, learner=replace(training.learner, readout=readout))
+    with pytest.raises(FailedError, match="step 1: the loss is nan; the last checkpoint is good"):
+        finish(plan, feed, net, bad, [])
+
+
+def test_patience(momentum):
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(method="climbing_fiber", epochs=9, early_stopping_patience=1)
+    training = train.begin(plan, feed, net)
+    history = []
+    finish(plan, feed, net, replace(training, best_loss=jnp.float32(0)), history)
+    assert len(history) == 1
+
+
+def test_rare_choices_count_for_more_where_asked(momentum):
+    feed = Ticks(data=momentum, size=16)
+    factor = train._balance(feed, 3)
+    counts = np.bincount(feed.examples()[1], minlength=3)
+    np.testing.assert_allclose(factor[0] * counts[0], factor[2] * counts[2], rtol=1e-5)
+
+
+def test_calibration_makes_confidence_as_often_right(momentum):
+    net, feed = built(momentum), Ticks(data=momentum, size=16)
+    plan = Plan(epochs=1)
+    training = train.begin(plan, feed, net)
+    loud = replace(training.best.readout, weights=9 * training.best.readout.weights)
+    learner = replace(training.best, readout=loud)
+    calibrated = train.calibrate(feed, net, learner)
+    assert calibrated.readout.temperature > 2
+    assert accuracy(net, calibrated, feed) == accuracy(net, learner, feed)
+
+
+def test_a_plan_names_what_it_does_not_know():
+    with pytest.raises(UsageError, match=r"training\.method: 'magic'"):
+        Plan(method="magic")
+
+
+def test_climbing_fibres_teach_the_delta_rule():
+    """On average over their draws, the change of a weight is trace times error."""
+    design = Design(inputs=6, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=4)
+    net = network.build(design, jax.random.key(0))
+    learner = network.begin(net, jax.random.key(1))
+    trace = network.Traces(mossy=jnp.ones((1, 6)), granule=jnp.zeros((1, 100)).at[0, 7].set(2.0))
+    wrong = jnp.asarray([[0.4, -0.4]])
+
+    def change(key):
+        after = climbing.teach(net, learner, trace, wrong, jnp.ones(1), jnp.float32(1e-3), key)
+        return jax.tree.map(lambda a, b: a - b, after.weights, learner.weights)
+
+    mean = jax.tree.map(
+        lambda x: x.mean(axis=0), jax.vmap(change)(jax.random.split(jax.random.key(2), 2_000))
+    )
+    first = net.circuit.params.weights
+    for name, sign, at, size in (
+        ("granule_purkinje", -1, 7, 2.0),
+        ("mossy_fiber_nuclei", 1, 0, 1.0),
+    ):
+        gain = 1e-3 * network.bound(first[name]) * climbing.GAIN
+        wanted = sign * gain * size * jnp.asarray([0.4, -0.4, 0.4, -0.4])
+        np.testing.assert_allclose(mean[name][at], wanted, rtol=0.25)
+    assert not jnp.any(mean["granule_purkinje"][8])
+
+
+def test_online_does_not_look_ahead(momentum):
+    """Other outcomes from a tick on: nothing that was said before it changes."""
+    net = built(momentum)
+    learner = network.begin(net, jax.random.key(0))
+    part = ticks.Part(start=0, stop=400)
+    _, said = online.prequential(net, learner, momentum, part, gain=1e-3, rate=1e-2)
+    labels = momentum.labels.copy()
+    labels[200:] = 2 - labels[200:]
+    changed = replace(momentum, labels=np.where(momentum.labels < 0, -1, labels).astype(np.int8))
+    _, other = online.prequential(net, learner, changed, part, gain=1e-3, rate=1e-2)
+    # What was asked at 200 is known at 201.
+    np.testing.assert_array_equal(said[:201], other[:201])
+    assert not np.array_equal(said[202:], other[202:])
+
+
+def test_online_without_gain_is_frozen(momentum):
+    net = built(momentum)
+    learner = network.begin(net, jax.random.key(0))
+    part = ticks.Part(start=100, stop=300)
+    held, _ = online.prequential(net, learner, momentum, part, gain=0.0, rate=0.0)
+    jax.tree.map(np.testing.assert_array_equal, held.learner, learner)
+
+
+@pytest.mark.slow
+def test_online_follows_a_rule_that_flips(tmp_path):
+    """Nine tenths of the accuracy before, where the frozen model is worse than chance."""
+    count = 12_000
+    path = series.write(tmp_path / "x.csv", series.steps(count, 0.85, 0, flip=count // 2))
+    whole = ticks.prepare(ticks.load(path), "event")
+    # Learned from ticks before the flip alone.
+    data = replace(
+        whole,
+        train=ticks.Part(start=0, stop=3_000),
+        validation=ticks.Part(start=3_000, stop=4_000),
+        test=ticks.Part(start=4_000, stop=count),
+    )
+    net, feed = built(data), Ticks(data=data, size=16)
+    plan = Plan(epochs=3, learning_rate=3e-3)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    learner = train.calibrate(feed, net, training.best)
+
+    def right(said: np.ndarray, start: int, stop: int) -> float:
+        asked = data.asked(data.test)
+        asked = asked[(asked >= start) & (asked < stop)]
+        guess = np.argmax(said[asked - data.test.start], axis=1)
+        return float(np.mean(guess == data.labels[asked]))
+
+    _, frozen = online.prequential(net, learner, data, data.test, gain=0.0, rate=0.0)
+    _, said = online.prequential(net, learner, data, data.test, gain=2e-5, rate=2e-2)
+    before = right(said, 4_000, 6_000)
+    assert before > 0.78
+    assert right(frozen, 9_000, count) < 0.5
+    assert right(said, 9_000, count) > 0.9 * before
+
+
+CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "least", "more"),
+    [
+        ("surrogate_gradient", 0.95, {"epochs": 4, "learning_rate": 3e-3}),
+        ("climbing_fiber", 0.85, {"epochs": 20, "plasticity": 5e-4}),
+    ],
+)
+def test_ten_spike_patterns(method, least, more):
+    feed = patterns.ten_classes(noise=CALM)
+    design = Design(
+        inputs=60,
+        fields=0,
+        choices=tuple(range(10)),
+        granule=300 if method == "surrogate_gradient" else 500,
+        purkinje=40,
+        nuclei=100 if method == "surrogate_gradient" else 200,
+        tau=20.0,
+        memory=20.0,
+    )
+    net = network.build(design, jax.random.key(0))
+    plan = Plan(method=method, early_stopping_patience=99, **more)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    assert accuracy(net, training.best, feed) > least
+
+
+def test_patterns_come_from_their_seed():
+    one, same, other = (patterns.delayed_xor(50, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.spikes, same.spikes)
+    assert not np.array_equal(one.spikes, other.spikes)
+    chex.assert_shape(one.spikes, (50, 4, 10, 60))
+    assert set(one.labels) == {0, 1}
