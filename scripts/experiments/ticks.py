@@ -3,15 +3,16 @@
     python scripts/experiments/ticks.py DATA OUT [--methods ...] [--tasks ...] [--seeds 5]
     python scripts/experiments/ticks.py DATA OUT --table
 
-DATA has the reference tick files. Each run's predictions go to OUT; what is there already is not run
-again, so several of these may work side by side. The table takes, for each task, the method that
-is best on the validation part, and its seeds on the test part.
+DATA has the reference tick files. Each run's predictions go to OUT; what is there already is not
+run again, so several of these may work side by side. The table takes, for each task, the method
+that is best on the validation part, and its seeds on the test part.
 """
 
 import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ FILES = {
     "btc_trades": ("btcusdt_spot_trades.csv.gz", True),
     "btc_trades_no_side": ("btcusdt_spot_trades.csv.gz", False),
 }
-TASKS = (
+TASKS: tuple[tuple[str, ticks.Task], ...] = (
     ("btc_trades_no_side", "event"),
     ("btc_trades_no_side", "h10"),
     ("btc_trades", "event"),
@@ -129,7 +130,8 @@ def main() -> int:
             for seed in range(arguments.seeds):
                 path = arguments.out / f"{name}-{task}-{method}-{seed}.npz"
                 if not path.exists():
-                    np.savez(path, **one(held, method, seed, arguments.epochs))
+                    said: dict[str, Any] = one(held, method, seed, arguments.epochs)
+                    np.savez(path, **said)
     return 0
 
 

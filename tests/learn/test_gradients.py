@@ -30,7 +30,7 @@ SMALL = Design(
 def soft(name: str) -> network.Net:
     """A circuit that fires the surrogate's integral, its cells without a refractory period."""
     alpha = {"triangle": 0.5, "circ": 0.5}.get(name, 2.0)
-    rule = Surrogate(name=name, alpha=alpha, soft=True, reset=True)
+    rule = Surrogate(name=name, alpha=alpha, width=60.0, soft=True, reset=True)
     net = network.build(replace(SMALL, surrogate=rule), jax.random.key(0))
     cells = {
         population: replace(params, t_ref=0 * params.t_ref) if hasattr(params, "t_ref") else params
