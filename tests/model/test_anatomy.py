@@ -103,7 +103,7 @@ def test_auto_takes_the_dense_path_for_small_circuits_only():
 
 
 def test_dense_path_keeps_lists_where_few_contacts_exist():
-    circuit = cb.build(feed_forward(400, 30, 4, path="dense"), KEY)
+    circuit = cb.build(feed_forward(400, 30, 3, path="dense"), KEY)
     assert isinstance(circuit.wiring.fans["input_p0_cells"], events.FanOut)
     circuit = cb.build(feed_forward(400, 30, 40, path="dense"), KEY)
     assert isinstance(circuit.wiring.fans["input_p0_cells"], events.AllToAll)
