@@ -289,6 +289,7 @@ def evaluation(result: Mapping) -> "Figure":
     trust.set_ylabel("accuracy")
     names = list(result["per_day"])
     days.bar(names, [result["per_day"][name]["mcc"] for name in names], color="#1f77b4", width=0.5)
+    days.set_xlim(-1, len(names))
     days.set_ylabel("MCC by day")
     for axis in (scores, trust, days):
         axis.spines[["top", "right"]].set_visible(False)

@@ -6,8 +6,9 @@ probability
 
     p = RATE + GAIN (y - q)      cut at 0 and 1
 
-y being 1 for the choice that was right, q the probability that the nuclei gave it. At every synapse
-that was active in that tick, whatever has come since,
+y being 1 for the choice that was right, q the probability that the nuclei gave it. (Where the
+readout learns too, a nuclear cell's olivary cell is told what the readout makes of it:
+`by_readout`.) At every synapse that was active in that tick, whatever has come since,
 
     parallel fibre to Purkinje cell      w += eta trace (RATE - c)
     mossy fibre to nuclear cell          w += eta trace (c - RATE)
@@ -24,7 +25,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from flax import struct
 from jax import Array
 
 from cerebellum.learn import decode, network
@@ -39,9 +40,35 @@ BIAS_MV = 1.5
 """Nuclear constant current that a whole gain would move a cell by, mV."""
 
 
-def fire(error: Array, zone: np.ndarray, key: Array) -> Array:
-    """Climbing-fibre spikes of cells by their zones [n]: errors [B, C] to 0 or 1, [B, n]."""
-    chance = jnp.clip(RATE + GAIN * error, 0, 1)[:, zone]
+@struct.dataclass(kw_only=True)
+class Errors:
+    """What the olivary cell of each cell is told."""
+
+    purkinje: Array
+    """[B, n]"""
+    nuclei: Array
+    """[B, n]"""
+
+
+def by_zone(net: Net, wrong: Array) -> Errors:
+    """Errors [B, C] as the cells of each choice's zone are told them."""
+    design = net.design
+    return Errors(
+        purkinje=wrong[:, design.zone(design.purkinje)],
+        nuclei=wrong[:, design.zone(design.nuclei)],
+    )
+
+
+def by_readout(net: Net, learner: Learner, wrong: Array) -> Errors:
+    """The same where nuclear cells mean what the readout says: shares of its largest weight."""
+    weights = learner.readout.weights
+    own = wrong @ weights.T / (jnp.abs(weights).max() + 1e-9)
+    return Errors(purkinje=by_zone(net, wrong).purkinje, nuclei=own)
+
+
+def fire(error: Array, key: Array) -> Array:
+    """Climbing-fibre spikes of cells, 0 or 1, from their errors, both [B, n]."""
+    chance = jnp.clip(RATE + GAIN * error, 0, 1)
     return (jax.random.uniform(key, chance.shape) < chance).astype(jnp.float32)
 
 
@@ -55,7 +82,7 @@ def teach(
     net: Net,
     learner: Learner,
     traces: Traces,
-    wrong: Array,
+    errors: Errors,
     counts: Array,
     gain: Array,
     key: Array,
@@ -64,15 +91,15 @@ def teach(
 
     Args:
       traces: of the ticks, [B, ...].
-      wrong: `error` of each, [B, C].
+      errors: of each.
       counts: 1 where a tick is learned from, else 0, [B].
       gain: largest change for one tick, as a share of a weight's bound: what
         `neural.learning_rate` is to the circuit's own plasticity.
     """
     nuclear, purkinje = jax.random.split(key)
-    design, first = net.design, net.circuit.params.weights
-    taught = RATE - fire(wrong, design.zone(design.purkinje), purkinje)
-    told = fire(wrong, design.zone(design.nuclei), nuclear) - RATE
+    first = net.circuit.params.weights
+    taught = RATE - fire(errors.purkinje, purkinje)
+    told = fire(errors.nuclei, nuclear) - RATE
     weights, drive = dict(learner.weights), dict(learner.drive)
     for name, trace, given in (
         ("granule_purkinje", traces.granule, taught),

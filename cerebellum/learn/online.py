@@ -95,7 +95,9 @@ def learn(
     wrong = climbing.error(held.learner, rates, event.label[None])
     traces = jax.tree.map(lambda x: x[slot][None], held.traces)
     once = jax.random.fold_in(key, held.ticks)
-    taught = climbing.teach(Net(design, circuit), held.learner, traces, wrong, counts, gain, once)
+    net = Net(design, circuit)
+    errors = climbing.by_readout(net, held.learner, wrong)
+    taught = climbing.teach(net, held.learner, traces, errors, counts, gain, once)
     readout = decode.correct(taught.readout, rates[0], wrong[0], rate * counts[0])
     return replace(held, learner=replace(taught, readout=readout))
 

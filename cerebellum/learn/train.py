@@ -130,7 +130,8 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         total=jnp.float32(0),
         counted=jnp.float32(0),
         best=jax.tree.map(jnp.copy, learner),
-        best_loss=jnp.float32(jnp.inf),
+        # Finite, as everything in a model that is valid.
+        best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
         waited=jnp.int32(0),
     )
 
@@ -207,10 +208,10 @@ def climb(
     def flat(x: Array) -> Array:
         return x.reshape(-1, *x.shape[2:])
 
-    wrong = climbing.error(learner, flat(rates), flat(labels))
+    errors = climbing.by_zone(net, climbing.error(learner, flat(rates), flat(labels)))
     traces = jax.tree.map(flat, traces)
     gain = plan.plasticity * left
-    learner = climbing.teach(net, learner, traces, wrong, flat(weights), gain, key)
+    learner = climbing.teach(net, learner, traces, errors, flat(weights), gain, key)
     return _after(training, learner, carry, value, weights), value
 
 

@@ -76,9 +76,9 @@ def predict(
     return np.asarray(decode.signals(model.learner.readout, jnp.asarray(found))[0])
 
 
-ONLINE_GAIN = 0.1
+ONLINE_GAIN = 0.25
 """of climbing fibres, beside that of training: a learner that goes on changes slowly"""
-ONLINE_RATE = 2e-3
+ONLINE_RATE = 2e-2
 """of the readout"""
 
 
