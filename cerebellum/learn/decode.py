@@ -11,8 +11,6 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-ACTIONS = ("buy", "hold", "sell")
-
 
 @struct.dataclass(kw_only=True)
 class Readout:

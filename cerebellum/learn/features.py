@@ -5,7 +5,8 @@ times still are; from there all is float32, one pure step a tick. Slow drifts ar
 exponentially weighted means and variances that a tick is compared with before it joins them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -197,23 +198,7 @@ def _log_volume(volume: Array) -> Array:
     return jnp.log1p(volume * 1e3)
 
 
+@partial(jax.jit, static_argnames="fields")
 def run(state: State, ticks: Tick, fields: Fields) -> tuple[State, Array]:
     """Ticks [T] in a row: the state after them, and features [T, F]."""
-    return _run(state, ticks, fields)
-
-
-_run = jax.jit(
-    lambda state, ticks, fields: lax.scan(lambda s, t: step(s, t, fields), state, ticks),
-    static_argnums=2,
-)
-
-
-def absent(fields: Fields, tick: Tick) -> Tick:
-    """The tick with what its market does not bring set to zero."""
-    zero = jnp.zeros_like(tick.volume)
-    return replace(
-        tick,
-        spread=tick.spread if fields.quote else zero,
-        imbalance=tick.imbalance if fields.sizes else zero,
-        signed_volume=tick.signed_volume if fields.side else zero,
-    )
+    return lax.scan(lambda state, tick: step(state, tick, fields), state, ticks)

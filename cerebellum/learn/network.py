@@ -208,7 +208,7 @@ def build(design: Design, key: Array) -> Net:
 
 
 def begin(net: Net, key: Array) -> Learner:
-    """A learner that has learned nothing; its readout is centred later, by `centre`."""
+    """A learner that has learned nothing; its `readout` is yet to be centred on some rates."""
     params, spec = net.circuit.params, net.circuit.spec
     drive = {
         name: jnp.zeros(spec.population(name).size, jnp.float32)

@@ -127,11 +127,11 @@ def baselines(stream: Stream, data: Data, part: Part) -> dict[str, np.ndarray]:
     The majority of the first part; the last change's direction again, or against it, as was right
     more often there; logistic regression on the same features, standardised.
     """
+    _sklearn()
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    _sklearn()
     train, asked = data.asked(data.train), data.asked(part)
     labels = data.labels[train]
     shares = np.bincount(labels, minlength=3) / len(labels)

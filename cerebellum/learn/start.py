@@ -9,7 +9,7 @@ Dimensions: n samples, D regressors, C choices.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,20 +29,6 @@ STEPS = 4_000
 PASSES = 20
 GAIN = 1.0
 """change of a first weight, as a share of it, for a regression weight of mean size"""
-
-
-@dataclass(frozen=True)
-class Regression:
-    """Logits are (x - centre) / scale @ weights + bias."""
-
-    weights: Array
-    """[D, C]"""
-    bias: Array
-    centre: Array
-    scale: Array
-
-    def logits(self, x: Array) -> Array:
-        return (x - self.centre) / self.scale @ self.weights + self.bias
 
 
 def _improvement(optimizer: Any, held: Any, state: Any, x: Array, labels: Array):
@@ -65,8 +51,8 @@ def regress(
     rate: float = 3e-3,
     decay: float = 1e-2,
     seed: int = 0,
-) -> Regression:
-    """Softmax regression by AdamW.
+) -> Readout:
+    """Softmax regression by AdamW, as a readout of the regressors.
 
     Args:
       take: regressors of some samples, by their numbers: [k, D].
@@ -87,7 +73,13 @@ def regress(
         for chosen in order:
             x = (take(chosen) - centre) / scale
             held, state = _improve(optimizer, held, state, x, jnp.asarray(labels[chosen]))
-    return Regression(held[0], held[1], centre, scale)
+    return Readout(
+        centre=centre,
+        scale=scale,
+        weights=held[0],
+        bias=held[1],
+        temperature=jnp.float32(1),
+    )
 
 
 def traces(net: Net, inputs: np.ndarray) -> Callable[[np.ndarray], Array]:
@@ -109,7 +101,7 @@ def traces(net: Net, inputs: np.ndarray) -> Callable[[np.ndarray], Array]:
     return lambda chosen: trace(jnp.asarray(inputs[chosen]))
 
 
-def mossy_lesson(net: Net, learner: Learner, found: Regression, key: Array) -> Learner:
+def mossy_lesson(net: Net, learner: Learner, found: Readout, key: Array) -> Learner:
     """First weights of mossy fibres onto nuclear cells, from a regression on their traces."""
     first = net.circuit.params.weights["mossy_fiber_nuclei"]
     mean = jnp.sum(first) / first.size
@@ -134,11 +126,11 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
 
     def granule(rates: Array, traces: network.Traces) -> float:
         fade = float(np.exp(-design.dt / design.memory))
-        return float(traces.granule[len(inputs) // 2 :].mean()) * _steady(fade)
+        return float(traces.granule[len(inputs) // 2 :].mean()) * (1 - fade)
 
     def nuclear(rates: Array, traces: network.Traces) -> float:
         fade = float(np.exp(-design.dt / design.tau))
-        return float(rates[len(inputs) // 2 :].mean()) * _steady(fade)
+        return float(rates[len(inputs) // 2 :].mean()) * (1 - fade)
 
     for name, measure in (("granule", granule), ("nuclei", nuclear)):
         least, most = -150.0, 150.0
@@ -150,19 +142,3 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
             low = measure(*found) < network.RATES[name]
             least, most = (middle, most) if low else (least, middle)
     return learner
-
-
-def _steady(fade: float) -> float:
-    """Rate a step of spikes whose trace, fading by `fade` a step, is one."""
-    return 1 - fade
-
-
-def read(found: Regression) -> Readout:
-    """The readout that a regression on nuclear rates is."""
-    return Readout(
-        centre=found.centre,
-        scale=found.scale,
-        weights=found.weights,
-        bias=found.bias,
-        temperature=jnp.float32(1),
-    )

@@ -140,8 +140,7 @@ def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Rea
     """The readout that softmax regression on the nuclear rates of the first part gives."""
     rates, labels = feed.rates(net, learner, "train")
     held = jnp.asarray(rates)
-    found = start.regress(lambda at: held[at], labels, net.design.outputs, rate=1e-2, seed=seed)
-    return start.read(found)
+    return start.regress(lambda at: held[at], labels, net.design.outputs, rate=1e-2, seed=seed)
 
 
 @partial(
