@@ -93,6 +93,11 @@ class Design:
     """time constant of mossy-fibre currents in granule cells, ms: 3 as in `beams`, or up to the 50
     of their NMDA receptors, where one tick must remember another"""
 
+    @property
+    def fade(self) -> float:
+        """Share of a trace that is left after a step."""
+        return float(np.exp(-self.dt / self.memory))
+
     def zone(self, cells: int) -> np.ndarray:
         """The choice that each of a population's cells speaks for, int [cells]."""
         return np.asarray(self.choices)[np.arange(cells) % len(self.choices)]
@@ -270,6 +275,14 @@ def bounded(net: Net, learner: Learner) -> Learner:
     return replace(learner, weights=weights)
 
 
+def no_traces(design: Design, count: int) -> Traces:
+    """Of so many circuits that have seen nothing."""
+    return Traces(
+        mossy=jnp.zeros((count, design.mossy_fibers), jnp.float32),
+        granule=jnp.zeros((count, design.granule), jnp.float32),
+    )
+
+
 def fresh(net: Net, key: Array, streams: int) -> Carry:
     """Circuits that have seen nothing."""
     states = jax.vmap(lambda k: cb.init(net.circuit, k, spread=True))(
@@ -279,10 +292,7 @@ def fresh(net: Net, key: Array, streams: int) -> Carry:
     return Carry(
         state=states,
         rates=jnp.zeros((streams, design.nuclei), jnp.float32),
-        traces=Traces(
-            mossy=jnp.zeros((streams, design.mossy_fibers), jnp.float32),
-            granule=jnp.zeros((streams, design.granule), jnp.float32),
-        ),
+        traces=no_traces(design, streams),
     )
 
 
@@ -312,7 +322,7 @@ def unroll(
     Returns:
       The carry, and at the end of each tick the rates [L, B, N] and `Traces` [L, B, ...].
     """
-    fade = float(np.exp(-design.dt / design.memory))
+    fade = design.fade
 
     def one(state: State, spikes: Array):
         return circuits.step(params, wiring, state, {"mossy_fiber": spikes})

@@ -64,25 +64,14 @@ def begin(net: Net, learner: Learner) -> Online:
     return Online(
         learner=jax.tree.map(jnp.copy, learner),
         carry=network.fresh(net, jax.random.key(0), 1),
-        traces=Traces(
-            mossy=jnp.zeros((WAITING, design.mossy_fibers), jnp.float32),
-            granule=jnp.zeros((WAITING, design.granule), jnp.float32),
-        ),
+        traces=network.no_traces(design, WAITING),
         rates=jnp.zeros((WAITING, design.nuclei), jnp.float32),
         asked=jnp.int32(0),
         ticks=jnp.int32(0),
     )
 
 
-def learn(
-    design: Design,
-    circuit: Circuit,
-    held: Online,
-    event: Event,
-    gain: Array,
-    rate: Array,
-    key: Array,
-) -> Online:
+def learn(net: Net, held: Online, event: Event, gain: Array, rate: Array, key: Array) -> Online:
     """The learner after an outcome that is now known, if there is one.
 
     Args:
@@ -95,7 +84,6 @@ def learn(
     wrong = climbing.error(held.learner, rates, event.label[None])
     traces = jax.tree.map(lambda x: x[slot][None], held.traces)
     once = jax.random.fold_in(key, held.ticks)
-    net = Net(design, circuit)
     errors = climbing.by_readout(net, held.learner, wrong)
     taught = climbing.teach(net, held.learner, traces, errors, counts, gain, once)
     readout = decode.correct(taught.readout, rates[0], wrong[0], rate * counts[0])
@@ -103,20 +91,13 @@ def learn(
 
 
 def step(
-    design: Design,
-    circuit: Circuit,
-    held: Online,
-    event: Event,
-    gain: Array,
-    rate: Array,
-    key: Array,
+    net: Net, held: Online, event: Event, gain: Array, rate: Array, key: Array
 ) -> tuple[Online, Array]:
     """One tick: learn from what it makes known, then say what comes, [C]."""
-    held = learn(design, circuit, held, event, gain, rate, key)
-    params = network.taught(circuit, held.learner)
-    carry, (rates, traces) = network.unroll(
-        design, params, circuit.wiring, held.carry, event.inputs[None, None], 0
-    )
+    held = learn(net, held, event, gain, rate, key)
+    params, wiring = network.taught(net.circuit, held.learner), net.circuit.wiring
+    given = event.inputs[None, None]
+    carry, (rates, traces) = network.unroll(net.design, params, wiring, held.carry, given, 0)
     slot = jnp.where(event.asks, held.asked % WAITING, WAITING)
     kept = jax.tree.map(
         lambda ring, now: ring.at[slot].set(now[0, 0], mode="drop"), held.traces, traces
@@ -135,9 +116,8 @@ def step(
 @partial(jax.jit, static_argnames="design", donate_argnames="held")
 def go(design: Design, circuit: Circuit, held: Online, events: Event, gain, rate, key):
     """Ticks in a row, [T, ...]: the learner after them, and what it said at each, [T, C]."""
-    return lax.scan(
-        lambda held, event: step(design, circuit, held, event, gain, rate, key), held, events
-    )
+    net = Net(design, circuit)
+    return lax.scan(lambda held, event: step(net, held, event, gain, rate, key), held, events)
 
 
 def events(data: Data, part: Part) -> Event:

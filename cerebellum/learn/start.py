@@ -89,7 +89,7 @@ def traces(net: Net, inputs: np.ndarray) -> Callable[[np.ndarray], Array]:
       inputs: [n, L, ...], see `network.sense`.
     """
     design = net.design
-    fade = float(np.exp(-design.dt / design.memory))
+    fade = design.fade
 
     @jax.jit
     def trace(given: Array) -> Array:
@@ -125,8 +125,7 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
     design = net.design
 
     def granule(rates: Array, traces: network.Traces) -> float:
-        fade = float(np.exp(-design.dt / design.memory))
-        return float(traces.granule[len(inputs) // 2 :].mean()) * (1 - fade)
+        return float(traces.granule[len(inputs) // 2 :].mean()) * (1 - design.fade)
 
     def nuclear(rates: Array, traces: network.Traces) -> float:
         fade = float(np.exp(-design.dt / design.tau))
