@@ -28,7 +28,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.learn import decode, network
+from cerebellum.learn import network
+from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Learner, Net, Traces
 
 RATE = 0.5
@@ -59,11 +60,13 @@ def by_zone(net: Net, wrong: Array) -> Errors:
     )
 
 
-def by_readout(net: Net, learner: Learner, wrong: Array) -> Errors:
-    """The same where nuclear cells mean what the readout says: shares of its largest weight."""
-    weights = learner.readout.weights
-    own = wrong @ weights.T / (jnp.abs(weights).max() + 1e-9)
-    return Errors(purkinje=by_zone(net, wrong).purkinje, nuclei=own)
+def by_readout(net: Net, readouts: Readout, wrong: Array) -> Errors:
+    """The same where nuclear cells mean what readouts, [B, ...], say: shares of their largest
+    weight."""
+    weights = readouts.weights
+    own = jnp.einsum("bc,bnc->bn", wrong, weights)
+    largest = jnp.abs(weights).max(axis=(1, 2))[:, None]
+    return Errors(purkinje=by_zone(net, wrong).purkinje, nuclei=own / (largest + 1e-9))
 
 
 def fire(error: Array, key: Array) -> Array:
@@ -72,9 +75,9 @@ def fire(error: Array, key: Array) -> Array:
     return (jax.random.uniform(key, chance.shape) < chance).astype(jnp.float32)
 
 
-def error(learner: Learner, nuclear: Array, labels: Array) -> Array:
-    """What was right less what the nuclei said: [B, C]."""
-    chances = jax.nn.softmax(decode.logits(learner.readout, nuclear))
+def error(logits: Array, labels: Array) -> Array:
+    """What was right less what the nuclei said, as logits [B, C]: [B, C]."""
+    chances = jax.nn.softmax(logits)
     return jax.nn.one_hot(labels, chances.shape[-1]) - chances
 
 

@@ -61,7 +61,12 @@ def levels(fields: Fields, features: Array) -> Array:
 
 
 def population(ranks: Array, count: int) -> Array:
-    """Gaussian receptive fields: values 0 to 1 [..., F] to intensities 0 to 1 [..., F * count]."""
+    """Gaussian receptive fields: values 0 to 1 [..., F] to intensities 0 to 1 [..., F * count].
+
+    A single field rises with the value.
+    """
+    if count == 1:
+        return ranks
     centres = jnp.linspace(0.0, 1.0, count)
     away = (ranks[..., None] - centres) * (count - 1) / WIDTH
     return jnp.exp(-0.5 * away * away).reshape(*ranks.shape[:-1], -1)

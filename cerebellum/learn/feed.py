@@ -126,8 +126,8 @@ def run(net: Net, learner: Learner, ranks: np.ndarray, part: Part) -> np.ndarray
     found = []
     for start in range(0, steps, CHUNK):
         given = jnp.asarray(ranks[at[start : start + CHUNK]])
-        carry, (rates, _) = network.respond(net.design, net.circuit, learner, carry, given)
-        found.append(np.asarray(rates))
+        carry, ends = network.respond(net.design, net.circuit, learner, carry, given)
+        found.append(np.asarray(ends.rates))
     own = np.concatenate(found)[WARM_UP : WARM_UP + stretch]
     return own.swapaxes(0, 1).reshape(streams * stretch, -1)[:count]
 
@@ -179,6 +179,6 @@ class Trials:
             given = self.spikes[first : min(stop, first + STREAMS)].swapaxes(0, 1)
             carry = network.fresh(net, jax.random.key(0), given.shape[1])
             given = jnp.asarray(given)
-            _, (rates, _) = network.respond(net.design, net.circuit, learner, carry, given)
-            found.append(np.asarray(rates[-1]))
+            _, ends = network.respond(net.design, net.circuit, learner, carry, given)
+            found.append(np.asarray(ends.rates[-1]))
         return np.concatenate(found), self.labels[start:stop].astype(np.int32)

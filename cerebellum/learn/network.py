@@ -10,8 +10,10 @@ what climbing fibres teach is in `climbing`.
 Dimensions: L ticks, B streams or trials, S steps to a tick, M mossy fibres, N nuclear cells.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -92,6 +94,8 @@ class Design:
     linger: float = 3.0
     """time constant of mossy-fibre currents in granule cells, ms: 3 as in `beams`, or up to the 50
     of their NMDA receptors, where one tick must remember another"""
+    silent: int = 0
+    """mossy fibres that no input drives"""
 
     @property
     def fade(self) -> float:
@@ -109,7 +113,7 @@ class Design:
 
     @property
     def mossy_fibers(self) -> int:
-        return self.inputs * max(1, self.fields)
+        return self.inputs * max(1, self.fields) + self.silent
 
 
 @struct.dataclass(kw_only=True)
@@ -131,7 +135,8 @@ class Carry:
     """of B circuits"""
     rates: Array
     """filtered nuclear rates, [B, N]"""
-    traces: "Traces"
+    traces: "Traces | None"
+    """None: outcomes are not learned from"""
 
 
 @struct.dataclass(kw_only=True)
@@ -142,6 +147,27 @@ class Traces:
     """[..., M]"""
     granule: Array
     """[..., granule]"""
+
+
+@struct.dataclass(kw_only=True)
+class Seen:
+    """What there is to see of a tick."""
+
+    counts: dict[str, Array]
+    """by population, spikes, int32 [L, B]"""
+    sample: dict[str, Array]
+    """spikes of a population's first 32 cells, a bit each, uint32 [L, S, B]"""
+
+
+@struct.dataclass(kw_only=True)
+class Ends:
+    """The ends of ticks."""
+
+    rates: Array
+    """[L, B, N]"""
+    traces: Traces | None
+    """[L, B, ...]"""
+    seen: Seen | None
 
 
 @dataclass(frozen=True)
@@ -306,40 +332,56 @@ def sense(design: Design, inputs: Array) -> Array:
         return jnp.moveaxis(inputs, 1, 0).astype(jnp.float32)
     ranks = inputs.astype(jnp.float32) / encode.LEVELS
     intensity = encode.population(ranks, design.fields)
-    return encode.CODES[design.code](intensity, design.steps, design.burst)
+    spikes = encode.CODES[design.code](intensity, design.steps, design.burst)
+    return jnp.pad(spikes, ((0, 0), (0, 0), (0, design.silent))) if design.silent else spikes
 
 
 def unroll(
-    design: Design, params: Params, wiring: Wiring, carry: Carry, inputs: Array, segment: int = 1
-) -> tuple[Carry, tuple[Array, Traces]]:
-    """Some ticks.
+    design: Design,
+    params: Params,
+    wiring: Wiring,
+    carry: Carry,
+    inputs: Array,
+    segment: int = 1,
+    shared: Mapping[str, Array] = MappingProxyType({}),
+    watch: bool = False,
+) -> tuple[Carry, Ends]:
+    """Some ticks, and what there is at the end of each.
 
     Args:
       inputs: of every tick, [L, B, ...]; see `sense`.
       segment: ticks whose inside is computed again for the gradient instead of being kept; 0:
         everything is kept.
-
-    Returns:
-      The carry, and at the end of each tick the rates [L, B, N] and `Traces` [L, B, ...].
+      shared: weights of plastic projections, which stay as they are, the same for every circuit.
+      watch: whether there is `Seen`.
     """
     fade = design.fade
 
     def one(state: State, spikes: Array):
-        return circuits.step(params, wiring, state, {"mossy_fiber": spikes})
+        state = replace(state, weights=dict(shared))
+        state, activity = circuits.step(params, wiring, state, {"mossy_fiber": spikes})
+        return replace(state, weights={}), activity
+
+    # An event loop must not be mapped over: every circuit would run as long as the busiest.
+    over = jax.vmap(one) if wiring.spec.path == "dense" else partial(_alone, one)
 
     def step(carry: Carry, spikes: Array):
-        state, activity = jax.vmap(one)(carry.state, spikes)
+        state, activity = over(carry.state, spikes)
         fired = activity.spikes
-        traces = Traces(
-            mossy=carry.traces.mossy * fade + spikes,
-            granule=carry.traces.granule * fade + fired["granule"],
-        )
+        traces = carry.traces
+        if traces is not None:
+            traces = Traces(
+                mossy=traces.mossy * fade + spikes,
+                granule=traces.granule * fade + fired["granule"],
+            )
         rates = decode.filtered(carry.rates, fired["nuclei"], design.tau, design.dt)
-        return Carry(state=state, rates=rates, traces=traces), None
+        return Carry(state=state, rates=rates, traces=traces), _look(activity) if watch else None
 
     def tick(carry: Carry, given: Array):
-        carry, _ = lax.scan(step, carry, sense(design, given))
-        return carry, (carry.rates, carry.traces)
+        carry, seen = lax.scan(step, carry, sense(design, given))
+        if seen is not None:
+            seen = replace(seen, counts=jax.tree.map(lambda x: x.sum(0), seen.counts))
+        return carry, Ends(rates=carry.rates, traces=carry.traces, seen=seen)
 
     if segment <= 1:
         return lax.scan(jax.checkpoint(tick) if segment else tick, carry, inputs)
@@ -347,6 +389,18 @@ def unroll(
     ticks = jax.checkpoint(lambda carry, given: lax.scan(tick, carry, given))
     carry, found = lax.scan(ticks, carry, grouped)
     return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+
+
+def _look(activity: circuits.Activity) -> Seen:
+    words = activity.words
+    counted = {n: jnp.sum(lax.population_count(w), -1, jnp.int32) for n, w in words.items()}
+    return Seen(counts=counted, sample={name: word[..., 0] for name, word in words.items()})
+
+
+def _alone(one: Any, state: State, spikes: Array) -> Any:
+    """A step of a single circuit, whose arrays have an axis of one in front."""
+    first, given = jax.tree.map(lambda x: x[0], (state, spikes))
+    return jax.tree.map(lambda x: x[None], one(first, given))
 
 
 @partial(jax.jit, static_argnums=0)

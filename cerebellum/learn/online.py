@@ -1,14 +1,17 @@
 """Learning as ticks come: predict, then learn from an outcome when its horizon has passed.
 
-One step for a tick, the same in an evaluation and in the service. What a synapse needs to know
-of a tick until its outcome is known, the traces at its end, waits in a ring; then climbing fibres
-teach (`climbing`), and the readout is corrected by the delta rule.
+One step for a tick of some markets, the same in an evaluation and in the service. Markets share a
+circuit's weights; each has membranes and a readout of its own. What a synapse needs to know of a
+tick until its outcome is known, the traces at its end, waits in a ring; then climbing fibres teach
+(`climbing`), and the market's readout is corrected by the delta rule.
 
-Dimensions: R ticks that wait, N nuclear cells, C choices.
+Dimensions: B markets, R ticks that wait, N nuclear cells, C choices.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,110 +21,181 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.learn import climbing, decode, network
-from cerebellum.learn.network import Carry, Design, Learner, Net, Traces
+from cerebellum.learn.decode import Readout
+from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, Seen, Traces
 from cerebellum.learn.tasks.ticks import NONE, Data, Part
 from cerebellum.model.circuit import Circuit
 
 WAITING = 16
 """R: outcomes come within so many questions"""
 CHUNK = 500
+GAIN = 0.25
+"""of climbing fibres, beside that of training: a learner that goes on changes slowly"""
+RATE = 2e-2
+"""of the readout"""
 
 
 @struct.dataclass(kw_only=True)
-class Online:
-    """A learner that goes with a market."""
+class Waiting:
+    """Questions whose outcome is not known."""
 
-    learner: Learner
-    carry: Carry
-    """of one circuit"""
     traces: Traces
-    """of ticks that wait, [R, ...]"""
+    """[B, R, ...]"""
     rates: Array
-    """nuclear rates at their ends, [R, N]"""
+    """nuclear rates, [B, R, N]"""
     asked: Array
-    """questions so far, int32"""
-    ticks: Array
-    """int32"""
+    """questions so far, int32 [B]"""
+
+
+@struct.dataclass(kw_only=True)
+class Market:
+    """What is remembered of markets, beside what they share; arrays [B, ...]."""
+
+    readout: Readout
+    carry: Carry
+    waiting: Waiting | None
+    """None: nothing is learned of them"""
 
 
 @struct.dataclass(kw_only=True)
 class Event:
-    """What comes with a tick."""
+    """What comes with a tick of each market."""
 
     inputs: Any
-    """of `network.sense`, [F]"""
+    """of `network.sense`, [B, F]"""
     back: Any
-    """how many questions ago the one was whose answer is now known; 0: none"""
+    """how many questions ago the one was whose answer is now known; 0: none, int32 [B]"""
     label: Any
-    """that answer"""
+    """that answer, int32 [B]"""
     asks: Any
-    """whether this tick is a question, bool"""
+    """whether this tick is a question, bool [B]"""
 
 
-def begin(net: Net, learner: Learner) -> Online:
-    """Nothing seen yet."""
+@struct.dataclass(kw_only=True)
+class Gains:
+    """How fast it learns."""
+
+    climbing: Any
+    """of climbing fibres, see `climbing.teach`"""
+    readout: Any
+    """a step of a weight for an error of one"""
+
+
+def begin(net: Net, learner: Learner, count: int = 1, learning: bool = True) -> Market:
+    """Markets of which nothing was seen yet."""
     design = net.design
-    return Online(
-        learner=jax.tree.map(jnp.copy, learner),
-        carry=network.fresh(net, jax.random.key(0), 1),
-        traces=network.no_traces(design, WAITING),
-        rates=jnp.zeros((WAITING, design.nuclei), jnp.float32),
-        asked=jnp.int32(0),
-        ticks=jnp.int32(0),
+    carry = network.fresh(net, jax.random.key(0), count)
+    many = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), learner.readout)
+    if not learning:
+        return Market(readout=many, carry=replace(carry, traces=None), waiting=None)
+    rings = network.no_traces(design, count * WAITING)
+    waiting = Waiting(
+        traces=jax.tree.map(lambda x: x.reshape(count, WAITING, -1), rings),
+        rates=jnp.zeros((count, WAITING, design.nuclei), jnp.float32),
+        asked=jnp.zeros(count, jnp.int32),
     )
+    return Market(readout=many, carry=carry, waiting=waiting)
 
 
-def learn(net: Net, held: Online, event: Event, gain: Array, rate: Array, key: Array) -> Online:
-    """The learner after an outcome that is now known, if there is one.
-
-    Args:
-      gain: of climbing fibres, see `climbing.teach`.
-      rate: of the readout, a step of a weight for an error of one.
-    """
-    slot = (held.asked - event.back) % WAITING
-    counts = (event.back > 0).astype(jnp.float32)[None]
-    rates = held.rates[slot][None]
-    wrong = climbing.error(held.learner, rates, event.label[None])
-    traces = jax.tree.map(lambda x: x[slot][None], held.traces)
-    once = jax.random.fold_in(key, held.ticks)
-    errors = climbing.by_readout(net, held.learner, wrong)
-    taught = climbing.teach(net, held.learner, traces, errors, counts, gain, once)
-    readout = decode.correct(taught.readout, rates[0], wrong[0], rate * counts[0])
-    return replace(held, learner=replace(taught, readout=readout))
+def learn(
+    net: Net, learner: Learner, markets: Market, events: Event, gains: Gains, key: Array
+) -> tuple[Learner, Market]:
+    """What is shared, and the markets, after outcomes that are now known."""
+    waiting = markets.waiting
+    assert waiting is not None
+    rows = jnp.arange(waiting.asked.shape[0])
+    slot = (waiting.asked - events.back) % WAITING
+    counts = (events.back > 0).astype(jnp.float32)
+    rates = waiting.rates[rows, slot]
+    wrong = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
+    traces = jax.tree.map(lambda x: x[rows, slot], waiting.traces)
+    errors = climbing.by_readout(net, markets.readout, wrong)
+    taught = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
+    readout = jax.vmap(decode.correct)(markets.readout, rates, wrong, gains.readout * counts)
+    return taught, replace(markets, readout=readout)
 
 
 def step(
-    net: Net, held: Online, event: Event, gain: Array, rate: Array, key: Array
-) -> tuple[Online, Array]:
-    """One tick: learn from what it makes known, then say what comes, [C]."""
-    held = learn(net, held, event, gain, rate, key)
-    params, wiring = network.taught(net.circuit, held.learner), net.circuit.wiring
-    given = event.inputs[None, None]
-    carry, (rates, traces) = network.unroll(net.design, params, wiring, held.carry, given, 0)
-    slot = jnp.where(event.asks, held.asked % WAITING, WAITING)
-    kept = jax.tree.map(
-        lambda ring, now: ring.at[slot].set(now[0, 0], mode="drop"), held.traces, traces
-    )
-    after = replace(
-        held,
-        carry=carry,
-        traces=kept,
-        rates=held.rates.at[slot].set(rates[0, 0], mode="drop"),
-        asked=held.asked + event.asks.astype(jnp.int32),
-        ticks=held.ticks + 1,
-    )
-    return after, jax.nn.softmax(decode.logits(held.learner.readout, rates[0, 0]))
+    net: Net,
+    learner: Learner,
+    markets: Market,
+    events: Event,
+    gains: Gains,
+    key: Array,
+    shared: Mapping[str, Array] = MappingProxyType({}),
+    watch: bool = False,
+) -> tuple[Learner, Market, Array, Seen | None]:
+    """A tick of each market: learn from what it makes known, then say what comes, [B, C].
+
+    Args:
+      shared, watch: see `network.unroll`; what is seen has no axis L.
+    """
+    if markets.waiting is not None:
+        learner, markets = learn(net, learner, markets, events, gains, key)
+    carry, ends = _respond(net, learner, markets.carry, events.inputs, shared, watch)
+    chances = jax.nn.softmax(jax.vmap(decode.logits)(markets.readout, ends.rates))
+    waiting = markets.waiting
+    if waiting is not None:
+        rows = jnp.arange(chances.shape[0])
+        slot = jnp.where(events.asks, waiting.asked % WAITING, WAITING)
+
+        def put(ring: Array, now: Array) -> Array:
+            return ring.at[rows, slot].set(now, mode="drop")
+
+        waiting = Waiting(
+            traces=jax.tree.map(put, waiting.traces, ends.traces),
+            rates=put(waiting.rates, ends.rates),
+            asked=waiting.asked + events.asks.astype(jnp.int32),
+        )
+    return learner, replace(markets, carry=carry, waiting=waiting), chances, ends.seen
 
 
-@partial(jax.jit, static_argnames="design", donate_argnames="held")
-def go(design: Design, circuit: Circuit, held: Online, events: Event, gain, rate, key):
-    """Ticks in a row, [T, ...]: the learner after them, and what it said at each, [T, C]."""
+def _respond(
+    net: Net,
+    learner: Learner,
+    carry: Carry,
+    inputs: Array,
+    shared: Mapping[str, Array],
+    watch: bool,
+) -> tuple[Carry, Ends]:
+    """The circuits after a tick, and its end; event circuits one by one."""
+    params, wiring = network.taught(net.circuit, learner), net.circuit.wiring
+
+    def some(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
+        after, ends = network.unroll(
+            net.design, params, wiring, carry, inputs[None], 0, shared, watch
+        )
+        return after, jax.tree.map(lambda x: x[0], ends)
+
+    if wiring.spec.path == "dense" or inputs.shape[0] == 1:
+        return some(carry, inputs)
+
+    def alone(given: tuple[Carry, Array]) -> Any:
+        carry, ends = some(*jax.tree.map(lambda x: x[None], given))
+        first = jax.tree.map(lambda x: x[0], (carry, replace(ends, seen=None)))
+        return first, jax.tree.map(lambda x: x[..., 0], ends.seen)
+
+    (after, ends), seen = lax.map(alone, (carry, inputs))
+    return after, replace(ends, seen=jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), seen))
+
+
+@partial(jax.jit, static_argnames="design", donate_argnames=("learner", "market"))
+def go(design: Design, circuit: Circuit, learner, market, events: Event, gains: Gains, key, start):
+    """Ticks in a row of one market, [T, 1, ...]: what is after them, and what it said, [T, C]."""
     net = Net(design, circuit)
-    return lax.scan(lambda held, event: step(net, held, event, gain, rate, key), held, events)
+
+    def tick(held, given):
+        index, event = given
+        once = jax.random.fold_in(key, index)
+        learner, market, chances, _ = step(net, held[0], held[1], event, gains, once)
+        return (learner, market), chances[0]
+
+    indices = start + jnp.arange(events.back.shape[0])
+    return lax.scan(tick, (learner, market), (indices, events))
 
 
 def events(data: Data, part: Part) -> Event:
-    """The ticks of a part, with the answers that become known at each, NumPy [T]."""
+    """The ticks of a part, with the answers that become known at each, NumPy [T, 1, ...]."""
     inside = np.arange(part.start, part.stop)
     asks = data.labels[inside] != NONE
     order = np.cumsum(asks) - asks
@@ -134,19 +208,25 @@ def events(data: Data, part: Part) -> Event:
     back[at] = order[at] - order[questions[good] - part.start]
     label[at] = data.labels[questions[good]]
     back = np.where(back <= WAITING, back, 0)
-    return Event(inputs=data.ranks[inside], back=back, label=label, asks=asks)
+    found = Event(inputs=data.ranks[inside], back=back, label=label, asks=asks)
+    return jax.tree.map(lambda x: x[:, None], found)
 
 
 def prequential(
     net: Net, learner: Learner, data: Data, part: Part, *, gain: float, rate: float, seed: int = 0
-) -> tuple[Online, np.ndarray]:
+) -> tuple[Learner, np.ndarray]:
     """Go through a part, learning: the learner after it, and what it said at each tick [T, C]."""
-    held, said = begin(net, learner), []
-    all_events = events(data, part)
-    key = jax.random.key(seed)
+    held = jax.tree.map(jnp.copy, learner), begin(net, learner)
+    gains = Gains(climbing=jnp.float32(gain), readout=jnp.float32(rate))
+    said, all_events, key = [], events(data, part), jax.random.key(seed)
     for start in range(0, part.stop - part.start, CHUNK):
         some = jax.tree.map(lambda x, s=start: jnp.asarray(x[s : s + CHUNK]), all_events)
-        gains = jnp.float32(gain), jnp.float32(rate)
-        held, chances = go(net.design, net.circuit, held, some, *gains, key)
+        learner, market = held
+        held, chances = go(
+            net.design, net.circuit, learner, market, some, gains, key, jnp.int32(start)
+        )
         said.append(np.asarray(chances))
-    return held, np.concatenate(said)
+    after, market = held
+    return replace(after, readout=jax.tree.map(lambda x: x[0], market.readout)), np.concatenate(
+        said
+    )

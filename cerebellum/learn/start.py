@@ -124,12 +124,12 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
     """
     design = net.design
 
-    def granule(rates: Array, traces: network.Traces) -> float:
-        return float(traces.granule[len(inputs) // 2 :].mean()) * (1 - design.fade)
+    def granule(ends: Any) -> float:
+        return float(ends.traces.granule[len(inputs) // 2 :].mean()) * (1 - design.fade)
 
-    def nuclear(rates: Array, traces: network.Traces) -> float:
+    def nuclear(ends: Any) -> float:
         fade = float(np.exp(-design.dt / design.tau))
-        return float(rates[len(inputs) // 2 :].mean()) * (1 - fade)
+        return float(ends.rates[len(inputs) // 2 :].mean()) * (1 - fade)
 
     for name, measure in (("granule", granule), ("nuclei", nuclear)):
         least, most = -150.0, 150.0
@@ -137,7 +137,7 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
         for _ in range(14):
             middle = (least + most) / 2
             learner = replace(learner, drive={**learner.drive, name: drive + middle})
-            _, found = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
-            low = measure(*found) < network.RATES[name]
+            _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
+            low = measure(ends) < network.RATES[name]
             least, most = (middle, most) if low else (least, middle)
     return learner

@@ -117,8 +117,9 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = start.mossy_lesson(net, learner, found, jax.random.fold_in(key, 2))
     learner = start.balance(net, learner, carry, inputs)
     if plan.method == "climbing_fiber":
-        _, (rates, _) = network.respond(net.design, net.circuit, learner, carry, inputs)
-        readout = network.readout(net.design, rates[-1:] if feed.apart else rates)
+        _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
+        rates = ends.rates[-1:] if feed.apart else ends.rates
+        readout = network.readout(net.design, rates)
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
     else:
         learner = replace(learner, readout=fit_readout(net, learner, feed, plan.seed))
@@ -164,10 +165,10 @@ def descend(
     def loss(learner: Learner):
         params = network.taught(circuit, learner)
         segment = 1 if plan.gradient_checkpointing else 0
-        carry, (rates, _) = network.unroll(
+        carry, ends = network.unroll(
             design, params, circuit.wiring, training.carry, inputs, segment
         )
-        each = losses.LOSSES[plan.loss](decode.logits(learner.readout, rates), labels)
+        each = losses.LOSSES[plan.loss](decode.logits(learner.readout, ends.rates), labels)
         return losses.mean(each, weights), carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
@@ -197,18 +198,15 @@ def climb(
     """
     net, learner = Net(design, circuit), training.learner
     params = network.taught(circuit, learner)
-    carry, (rates, traces) = network.unroll(
-        design, params, circuit.wiring, training.carry, inputs, 0
-    )
-    value = losses.mean(
-        losses.LOSSES[plan.loss](decode.logits(learner.readout, rates), labels), weights
-    )
+    carry, ends = network.unroll(design, params, circuit.wiring, training.carry, inputs, 0)
+    logits = decode.logits(learner.readout, ends.rates)
+    value = losses.mean(losses.LOSSES[plan.loss](logits, labels), weights)
 
     def flat(x: Array) -> Array:
         return x.reshape(-1, *x.shape[2:])
 
-    errors = climbing.by_zone(net, climbing.error(learner, flat(rates), flat(labels)))
-    traces = jax.tree.map(flat, traces)
+    errors = climbing.by_zone(net, climbing.error(flat(logits), flat(labels)))
+    traces: Any = jax.tree.map(flat, ends.traces)
     gain = plan.plasticity * left
     learner = climbing.teach(net, learner, traces, errors, flat(weights), gain, key)
     return _after(training, learner, carry, value, weights), value

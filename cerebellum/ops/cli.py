@@ -79,6 +79,16 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
+    serve = commands.add_parser(
+        "serve",
+        help="turn ticks into signals over HTTP",
+        description="Serve: ticks of markets in, signals out, over HTTP on the loopback address. "
+        "SIGTERM answers what was accepted, saves and exits 0. The same as --config FILE alone.",
+        epilog="example: cerebellar-norse serve --config configs/development.toml",
+    )
+    serve.add_argument(
+        "--config", dest="serve_config", metavar="FILE", help="configuration in TOML"
+    )
     simulate = commands.add_parser(
         "simulate",
         help="run a circuit on a stimulus",
@@ -361,8 +371,12 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from cerebellum.ops import rescue
 
         return rescue.look(arguments)
-    if arguments.config is not None:
-        raise UsageError("--config: alone it would serve, which this version cannot; simulate")
+    if arguments.command == "serve" or arguments.config is not None:
+        xla.one_thread()
+        from cerebellum.ops.service import serve
+
+        given = arguments.serve_config if arguments.command == "serve" else None
+        return serve.run(given if given is not None else arguments.config)
     top.print_help()
     return 0
 

@@ -14,8 +14,11 @@ from cerebellum.model.spec import Spec
 from cerebellum.sim import memory
 
 
-def spec_of(settings: Settings) -> Spec:
+def spec_of(settings: Settings, learning: bool = True) -> Spec:
     """The circuit that a configuration describes.
+
+    Args:
+      learning: whether its parallel fibres are plastic, as configured.
 
     Raises:
       UsageError: counts, beams or a step that do not go together.
@@ -35,7 +38,7 @@ def spec_of(settings: Settings) -> Spec:
         beams=neural.beams,
         sizes=sizes,
         dt=neural.dt,
-        learning_rate=neural.learning_rate,
+        learning_rate=neural.learning_rate if learning else 0.0,
         sparsity=neural.sparsity,
         dtype=settings.performance.weight_dtype,
     )

@@ -69,17 +69,11 @@ def predict(
     at = data.asked(part) - part.start
     if learning:
         _, said = online.prequential(
-            model.net, model.learner, data, part, gain=gain * ONLINE_GAIN, rate=ONLINE_RATE
+            model.net, model.learner, data, part, gain=gain * online.GAIN, rate=online.RATE
         )
         return said[at]
     found = feed.run(model.net, model.learner, data.ranks, part)[at]
     return np.asarray(decode.signals(model.learner.readout, jnp.asarray(found))[0])
-
-
-ONLINE_GAIN = 0.25
-"""of climbing fibres, beside that of training: a learner that goes on changes slowly"""
-ONLINE_RATE = 2e-2
-"""of the readout"""
 
 
 def judge(

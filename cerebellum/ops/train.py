@@ -264,6 +264,7 @@ def _status(out: Path, held: Run, steps: int, loss, started: float, state: str) 
         "validation_accuracy": last.get("validation_accuracy"),
         "learning_rate": held.plan.learning_rate,
         "method": held.plan.method,
+        "history": held.history,
         "started": started,
         "updated": time.time(),
     }

@@ -60,10 +60,10 @@ def test_gradients_are_those_of_finite_differences(name):
 
         def loss(learner):
             params = network.taught(circuit, learner)
-            _, (rates, _) = network.unroll(
+            _, ends = network.unroll(
                 net.design, double(params), circuit.wiring, carry, spikes.astype(jnp.float64), 0
             )
-            logits = decode.logits(learner.readout, rates[0])
+            logits = decode.logits(learner.readout, ends.rates[0])
             return jnp.mean(losses.cross_entropy(logits, jnp.asarray([0, 1])))
 
         gradient = jax.jit(jax.grad(loss))(learner)
@@ -103,8 +103,8 @@ def test_checkpointed_gradients_are_the_plain_ones(segment):
 
     def loss(learner, segment):
         params = network.taught(net.circuit, learner)
-        carried = network.unroll(net.design, params, net.circuit.wiring, carry, spikes, segment)
-        return jnp.sum(jnp.square(carried[1][0]))
+        _, ends = network.unroll(net.design, params, net.circuit.wiring, carry, spikes, segment)
+        return jnp.sum(jnp.square(ends.rates))
 
     plain = jax.grad(loss)(learner, 0)
     kept = jax.grad(loss)(learner, segment)

@@ -114,7 +114,7 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
             if before is not None and block["timestamp"][0] < before["timestamp"][0]:
                 raise UsageError(f"{path}: begins before the file before it ends; in order of time")
             fields = has
-            blocks.append(differences(block, before))
+            blocks.append(differences(block, shifted(block, before)))
             before = {name: column[-1:] for name, column in block.items()}
             prices.append(block["price"])
             days.append((block["timestamp"] // 86_400_000).astype(np.int32))
@@ -137,35 +137,43 @@ def _fields(block: Mapping[str, np.ndarray]) -> Fields:
     )
 
 
-def differences(block: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | None) -> Tick:
-    """Rows as ticks beside the ones before them.
+def differences(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndarray]) -> Tick:
+    """Rows beside the ones before them.
 
     Args:
-      block: by column, float64 [T], see `csv.NAMES`; those that are missing count as zero.
-      before: the row before the first, [1]; None where there is none.
+      now: by column, float64 [T], see `csv.NAMES`; those that are missing count as zero.
+      then: price and timestamp of the row before each, [T].
     """
-    first = block if before is None else before
-    zero = np.zeros_like(block["price"])
-
-    def step(name: str) -> np.ndarray:
-        return np.diff(block[name], prepend=first[name][0])
-
-    price = np.concatenate([first["price"][:1], block["price"]])
-    volume = block.get("volume", zero)
-    signed = block.get("signed_volume", block.get("side", zero) * volume)
-    bid, ask = block.get("bid", zero), block.get("ask", zero)
-    sizes = block.get("bid_size", zero), block.get("ask_size", zero)
+    zero = np.zeros_like(now["price"])
+    volume = now.get("volume", zero)
+    signed = now.get("signed_volume", now.get("side", zero) * volume)
+    bid, ask = now.get("bid", zero), now.get("ask", zero)
+    sizes = now.get("bid_size", zero), now.get("ask_size", zero)
     total = sizes[0] + sizes[1]
     parts = {
-        "log_return": np.log(price[1:] / price[:-1]),
-        "interval": step("timestamp"),
+        "log_return": np.log(now["price"] / then["price"]),
+        "interval": now["timestamp"] - then["timestamp"],
         "volume": volume,
-        "spread": (ask - bid) / block["price"],
+        "spread": (ask - bid) / now["price"],
         "imbalance": np.where(total > 0, (sizes[0] - sizes[1]) / np.where(total > 0, total, 1), 0),
         "signed_volume": signed,
-        "day": block["timestamp"] / 86_400_000 % 1,
+        "day": now["timestamp"] / 86_400_000 % 1,
     }
     return Tick(**{name: part.astype(np.float32) for name, part in parts.items()})
+
+
+def shifted(
+    block: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:
+    """Price and timestamp of the row before each of a block; the first's own where there is none.
+
+    Args:
+      before: the row before the first, [1].
+    """
+    first = block if before is None else before
+    return {
+        name: np.concatenate([first[name][:1], block[name][:-1]]) for name in ("price", "timestamp")
+    }
 
 
 def prepare(

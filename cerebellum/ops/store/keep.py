@@ -118,6 +118,11 @@ class Store:
         self.blocked_s += time.perf_counter() - began
         return True
 
+    @property
+    def failed(self) -> BaseException | None:
+        """Why the last try failed, if it did."""
+        return self._failed
+
     def wait(self) -> None:
         """Until nothing is being written."""
         if self._under_way is not None:

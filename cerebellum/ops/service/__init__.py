@@ -1,0 +1,1 @@
+"""The service: markets' ticks in, signals out."""

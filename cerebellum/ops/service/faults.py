@@ -1,0 +1,36 @@
+"""What the device says when it fails, under the names that operators grep for."""
+
+import logging
+
+import jax
+
+NAMES = (
+    ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY"),
+    ("out of memory", "CUDA_ERROR_OUT_OF_MEMORY"),
+    ("invalid device", "CUDA_ERROR_INVALID_DEVICE"),
+    ("no CUDA-capable device", "CUDA_ERROR_INVALID_DEVICE"),
+    ("LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_FAILED"),
+    ("launch fail", "CUDA_ERROR_LAUNCH_FAILED"),
+)
+LOWER = {
+    "CUDA_ERROR_OUT_OF_MEMORY": "neural.granule_size, performance.batch_size or server.max_markets",
+    "CUDA_ERROR_INVALID_DEVICE": "performance.device",
+    "CUDA_ERROR_LAUNCH_FAILED": "the compilation cache: clear it, and start again",
+}
+
+
+def name(error: BaseException) -> str:
+    """The code of an error, or its kind."""
+    text = str(error)
+    return next((code for part, code in NAMES if part in text), type(error).__name__)
+
+
+def report(log: logging.Logger, error: BaseException) -> None:
+    """One ERROR line: the code, what was asked, what was free, what to lower."""
+    code = name(error)
+    stats = jax.devices()[0].memory_stats() or {}
+    free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0) if stats else None
+    first = str(error).splitlines()[0] if str(error) else ""
+    said = f"{code}: allocation failed" if code.endswith("OUT_OF_MEMORY") else code
+    told = {"code": code, "free_bytes": free, "lower": LOWER.get(code)}
+    log.error("%s: %s", said, first, extra={"fields": told})

@@ -1,0 +1,222 @@
+"""Markets that the service knows: the arrays of each, and what the host remembers of it.
+
+At most so many have a state at once; the least recently used is put on disk, to come back when a
+tick of it does.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cerebellum.learn.tasks import live, ticks
+from cerebellum.learn.tasks.live import News, Open
+from cerebellum.ops import store
+from cerebellum.ops.service.packed import pack, unpack
+from cerebellum.ops.service.requests import Tick
+from cerebellum.ops.service.served import Memory, Packed, Served
+
+NOTHING = Open()
+IDLE_S = 10.0
+"""Before that no market gives its place to another."""
+
+
+class FullError(Exception):
+    """Too many markets are active."""
+
+
+class RefusedError(ValueError):
+    """A tick that cannot follow the ones before it, or that lacks what the model reads."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A market."""
+
+    memory: Packed
+    price: float | None = None
+    timestamp: float | None = None
+    """of the last tick, ms"""
+    open: Open = NOTHING
+    ticks: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tick beside the one before it."""
+
+    now: Mapping[str, float]
+    then: Mapping[str, float]
+    news: News
+    after: Known
+    """the market after the tick, but for its memory"""
+
+
+@dataclass
+class Markets:
+    served: Served
+    folder: Path
+    """of markets that are put away"""
+    most: int
+    known: OrderedDict[str, Known] = field(default_factory=OrderedDict)
+    """least recently used first"""
+    used: dict[str, float] = field(default_factory=dict)
+    """when, monotonic s"""
+
+    def find(self, name: str) -> Known:
+        """A market; a place is made for one that is new.
+
+        Raises:
+          FullError: every place was used a moment ago.
+        """
+        if name not in self.known:
+            if len(self.known) >= self.most:
+                self._put_away()
+            self.known[name] = self._bring_back(name) or Known(self.served.fresh)
+        self.known.move_to_end(name)
+        self.used[name] = time.monotonic()
+        return self.known[name]
+
+    def reset(self, name: str) -> None:
+        """Forget what the circuit remembers of a market; its clock stays."""
+        self.known[name] = replace(self.known[name], memory=self.served.fresh, open=NOTHING)
+
+    def _put_away(self) -> None:
+        name = next(iter(self.known))
+        if time.monotonic() - self.used[name] < IDLE_S:
+            raise FullError
+        self.folder.mkdir(parents=True, exist_ok=True)
+        held = self.known[name]
+        path = self._path(name)
+        work = path.with_suffix(f".{os.getpid()}")
+        memory = store.flatten(self.memory(held))
+        arrays = {f"memory/{k}": np.asarray(v) for k, v in memory.items()}
+        told = json.dumps({**about(held), "digest": self.served.digest})
+        with work.open("wb") as file:
+            np.savez(file, allow_pickle=False, about=np.array(told), **arrays)
+        work.replace(path)
+        del self.known[name], self.used[name]
+
+    def _bring_back(self, name: str) -> Known | None:
+        path = self._path(name)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as found:
+            told = json.loads(str(found["about"]))
+            arrays = {k: found[k] for k in found.files if k != "about"}
+        path.unlink()
+        if told.pop("digest") != self.served.digest:
+            return None
+        return from_json(told, self.packed(arrays, "memory"))
+
+    def memory(self, known: Known) -> Memory:
+        """Of a market, with an array for everything."""
+        return unpack(self.served.form.memory, [np.asarray(x) for x in known.memory])
+
+    def packed(self, arrays: Mapping[str, Any], prefix: str) -> Packed:
+        """A memory that was saved.
+
+        Raises:
+          UsageError: it is not one of this model.
+        """
+        form = self.served.form.memory
+        template = unpack(form, [np.asarray(x) for x in self.served.fresh])
+        return pack(store.unflatten(template, arrays, prefix))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
+
+
+def rows(known: Known, given: list[Tick], served: Served) -> Iterator[Row]:
+    """Ticks of a market, each beside the one before.
+
+    Raises:
+      RefusedError: names the field.
+    """
+    for tick in given:
+        _check(known, tick, served)
+        now = columns(tick)
+        then = {name: now[name] for name in ("price", "timestamp")}
+        if known.price is not None and known.timestamp is not None:
+            then = {"price": known.price, "timestamp": known.timestamp}
+        open_, news = live.hear(known.open, tick.price, served.task, served.band)
+        known = replace(
+            known,
+            price=tick.price,
+            timestamp=tick.timestamp,
+            open=open_,
+            ticks=known.ticks + 1,
+        )
+        yield Row(now=now, then=then, news=news, after=known)
+
+
+def _check(known: Known, tick: Tick, served: Served) -> None:
+    if known.timestamp is not None and tick.timestamp < known.timestamp:
+        raise RefusedError(
+            f"timestamp: {tick.timestamp:.0f} is before the market's last tick "
+            f"({known.timestamp:.0f}); time does not run backwards"
+        )
+    if tick.bid is not None and tick.ask is not None and tick.bid > tick.ask:
+        raise RefusedError(f"bid: {tick.bid:g} is above the ask ({tick.ask:g})")
+    needed = []
+    if served.form.fields.quote:
+        needed += ["bid", "ask"]
+    if served.form.fields.sizes:
+        needed += ["bid_size", "ask_size"]
+    if served.form.fields.side:
+        needed += ["side"]
+    for name in needed:
+        if getattr(tick, name) is None:
+            raise RefusedError(f"{name}: missing; the model that is served reads it")
+
+
+def columns(tick: Tick) -> dict[str, float]:
+    """A tick as `ticks.differences` reads rows."""
+    sides = {"buy": 1.0, "sell": -1.0, None: 0.0}
+    return {
+        "price": tick.price,
+        "timestamp": float(tick.timestamp),
+        "volume": tick.volume,
+        "bid": tick.bid or tick.price,
+        "ask": tick.ask or tick.price,
+        "bid_size": tick.bid_size or 0.0,
+        "ask_size": tick.ask_size or 0.0,
+        "side": sides[tick.side],
+    }
+
+
+def differences(some: list[Row]) -> np.ndarray:
+    """Of one tick of each of some markets, float32 [7, B]."""
+    now = {name: np.array([row.now[name] for row in some]) for name in some[0].now}
+    then = {name: np.array([row.then[name] for row in some]) for name in some[0].then}
+    return np.stack(jax.tree.leaves(ticks.differences(now, then)))
+
+
+def about(known: Known) -> dict[str, Any]:
+    """What the host remembers of a market, JSON."""
+    return {
+        "price": known.price,
+        "timestamp": known.timestamp,
+        "open": asdict(known.open),
+        "ticks": known.ticks,
+    }
+
+
+def from_json(told: Mapping[str, Any], memory: Packed) -> Known:
+    """A market of `about`."""
+    open_ = Open(prices=tuple(told["open"]["prices"]), last=told["open"]["last"])
+    return Known(
+        memory=memory,
+        price=told["price"],
+        timestamp=told["timestamp"],
+        open=open_,
+        ticks=told["ticks"],
+    )

@@ -1,0 +1,21 @@
+"""What systemd is told: ready, alive, stopping (sd_notify(3))."""
+
+import os
+import socket
+
+
+def tell(state: str) -> None:
+    """Send a line such as "READY=1"; nothing where systemd did not ask."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+        out.sendto(state.encode(), address)
+
+
+def watchdog_s() -> float | None:
+    """How often systemd wants to hear that the work goes on: half of what it waits for, s."""
+    limit = os.environ.get("WATCHDOG_USEC", "")
+    return int(limit) / 2e6 if limit.isdecimal() and int(limit) > 0 else None
