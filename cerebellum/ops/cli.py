@@ -48,6 +48,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r}; an integer from 1 to 100,000")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
@@ -199,6 +205,23 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+    profile = commands.add_parser(
+        "profile",
+        help="where the time and the memory of some ticks go",
+        description="Run some ticks through what the service would serve; write a profiler trace "
+        "(open it in Perfetto), a device-memory profile (pprof) and a table of parts.",
+        epilog="example: cerebellar-norse profile --config configs/development.toml",
+    )
+    profile.add_argument(
+        "--config", dest="profile_config", metavar="FILE", help="configuration in TOML"
+    )
+    profile.add_argument(
+        "--ticks", type=_count, default=100, metavar="N", help="how many (default: %(default)s)"
+    )
+    profile.add_argument(
+        "--out", metavar="DIR", default="results/profile", help="(default: %(default)s)"
+    )
+    profile.add_argument("--json", action="store_true", help="one JSON document, nothing else")
     _training_commands(commands)
     _checkpoint_commands(commands)
     return top
@@ -361,6 +384,13 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from cerebellum.ops import evaluate
 
         return evaluate.run(arguments)
+    if arguments.command == "profile":
+        xla.one_thread()
+        from cerebellum.ops import profile
+
+        if arguments.profile_config is not None:
+            arguments.config = arguments.profile_config
+        return profile.run(arguments)
     if arguments.command in ("checkpoints", "backup", "restore"):
         xla.one_thread()
         from cerebellum.ops import rescue

@@ -42,6 +42,8 @@ def build(settings: Settings, model: Served, metrics: Metrics) -> Engine:
     engine.metrics.interval.set(settings.training.checkpoint_interval)
     damaged = (entry.name.startswith(store.DAMAGED) for entry in keep.folder.iterdir())
     engine.metrics.damaged.inc(sum(damaged))
+    # Before the first save there is nothing to lose.
+    engine.metrics.saved.set(time.time())
     if found is not None:
         _resume(engine, found)
     engine.counter = _counter(folder / "ticks")

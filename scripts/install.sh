@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Installs the service on this machine, or takes it away again.
+#
+#     sudo bash scripts/install.sh [--root DIR] [--no-start]
+#     sudo bash scripts/install.sh --uninstall [--purge] [--root DIR]
+#
+# Run again it updates the program and leaves configuration, models, backups and logs as they are.
+# --uninstall removes the program, the unit and the logrotate file; with --purge also the
+# configuration, models, logs and the user. Backups are never removed. --root installs below DIR,
+# for a look at what it would do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root='' action=install purge='' start=yes
+while [ $# -gt 0 ]; do
+    case $1 in
+        --root) root=${2:?--root: a directory}; shift ;;
+        --uninstall) action=uninstall ;;
+        --purge) purge=yes ;;
+        --no-start) start= ;;
+        *) echo "install: $1: unknown; --root DIR, --no-start, --uninstall, --purge" >&2; exit 2 ;;
+    esac
+    shift
+done
+if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
+    echo "install: not root; sudo, or --root DIR to look" >&2
+    exit 2
+fi
+
+name=cerebellar-norse user=cerebellar
+program=$root/opt/$name config=$root/etc/$name state=$root/var/lib/$name
+logs=$root/var/log/$name backups=$root/backup/$name
+unit=$root/etc/systemd/system/$name.service rotate=$root/etc/logrotate.d/$name
+live=''
+[ -n "$root" ] || [ ! -d /run/systemd/system ] || live=yes
+
+if [ "$action" = uninstall ]; then
+    [ -z "$live" ] || systemctl disable --now "$name.service" 2>/dev/null || true
+    rm -rf "$program" "$unit" "$rotate"
+    [ -z "$live" ] || systemctl daemon-reload
+    if [ -n "$purge" ]; then
+        rm -rf "$config" "$state" "$logs"
+        [ -n "$root" ] || userdel "$user" 2>/dev/null || true
+    fi
+    echo "install: $name is removed${purge:+ with its configuration, models and logs}; backups stay in $backups"
+    exit 0
+fi
+
+python=''
+for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || { echo "install: no Python 3.11 or newer found" >&2; exit 1; }
+
+if [ -z "$root" ] && ! id "$user" >/dev/null 2>&1; then
+    useradd --system --home-dir "$state" --shell /usr/sbin/nologin "$user"
+fi
+mkdir -p "$program" "$config" "$state/models" "$state/data" "$logs" "$backups" \
+    "$(dirname "$unit")" "$(dirname "$rotate")"
+[ -x "$program/bin/python" ] || "$python" -m venv "$program"
+PIP_CONSTRAINT=$PWD/constraints.txt "$program/bin/python" -m pip install --quiet \
+    --disable-pip-version-check --upgrade "${CEREBELLUM_WHEEL:-.}"
+mkdir -p "$program/share"
+install -m 644 docs/operations.md docs/troubleshooting.md "$program/share"
+if [ -e "$config/production.toml" ]; then
+    install -m 640 configs/production.toml "$config/production.toml.new"
+else
+    install -m 640 configs/production.toml "$config/production.toml"
+fi
+install -m 644 "configs/$name.service" "$unit"
+install -m 644 configs/logrotate "$rotate"
+if [ -z "$root" ]; then
+    chown root:"$user" "$config" "$config"/*.toml*
+    chown -R "$user:$user" "$state" "$logs" "$backups"
+    chmod 750 "$config" "$state" "$logs" "$backups"
+fi
+if [ -n "$live" ]; then
+    systemctl daemon-reload
+    systemctl enable "$name.service"
+    [ -z "$start" ] || systemctl restart "$name.service"
+fi
+echo "install: $program/bin/$name; configuration: $config/production.toml"
