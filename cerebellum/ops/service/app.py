@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from cerebellum.config import Settings
 from cerebellum.ops.service import markets, training
 from cerebellum.ops.service.engine import BusyError, Engine, LateError, UnsoundError
+from cerebellum.ops.service.guard import TooLargeError
 from cerebellum.ops.service.markets import FullError
 from cerebellum.ops.service.metrics import Metrics
 from cerebellum.ops.service.requests import Problem, Process, Signals, Start, Started
@@ -83,6 +84,7 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
         lifespan=lifespan,
     )
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(TooLargeError, _too_large)
     app.add_exception_handler(Exception, _failed)
     _watching(app, service)
     _working(app, service)
@@ -92,6 +94,11 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
 async def _refused(request: Request, error: Any) -> JSONResponse:
     headers = getattr(error, "headers", None)
     return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=headers)
+
+
+async def _too_large(request: Request, error: Exception) -> JSONResponse:
+    headers = {"connection": "close"}
+    return JSONResponse({"detail": "body: more than server.max_body_size"}, 413, headers)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cerebellum.errors import UsageError
 from cerebellum.ops.service.metrics import Metrics
 
-OPEN = ("/health", "/ready")
-"""Paths that need no key: what probes ask."""
+OPEN = ("/", "/health", "/ready")
+"""Paths that need no key: what probes ask, and the page, which asks for one."""
 SHORTEST_KEY = 16
 
 
@@ -71,11 +71,11 @@ def guarded(
         try:
             refusal = _refusal(scope, most_bytes, allowed)
             if refusal is not None:
+                if refusal[0] == 413:
+                    await _drain(receive, DRAINED * most_bytes)
                 await _say(watched, *refusal)
             else:
                 await app(scope, _limited(receive, most_bytes), watched)
-        except TooLargeError:
-            await _say(watched, 413, f"body: more than {most_bytes} bytes")
         finally:
             path = known(scope["path"])
             metrics.http.labels(path=path).observe(time.perf_counter() - began)
@@ -89,7 +89,19 @@ METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 
 
 class TooLargeError(Exception):
-    """A body that goes on."""
+    """A body that goes on; the application answers 413."""
+
+
+DRAINED = 8
+"""Times the largest body that is read and thrown away, so that who sends it reads the answer."""
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    seen, more = 0, True
+    while more and seen < most:
+        message = await receive()
+        seen += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def _refusal(scope: Scope, most_bytes: int, allowed: tuple[bytes, ...]) -> tuple[int, str] | None:

@@ -30,7 +30,25 @@ class Tick(BaseModel):
 class Process(BaseModel):
     """A tick of a market, or several in `batch_data`, in order."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["price", "volume", "timestamp"]},
+                {"required": ["batch_data"]},
+            ],
+            "examples": [
+                {
+                    "market_id": "EUR/USD",
+                    "price": 1.0853,
+                    "volume": 2.5,
+                    "timestamp": 1_700_000_000_000,
+                }
+            ],
+        },
+    )
 
     market_id: Annotated[str, Field(min_length=1, max_length=128)]
     price: Price | None = None

@@ -1,0 +1,358 @@
+"""Everything that can be asked over HTTP, and everything that should not be."""
+
+import contextlib
+import json
+import random
+import socket
+import time
+
+import pytest
+import serving
+from hypothesis import HealthCheck, settings
+from schemathesis import openapi
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+GOOD = {"market_id": "m", "price": 1.5, "volume": 2.0, "timestamp": 1_700_000_000_000}
+
+
+def test_every_endpoint_answers(service):
+    status, told = service.tick("EUR/USD")
+    assert status == 200
+    assert sum(told["trading_signals"]) == pytest.approx(1, abs=1e-12)
+    assert len(told["trading_signals"]) == 3
+    assert told["confidence"] == pytest.approx(max(told["trading_signals"]), abs=1e-6)
+    assert told["processing_time_ns"] > 0
+    assert told["model"] == "untrained"
+    spikes = told["neural_metrics"]["spike_counts"]
+    assert spikes["granule"] > 0
+    assert told["neural_metrics"]["firing_rates"]["granule"] == spikes["granule"] / 1_000 / 0.01
+
+    status, told = service.get("/health")
+    assert (status, told["status"], told["model"]) == (200, "healthy", "untrained")
+    assert {each["name"] for each in told["checks"]} == {"engine", "model", "checkpoints"}
+    assert told["uptime_seconds"] > 0
+    assert service.get("/ready") == (200, {"ready": True, "status": "ready"})
+
+    status, told = service.get("/neural/metrics")
+    assert status == 200
+    assert told["neural_metrics"]["cells"]["granule"] == 1_000
+    speed = told["performance_metrics"]
+    assert speed["avg_latency_ns"] > 0
+    assert speed["p95_latency_ns"] <= speed["p99_latency_ns"]
+    assert speed["throughput_ticks_per_second"] > 0
+    assert speed["error_rate"] == 0
+    frames = service.get("/neural/raster")[1]
+    assert len(frames["frames"][-1]) == len(frames["populations"])
+
+    status, told = service.get("/training/status/latest")
+    assert status in (200, 404)
+    status, told, headers = service.ask("GET", "/")
+    assert status == 200
+    assert headers["content-type"].startswith("text/html")
+
+
+def test_a_batch_is_its_ticks_one_by_one(service):
+    ticks = [serving.tick(i) for i in range(5)]
+    for each in ticks:
+        status, alone = service.post("/neural/process", {"market_id": "one", **each})
+        assert status == 200
+    status, together = service.post("/neural/process", {"market_id": "all", "batch_data": ticks})
+    assert status == 200
+    assert together["ticks"] == 5
+    assert together["trading_signals"] == alone["trading_signals"]
+
+
+def test_markets_do_not_disturb_each_other(service):
+    """The same ticks give the same answers, alone and beside others in the same calls."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def go(name):
+        return [service.tick(name, i)[1]["trading_signals"] for i in range(6)]
+
+    alone = go("alone")
+    with ThreadPoolExecutor(8) as pool:
+        many = list(pool.map(go, [f"beside{i}" for i in range(8)]))
+    assert all(each == alone for each in many)
+
+
+def body(**changes):
+    given = {**GOOD, **changes}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (body(price=-1.0), "price"),
+        (body(price=0), "price"),
+        (body(price="1"), "price"),
+        (body(price=None), "price"),
+        (body(volume=-1), "volume"),
+        (body(volume=None), "volume"),
+        (body(timestamp=None), "timestamp"),
+        (body(timestamp=-1), "timestamp"),
+        (body(timestamp=1e300), "timestamp"),
+        (body(market_id=""), "market_id"),
+        (body(market_id=None), "market_id"),
+        (body(market_id="x" * 129), "market_id"),
+        (body(market_id=5), "market_id"),
+        (body(colour="red"), "colour"),
+        (body(side="up"), "side"),
+        (body(bid=2.0, ask=1.0), "bid"),
+        (body(batch_data=[]), "batch_data"),
+        (body(batch_data=[serving.tick(0)]), "price"),
+        ({"market_id": "m", "batch_data": [{**serving.tick(0), "volume": -1}]}, "batch_data.0"),
+        ([], ""),
+        ("text", ""),
+        (None, ""),
+    ],
+)
+def test_a_wrong_body_is_422_and_names_the_field(service, asked, names):
+    status, told = service.post("/neural/process", asked)
+    assert status == 422
+    assert told["detail"].startswith(names)
+    assert "\n" not in told["detail"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"NaN",
+        b'{"market_id":"m","price":NaN,"volume":1,"timestamp":1}',
+        b'{"market_id":"m","price":Infinity,"volume":1,"timestamp":1}',
+        b'{"market_id":"m","price":1e999,"volume":1,"timestamp":1}',
+        b'{"market_id":"m","price":' + b"9" * 5_000 + b',"volume":1,"timestamp":1}',
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+        b"\xff\xfe\x00",
+        b'{"market_id":"\\ud800","price":1,"volume":1,"timestamp":1}',
+    ],
+)
+def test_what_is_no_json_of_ours_is_422(service, text):
+    assert service.ask("POST", "/neural/process", text)[0] == 422
+
+
+def test_time_does_not_run_backwards(service):
+    assert service.tick("clock", 5)[0] == 200
+    status, told = service.tick("clock", 4)
+    assert status == 422
+    assert told["detail"].startswith("timestamp: ")
+    # Nothing of a batch is taken where a tick in it cannot be.
+    ticks = [serving.tick(6), serving.tick(3)]
+    assert service.post("/neural/process", {"market_id": "clock", "batch_data": ticks})[0] == 422
+    assert service.tick("clock", 5)[0] == 200
+
+
+def test_odd_markets_are_markets(service):
+    for name in ("€/¥", "../../etc/passwd", "a\u0000b", "🧠" * 30, "' OR 1=1 --", "<script>"):
+        assert service.tick(name)[0] == 200
+    assert "<script>" not in service.get("/metrics")[1]
+
+
+def test_sizes_and_methods(service):
+    assert service.ask("POST", "/neural/process", b"x" * 1_000_001)[0] == 413
+    assert service.ask("GET", "/neural/process")[0] == 405
+    assert service.ask("POST", "/health", b"{}")[0] == 405
+    assert service.get("/../../etc/passwd")[0] == 404
+    assert service.get("/nothing")[0] == 404
+    assert service.get("/training/status/..%2F..%2Fx")[0] == 404
+    status, told = service.post("/training/start", {"data": "../../etc/passwd"})
+    assert status == 422
+    assert told["detail"] == "data: no such file below storage.data"
+
+
+def raw(service, text: bytes, wait: float = 5.0) -> bytes:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=wait) as sock:
+        sock.sendall(text)
+        found = b""
+        try:
+            while part := sock.recv(65_536):
+                found += part
+        except OSError:
+            pass
+        return found
+
+
+def test_a_body_without_a_length_is_bounded_too(service):
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    head = b"POST /neural/process HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert raw(service, head + chunk * 20).startswith(b"HTTP/1.1 413")
+
+
+def test_a_flood_of_headers_is_cut_off(service):
+    head = b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"y" * 70_000
+    assert raw(service, head).startswith(b"HTTP/1.1 431")
+    many = b"".join(b"x-%d: y\r\n" % i for i in range(20_000))
+    assert raw(service, b"GET /health HTTP/1.1\r\nhost: x\r\n" + many).startswith(b"HTTP/1.1 4")
+    assert raw(service, b"\x16\x03\x01 what\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+def test_half_open_connections_do_not_stop_the_others(tmp_path):
+    """More than there is room for; each is closed in time, or makes room."""
+    held = serving.serve(tmp_path, server={"max_connections": 100, "connection_timeout": 2.0})
+    silent = []
+    for index in range(300):
+        sock = socket.create_connection(("127.0.0.1", held.port))
+        sock.sendall(b"POST /neural/process HTTP/1.1\r\n" if index % 2 else b"")
+        silent.append(sock)
+    for index in range(10):
+        assert held.tick("a", index)[0] == 200
+    time.sleep(3)
+    for sock in silent:
+        sock.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(1_000) == b""
+        sock.close()
+    assert held.stop() == 0
+
+
+def test_ten_thousand_random_bodies_break_nothing(service):
+    """A tenth of them here; `scripts/soak/requests.py --bodies` sends all."""
+    rng = random.Random(0)
+    import http.client
+
+    line = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    alphabet = list('{}[]":,.0123456789eE+-nulltruefalse \\u\x00é') + list(GOOD)
+    seen = set()
+    for _ in range(1_000):
+        text = "".join(rng.choice(alphabet) for _ in range(rng.randint(0, 200))).encode()
+        if rng.random() < 0.3:
+            good = bytearray(json.dumps(GOOD).encode())
+            good[rng.randrange(len(good))] = rng.randrange(256)
+            text = bytes(good)
+        line.request("POST", "/neural/process", text)
+        answer = line.getresponse()
+        answer.read()
+        seen.add(answer.status)
+    assert seen <= {200, 422}
+    assert service.get("/health")[1]["status"] == "healthy"
+    assert service.said() == ""
+
+
+@pytest.mark.slow
+def test_a_fuzzer_that_reads_the_document_finds_no_failure(service):
+    """schemathesis: every endpoint, no 5xx but 503, answers as the document says."""
+    schema = openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
+    conform = (not_a_server_error, status_code_conformance, response_schema_conformance)
+    seen = set()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        for case in _cases(operation):
+            answer = case.call()
+            seen.add((operation.path, answer.status_code))
+            assert "Traceback" not in answer.text
+            if answer.status_code != 503:
+                case.validate_response(answer, checks=conform)
+    assert ("/neural/process", 200) in seen
+    assert ("/neural/process", 422) in seen
+    assert service.get("/health")[1]["status"] == "healthy"
+
+
+def _cases(operation, count: int = 60):
+    from hypothesis import given
+
+    found = []
+
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def collect(case):
+        found.append(case)
+
+    collect()
+    return found
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    path = folder / "keys"
+    path.write_text("first-key-0123456789\nsecond-key-0123456789\n")
+    path.chmod(0o600)
+    port = serving.free_port()
+    config = serving.configuration(
+        folder, port, server={"api_key_file": str(path), "host": "0.0.0.0", "port": port}
+    )
+    held = serving.Serving(config=config, port=port, folder=folder)
+    yield held
+    held.stop()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": "first-key-0123456789"},
+        {"authorization": "Bearer second-key-0123456789"},
+        {"authorization": "bearer first-key-0123456789"},
+    ],
+)
+def test_a_key_opens(guarded, headers):
+    assert guarded.ask("GET", "/neural/metrics", **headers)[0] == 200
+    assert guarded.ask("GET", "/metrics", **headers)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"x-api-key": ""}, {"x-api-key": "first"}, {"authorization": "Basic Zmlyc3Q="}],
+)
+def test_no_key_is_401(guarded, headers):
+    for path in ("/neural/metrics", "/metrics", "/openapi.json", "/training/status/latest"):
+        status, told, sent = guarded.ask("GET", path, **headers)
+        assert status == 401
+        assert "key" in told["detail"]
+        assert sent["www-authenticate"] == "Bearer"
+
+
+def test_probes_and_the_page_need_none(guarded):
+    assert guarded.get("/health")[0] == 200
+    assert guarded.get("/ready")[0] == 200
+    assert guarded.get("/")[0] == 200
+
+
+def test_keys_are_in_no_log(guarded):
+    guarded.ask("GET", "/metrics", **{"x-api-key": "wrong-key-0123456789"})
+    text = (guarded.folder / "log/application.log").read_text() + guarded.said()
+    assert "key-0123456789" not in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "mode", "host", "said"),
+    [
+        (None, 0, "0.0.0.0", "is not loopback and there is no api_key_file"),
+        ("long-enough-0123456789", 0o644, "0.0.0.0", "others may read it"),
+        ("short", 0o600, "0.0.0.0", "a line of at least 16 characters"),
+        ("", 0o600, "127.0.0.1", "no key"),
+    ],
+)
+def test_it_does_not_start_unguarded(tmp_path, run, keys, mode, host, said):
+    server = {"host": host, "port": serving.free_port()}
+    if keys is not None:
+        path = tmp_path / "keys"
+        path.write_text(keys)
+        path.chmod(mode)
+        server["api_key_file"] = str(path)
+    config = serving.configuration(tmp_path, server["port"], server=server)
+    code, _, err = run("--config", config)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_found_at_once(tmp_path, run):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        config = serving.configuration(tmp_path, sock.getsockname()[1])
+        code, _, err = run("--config", config)
+    assert code == 2
+    assert "server.port: Address already in use" in err

@@ -1,0 +1,140 @@
+"""What markets remember: from one start to the next, through kills and other circuits."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import serving
+
+
+def signals(answer):
+    status, told = answer
+    assert status == 200, told
+    return told["trading_signals"]
+
+
+def test_a_restart_goes_on_as_if_it_had_never_stopped(tmp_path):
+    never = serving.serve(tmp_path / "never")
+    wanted = [signals(never.tick("a", i)) for i in range(8)]
+    assert never.stop() == 0
+
+    stopped = serving.serve(tmp_path / "stopped")
+    got = [signals(stopped.tick("a", i)) for i in range(4)]
+    assert stopped.stop() == 0
+    assert stopped.said() == ""
+    stopped.start()
+    got += [signals(stopped.tick("a", i)) for i in range(4, 8)]
+    assert got == wanted
+    # Time goes on, too.
+    assert stopped.tick("a", 2)[0] == 422
+    assert stopped.stop() == 0
+
+
+def test_killed_under_load_it_says_how_many_ticks_that_cost(tmp_path):
+    """Everything up to the last checkpoint is there; the log counts what came after it."""
+    held = serving.serve(tmp_path, training={"checkpoint_interval": 1.0})
+    done = {"ticks": 0}
+
+    def load():
+        try:
+            while True:
+                if held.tick("a", done["ticks"])[0] == 200:
+                    done["ticks"] += 1
+        except OSError:
+            return
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    time.sleep(4)
+    held.process.send_signal(signal.SIGKILL)
+    thread.join()
+    held.process.wait()
+    held.start()
+    lines = held.log()
+    restored = [line for line in lines if line["message"] == "state restored"]
+    assert len(restored) == 1
+    lost = sum(line["fields"].get("ticks_lost", 0) for line in lines)
+    kept = restored[0]["fields"]["ticks"]
+    assert kept >= 1
+    # The tick under way may have been counted and not answered.
+    assert done["ticks"] <= kept + lost <= done["ticks"] + 1
+    assert kept + lost > kept
+    # The market's clock is that of the checkpoint: what was lost can be sent again.
+    assert held.tick("a", kept)[0] == 200
+    assert held.tick("a", kept - 2)[0] == 422
+    assert held.stop() == 0
+
+
+def test_another_circuit_starts_fresh_and_says_so(tmp_path):
+    held = serving.serve(tmp_path)
+    signals(held.tick("a", 5))
+    assert held.stop() == 0
+    text = held.config.read_text()
+    held.config.write_text(text.replace("granule_size = 1000", "granule_size = 600"))
+    held.start()
+    assert held.tick("a", 1)[0] == 200
+    said = [line["message"] for line in held.log() if line["level"] == "WARNING"]
+    assert any("another circuit" in message for message in said)
+    aside = list((tmp_path / "models").glob("service-of-another-*"))
+    assert len(aside) == 1
+    assert (aside[0] / "checkpoints").is_dir()
+    assert held.stop() == 0
+
+
+def test_a_market_that_is_put_away_comes_back_as_it_was(tmp_path):
+    few = serving.serve(tmp_path / "few", server={"max_markets": 1})
+    many = serving.serve(tmp_path / "many")
+    wanted = [signals(many.tick("a", i)) for i in range(4)]
+    got = [signals(few.tick("a", i)) for i in range(2)]
+    status, told, headers = few.ask(
+        "POST", "/neural/process", b'{"market_id":"b","price":1,"volume":1,"timestamp":1}'
+    )
+    assert status == 429
+    assert "max_markets" in told["detail"]
+    assert headers["retry-after"] == "1"
+    # Once idle, a market gives its place; what it remembers is on the disk.
+    deadline = time.monotonic() + 30
+    while few.tick("b", 0)[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert few.stop() == 0
+    few.start()
+    got += [signals(few.tick("a", i)) for i in range(2, 4)]
+    np.testing.assert_array_equal(got, wanted)
+    assert few.stop() == 0
+    assert many.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(tmp_path, number):
+    held = serving.serve(tmp_path)
+    signals(held.tick("a", 0))
+    assert held.stop(number) == 0
+    assert (tmp_path / "models/service/checkpoints").is_dir()
+
+
+def test_hangup_rereads_what_can_change_and_names_what_cannot(tmp_path):
+    held = serving.serve(tmp_path)
+    text = held.config.read_text()
+    held.config.write_text(
+        text.replace("granule_size = 1000", "granule_size = 500")
+        + "[training]\ncheckpoint_interval = 5\n"
+    )
+    held.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        said = [line["message"] for line in held.log()]
+        if any("checkpoint_interval" in m for m in said):
+            break
+        time.sleep(0.2)
+    assert any(m.startswith("neural.granule_size: cannot change live (1000;") for m in said)
+    assert "training.checkpoint_interval: now 5.0" in said
+    assert "checkpoint_interval_seconds 5.0" in held.get("/metrics")[1]
+    held.config.write_text("[neural]\ngranule_siz = 1\n")
+    held.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert held.tick("a", 0)[0] == 200
+    assert any("granule_siz" in line["message"] for line in held.log())
+    assert held.stop() == 0
