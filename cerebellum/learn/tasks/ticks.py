@@ -42,6 +42,8 @@ DEAD_BAND = 0.33
 ENOUGH = 10_000
 """Samples of a class below which a warning says how many there are."""
 CHUNK = 16_384
+WIDEST = 10.0
+"""Spread as a share of the price at which a quote is nonsense, and no wider."""
 SAMPLE = 200_000
 """Most ticks that receptive fields are fitted on."""
 
@@ -154,7 +156,7 @@ def differences(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndarray]) -
         "log_return": np.log(now["price"] / then["price"]),
         "interval": now["timestamp"] - then["timestamp"],
         "volume": volume,
-        "spread": (ask - bid) / now["price"],
+        "spread": np.clip((ask - bid) / now["price"], -WIDEST, WIDEST),
         "imbalance": np.where(total > 0, (sizes[0] - sizes[1]) / np.where(total > 0, total, 1), 0),
         "signed_volume": signed,
         "day": now["timestamp"] / 86_400_000 % 1,

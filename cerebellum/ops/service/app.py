@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
@@ -40,6 +43,7 @@ PATHS = (
 )
 PAGE = Path(__file__).with_name("page.html")
 RETRY_S = "1"
+REFERENCE = "#/components/schemas/"
 EDGES_US = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 
 
@@ -88,6 +92,7 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
     app.add_exception_handler(Exception, _failed)
     _watching(app, service)
     _working(app, service)
+    app.openapi = partial(_document, app)
     return app
 
 
@@ -159,17 +164,10 @@ def _watching(app: FastAPI, service: Service) -> None:
 def _working(app: FastAPI, service: Service) -> None:
     """What does something."""
 
-    def body(model: Any) -> dict[str, Any]:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schema.pop("$defs", None)
-        return {
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
-        }
-
     @app.post(
         "/neural/process",
         response_model=Signals,
-        openapi_extra=body(Process),
+        openapi_extra=_body(Process),
         responses={code: {"model": Problem} for code in (401, 413, 422, 429, 503)},
     )
     async def process(request: Request) -> Response:
@@ -205,7 +203,7 @@ def _working(app: FastAPI, service: Service) -> None:
         "/training/start",
         status_code=202,
         response_model=Started,
-        openapi_extra=body(Start),
+        openapi_extra=_body(Start),
         responses={code: {"model": Problem} for code in (401, 409, 413, 422, 503)},
     )
     async def start(request: Request) -> Response:
@@ -219,6 +217,32 @@ def _working(app: FastAPI, service: Service) -> None:
         except OSError as error:
             raise _later(503, f"storage.models: {os.strerror(error.errno or 0)}") from None
         return JSONResponse({"id": id, "status": f"/training/status/{id}"}, 202)
+
+
+def _body(model: Any) -> dict[str, Any]:
+    """What a request's body is, for the document: it is parsed here, once, and not by FastAPI."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": REFERENCE + model.__name__}}},
+        }
+    }
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the models of bodies."""
+    if app.openapi_schema is None:
+        told = get_openapi(
+            title=app.title,
+            version=version("cerebellar-norse"),
+            description=app.description,
+            routes=app.routes,
+        )
+        for model in (Process, Start):
+            schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
+            told["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+        app.openapi_schema = told
+    return app.openapi_schema
 
 
 def _later(code: int, detail: str) -> HTTPException:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Price = Annotated[Finite, Field(gt=0, le=1e12)]
+Price = Annotated[Finite, Field(ge=1e-12, le=1e12)]
 Amount = Annotated[Finite, Field(ge=0, le=1e18)]
 LAST_MS = 253_402_300_800_000
 """Ten thousand years."""

@@ -1,0 +1,260 @@
+"""The engine, in this process: what it does when the device, a request or its thread fails."""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import serving
+
+from cerebellum import config
+from cerebellum.ops.service import app, engine, metrics, served, state
+from cerebellum.ops.service.engine import BusyError, LateError, UnsoundError
+from cerebellum.ops.service.markets import RefusedError
+from cerebellum.ops.service.requests import Tick
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _broadcasting():
+    """In the engine's thread, too."""
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return served.untrained(settings(tmp_path_factory.mktemp("model")))
+
+
+def settings(folder, **flags):
+    given = {
+        "neural.granule_size": 500,
+        "performance.batch_size": 4,
+        "storage.models": str(folder / "models"),
+        **flags,
+    }
+    return config.load(None, given)
+
+
+@pytest.fixture
+def build(tmp_path, model):
+    """Engines that are stopped afterwards."""
+    made = []
+
+    def build(**flags):
+        given = settings(tmp_path, **flags)
+        measured = metrics.build(model.sizes, {"version": "0"})
+        made.append(state.build(given, model, measured))
+        made[-1].start()
+        return made[-1]
+
+    yield build
+    for each in made:
+        if each.alive:
+            each.stop()
+
+
+def ticks(*indices):
+    return [Tick(**serving.tick(i)) for i in indices]
+
+
+def ask(held, market="a", index=0, timeout=10.0):
+    return held.submit(market, ticks(index), timeout).result(30)
+
+
+def count(held, name, **labels):
+    return held.metrics.registry.get_sample_value(name, labels)
+
+
+def test_out_of_memory_fails_one_and_costs_nothing(build, monkeypatch, caplog):
+    held = build()
+    first = ask(held, "a", 0)
+    real, calls = served.answer, []
+
+    def full(*arguments):
+        calls.append(len(arguments[3]))
+        if len(calls) == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes")
+        return real(*arguments)
+
+    monkeypatch.setattr(served, "answer", full)
+    with caplog.at_level(logging.ERROR), pytest.raises(UnsoundError, match="OUT_OF_MEMORY"):
+        ask(held, "a", 1)
+    line = caplog.records[0]
+    assert line.getMessage().startswith("CUDA_ERROR_OUT_OF_MEMORY: allocation failed: ")
+    assert "neural.granule_size" in line.fields["lower"]
+    # The market is as it was: the same tick gives what it would have given.
+    again = ask(held, "a", 1)
+    monkeypatch.setattr(served, "answer", real)
+    assert ask(held, "b", 0).chances.tolist() == first.chances.tolist()
+    assert ask(held, "b", 1).chances.tolist() == again.chances.tolist()
+    assert count(held, "ticks_refused_total", reason="failed") == 1
+    assert held.ticks == 4
+
+
+def test_one_that_is_poisoned_fails_alone(build, monkeypatch):
+    held = build()
+    real = served.answer
+    hold = threading.Event()
+
+    def poisoned(form, arrays, learner, memories, given, news, number):
+        hold.wait(10)
+        if (given[2] == 666).any():
+            raise RuntimeError("INTERNAL: poisoned")
+        return real(form, arrays, learner, memories, given, news, number)
+
+    monkeypatch.setattr(served, "answer", poisoned)
+    bad = Tick(**{**serving.tick(0), "volume": 666.0})
+    futures = [held.submit("first", ticks(0), 10)]
+    futures += [held.submit(f"m{i}", ticks(0), 10) for i in range(3)]
+    wrong = held.submit("bad", [bad], 10)
+    hold.set()
+    said = [each.result(30).chances.tolist() for each in futures]
+    assert all(each == said[0] for each in said)
+    with pytest.raises(UnsoundError):
+        wrong.result(30)
+
+
+def test_a_state_that_is_not_finite_is_reset_and_counted(build):
+    held = build()
+    fresh = ask(held, "a", 0)
+    ask(held, "b", 0)
+    known = held.markets.known["a"]
+    broken = tuple(
+        jnp.full_like(x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        for x in known.memory
+    )
+    held.markets.known["a"] = replace(known, memory=broken)
+    with pytest.raises(UnsoundError, match="reset"):
+        ask(held, "a", 1)
+    assert count(held, "market_resets_total") == 1
+    # The circuit starts afresh; other markets go on.
+    again = ask(held, "a", 2)
+    assert np.isfinite(again.chances).all()
+    assert np.isfinite(ask(held, "b", 1).chances).all()
+    assert np.isfinite(fresh.chances).all()
+
+
+def test_back_pressure_and_deadlines(build, monkeypatch):
+    held = build(**{"server.max_connections": 4})
+    real, hold = served.answer, threading.Event()
+
+    def slow(*arguments):
+        hold.wait(20)
+        return real(*arguments)
+
+    monkeypatch.setattr(served, "answer", slow)
+    futures = [held.submit("a", ticks(0), 10)]
+    time.sleep(0.5)
+    late = held.submit("late", ticks(0), 0.1)
+    futures += [held.submit(f"m{index}", ticks(0), 30) for index in range(3)]
+    with pytest.raises(BusyError, match="wait already"):
+        held.submit("more", ticks(0), 30)
+    time.sleep(0.2)
+    hold.set()
+    for each in futures:
+        assert each.result(30).chances.shape == (3,)
+    with pytest.raises(LateError):
+        late.result(30)
+    assert count(held, "ticks_refused_total", reason="deadline") == 1
+
+
+def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog):
+    held = build()
+    ask(held, "a", 0)
+
+    def broken():
+        raise SystemError("killed")
+
+    monkeypatch.setattr(held, "_take", broken)
+    with caplog.at_level(logging.CRITICAL):
+        deadline = time.monotonic() + 10
+        while held.alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert "the engine ended: killed" in caplog.text
+    service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
+    told = app.health_of(service)
+    assert told["status"] == "unhealthy"
+    assert "not running" in told["checks"][0]["message"]
+    with pytest.raises(BusyError, match="not running"):
+        held.submit("a", ticks(1), 10)
+    # What was answered can still be saved.
+    held.stop()
+    assert held.keep.failures == 0
+
+
+def test_an_engine_that_hangs_is_unhealthy_though_it_lives(build, monkeypatch):
+    held = build()
+    real, hold = served.answer, threading.Event()
+
+    def stuck(*arguments):
+        hold.wait(20)
+        return real(*arguments)
+
+    monkeypatch.setattr(served, "answer", stuck)
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.3)
+    first = held.submit("a", ticks(0), 10)
+    time.sleep(0.2)
+    second = held.submit("b", ticks(0), 10)
+    assert not held.stuck
+    time.sleep(0.5)
+    assert held.stuck
+    hold.set()
+    first.result(30), second.result(30)
+    assert not held.stuck
+
+
+def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
+    held = build(**{"training.checkpoint_interval": 0.2})
+    from cerebellum.ops.store import keep
+
+    real = keep.write
+
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keep, "write", full)
+    service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
+    ask(held, "a", 0)
+    deadline = time.monotonic() + 10
+    while app.health_of(service)["status"] != "degraded":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    held.publish()
+    assert count(held, "checkpoint_failures_total") >= 1
+    assert ask(held, "a", 1).chances.shape == (3,)
+    monkeypatch.setattr(keep, "write", real)
+    ask(held, "a", 2)
+    while app.health_of(service)["status"] != "healthy":
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.1)
+
+
+def test_it_does_not_recompile(build):
+    held = build()
+    before = served.answer._cache_size()
+    for index in range(3):
+        futures = [held.submit(f"m{k}", ticks(index), 30) for k in range(5)]
+        for each in futures:
+            each.result(30)
+    assert served.answer._cache_size() == before
+
+
+def test_another_model_takes_over_once_it_is_proven(build, tmp_path, model):
+    held = build()
+    ask(held, "a", 0)
+    other = served.untrained(settings(tmp_path, **{"neural.seed": 7}))
+    held.replace_by(other)
+    deadline = time.monotonic() + 10
+    while held.served is not other:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # The circuit is another; the market's clock goes on.
+    assert np.isfinite(ask(held, "a", 1).chances).all()
+    with pytest.raises(RefusedError):
+        ask(held, "a", 0)
