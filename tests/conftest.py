@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import jax
 import pytest
+import serving
 
 import cerebellum as cb
 from cerebellum.ops import cli
@@ -44,6 +45,16 @@ def broadcasting():
     """For what is learned, where arrays meet rows of their own last axis all the time."""
     with jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """A service that runs, for tests that only ask it."""
+    folder = tmp_path_factory.mktemp("service")
+    several, soon = {"batch_size": 8}, {"connection_timeout": 3.0}
+    held = serving.serve(folder, performance=several, server=soon)
+    yield held
+    held.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
 """The real program, serving: started on a free port, asked, stopped."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +61,12 @@ class Serving:
         self.start()
 
     def start(self, wait: bool = True) -> None:
-        cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self.folder / "compiled"))
         with (self.folder / "stderr").open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cerebellum.ops.cli", "--config", str(self.config)],
                 stdout=subprocess.DEVNULL,
                 stderr=out,
-                env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache},
+                env={**os.environ, **_compiled_once()},
             )
         if wait:
             self.wait()
@@ -125,6 +128,17 @@ class Serving:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=60)
+
+
+@cache
+def _compiled_once() -> dict[str, str]:
+    """Programs that a service compiles are kept for the next one."""
+    folder = tempfile.mkdtemp(prefix="cerebellum-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def tick(index: int) -> dict[str, float]:

@@ -1,0 +1,139 @@
+"""Logs: what jq reads, rotation that loses nothing, a disk that is full."""
+
+import gzip
+import json
+import logging
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from cerebellum.config import Logging
+from cerebellum.errors import UsageError
+from cerebellum.ops.service import logs
+
+
+@pytest.fixture
+def begin():
+    """Logging as configured, put back afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("cerebellum")
+    before = root.handlers[:], root.level, ours.level
+    listeners = []
+
+    def begin(**given):
+        listeners.append(logs.begin(Logging(**given)))
+        return listeners[-1]
+
+    yield begin
+    for listener in listeners:
+        if listener._thread is not None:
+            listener.stop()
+    root.handlers[:], root.level = before[0], before[1]
+    ours.setLevel(before[2])
+
+
+def lines(folder):
+    """Every line that was written, oldest file first."""
+    found = []
+    packed = sorted(folder.glob("*.gz"), key=lambda p: -int(p.name.split(".")[-2]))
+    for path in packed:
+        with gzip.open(path, "rt") as file:
+            found += file.read().splitlines()
+    return found + (folder / "a.log").read_text().splitlines()
+
+
+def test_lines_are_what_jq_reads(begin, tmp_path):
+    listener = begin(file=tmp_path / "a.log", level="INFO")
+    log = logging.getLogger("cerebellum.service")
+    log.info("ticks", extra={"fields": {"processing_time_ns": 123}})
+    log.debug("not shown")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.error("it %s", "failed", exc_info=True)
+    listener.stop()
+    text = (tmp_path / "a.log").read_text()
+    first, second = (json.loads(line) for line in text.splitlines())
+    assert set(first) == {"timestamp", "level", "message", "target", "fields"}
+    assert first["target"] == "cerebellum.service"
+    assert "ValueError: broken" in second["fields"]["exception"]
+    assert shutil.which("jq"), "jq is missing"
+    for query, wanted in (
+        ('select(.level=="ERROR") | .message', "it failed"),
+        ("select(.fields.processing_time_ns) | .fields.processing_time_ns", "123"),
+    ):
+        told = subprocess.run(["jq", "-r", query], input=text, capture_output=True, text=True)
+        assert told.stdout.strip() == wanted
+
+
+def test_for_people(begin, tmp_path):
+    listener = begin(file=tmp_path / "a.log", format="human")
+    logging.getLogger("cerebellum.x").warning("look")
+    listener.stop()
+    assert (tmp_path / "a.log").read_text().endswith("WARNING cerebellum.x: look\n")
+
+
+def test_rotation_under_load_loses_no_line(begin, tmp_path):
+    """Four threads, as fast as they can; every line is there once, in its thread's order."""
+    count = 10_000
+    listener = begin(file=tmp_path / "a.log", max_size=500_000, max_files=30)
+
+    def say(thread):
+        log = logging.getLogger("cerebellum.load")
+        for index in range(count):
+            log.info("line", extra={"fields": {"thread": thread, "index": index}})
+
+    threads = [threading.Thread(target=say, args=(k,)) for k in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    listener.stop()
+    assert len(list(tmp_path.glob("*.gz"))) > 5
+    seen: dict[int, list[int]] = {}
+    for line in lines(tmp_path):
+        fields = json.loads(line)["fields"]
+        seen.setdefault(fields["thread"], []).append(fields["index"])
+    assert all(seen[k] == list(range(count)) for k in range(4))
+
+
+def test_only_so_many_files_stay(begin, tmp_path):
+    listener = begin(file=tmp_path / "a.log", max_size=2_000, max_files=3)
+    for index in range(200):
+        logging.getLogger("cerebellum.x").info("%d %s", index, "x" * 50)
+    listener.stop()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "a.log",
+        *(f"a.log.{k}.gz" for k in (1, 2, 3)),
+    ]
+
+
+def test_a_file_that_was_moved_away_is_opened_again(begin, tmp_path):
+    """As logrotate moves it: no signal is needed."""
+    listener = begin(file=tmp_path / "a.log")
+    log = logging.getLogger("cerebellum.x")
+    log.info("before")
+    listener.stop()
+    (tmp_path / "a.log").rename(tmp_path / "old.log")
+    listener.start()
+    log.info("after")
+    listener.stop()
+    assert "before" in (tmp_path / "old.log").read_text()
+    assert "after" in (tmp_path / "a.log").read_text()
+
+
+def test_a_full_disk_costs_lines_and_one_complaint(begin, capsys):
+    listener = begin(file="/dev/full", max_size=10**9)
+    for index in range(5):
+        logging.getLogger("cerebellum.x").info("%d", index)
+    listener.stop()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "logging.file: [Errno 28] No space left on device" in said
+
+
+def test_a_file_that_cannot_be_is_refused(begin, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"logging\.file: "):
+        begin(file=tmp_path / "file/a.log")

@@ -1,0 +1,273 @@
+"""What operators get, each checked by the tool that will read it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import serving
+from conftest import ROOT
+
+CONFIGS = ROOT / "configs"
+
+
+def tool(name: str) -> str:
+    """A tool's path: absent it fails in CI, and skips elsewhere."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/bin")
+    if found is None:
+        assert not os.environ.get("CI"), f"{name} is missing"
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def call(*command, **more) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+
+
+def test_prometheus_rules_fire_and_stay_silent():
+    promtool = tool("promtool")
+    for command in (
+        ("check", "rules", CONFIGS / "prometheus/rules.yml"),
+        ("test", "rules", CONFIGS / "prometheus/rules_test.yml"),
+        ("check", "config", CONFIGS / "prometheus/prometheus.yml"),
+    ):
+        told = call(promtool, *map(str, command))
+        assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_every_alert_has_a_test_that_fires_and_one_that_does_not():
+    import yaml
+
+    rules = yaml.safe_load((CONFIGS / "prometheus/rules.yml").read_text())
+    tests = yaml.safe_load((CONFIGS / "prometheus/rules_test.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    given = [case for each in tests["tests"] for case in each["alert_rule_test"]]
+    assert {case["alertname"] for case in given if case["exp_alerts"]} == alerts
+
+
+def test_a_live_scrape_is_good_metrics(service):
+    service.tick("scraped")
+    text = service.get("/metrics")[1]
+    told = call(tool("promtool"), "check", "metrics", input=text)
+    assert told.returncode == 0, told.stdout + told.stderr
+    for name in (
+        "processing_duration_seconds_bucket",
+        "tick_duration_seconds_bucket",
+        "processing_latency_slo_seconds",
+        "http_request_duration_seconds_bucket",
+        "http_requests_total",
+        'spikes_total{population="granule"}',
+        'firing_rate_hertz{population="purkinje"}',
+        "training_loss",
+        "training_epoch",
+        "validation_accuracy",
+        "process_resident_memory_bytes",
+        "simulated_seconds_total",
+        "realtime_factor",
+        "checkpoint_last_success_timestamp_seconds",
+        "checkpoint_failures_total",
+        "build_info",
+    ):
+        assert name in text, name
+    # Families of device memory are declared also where there is no device that tells.
+    assert "# TYPE cuda_memory_used_bytes gauge" in text
+    assert "# TYPE device_memory_total_bytes gauge" in text
+    assert "scraped" not in text
+
+
+def test_the_dashboard_is_whole():
+    told = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
+    ids = [panel["id"] for panel in told["panels"]]
+    assert len(set(ids)) == len(ids)
+    spots = set()
+    for panel in told["panels"]:
+        place = panel["gridPos"]
+        assert 0 <= place["x"] <= 24 - place["w"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & spots, f"{panel['title']} overlaps"
+        spots |= cells
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
+    assert "http" not in json.dumps(told).replace("http_request", "").replace("HTTP", "")
+
+
+def queries() -> list[str]:
+    told = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
+    return [
+        target["expr"].replace("$__rate_interval", "20s").replace("$instance", ".*")
+        for panel in told["panels"]
+        for target in panel["targets"]
+    ]
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_scrapes_alerts_and_feeds_the_dashboard(tmp_path, service):
+    """Every query returns data; the latency alert fires where the objective is not met."""
+    binary = tool("prometheus")
+    port = serving.free_port()
+    config = (CONFIGS / "prometheus/prometheus.yml").read_text()
+    config = config.replace("127.0.0.1:8080", f"127.0.0.1:{service.port}").replace("5s", "1s")
+    (tmp_path / "prometheus.yml").write_text(config)
+    rules = (CONFIGS / "prometheus/rules.yml").read_text()
+    # The rule as it is, on a faster clock.
+    rules = rules.replace("for: 2m", "for: 2s").replace("[5m]", "[15s]")
+    rules = rules.replace("> on (instance) processing_latency_slo_seconds", "> on (instance) 1e-6 *"
+                          " processing_latency_slo_seconds")  # fmt: skip
+    (tmp_path / "rules.yml").write_text(rules)
+    process = subprocess.Popen(
+        [
+            binary,
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=error",
+        ]
+    )
+
+    def ask(path: str, **query):
+        url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    try:
+        missing, firing, index = queries(), False, 0
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and (missing or not firing):
+            service.tick("alerting", index)
+            index += 1
+            time.sleep(0.5)
+            try:
+                missing = [q for q in missing if not ask("query", query=q)["result"]]
+                alerts = ask("alerts")["alerts"]
+            except OSError:
+                continue
+            firing = any(
+                each["labels"]["alertname"] == "ProcessingLatencyHigh" and each["state"] == "firing"
+                for each in alerts
+            )
+        assert not missing
+        assert firing
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_unit_is_what_systemd_reads(tmp_path):
+    """`systemd-analyze verify` returns 0 on a misspelt key: what it says is looked at."""
+    analyze = tool("systemd-analyze")
+    program = Path(sys.executable).with_name("cerebellar-norse")
+    text = (CONFIGS / "cerebellar-norse.service").read_text()
+    text = text.replace("/opt/cerebellar-norse/bin/cerebellar-norse", str(program))
+    unit = tmp_path / "cerebellar-norse.service"
+    unit.write_text(text)
+    told = call(analyze, "verify", str(unit))
+    assert (told.returncode, told.stderr.strip()) == (0, "")
+    unit.write_text(text.replace("WatchdogSec", "WatchdogSek"))
+    assert "WatchdogSek" in call(analyze, "verify", str(unit)).stderr
+
+
+def test_logrotate_reads_its_file(tmp_path):
+    """`logrotate -d` returns 0 on errors: what it says is looked at."""
+    rotate = tool("logrotate")
+    log = tmp_path / "application.log"
+    log.write_text("a line\n")
+    text = (CONFIGS / "logrotate").read_text()
+    text = text.replace("/var/log/cerebellar-norse/application.log", str(log))
+    text = re.sub(r" *su cerebellar cerebellar\n", "", text)
+    text = text.replace("create 0640 cerebellar cerebellar", "create 0640")
+    path = tmp_path / "logrotate"
+    path.write_text(text)
+    path.chmod(0o644)
+    told = call(rotate, "-d", "--state", str(tmp_path / "state"), str(path))
+    assert "error:" not in told.stderr
+    assert str(log) in told.stderr
+    path.write_text(text.replace("rotate 30", "rotate thirty"))
+    assert "error:" in call(rotate, "-d", "--state", str(tmp_path / "state"), str(path)).stderr
+
+
+def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path):
+    import socket
+
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(address)
+        heard.settimeout(60)
+        port = serving.free_port()
+        config = serving.configuration(tmp_path, port)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cerebellum.ops.cli", "--config", str(config)],
+            env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"},
+        )
+        said = [heard.recv(100).decode() for _ in range(3)]
+        assert said[0] == "READY=1"
+        assert said[1:] == ["WATCHDOG=1"] * 2
+        process.send_signal(signal.SIGTERM)
+        while (line := heard.recv(100).decode()) == "WATCHDOG=1":
+            pass
+        assert line == "STOPPING=1"
+        assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_the_installer_installs_again_and_undoes(tmp_path):
+    root = tmp_path / "root"
+    script = ["bash", str(ROOT / "scripts/install.sh"), "--root", str(root)]
+    for _ in range(2):
+        told = call(*script, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, cwd=ROOT)
+        assert told.returncode == 0, told.stdout + told.stderr
+    program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
+    config = root / "etc/cerebellar-norse/production.toml"
+    assert (root / "etc/cerebellar-norse/production.toml.new").exists()
+    assert (root / "etc/systemd/system/cerebellar-norse.service").exists()
+    assert call(str(program), "--dump-schema").returncode == 0
+    assert re.search(r"^granule_size = 4000000$", config.read_text(), re.M)
+    config.write_text("# mine\n")
+    assert call(*script, "--uninstall", cwd=ROOT).returncode == 0
+    assert not program.exists()
+    assert not (root / "etc/systemd/system/cerebellar-norse.service").exists()
+    assert config.read_text() == "# mine\n"
+    assert call(*script, "--uninstall", "--purge", cwd=ROOT).returncode == 0
+    assert not config.exists()
+    assert (root / "backup/cerebellar-norse").is_dir()
+    assert call(*script, "--what", cwd=ROOT).returncode == 2
+
+
+def test_the_page_shows_a_service_at_work(service):
+    """In a real browser: health, rates, latency, a raster that has dots."""
+    for index in range(30):
+        service.tick("page", index)
+    browser = tool("chromium")
+    told = call(
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={service.folder / 'browser'}",
+        "--virtual-time-budget=4000",
+        "--dump-dom",
+        f"http://127.0.0.1:{service.port}/",
+    )
+    page = told.stdout
+    assert 'data-loaded="yes"' in page
+    assert re.search(r'id="status" class="healthy">healthy<', page)
+    assert "model: untrained" in page
+    assert re.search(r"<td>granule</td><td>1,000</td><td>[\d.]+</td>", page)
+    assert re.search(r"[\d,]+ ticks; mean [\d.]+ ms, p95", page)
+    assert "engine" in page
