@@ -66,7 +66,7 @@ class Serving:
                 [sys.executable, "-m", "cerebellum.ops.cli", "--config", str(self.config)],
                 stdout=subprocess.DEVNULL,
                 stderr=out,
-                env={**os.environ, **_compiled_once()},
+                env={**os.environ, **compiled_once()},
             )
         if wait:
             self.wait()
@@ -131,7 +131,7 @@ class Serving:
 
 
 @cache
-def _compiled_once() -> dict[str, str]:
+def compiled_once() -> dict[str, str]:
     """Programs that a service compiles are kept for the next one."""
     folder = tempfile.mkdtemp(prefix="cerebellum-compiled-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -1,0 +1,273 @@
+"""The operator's guide, run: every block of docs/operations.md on a machine made up for it.
+
+`sudo`, `systemctl` and `journalctl` are small programs that do what they would do to the one unit;
+everything else is real.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serving
+from conftest import ROOT
+from learn import series
+
+GUIDE = ROOT / "docs/operations.md"
+SHIMS = {
+    "sudo": """
+case "$*" in *scripts/install.sh*) exec "$@" --root "$SANDBOX/root" --no-start ;; esac
+exec "$@"
+""",
+    "systemctl": """
+unit=$SANDBOX/unit
+stop() {
+    [ -s "$unit" ] || return 0
+    kill -TERM "$(cat "$unit")" 2>/dev/null || true
+    while kill -0 "$(cat "$unit")" 2>/dev/null; do sleep 0.1; done
+    rm -f "$unit"
+}
+start() {
+    cerebellar-norse --config "$CONFIG" --validate-only 2>>"$SANDBOX/journal" || return 1
+    setsid cerebellar-norse --config "$CONFIG" >>"$SANDBOX/journal" 2>&1 </dev/null &
+    echo $! >"$unit"
+}
+case $1 in
+    start) start ;;
+    stop) stop ;;
+    restart) stop; start ;;
+    reload) kill -HUP "$(cat "$unit")" ;;
+    *) exit 2 ;;
+esac
+""",
+    "journalctl": 'tail -n 20 "$SANDBOX/journal"',
+}
+
+
+def sections() -> dict[str, list[str]]:
+    """Blocks of commands by heading."""
+    found: dict[str, list[str]] = {}
+    heading = "names"
+    text = GUIDE.read_text()
+    for part in re.finditer(r"^## ([^\n]+)$|^```sh\n(.*?)^```$", text, re.M | re.S):
+        if part[1]:
+            heading = part[1].split(":")[0]
+        else:
+            found.setdefault(heading, []).append(part[2])
+    return found
+
+
+SECTIONS = sections()
+
+
+class Machine:
+    """A folder that stands for a machine."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.port = folder, serving.free_port()
+        self.config = serving.configuration(
+            folder,
+            self.port,
+            performance={"device": "cpu", "batch_size": 4},
+            training={"learning_rate": 0.001, "checkpoint_interval": 1.0, "batch_size": 8},
+        )
+        programs = folder / "programs"
+        programs.mkdir()
+        for name, text in SHIMS.items():
+            path = programs / name
+            path.write_text(f"#!/usr/bin/env bash\nset -eu\n{text}")
+            path.chmod(0o755)
+        (folder / "journal").touch()
+        (folder / "data").mkdir()
+        series.write(folder / "data/ticks.csv", series.steps(3_000, 0.85, 0))
+        self.env = {
+            **os.environ,
+            **serving.compiled_once(),
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SANDBOX": str(folder),
+            "CONFIG": str(self.config),
+            "MODELS": str(folder / "models"),
+            "BACKUPS": str(folder / "backups"),
+            "LOG": str(folder / "log/application.log"),
+            "URL": f"http://127.0.0.1:{self.port}",
+            "TICKS": "2000",
+            "TRAINING_DATA": str(folder / "data/ticks.csv"),
+            "TRAINING_RUN": str(folder / "run"),
+        }
+
+    def run(self, text: str) -> str:
+        """A script, from the project's root; what it says."""
+        told = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert told.returncode == 0, f"{text}\n{told.stdout}\n{told.stderr}"
+        return told.stdout + told.stderr
+
+    def procedure(self, name: str) -> str:
+        """The blocks of a section, in one shell, after the names."""
+        return self.run("\n".join([*SECTIONS["names"], *SECTIONS[name]]))
+
+    def start(self) -> None:
+        self.run(
+            'systemctl start; curl -fsS --retry 200 --retry-delay 1 --retry-all-errors "$URL/ready"'
+        )
+
+    def ask(self, index: int, market: str = "EUR/USD") -> list[float]:
+        body = json.dumps({"market_id": market, **serving.tick(index)})
+        told = self.run(f"curl -fsS \"$URL/neural/process\" -d '{body}'")
+        return json.loads(told)["trading_signals"]
+
+    def change(self, old: str, new: str) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def kill(self) -> None:
+        os.kill(int((self.folder / "unit").read_text()), signal.SIGKILL)
+        time.sleep(0.5)
+        (self.folder / "unit").unlink()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    held = Machine(tmp_path)
+    yield held
+    held.run("systemctl stop || true")
+
+
+def test_every_section_with_commands_is_run_here():
+    """A block that nobody runs would rot."""
+    here = Path(__file__).read_text()
+    assert all(f'"{name}"' in here for name in SECTIONS), SECTIONS.keys()
+
+
+@pytest.mark.slow
+def test_install(machine):
+    said = machine.procedure("Install")
+    assert (machine.folder / "root/opt/cerebellar-norse/bin/cerebellar-norse").exists()
+    assert '"status":"healthy"' in said
+    assert "/neural/process" in said
+
+
+def test_procedure_1_it_does_not_start(machine):
+    machine.change("granule_size = 1000", "granule_siz = 1000")
+    said = machine.procedure("Procedure 1")
+    assert "neural.granule_siz: unknown key; perhaps neural.granule_size" in said
+    assert '"ready":true' in said
+
+
+def test_procedure_2_latency(machine):
+    machine.start()
+    machine.ask(0)
+    said = machine.procedure("Procedure 2")
+    assert "processing_duration_seconds_bucket" in said
+    assert "whole, per simulated step" in said
+    assert "batch_size = 1" in machine.config.read_text()
+
+
+@pytest.mark.slow
+def test_procedure_3_not_converging(machine):
+    machine.start()
+    said = machine.procedure("Procedure 3")
+    assert '"state": "completed"' in said
+    assert re.search(r"(buy|sell): [\d,]+ samples to learn from; 10,000 or more are better", said)
+    assert "granule_purkinje" in said
+    assert "learning_rate = 0.0003" in machine.config.read_text()
+    # The market goes on, with the model that was trained.
+    assert sum(machine.ask(0)) == pytest.approx(1)
+
+
+def test_procedure_4_the_device(machine):
+    machine.change("granule_size = 1000", "granule_size = 3000000000")
+    machine.change('device = "cpu"', 'device = "cuda"')
+    said = machine.procedure("Procedure 4")
+    assert "performance.device: no CUDA device on this machine" in said
+    assert "neural.granule_size: needs" in said
+    assert '"ready":true' in said
+
+
+def test_procedure_5_memory(machine):
+    machine.start()
+    said = machine.procedure("Procedure 5")
+    found = re.search(r"'warm': ([\d.]+), 'end': ([\d.]+)", said)
+    assert found is not None
+    assert float(found[2]) < 1.05 * float(found[1])
+
+
+def test_procedure_6_critical_failure(machine):
+    machine.start()
+    machine.ask(0)
+    (machine.folder / "service.toml.good").write_text(machine.config.read_text())
+    machine.run("systemctl stop; systemctl start")
+    said = machine.procedure("Procedure 6")
+    assert "true" in said
+    backups = machine.folder / "backups/service-before/checkpoints"
+    assert len(list(backups.iterdir())) == 1
+    assert len(list((machine.folder / "models").glob("service-of-another-*"))) == 1
+
+
+@pytest.mark.slow
+def test_procedure_7_corrupt_data(machine):
+    machine.run(
+        'cerebellar-norse train --data "$TRAINING_DATA" --out "$MODELS" --config "$CONFIG" '
+        "--epochs 1 --no-plots"
+    )
+    machine.start()
+    before = [machine.ask(i) for i in range(3)]
+    machine.run('systemctl stop; cerebellar-norse backup "$MODELS" "$BACKUPS"')
+    whole = sorted((machine.folder / "models/checkpoints").glob("*/arrays/**/*"))
+    data = max((p for p in whole if p.is_file()), key=lambda p: p.stat().st_size)
+    text = bytearray(data.read_bytes())
+    text[len(text) // 2] ^= 1
+    data.write_bytes(text)
+    said = machine.procedure("Procedure 7")
+    assert str(data.relative_to(machine.folder / "models")) in said
+    assert len(list((machine.folder / "models").glob("checkpoints.replaced-*"))) == 1
+    after = [machine.ask(i, "another market") for i in range(3)]
+    np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.slow
+def test_procedure_8_killed(machine):
+    machine.start()
+    first = [machine.ask(i) for i in range(3)]
+    time.sleep(2.5)
+    machine.ask(3)
+    machine.kill()
+    train = (
+        'cerebellar-norse train --data "$TRAINING_DATA" --out "$TRAINING_RUN" --config "$CONFIG" '
+        "--epochs 2 --no-plots"
+    )
+    machine.run(f"timeout -s KILL 25 {train} || true")
+    said = machine.procedure("Procedure 8")
+    assert re.search(r"1 ticks were answered after the last checkpoint", said)
+    assert "service/checkpoints/000000000003" in said
+    assert (machine.folder / "run/result.json").exists()
+    # As if the last tick had never been.
+    again = machine.ask(3)
+    assert again != first[-1]
+
+
+@pytest.mark.slow
+def test_procedure_9_slower(machine):
+    said = machine.procedure("Procedure 9")
+    assert "before" in said
+
+
+def test_logs(machine):
+    machine.start()
+    machine.ask(0)
+    machine.run("systemctl stop")
+    assert machine.procedure("Logs").strip().isdecimal()
