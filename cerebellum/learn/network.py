@@ -48,10 +48,6 @@ DRIVEN = ("granule", "golgi", "purkinje", "nuclei")
 
 W_MAX = 10.0
 
-MOSSY_GRANULE = 0.5
-"""First weights beside those of `beams`, whose mossy fibres fire less."""
-MOSSY_NUCLEI_MV = 300.0
-"""Total of mossy fibres onto a nuclear cell; a tick brings about a third of them, twice or more."""
 NUCLEI = {"tau_m": 5.0, "tau_exc": 2.0}
 RATES = {"granule": 0.025, "nuclei": 0.15}
 """Share of a population that fires in a step, to which `start.balance` brings it."""
@@ -94,6 +90,15 @@ class Design:
     linger: float = 3.0
     """time constant of mossy-fibre currents in granule cells, ms: 3 as in `beams`, or up to the 50
     of their NMDA receptors, where one tick must remember another"""
+    mossy_granule: float = 0.5
+    """first weights of mossy fibres onto granule cells, beside those of `beams`, whose mossy fibres
+    fire less"""
+    mossy_nuclei: float = 300.0
+    """total of mossy fibres onto a nuclear cell, mV; of a market a tick brings about a third of
+    them, twice or more"""
+    microzones: bool = False
+    """whether a Purkinje cell inhibits the nuclear cells of its own zone alone, as in the animal
+    (Apps & Garwicz 2005): needed where Purkinje cells must say what mossy fibres cannot"""
     silent: int = 0
     """mossy fibres that no input drives"""
 
@@ -225,17 +230,27 @@ def _projection(projection: Any, design: Design) -> Any:
         return replace(changed, weight=changed.weight * design.inhibition)
     if projection.name == "mossy_fiber_granule":
         # The same charge, however long it lingers.
-        scale = MOSSY_GRANULE * current.Params().tau_exc / design.linger
+        scale = design.mossy_granule * current.Params().tau_exc / design.linger
         return replace(changed, weight=changed.weight * scale)
     if projection.name != "mossy_fiber_nuclei":
         return changed
     fibres = design.mossy_fibers
-    return replace(changed, in_degree=fibres, weight=MOSSY_NUCLEI_MV / fibres)
+    return replace(changed, in_degree=fibres, weight=design.mossy_nuclei / fibres)
 
 
 def build(design: Design, key: Array) -> Net:
     """A circuit of a design."""
-    return Net(design, cb.build(spec_of(design), key))
+    circuit = cb.build(spec_of(design), key)
+    return Net(design, _in_zones(design, circuit) if design.microzones else circuit)
+
+
+def _in_zones(design: Design, circuit: Circuit) -> Circuit:
+    """The circuit with as much inhibition of each nuclear cell, from its own zone alone."""
+    held, name = circuit.params.weights, "purkinje_nuclei"
+    own = design.zone(design.purkinje)[:, None] == design.zone(design.nuclei)
+    total = jnp.mean(jnp.sum(held[name], axis=0))
+    weights = {**held, name: jnp.asarray(own / own.sum(axis=0), jnp.float32) * total}
+    return replace(circuit, params=replace(circuit.params, weights=weights))
 
 
 def begin(net: Net, key: Array) -> Learner:

@@ -248,6 +248,46 @@ def test_ten_spike_patterns(method, least, more):
     assert accuracy(net, training.best, feed) > least
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "least", "sizes", "more"),
+    [
+        (
+            "surrogate_gradient",
+            0.95,
+            {"granule": 1_000, "purkinje": 100, "nuclei": 60, "inhibition": 1.0},
+            {"epochs": 12, "learning_rate": 1e-2},
+        ),
+        (
+            "climbing_fiber",
+            0.85,
+            {"granule": 2_000, "purkinje": 200, "nuclei": 120, "inhibition": 3.0},
+            {"epochs": 8, "plasticity": 2e-3},
+        ),
+    ],
+)
+def test_delayed_xor(method, least, sizes, more):
+    """Granule cells whose currents linger hold the first pattern until the second comes; what they
+    make of both reaches the nuclei by Purkinje cells alone, each in its own zone."""
+    feed = patterns.delayed_xor(4_000 if method == "surrogate_gradient" else 6_000, noise=CALM)
+    design = Design(
+        inputs=60,
+        fields=0,
+        choices=(0, 1),
+        tau=10.0,
+        memory=10.0,
+        linger=30.0,
+        mossy_granule=1.5,
+        mossy_nuclei=100.0,
+        microzones=True,
+        **sizes,
+    )
+    net = network.build(design, jax.random.key(0))
+    plan = Plan(method=method, early_stopping_patience=99, gradient_checkpointing=False, **more)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    assert accuracy(net, training.best, feed) > least
+
+
 def test_patterns_come_from_their_seed():
     one, same, other = (patterns.delayed_xor(50, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.spikes, same.spikes)
