@@ -401,7 +401,7 @@ def unroll(
     if segment <= 1:
         return lax.scan(jax.checkpoint(tick) if segment else tick, carry, inputs)
     grouped = inputs.reshape(-1, segment, *inputs.shape[1:])
-    ticks = jax.checkpoint(lambda carry, given: lax.scan(tick, carry, given))
+    ticks = jax.checkpoint(lambda carry, given: lax.scan(jax.checkpoint(tick), carry, given))
     carry, found = lax.scan(ticks, carry, grouped)
     return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 

@@ -395,8 +395,8 @@ class Engine:
 
     def tree(self) -> dict[str, Any]:
         """What markets remember, as arrays."""
-        held = [self.markets.memory(known) for known in self.markets.known.values()]
-        found: dict[str, Any] = {"markets": {f"m{i}": each for i, each in enumerate(held)}}
+        held = [known.memory for known in self.markets.known.values()]
+        found: dict[str, Any] = {"markets": self.markets.stacked(held)}
         if self.served.learns:
             found["learner"] = unpack(self.served.form.learner, self.served.learner)
         return {**found, "ticks": np.int64(self.ticks)}

@@ -6,27 +6,32 @@ tick of it does.
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.learn.tasks import live, ticks
 from cerebellum.learn.tasks.live import News, Open
 from cerebellum.ops import store
-from cerebellum.ops.service.packed import pack, unpack
 from cerebellum.ops.service.requests import Tick
-from cerebellum.ops.service.served import Memory, Packed, Served
+from cerebellum.ops.service.served import Packed, Served
 
 NOTHING = Open()
 IDLE_S = 10.0
 """Before that no market gives its place to another."""
+
+
+log = logging.getLogger("cerebellum.service.markets")
 
 
 class FullError(Exception):
@@ -97,39 +102,51 @@ class Markets:
         held = self.known[name]
         path = self._path(name)
         work = path.with_suffix(f".{os.getpid()}")
-        memory = store.flatten(self.memory(held))
-        arrays = {f"memory/{k}": np.asarray(v) for k, v in memory.items()}
+        arrays = self.stacked([held.memory])
         told = json.dumps({**about(held), "digest": self.served.digest})
         with work.open("wb") as file:
             np.savez(file, allow_pickle=False, about=np.array(told), **arrays)
         work.replace(path)
         del self.known[name], self.used[name]
 
+    def newer(self, name: str, known: Known) -> Known:
+        """A market, or what was put away of it later."""
+        away = self._bring_back(name)
+        return away if away is not None and away.ticks > known.ticks else known
+
     def _bring_back(self, name: str) -> Known | None:
+        """What was put away. It stays on the disk until it is put away again: a kill before the
+        next checkpoint must not lose it."""
         path = self._path(name)
-        if not path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                told = json.loads(str(found["about"]))
+                arrays = {k: found[k] for k in found.files if k != "about"}
+            if told.pop("digest") != self.served.digest:
+                return None
+            return from_json(told, self.row(arrays, 0))
+        except FileNotFoundError:
             return None
-        with np.load(path, allow_pickle=False) as found:
-            told = json.loads(str(found["about"]))
-            arrays = {k: found[k] for k in found.files if k != "about"}
-        path.unlink()
-        if told.pop("digest") != self.served.digest:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            log.error("%s: not whole (%s); the market starts fresh", path, error)
             return None
-        return from_json(told, self.packed(arrays, "memory"))
 
-    def memory(self, known: Known) -> Memory:
-        """Of a market, with an array for everything."""
-        return unpack(self.served.form.memory, [np.asarray(x) for x in known.memory])
+    def stacked(self, memories: Sequence[Packed]) -> dict[str, np.ndarray]:
+        """Some markets' memories as they are saved: a row each of as few arrays as they have."""
+        parts = zip(*memories, strict=True)
+        return {str(i): np.stack([np.asarray(x) for x in some]) for i, some in enumerate(parts)}
 
-    def packed(self, arrays: Mapping[str, Any], prefix: str) -> Packed:
-        """A memory that was saved.
+    def row(self, arrays: Mapping[str, Any], index: int) -> Packed:
+        """A memory of `stacked`.
 
         Raises:
           UsageError: it is not one of this model.
         """
-        form = self.served.form.memory
-        template = unpack(form, [np.asarray(x) for x in self.served.fresh])
-        return pack(store.unflatten(template, arrays, prefix))
+        template = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.served.fresh]
+        held = {name: np.asarray(rows)[index] for name, rows in arrays.items()}
+        wanted = {str(i): each for i, each in enumerate(template)}
+        found = store.unflatten(wanted, held)
+        return tuple(jnp.asarray(found[str(i)]) for i in range(len(template)))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"

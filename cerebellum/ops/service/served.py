@@ -183,10 +183,17 @@ def answer(
 
 
 def _served(
-    arrays: Arrays, learner: Learner, fresh: Memory, design: Design, fields: Fields, **more: Any
+    arrays: Arrays,
+    learner: Learner,
+    fresh: Memory,
+    design: Design,
+    fields: Fields,
+    told: dict[str, Any],
+    **more: Any,
 ) -> Served:
-    """A model, packed."""
+    """A model, packed; `told` says what it is, for its digest."""
     populations = arrays.circuit.spec.populations
+    leaves = {name: str(leaf.aval) for name, leaf in store.flatten(fresh).items()}
     return Served(
         form=Form(
             design=design,
@@ -200,6 +207,7 @@ def _served(
         fresh=pack(fresh),
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
+        digest=_digest({**told, "memory": leaves}),
         **more,
     )
 
@@ -243,7 +251,7 @@ def trained(run: Path, settings: Settings) -> Served:
         name=f"{run.name}/{held.step}",
         task=model.task,
         band=model.band,
-        digest=_digest(told),
+        told=told,
     )
 
 
@@ -301,7 +309,7 @@ def untrained(settings: Settings) -> Served:
         name="untrained",
         task="event",
         band=0.0,
-        digest=_digest({"spec": describe.to_json(spec), "seed": neural.seed}),
+        told={"spec": describe.to_json(spec), "seed": neural.seed},
     )
 
 

@@ -68,9 +68,12 @@ def _newest(folder: Path, model: Served) -> store.Checkpoint | None:
 
 
 def _resume(engine: Engine, found: store.Checkpoint) -> None:
+    start = "markets/"
+    arrays = {k.removeprefix(start): v for k, v in found.arrays.items() if k.startswith(start)}
     for index, (name, told) in enumerate(found.about["markets"].items()):
-        memory = engine.markets.packed(found.arrays, f"markets/m{index}")
-        engine.markets.known[name] = markets.from_json(told, memory)
+        memory = engine.markets.row(arrays, index)
+        saved = markets.from_json(told, memory)
+        engine.markets.known[name] = engine.markets.newer(name, saved)
         engine.markets.used[name] = -markets.IDLE_S
     model = engine.served
     if model.learns:
