@@ -22,7 +22,7 @@ import numpy as np
 
 from cerebellum.ops import store
 
-TICKS = 40_000
+TICKS = 20_000
 ENVIRONMENT = {"CEREBELLAR__TRAINING__CHECKPOINT_INTERVAL": "1"}
 
 
@@ -39,13 +39,18 @@ def ticks(path: Path, seed: int) -> Path:
 
 def train(data: Path, out: Path, method: str, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "cerebellum.ops.cli", "train", "--data", str(data)]
-    command += ["--out", str(out), "--method", method, "--epochs", "4", "--no-plots", "--json"]
+    command += ["--out", str(out), "--method", method, "--epochs", "12", "--no-plots", "--json"]
     return subprocess.Popen(
         [*command, *more],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **ENVIRONMENT},
     )
+
+
+def _newest(run: Path) -> int:
+    found = store.steps(run / store.FOLDER)
+    return found[0][0] if found else 0
 
 
 def main() -> int:
@@ -66,8 +71,11 @@ def main() -> int:
         reached = []
         for number in range(given.kills):
             process = train(data, broken, given.method, *(["--resume"] if number else []))
-            # Late enough to have begun, early enough that there is something left.
-            time.sleep(rng.uniform(0.15, 0.4) * spent)
+            # From its first new checkpoint on, a random while: also into the middle of a save.
+            last = reached[-1] if reached else 0
+            while process.poll() is None and _newest(broken) <= last:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 3))
             process.send_signal(signal.SIGKILL)
             process.wait()
             found = store.newest(broken / store.FOLDER)
