@@ -75,7 +75,7 @@ def main() -> int:
             last = reached[-1] if reached else 0
             while process.poll() is None and _newest(broken) <= last:
                 time.sleep(0.05)
-            time.sleep(rng.uniform(0, 3))
+            time.sleep(rng.uniform(0, 0.15 * spent))
             process.send_signal(signal.SIGKILL)
             process.wait()
             found = store.newest(broken / store.FOLDER)

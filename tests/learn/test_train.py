@@ -188,6 +188,25 @@ def test_online_without_gain_is_frozen(momentum):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("control", ["memoryless series", "shuffled labels"])
+def test_controls_are_at_chance(tmp_path, control):
+    """Where there is nothing to learn, nothing is found: within three standard errors."""
+    again = 0.5 if control == "memoryless series" else 0.85
+    path = series.write(tmp_path / "x.csv", series.steps(12_000, again, 3))
+    data = ticks.prepare(ticks.load(path), "event")
+    if control == "shuffled labels":
+        asked = np.flatnonzero(data.labels != ticks.NONE)
+        labels = data.labels.copy()
+        labels[asked] = np.random.default_rng(0).permutation(labels[asked])
+        data = replace(data, labels=labels)
+    net, feed = built(data), Ticks(data=data)
+    plan = Plan(epochs=2, learning_rate=1e-3, gradient_checkpointing=False)
+    training = finish(plan, feed, net, train.begin(plan, feed, net), [])
+    samples = len(data.asked(data.test))
+    assert abs(accuracy(net, training.best, feed) - 0.5) < 3 * 0.5 / samples**0.5
+
+
+@pytest.mark.slow
 def test_online_follows_a_rule_that_flips(tmp_path):
     """Nine tenths of the accuracy before, where the frozen model is worse than chance."""
     count = 12_000

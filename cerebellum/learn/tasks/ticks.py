@@ -44,6 +44,8 @@ ENOUGH = 10_000
 CHUNK = 16_384
 WIDEST = 10.0
 """Spread as a share of the price at which a quote is nonsense, and no wider."""
+GROWTH = 1.2
+"""of columns that are read, when they are full"""
 SAMPLE = 200_000
 """Most ticks that receptive fields are fitted on."""
 
@@ -95,9 +97,9 @@ class Data:
 
     def asked(self, part: Part) -> np.ndarray:
         """Ticks of a part whose label is asked for and known within it: int [n]."""
-        inside = np.arange(part.start, part.stop)
+        inside = slice(part.start, part.stop)
         good = (self.labels[inside] != NONE) & (self.known[inside] < part.stop)
-        return inside[good]
+        return part.start + np.flatnonzero(good)
 
 
 def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Stream:
@@ -106,8 +108,8 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
     Raises:
       UsageError: see `csv.read`; files that overlap in time.
     """
-    bad, blocks, before, fields = csv.Bad(), [], None, None
-    prices, days = [], []
+    bad, before, fields, count = csv.Bad(), None, None, 0
+    whole: dict[str, np.ndarray] = {}
     for path in csv.files(pattern):
         for block in csv.read(path, columns, bad):
             has = _fields(block)
@@ -116,19 +118,26 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
             if before is not None and block["timestamp"][0] < before["timestamp"][0]:
                 raise UsageError(f"{path}: begins before the file before it ends; in order of time")
             fields = has
-            blocks.append(differences(block, shifted(block, before)))
+            some = vars(differences(block, shifted(block, before)))
+            some["price"] = block["price"]
+            some["whole_day"] = (block["timestamp"] // 86_400_000).astype(np.int32)
+            _append(whole, count, some)
+            count += len(block["price"])
             before = {name: column[-1:] for name, column in block.items()}
-            prices.append(block["price"])
-            days.append((block["timestamp"] // 86_400_000).astype(np.int32))
     assert fields is not None
-    ticks = jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
-    return Stream(
-        ticks=ticks,
-        price=np.concatenate(prices),
-        day=np.concatenate(days),
-        fields=fields,
-        bad=bad,
-    )
+    for column in whole.values():
+        column.resize(count, refcheck=False)
+    price, day = whole.pop("price"), whole.pop("whole_day")
+    return Stream(ticks=Tick(**whole), price=price, day=day, fields=fields, bad=bad)
+
+
+def _append(whole: dict[str, np.ndarray], count: int, some: Mapping[str, np.ndarray]) -> None:
+    """Put rows behind the first `count` of growing columns, which the system moves, not copies."""
+    for name, part in some.items():
+        held = whole.setdefault(name, np.empty(0, part.dtype))
+        if count + len(part) > len(held):
+            held.resize(max(count + len(part), int(GROWTH * len(held))), refcheck=False)
+        held[count : count + len(part)] = part
 
 
 def _fields(block: Mapping[str, np.ndarray]) -> Fields:
@@ -199,15 +208,19 @@ def prepare(
         stride = max(1, train.stop // SAMPLE)
         seen = [chunk[::stride] for chunk in raw(stream, 0, train.stop)]
         receptive = encode.fit(np.concatenate(seen))
-    ranked = jax.jit(encode.levels)
-    ranks = [np.asarray(ranked(receptive, chunk)) for chunk in raw(stream, 0, count)]
-    moves = np.sign(np.diff(stream.price, prepend=stream.price[0]))
-    changed = np.maximum.accumulate(np.where(moves != 0, np.arange(count), 0))
+    ranked, start = jax.jit(encode.levels), 0
+    ranks = np.empty((count, len(stream.fields.names)), np.uint8)
+    for chunk in raw(stream, 0, count):
+        ranks[start : start + len(chunk)] = ranked(receptive, chunk)
+        start += len(chunk)
+    down, changed = _down(stream.price), _changed(stream.price)
+    changed = np.where(changed, np.arange(count, dtype=np.int32), np.int32(0))
+    np.maximum.accumulate(changed, out=changed)
     data = Data(
-        ranks=np.concatenate(ranks),
+        ranks=ranks,
         labels=labels,
         known=known,
-        last=np.where(moves[changed] < 0, SELL, BUY).astype(np.int8),
+        last=np.where(down[changed], np.int8(SELL), np.int8(BUY)),
         day=stream.day,
         receptive=receptive,
         fields=stream.fields,
@@ -250,9 +263,9 @@ def label(
     count = len(price)
     labels, known = np.full(count, NONE, np.int8), np.full(count, count, np.int32)
     if task == "event":
-        changed = np.flatnonzero(np.diff(price, prepend=price[0]))
+        changed = np.flatnonzero(_changed(price)).astype(np.int32)
         here, after = changed[:-1], changed[1:]
-        labels[here] = np.where(price[after] > price[after - 1], BUY, SELL)
+        labels[here] = np.where(_down(price)[after], np.int8(SELL), np.int8(BUY))
         known[here] = after
         return labels, known, 0.0
     move = price[HORIZON:] - price[:-HORIZON]
@@ -261,6 +274,16 @@ def label(
     labels[:-HORIZON] = np.where(move > band, BUY, np.where(move < -band, SELL, HOLD))
     known[:-HORIZON] = np.arange(HORIZON, count)
     return labels, known, band
+
+
+def _changed(price: np.ndarray) -> np.ndarray:
+    """Whether each differs from the one before, bool [T]."""
+    return np.concatenate([[False], price[1:] != price[:-1]])
+
+
+def _down(price: np.ndarray) -> np.ndarray:
+    """Whether each is below the one before, bool [T]."""
+    return np.concatenate([[False], price[1:] < price[:-1]])
 
 
 def few(data: Data) -> list[str]:
