@@ -9,6 +9,7 @@ with segments of one and of ten ticks, in turns.
 import argparse
 import json
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def main() -> int:
         logits = decode.logits(learner.readout, ends.rates)
         return jnp.mean(losses.cross_entropy(logits, labels))
 
-    programs = {
+    programs: dict[int, Any] = {
         segment: jax.jit(jax.grad(lambda held, s=segment: loss(held, s))).lower(learner).compile()
         for segment in SEGMENTS
     }

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -109,7 +109,7 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
       UsageError: see `csv.read`; files that overlap in time.
     """
     bad, before, fields, count = csv.Bad(), None, None, 0
-    whole: dict[str, np.ndarray] = {}
+    whole: dict[str, Any] = {}
     for path in csv.files(pattern):
         for block in csv.read(path, columns, bad):
             has = _fields(block)
@@ -131,7 +131,7 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
     return Stream(ticks=Tick(**whole), price=price, day=day, fields=fields, bad=bad)
 
 
-def _append(whole: dict[str, np.ndarray], count: int, some: Mapping[str, np.ndarray]) -> None:
+def _append(whole: dict[str, Any], count: int, some: Mapping[str, np.ndarray]) -> None:
     """Put rows behind the first `count` of growing columns, which the system moves, not copies."""
     for name, part in some.items():
         held = whole.setdefault(name, np.empty(0, part.dtype))
