@@ -27,11 +27,12 @@ def main(data: str, run: str) -> None:
     net = network.build(design, jax.random.key(0))
 
     saved = store.Store(Path(run) / store.FOLDER)
-    found, training = store.newest(saved.folder), train.begin(PLAN, feed, net)
-    step, history = 0, []
-    if found is not None:
+    found, step, history = store.newest(saved.folder), 0, []
+    if found is None:
+        training = train.begin(PLAN, feed, net)
+    else:
         step, history = found.step, found.about["history"]
-        training = store.unflatten(training, found.arrays)
+        training = store.unflatten(train.shape(PLAN, net, feed.size), found.arrays)
     for held, seen in train.run(PLAN, feed, net, training, history, step):
         training = held
         if seen.over:

@@ -105,6 +105,30 @@ def optimizer_of(plan: Plan, net: Net, steps: int) -> optax.GradientTransformati
     )
 
 
+def shape(plan: Plan, net: Net, size: int) -> Training:
+    """What a run looks like between two steps: shapes and types of its arrays.
+
+    Args:
+      size: circuits side by side.
+    """
+
+    def empty() -> Training:
+        key = jax.random.key(0)
+        learner: Any = network.begin(net, key)
+        return Training(
+            learner=learner,
+            optimizer=optimizer_of(plan, net, 1).init(learner),
+            carry=network.fresh(net, key, size),
+            total=jnp.float32(0),
+            counted=jnp.float32(0),
+            best=learner,
+            best_loss=jnp.float32(0),
+            waited=jnp.int32(0),
+        )
+
+    return jax.eval_shape(empty)
+
+
 def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     """A run that has not begun: cells balanced, and for gradients the first lesson learned."""
     key = jax.random.key(plan.seed)

@@ -99,19 +99,7 @@ def restore(found: Checkpoint) -> Run:
     net = network.build(design, jax.random.wrap_key_data(jnp.asarray(told["seed"], jnp.uint32)))
     learner = network.begin(net, jax.random.key(0))
     learner = _arrays(learner, found, "learner")
-    held: Any = learner
-    template = jax.eval_shape(
-        lambda: Training(
-            learner=learner,
-            optimizer=train.optimizer_of(plan, net, 1).init(held),
-            carry=network.fresh(net, jax.random.key(0), told["data"]["streams"]),
-            total=jnp.float32(0),
-            counted=jnp.float32(0),
-            best=learner,
-            best_loss=jnp.float32(0),
-            waited=jnp.int32(0),
-        )
-    )
+    template = train.shape(plan, net, told["data"]["streams"])
     return Run(
         model=Model(
             net=net,

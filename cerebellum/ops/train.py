@@ -77,6 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
             held, stopped = _learn(held, feed, keep, settings, out, console)
     except OSError as error:
         raise FailedError(f"{folder}: {error}; a disk with room") from None
+    except FailedError as error:
+        _failed(out, str(error))
+        raise
     result = {
         "run": str(out),
         "steps": held.step,
@@ -269,6 +272,13 @@ def _status(out: Path, held: Run, steps: int, loss, started: float, state: str) 
         "updated": time.time(),
     }
     _write(out / "status.json", done)
+
+
+def _failed(out: Path, message: str) -> None:
+    """The last status again, of a run that is over."""
+    path = out / "status.json"
+    last = json.loads(path.read_text()) if path.exists() else {"id": out.name, "progress": 0.0}
+    _write(path, {**last, "state": "failed", "message": message, "updated": time.time()})
 
 
 def _write(path: Path, value: Any) -> None:
