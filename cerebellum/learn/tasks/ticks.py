@@ -206,7 +206,8 @@ def prepare(
     labels, known, band = label(stream.price, task, train.stop, band)
     if receptive is None:
         stride = max(1, train.stop // SAMPLE)
-        seen = [chunk[::stride] for chunk in raw(stream, 0, train.stop)]
+        # Copies: a view would keep all of its chunk.
+        seen = [chunk[::stride].copy() for chunk in raw(stream, 0, train.stop)]
         receptive = encode.fit(np.concatenate(seen))
     ranked, start = jax.jit(encode.levels), 0
     ranks = np.empty((count, len(stream.fields.names)), np.uint8)
