@@ -9,6 +9,7 @@
 # configuration, models, logs and the user. Backups are never removed. --root installs below DIR,
 # for a look at what it would do.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 
 root='' action=install purge='' start=yes
@@ -61,8 +62,13 @@ fi
 mkdir -p "$program" "$config" "$state/models" "$state/data" "$logs" "$backups" \
     "$(dirname "$unit")" "$(dirname "$rotate")"
 [ -x "$program/bin/python" ] || "$python" -m venv "$program"
-PIP_CONSTRAINT=$PWD/constraints.txt "$program/bin/python" -m pip install --quiet \
-    --disable-pip-version-check --upgrade "${CEREBELLUM_WHEEL:-.}"
+source=${CEREBELLUM_WHEEL:-.}
+extra=''
+! command -v nvidia-smi >/dev/null 2>&1 || extra='[cuda]'
+pip() { PIP_CONSTRAINT=$PWD/constraints.txt "$program/bin/python" -m pip --disable-pip-version-check "$@"; }
+pip install --quiet "$source$extra"
+# The same version may be another program.
+pip install --quiet --force-reinstall --no-deps "$source"
 mkdir -p "$program/share"
 install -m 644 docs/operations.md docs/troubleshooting.md "$program/share"
 if [ -e "$config/production.toml" ]; then

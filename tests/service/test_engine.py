@@ -167,6 +167,8 @@ def test_back_pressure_and_deadlines(build, monkeypatch):
 def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog):
     held = build()
     ask(held, "a", 0)
+    told_of = []
+    held.died = told_of.append
 
     def broken():
         raise SystemError("killed")
@@ -177,6 +179,7 @@ def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog
         while held.alive and time.monotonic() < deadline:
             time.sleep(0.05)
     assert "the engine ended: killed" in caplog.text
+    assert [str(each) for each in told_of] == ["killed"]
     service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
     told = app.health_of(service)
     assert told["status"] == "unhealthy"
@@ -233,6 +236,51 @@ def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
     while app.health_of(service)["status"] != "healthy":
         assert time.monotonic() < deadline + 10
         time.sleep(0.1)
+
+
+def test_a_restart_without_a_tick_is_no_trouble(build):
+    first = build()
+    ask(first, "a", 0)
+    first.stop()
+    second = build()
+    assert second.ticks == 1
+    second._summarise(time.monotonic())
+    second.publish()
+    assert second.alive
+    second.stop()
+
+
+def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
+    held = build(**{"training.checkpoint_interval": 0.2})
+    real, refused = held.keep.save, []
+
+    def busy(*arguments):
+        refused.append(arguments[0])
+        return False
+
+    monkeypatch.setattr(held.keep, "save", busy)
+    ask(held, "a", 0)
+    deadline = time.monotonic() + 10
+    while len(refused) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert held.saved_ticks == 0
+    monkeypatch.setattr(held.keep, "save", real)
+    held.stop()
+    assert held.saved_ticks == 1
+
+
+def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
+    held = build(**{"server.max_markets": 1})
+    ask(held, "a", 0)
+    held.markets.used["a"] -= 100
+    ask(held, "b", 0)
+    path = held.markets._path("a")
+    path.write_bytes(b"")
+    held.markets.used["b"] -= 100
+    with caplog.at_level(logging.ERROR):
+        assert ask(held, "a", 0).chances.shape == (3,)
+    assert "the market starts fresh" in caplog.text
 
 
 def test_it_does_not_recompile(build):

@@ -185,6 +185,26 @@ def test_a_body_without_a_length_is_bounded_too(service):
     assert raw(service, head + chunk * 20).startswith(b"HTTP/1.1 413")
 
 
+def test_another_site_s_page_may_not_ask(service):
+    foreign = {"origin": "http://evil.example"}
+    text = json.dumps(GOOD).encode()
+    assert service.ask("POST", "/neural/process", text, **foreign)[0] == 403
+    own = {"origin": f"http://127.0.0.1:{service.port}"}
+    assert service.ask("GET", "/health", **own)[0] == 200
+
+
+def test_headers_and_body_may_come_apart(service):
+    """Also where the answer does not wait for the body."""
+    text = json.dumps({**GOOD, "market_id": "apart"}).encode() + b" " * 100_000
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
+        for path, status in (("/neural/process", b"200"), ("/nothing", b"404")):
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n\r\n"
+            sock.sendall(head.encode())
+            time.sleep(0.2)
+            sock.sendall(text)
+            assert sock.recv(65_536).split()[1] == status
+
+
 def test_a_flood_of_headers_is_cut_off(service):
     head = b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"y" * 70_000
     assert raw(service, head).startswith(b"HTTP/1.1 431")

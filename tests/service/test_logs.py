@@ -133,6 +133,24 @@ def test_a_full_disk_costs_lines_and_one_complaint(begin, capsys):
     assert "logging.file: [Errno 28] No space left on device" in said
 
 
+def test_a_folder_that_is_taken_away_and_comes_back(begin, tmp_path, capsys):
+    folder = tmp_path / "log"
+    listener = begin(file=folder / "a.log")
+    log = logging.getLogger("cerebellum.x")
+    log.info("one")
+    listener.stop()
+    shutil.rmtree(folder)
+    listener.start()
+    log.info("lost")
+    listener.stop()
+    folder.mkdir()
+    listener.start()
+    log.info("two")
+    listener.stop()
+    assert "two" in (folder / "a.log").read_text()
+    assert "logging.file: " in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_is_refused(begin, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"logging\.file: "):

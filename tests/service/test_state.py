@@ -138,3 +138,22 @@ def test_hangup_rereads_what_can_change_and_names_what_cannot(tmp_path):
     assert held.tick("a", 0)[0] == 200
     assert any("granule_siz" in line["message"] for line in held.log())
     assert held.stop() == 0
+
+
+def test_a_signal_while_it_starts_ends_it_at_once(tmp_path):
+    held = serving.Serving.__new__(serving.Serving)
+    held.port, held.folder, held.headers = serving.free_port(), tmp_path, {}
+    held.config = serving.configuration(tmp_path, held.port)
+    held.start(wait=False)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if held.get("/ready")[0] == 503:
+                break
+        except OSError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    began = time.monotonic()
+    assert held.stop() == 0
+    assert time.monotonic() - began < 10

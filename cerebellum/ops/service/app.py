@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cerebellum.config import Settings
 from cerebellum.ops.service import markets, training
@@ -43,6 +45,8 @@ PATHS = (
 )
 PAGE = Path(__file__).with_name("page.html")
 RETRY_S = "1"
+ANSWER_S = 600.0
+"""For the ticks of one request, once its turn has come."""
 REFERENCE = "#/components/schemas/"
 EDGES_US = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 
@@ -57,6 +61,7 @@ class Service:
     engine: Engine | None = None
     """None until the model is loaded"""
     stopping: bool = False
+    renewing: threading.Lock = field(default_factory=threading.Lock)
     began: float = field(default_factory=time.monotonic)
 
 
@@ -89,6 +94,7 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
     )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(TooLargeError, _too_large)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
     _watching(app, service)
     _working(app, service)
@@ -99,6 +105,11 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
 async def _refused(request: Request, error: Any) -> JSONResponse:
     headers = getattr(error, "headers", None)
     return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads it; metrics do."""
+    return Response(status_code=499)
 
 
 async def _too_large(request: Request, error: Exception) -> JSONResponse:
@@ -176,12 +187,14 @@ def _working(app: FastAPI, service: Service) -> None:
         limit = service.settings.server.connection_timeout
         try:
             future = engine.submit(asked.market_id, asked.ticks, limit)
-            said = await asyncio.wrap_future(future)
+            said = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
         except markets.RefusedError as error:
             raise HTTPException(422, str(error)) from None
         except FullError:
             most = service.settings.server.max_markets
             raise _later(429, f"market_id: {most} markets are active; server.max_markets") from None
+        except TimeoutError:
+            raise _later(503, "no answer in time") from None
         except (BusyError, LateError, UnsoundError) as error:
             raise _later(503, str(error)) from None
         counts = said.counts
@@ -268,7 +281,9 @@ def _signals(chances: np.ndarray) -> list[float]:
 
 def _ready(service: Service) -> bool:
     engine = service.engine
-    return engine is not None and engine.ready and engine.alive and not service.stopping
+    if engine is None or service.stopping:
+        return False
+    return engine.ready and engine.alive and not engine.stuck
 
 
 def _engine(service: Service) -> Engine:

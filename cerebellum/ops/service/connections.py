@@ -36,6 +36,7 @@ def limited(most: int, timeout: float) -> type[HttpToolsProtocol]:
     class Connection(HttpToolsProtocol):
         since = 0.0
         busy = False
+        in_headers = False
         heading = 0
         timer: asyncio.TimerHandle | None = None
 
@@ -56,20 +57,25 @@ def limited(most: int, timeout: float) -> type[HttpToolsProtocol]:
         def data_received(self, data: bytes) -> None:
             if self.transport is None:
                 return
-            if not self.busy:
-                self.heading += len(data)
             super().data_received(data)
+            if self.in_headers:
+                self.heading += len(data)
             if self.heading > MOST_HEADER_BYTES and not self.transport.is_closing():
                 self.transport.write(FLOOD)
                 self.transport.close()
 
+        def on_message_begin(self) -> None:
+            self.in_headers = True
+            super().on_message_begin()
+
         def on_headers_complete(self) -> None:
-            self.heading = 0
+            self.in_headers, self.heading = False, 0
             self.busy = True
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            if self.timer is not None:
+            # After an answer that did not wait for the body, the next request is waited for.
+            if self.timer is not None and self.busy:
                 self.timer.cancel()
             super().on_message_complete()
 

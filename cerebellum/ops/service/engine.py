@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -100,11 +101,16 @@ class Engine:
     _queue: queue.Queue = field(default_factory=queue.Queue)
     _held: deque[Request] = field(default_factory=deque)
     """taken from the queue, waiting for their market's turn"""
+    _batch: list[Request] = field(default_factory=list)
+    """under way"""
+    died: Callable[[BaseException], None] = lambda error: None
+    """told when the thread has ended that should not have"""
     _thread: threading.Thread | None = None
     _saved_at: float = field(default_factory=time.monotonic)
     saved_ticks: int = 0
     _said_at: float = field(default_factory=time.monotonic)
-    _said_ticks: int = 0
+    said_ticks: int = 0
+    """at the last summary"""
     _failures: int = 0
     _next: Served | None = None
     counter: Any = None
@@ -117,8 +123,12 @@ class Engine:
     @property
     def stuck(self) -> bool:
         """Whether it has made no progress for long though there was something to do."""
-        waits = self._queue.qsize() > 0 or bool(self._held)
-        return waits and time.monotonic() - self.progress > PATIENCE_S
+        busy = self.waiting > 0 or bool(self._batch)
+        return busy and time.monotonic() - self.progress > PATIENCE_S
+
+    @property
+    def _unsaved(self) -> bool:
+        return self.ticks > self.saved_ticks or self.keep.failed is not None
 
     @property
     def waiting(self) -> int:
@@ -170,7 +180,7 @@ class Engine:
             self._thread.join()
         self._summarise(time.monotonic())
         self.keep.wait()
-        if self.ticks > self.saved_ticks or self.keep.last_success is None:
+        if self._unsaved or self.keep.last_success is None:
             self._save()
         try:
             self.keep.close()
@@ -183,8 +193,9 @@ class Engine:
             self._run()
         except BaseException as error:
             log.critical("the engine ended: %s", error, exc_info=True)
-            for request in self._waiting_now():
+            for request in [*self._batch, *self._waiting_now()]:
                 _fail(request, BusyError("the engine is not running"))
+            self.died(error)
 
     def _waiting_now(self) -> list[Request]:
         found = list(self._held)
@@ -206,7 +217,9 @@ class Engine:
                 self._take_over(self._next)
             batch = self._take()
             if batch:
+                self._batch = batch
                 self._answer(batch)
+                self._batch = []
             elif self.draining and self.waiting == 0:
                 return
             self._look_after(now)
@@ -215,6 +228,8 @@ class Engine:
         self._next = None
         log.info("model replaced", extra={"fields": {"model": model.name, "old": self.served.name}})
         self.served = self.markets.served = model
+        self.last_counts, self.total = {}, {}
+        self.frames.clear()
         for name in self.markets.known:
             self.markets.reset(name)
         for request in self._held:
@@ -249,6 +264,7 @@ class Engine:
                 self.metrics.refused.labels(reason="deadline").inc()
                 _fail(request, LateError("its turn did not come in time"))
             elif request.rows or self._prepare(request):
+                self.markets.touch(request.market)
                 names.add(request.market)
                 batch.append(request)
         self._held.extendleft(reversed(passed))
@@ -355,17 +371,14 @@ class Engine:
         """What is due: a summary in the log, gauges, a checkpoint."""
         if now - self._said_at >= SUMMARY_S:
             self._summarise(now)
-        if (
-            now - self._saved_at >= self.settings.training.checkpoint_interval
-            and self.ticks > self.saved_ticks
-        ):
+        if now - self._saved_at >= self.settings.training.checkpoint_interval and self._unsaved:
             self._save()
 
     def _summarise(self, now: float) -> None:
         self.publish()
-        done, self._said_ticks = self.ticks - self._said_ticks, self.ticks
+        done, self.said_ticks = self.ticks - self.said_ticks, self.ticks
         spent, self._said_at = now - self._said_at, now
-        if not done:
+        if done <= 0 or not self.latencies:
             return
         p95 = int(np.percentile(list(self.latencies)[-done:], 95))
         told = {"processing_time_ns": p95, "ticks": done, "ticks_per_second": done / spent}
@@ -391,7 +404,7 @@ class Engine:
 
     def rate(self, population: str, count: int) -> float:
         """Hz, of so many spikes in a tick."""
-        return count / self.served.sizes[population] / self.served.tick_s
+        return count / self.served.sizes.get(population, 1) / self.served.tick_s
 
     def tree(self) -> dict[str, Any]:
         """What markets remember, as arrays."""
@@ -411,8 +424,9 @@ class Engine:
         }
 
     def _save(self) -> None:
-        self._saved_at, self.saved_ticks = time.monotonic(), self.ticks
-        self.keep.save(self.ticks, self.tree(), self.about())
+        self._saved_at = time.monotonic()
+        if self.keep.save(self.ticks, self.tree(), self.about()):
+            self.saved_ticks = self.ticks
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,9 @@ def _refusal(scope: Scope, most_bytes: int, allowed: tuple[bytes, ...]) -> tuple
         # Every key is compared, so that time does not tell which one was near.
         if not max([hmac.compare_digest(given, key) for key in allowed]):
             return 401, "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
+    origin = headers.get(b"origin")
+    if origin is not None and origin.partition(b"//")[2] != headers.get(b"host"):
+        return 403, "origin: another site's page may not ask"
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length[:20]) > most_bytes:
         return 413, f"body: {length[:20].decode()} bytes; at most {most_bytes}"
@@ -138,7 +141,7 @@ async def _say(send: Send, code: int, detail: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if code == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if code == 413:
-        headers.append((b"connection", b"close"))
+    # What follows is a body that nobody reads.
+    headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -45,9 +45,16 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
     lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None and not self._ours(self.stream.fileno()):
-            self.stream.close()
-            self.stream = self._open()
+        try:
+            if self.stream is not None and not self._ours(self.stream.fileno()):
+                self.stream.close()
+                self.stream = None
+            if self.stream is None:
+                self.stream = self._open()
+        except OSError:
+            # The thread that writes must live: there may be room, or a folder, again.
+            self.handleError(record)
+            return
         super().emit(record)
 
     def _ours(self, number: int) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from cerebellum.ops.service.requests import Tick
 from cerebellum.ops.service.served import Packed, Served
 
 NOTHING = Open()
+MOST_AWAY, CHECKED = 10_000, 100
 IDLE_S = 10.0
 """Before that no market gives its place to another."""
 
@@ -75,6 +75,7 @@ class Markets:
     """least recently used first"""
     used: dict[str, float] = field(default_factory=dict)
     """when, monotonic s"""
+    _away: int = 0
 
     def find(self, name: str) -> Known:
         """A market; a place is made for one that is new.
@@ -86,9 +87,20 @@ class Markets:
             if len(self.known) >= self.most:
                 self._put_away()
             self.known[name] = self._bring_back(name) or Known(self.served.fresh)
+        self.touch(name)
+        return self.known[name]
+
+    def touch(self, name: str) -> None:
+        """A market is in use."""
         self.known.move_to_end(name)
         self.used[name] = time.monotonic()
-        return self.known[name]
+
+    def _remove_oldest(self) -> None:
+        """Of the markets that were put away, those beyond the newest MOST_AWAY."""
+        found = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+        for path in found[:-MOST_AWAY]:
+            path.unlink(missing_ok=True)
+            log.warning("%s: forgotten, %d markets were put away later", path.name, MOST_AWAY)
 
     def reset(self, name: str) -> None:
         """Forget what the circuit remembers of a market; its clock stays."""
@@ -106,7 +118,12 @@ class Markets:
         told = json.dumps({**about(held), "digest": self.served.digest})
         with work.open("wb") as file:
             np.savez(file, allow_pickle=False, about=np.array(told), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
         work.replace(path)
+        self._away += 1
+        if self._away % CHECKED == 0:
+            self._remove_oldest()
         del self.known[name], self.used[name]
 
     def newer(self, name: str, known: Known) -> Known:
@@ -127,7 +144,8 @@ class Markets:
             return from_json(told, self.row(arrays, 0))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except Exception as error:
+            # Whatever NumPy or zipfile say of bytes that are none of ours.
             log.error("%s: not whole (%s); the market starts fresh", path, error)
             return None
 

@@ -1,5 +1,6 @@
 """What systemd is told: ready, alive, stopping (sd_notify(3))."""
 
+import contextlib
 import os
 import socket
 
@@ -11,7 +12,9 @@ def tell(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    # Nobody may listen any more: that is not the work's trouble.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as out:
         out.sendto(state.encode(), address)
 
 

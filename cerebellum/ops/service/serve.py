@@ -18,7 +18,17 @@ from cerebellum import config
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.ops import configure
-from cerebellum.ops.service import app, connections, guard, logs, metrics, notify, served, state
+from cerebellum.ops.service import (
+    app,
+    connections,
+    faults,
+    guard,
+    logs,
+    metrics,
+    notify,
+    served,
+    state,
+)
 from cerebellum.ops.service.app import Service
 from cerebellum.ops.service.training import Trainer
 
@@ -59,7 +69,7 @@ def run(path: str | None) -> int:
     listener = logs.begin(settings.logging)
     try:
         with _listening(settings) as sock:
-            return _serve(settings, path, keys, sock)
+            return _serve(settings, path, keys, sock, listener)
     finally:
         listener.stop()
 
@@ -91,7 +101,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock) -> int:
+def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock, listener) -> int:
     info = {
         "version": version("cerebellar-norse"),
         "jax": jax.__version__,
@@ -100,18 +110,24 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock) 
     }
     measured = metrics.build(POPULATIONS, info)
     service = Service(settings=settings, metrics=measured, trainer=Trainer(settings, path))
-    problem: list[Exception] = []
+    problem: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        problem.append(error)
+        server.should_exit = True
 
     def load() -> None:
         try:
-            model = served.load(settings)
+            model = served.load(service.settings)
             log.info("model loaded", extra={"fields": {"model": model.name}})
-            engine = state.build(settings, model, measured)
+            engine = state.build(service.settings, model, measured)
+            engine.died = failed
             service.engine = engine
             engine.start()
         except Exception as error:
-            problem.append(error)
-            server.should_exit = True
+            if not isinstance(error, UsageError | FailedError):
+                faults.report(log, error)
+            failed(error)
             return
         fields = {"model": model.name, "pid": os.getpid(), "port": sock.getsockname()[1]}
         log.info("ready", extra={"fields": fields})
@@ -120,12 +136,11 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock) 
     loader = threading.Thread(target=load, name="loader", daemon=True)
 
     def end() -> None:
-        loader.join()
         service.trainer.stop()
         if service.engine is not None and service.engine.ready:
             try:
                 service.engine.stop()
-            except FailedError as error:
+            except Exception as error:
                 problem.append(error)
 
     inner = app.build(service, loader.start, end)
@@ -146,12 +161,18 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock) 
         )
     )
     asyncio.run(_until_signal(server, service, path, sock))
+    if loader.is_alive() and not problem:
+        # Nothing was answered yet; a thread in the middle of compiling would not let us go.
+        log.info("stopped while starting")
+        listener.stop()
+        os._exit(0)
     if problem:
         first = problem[0]
         log.critical("ended: %s", first)
         if isinstance(first, UsageError | FailedError):
             raise first
-        raise FailedError(f"{type(first).__name__}: {str(first).splitlines()[0]}") from first
+        said = (str(first).splitlines() or [""])[0]
+        raise FailedError(f"{type(first).__name__}: {said}") from first
     return 0
 
 
@@ -159,16 +180,15 @@ async def _until_signal(server: _Server, service: Service, path: str | None, soc
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        service.stopping = server.should_exit = True
         log.info("stopping")
         notify.tell("STOPPING=1")
-        service.stopping = True
-        server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
 
     def again() -> None:
-        loop.run_in_executor(None, reread, service, path)
+        threading.Thread(target=reread, args=(service, path), daemon=True).start()
 
     loop.add_signal_handler(signal.SIGHUP, again)
     await server.serve(sockets=[sock])
@@ -184,7 +204,8 @@ def reread(service: Service, path: str | None) -> None:
             log.error("configuration not reread: %s", line)
         return
     finally:
-        notify.tell("READY=1")
+        if service.engine is not None and service.engine.ready:
+            notify.tell("READY=1")
     old, taken = service.settings, service.settings
     for section, fields in new:
         for key, value in fields:
@@ -211,10 +232,14 @@ def _renew(service: Service) -> None:
     """Load a model that has come since, prove it, and only then let it take over."""
     engine = service.engine
     assert engine is not None
+    if served.newest(service.settings) == engine.served.name:
+        return
+    if not service.renewing.acquire(blocking=False):
+        log.warning("a model is being loaded already")
+        return
     try:
-        model = served.load(service.settings)
-        if model.digest == engine.served.digest and model.name == engine.served.name:
-            return
-        engine.replace_by(model)
+        engine.replace_by(served.load(service.settings))
     except Exception as error:
         log.error("the model was not renewed: %s; the old one serves on", error)
+    finally:
+        service.renewing.release()

@@ -92,7 +92,7 @@ class Served:
     """A model in service."""
 
     name: str
-    """"untrained", or the checkpoint that it came from"""
+    """UNTRAINED, or the checkpoint that it came from"""
     task: ticks.Task
     band: float
     form: Form
@@ -212,6 +212,16 @@ def _served(
     )
 
 
+UNTRAINED = "untrained"
+
+
+def newest(settings: Settings) -> str:
+    """The name of the model that `load` would give."""
+    models = Path(settings.storage.models)
+    found = store.steps(models / store.FOLDER)
+    return f"{models.name}/{found[0][0]}" if found else UNTRAINED
+
+
 def load(settings: Settings) -> Served:
     """The trained model below `storage.models`, or else the configured circuit.
 
@@ -306,7 +316,7 @@ def untrained(settings: Settings) -> Served:
         memory,
         design,
         fields,
-        name="untrained",
+        name=UNTRAINED,
         task="event",
         band=0.0,
         told={"spec": describe.to_json(spec), "seed": neural.seed},

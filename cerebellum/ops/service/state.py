@@ -29,8 +29,14 @@ def build(settings: Settings, model: Served, metrics: Metrics) -> Engine:
     A state that another circuit left is set aside, and it starts fresh.
     """
     folder = Path(settings.storage.models) / STATE
-    found = _newest(folder, model)
-    keep = store.Store(folder / store.FOLDER, store.Keep(newest=settings.training.max_checkpoints))
+    wanted = store.Keep(newest=settings.training.max_checkpoints)
+    # Locked before it is looked at: another service may be at home there.
+    keep = store.Store(folder / store.FOLDER, wanted)
+    found = store.newest(keep.folder)
+    if found is not None and found.about.get("digest") != model.digest:
+        _set_aside(folder, found)
+        keep.close()
+        keep, found = store.Store(folder / store.FOLDER, wanted), None
     engine = Engine(
         settings=settings,
         served=model,
@@ -51,11 +57,8 @@ def build(settings: Settings, model: Served, metrics: Metrics) -> Engine:
     return engine
 
 
-def _newest(folder: Path, model: Served) -> store.Checkpoint | None:
-    """The newest intact state, if it is this model's."""
-    found = store.newest(folder / store.FOLDER) if folder.is_dir() else None
-    if found is None or found.about.get("digest") == model.digest:
-        return found
+def _set_aside(folder: Path, found: store.Checkpoint) -> None:
+    """What another circuit or model left; it is not deleted."""
     aside = folder.with_name(f"{folder.name}-of-another-{int(time.time())}")
     folder.rename(aside)
     log.warning(
@@ -64,7 +67,6 @@ def _newest(folder: Path, model: Served) -> store.Checkpoint | None:
         found.about.get("service"),
         aside,
     )
-    return None
 
 
 def _resume(engine: Engine, found: store.Checkpoint) -> None:
@@ -80,7 +82,7 @@ def _resume(engine: Engine, found: store.Checkpoint) -> None:
         template = unpack(model.form.learner, [np.asarray(x) for x in model.learner])
         learner = store.unflatten(template, found.arrays, "learner")
         engine.served = replace(model, learner=pack(learner))
-    engine.ticks = engine.saved_ticks = found.about["ticks"]
+    engine.ticks = engine.saved_ticks = engine.said_ticks = found.about["ticks"]
     engine.keep.last_success = (found.path / "manifest.json").stat().st_mtime
     log.info(
         "state restored",
