@@ -164,6 +164,26 @@ def test_back_pressure_and_deadlines(build, monkeypatch):
     assert count(held, "ticks_refused_total", reason="deadline") == 1
 
 
+def test_a_request_that_was_given_up_is_not_answered(build, monkeypatch):
+    held = build()
+    real, hold = served.answer, threading.Event()
+
+    def slow(*arguments):
+        hold.wait(20)
+        return real(*arguments)
+
+    monkeypatch.setattr(served, "answer", slow)
+    first, second = (held.submit(name, ticks(0), 30) for name in ("a", "b"))
+    time.sleep(0.3)
+    third = held.submit("c", ticks(0), 30)
+    assert not first.cancel()
+    assert third.cancel()
+    hold.set()
+    first.result(30), second.result(30)
+    assert ask(held, "a", 1).chances.shape == (3,)
+    assert "c" not in held.markets.known
+
+
 def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog):
     held = build()
     ask(held, "a", 0)

@@ -64,6 +64,10 @@ class Request:
     done: int = 0
     """ticks"""
 
+    def begin(self) -> bool:
+        """Whether it is still wanted; from here on it cannot be taken back."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
 
 @dataclass(frozen=True)
 class Said:
@@ -256,7 +260,7 @@ class Engine:
         now = time.monotonic()
         while self._held and len(batch) < self.settings.performance.batch_size:
             request = self._held.popleft()
-            if request.future.cancelled():
+            if not request.begin():
                 continue
             if request.market in names:
                 passed.append(request)
@@ -316,8 +320,7 @@ class Engine:
                 self._count(request, counts, spent, last=False)
                 continue
             self._count(request, counts, spent, last=True)
-            if not request.future.cancelled():
-                request.future.set_result(Said(said.chances[index], counts, spent))
+            request.future.set_result(Said(said.chances[index], counts, spent))
         self._held.extendleft(reversed(again))
 
     def _call(self, batch: list[Request]) -> "_Host":
@@ -437,7 +440,7 @@ class _Host:
 
 
 def _fail(request: Request, error: Exception) -> None:
-    if not request.future.done():
+    if not request.future.done() and request.begin():
         request.future.set_exception(error)
 
 
