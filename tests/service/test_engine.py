@@ -303,6 +303,22 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
     assert "the market starts fresh" in caplog.text
 
 
+def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):
+    """A day on, and a day back: intervals go by the monotonic clock."""
+    held = build(**{"training.checkpoint_interval": 3600.0})
+    said = [ask(held, "a", 0).chances.tolist()]
+    real = time.time
+    for index, jump in ((1, 86_400.0), (2, -86_400.0)):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        said.append(ask(held, "a", index).chances.tolist())
+        time.sleep(0.3)
+        assert held.alive
+        assert not held.stuck
+    assert held.saved_ticks == 0
+    monkeypatch.setattr(time, "time", real)
+    assert [ask(held, "b", i).chances.tolist() for i in range(3)] == said
+
+
 def test_it_does_not_recompile(build):
     held = build()
     before = served.answer._cache_size()

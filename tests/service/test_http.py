@@ -217,7 +217,7 @@ def test_half_open_connections_do_not_stop_the_others(tmp_path):
     """More than there is room for; each is closed in time, or makes room."""
     held = serving.serve(tmp_path, server={"max_connections": 100, "connection_timeout": 2.0})
     silent = []
-    for index in range(300):
+    for index in range(1_000):
         sock = socket.create_connection(("127.0.0.1", held.port))
         sock.sendall(b"POST /neural/process HTTP/1.1\r\n" if index % 2 else b"")
         silent.append(sock)

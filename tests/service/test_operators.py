@@ -103,6 +103,27 @@ def test_the_dashboard_is_whole():
     assert "http" not in json.dumps(told).replace("http_request", "").replace("HTTP", "")
 
 
+@pytest.mark.slow
+def test_the_dashboard_is_what_grafana_reads(tmp_path):
+    """Type-checked against Grafana's own schema."""
+    npm = tool("npm")
+    (tmp_path / "package.json").write_text('{"private": true}')
+    wanted = ("@grafana/schema@13.2.3", "typescript@5")
+    told = call(npm, "install", "--silent", "--no-audit", "--no-fund", *wanted, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    text = (CONFIGS / "grafana/dashboard.json").read_text()
+    of = "@grafana/schema/dist/types/raw/dashboard/x/types.gen"
+    program = tmp_path / "check.ts"
+    flags = ("--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "node")
+    for given, code in ((text, 0), (text.replace('"title"', '"titel"'), 2)):
+        program.write_text(
+            f'import type {{ Dashboard }} from "{of}";\nexport const told: Dashboard = {given};\n'
+        )
+        compiler = str(tmp_path / "node_modules/.bin/tsc")
+        told = call(compiler, *flags, "--module", "esnext", str(program), cwd=tmp_path)
+        assert told.returncode == code, told.stdout
+
+
 def queries() -> list[str]:
     told = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
     return [

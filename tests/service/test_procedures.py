@@ -96,7 +96,7 @@ class Machine:
             "BACKUPS": str(folder / "backups"),
             "LOG": str(folder / "log/application.log"),
             "URL": f"http://127.0.0.1:{self.port}",
-            "TICKS": "2000",
+            "TICKS": "20000",
             "TRAINING_DATA": str(folder / "data/ticks.csv"),
             "TRAINING_RUN": str(folder / "run"),
         }
