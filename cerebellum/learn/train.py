@@ -112,13 +112,13 @@ def shape(plan: Plan, net: Net, size: int) -> Training:
       size: circuits side by side.
     """
 
+    learner: Any = network.begin(net, jax.random.key(0))
+
     def empty() -> Training:
-        key = jax.random.key(0)
-        learner: Any = network.begin(net, key)
         return Training(
             learner=learner,
             optimizer=optimizer_of(plan, net, 1).init(learner),
-            carry=network.fresh(net, key, size),
+            carry=network.fresh(net, jax.random.key(0), size),
             total=jnp.float32(0),
             counted=jnp.float32(0),
             best=learner,

@@ -168,12 +168,19 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock, 
         os._exit(0)
     if problem:
         first = problem[0]
-        log.critical("ended: %s", first)
+        log.critical("ended: %s", _first_line(first))
         if isinstance(first, UsageError | FailedError):
             raise first
-        said = (str(first).splitlines() or [""])[0]
-        raise FailedError(f"{type(first).__name__}: {said}") from first
+        raise FailedError(_first_line(first)) from first
     return 0
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, with its kind where it is none of ours."""
+    said = (str(error).splitlines() or [""])[0]
+    return (
+        said if isinstance(error, UsageError | FailedError) else f"{type(error).__name__}: {said}"
+    )
 
 
 async def _until_signal(server: _Server, service: Service, path: str | None, sock) -> None:
@@ -240,6 +247,7 @@ def _renew(service: Service) -> None:
     try:
         engine.replace_by(served.load(service.settings))
     except Exception as error:
-        log.error("the model was not renewed: %s; the old one serves on", error)
+        said = _first_line(error)
+        log.error("the model was not renewed: %s; the old one serves on", said)
     finally:
         service.renewing.release()
