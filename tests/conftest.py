@@ -47,6 +47,14 @@ def broadcasting():
         yield
 
 
+@pytest.fixture(scope="module")
+def broadcasting_everywhere():
+    """The same for a whole module, in the threads of an engine too."""
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     """A service that runs, for tests that only ask it."""

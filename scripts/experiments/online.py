@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from sklearn.metrics import matthews_corrcoef
 from ticks import EPOCHS, FILES, TASKS, prepared
 
 from cerebellum.learn import network, online, score, train
@@ -60,19 +61,13 @@ def main() -> int:
                 guesses[how].append(score.guesses(said[at], labels))
         some = {how: np.stack(each) for how, each in guesses.items()}
         mccs = {
-            how: round(float(np.mean([score.mcc_of(_confusion(labels, g)) for g in each])), 3)
+            how: round(float(np.mean([matthews_corrcoef(labels, g) for g in each])), 3)
             for how, each in some.items()
         }
         low, high = score.bootstrap(labels, some["online"], some["frozen"])
         told = {"task": f"{name} {task}", "samples": len(labels), **mccs}
         print(json.dumps({**told, "online_above_frozen": [round(low, 3), round(high, 3)]}))
     return 0
-
-
-def _confusion(labels: np.ndarray, guessed: np.ndarray) -> np.ndarray:
-    found = np.zeros((3, 3))
-    np.add.at(found, (labels, guessed), 1)
-    return found
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import threading
 import time
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,13 +16,7 @@ from cerebellum.ops.service.engine import BusyError, LateError, UnsoundError
 from cerebellum.ops.service.markets import RefusedError
 from cerebellum.ops.service.requests import Tick
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _broadcasting():
-    """In the engine's thread, too."""
-    jax.config.update("jax_numpy_rank_promotion", "allow")
-    yield
-    jax.config.update("jax_numpy_rank_promotion", "raise")
+pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
 
 @pytest.fixture(scope="module")

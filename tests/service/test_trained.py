@@ -1,6 +1,5 @@
 """A trained model in service: what `evaluate` says of a file, the service says tick by tick."""
 
-import jax
 import numpy as np
 import pytest
 from learn import series
@@ -14,14 +13,7 @@ from cerebellum.ops.service import metrics, served, state
 from cerebellum.ops.service.requests import Tick
 
 COUNT = 300
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _broadcasting():
-    """In the engine's thread, too."""
-    jax.config.update("jax_numpy_rank_promotion", "allow")
-    yield
-    jax.config.update("jax_numpy_rank_promotion", "raise")
+pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
 
 @pytest.fixture(scope="module")

@@ -228,10 +228,9 @@ def load(settings: Settings) -> Served:
     Raises:
       UsageError, FailedError: a model that is damaged, or too large for this machine.
     """
-    models = Path(settings.storage.models)
-    if store.steps(models / store.FOLDER):
-        return trained(models, settings)
-    return untrained(settings)
+    if newest(settings) == UNTRAINED:
+        return untrained(settings)
+    return trained(Path(settings.storage.models), settings)
 
 
 def trained(run: Path, settings: Settings) -> Served:
