@@ -110,12 +110,15 @@ def contacts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every contact of a projection within a beam: (source cells, target cells), int64 each.
 
+    Of one that crosses, within all beams.
+
     A pair of cells has at most one contact; no cell contacts itself.
     """
-    first, sources = _span(spec, projection.source, beam)
-    first_target, targets = _span(spec, projection.target, beam)
+    beams = spec.reach(projection)
+    first, sources = _span(spec.population(projection.source).size, beams, beam)
+    first_target, targets = _span(spec.population(projection.target).size, beams, beam)
     loop = projection.source == projection.target
-    rng = stream(key, projection.name if spec.beams == 1 else f"{projection.name}.{beam}")
+    rng = stream(key, projection.name if beams == 1 else f"{projection.name}.{beam}")
     degrees = np.minimum(in_degrees(projection, targets, rng), sources - loop)
     drawn = draw_sources(degrees, sources - loop, rng)
     if loop:
@@ -124,9 +127,9 @@ def contacts(
     return first + drawn[exists], first_target + np.repeat(np.arange(targets), degrees)
 
 
-def _span(spec: Spec, name: str, beam: int) -> tuple[int, int]:
-    """First cell and number of cells of a population in a beam."""
-    edges = events.beam_edges(spec.population(name).size, spec.beams)
+def _span(size: int, beams: int, beam: int) -> tuple[int, int]:
+    """First cell and number of cells of a population of `size` in a beam."""
+    edges = events.beam_edges(size, beams)
     return int(edges[beam]), int(edges[beam + 1] - edges[beam])
 
 
@@ -188,7 +191,7 @@ def resolve_kernels(spec: Spec) -> Literal["xla", "native"]:
 
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     """Target lists of a projection: see `fan_out`."""
-    drawn = [contacts(projection, spec, key, beam) for beam in range(spec.beams)]
+    drawn = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
     source, target = (np.concatenate(ends) for ends in zip(*drawn, strict=True))
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]

@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, homeostasis, short_term, synapses
@@ -55,6 +56,13 @@ class Wiring:
     spec: Spec = struct.field(pytree_node=False)
     drawn: bool = struct.field(pytree_node=False, default=False)
     """whether `anatomy.build` gives it again from the spec and the seed"""
+    shard: Array | None = None
+    """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
+
+    def first(self, name: str) -> Array | int:
+        """Number in the whole circuit of the first cell of a population, or source, that is here."""
+        size = self.spec.population(name).size
+        return 0 if self.shard is None else self.shard * jnp.uint32(size)
 
 
 @struct.dataclass(kw_only=True)
@@ -68,7 +76,8 @@ class State:
     cells: dict[str, Any]
     """by population, the State of its model"""
     lines: dict[str, Array]
-    """by source population, its delay line: [D, W] uint32, or [D, N] on the dense path"""
+    """by source population, its delay line: [D, W] uint32, or [D, N] on the dense path; in a
+    shard, of those that cross the lines of all shards, one after another"""
     weights: dict[str, Array]
     """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
     debts: dict[str, Array]
@@ -129,7 +138,8 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         params = circuit.params.cells[population.name]
         state = CIRCUIT_MODELS[population.model].init(params, (population.size,))
         if spread and population.model != "relay":
-            drawn = jax.random.uniform(part(key, population.name), (population.size,))
+            first, own = circuit.wiring.first(population.name), part(key, population.name)
+            drawn = fixed.threefry_uniform(own, population.size, first)
             v = params.v_reset + drawn * (params.v_th - params.v_reset)
             state = replace(state, v=v)
         cells[population.name] = state
@@ -173,11 +183,12 @@ def depths(spec: Spec) -> dict[str, int]:
 def _lines(spec: Spec) -> dict[str, Array]:
     lines = {}
     for name, depth in depths(spec).items():
-        size = spec.population(name).size
+        shards = spec.shards if name in spec.crossing() else 1
         if spec.path == "dense":
-            lines[name] = jnp.zeros((depth, size), jnp.float32)
+            lines[name] = jnp.zeros((depth, shards * spec.population(name).size), jnp.float32)
         else:
-            lines[name] = jnp.zeros((depth, -(-size // events.BITS)), jnp.uint32)
+            words = -(-spec.population(name).size // events.BITS)
+            lines[name] = jnp.zeros((depth, shards * words), jnp.uint32)
     return lines
 
 
@@ -194,6 +205,7 @@ def _first_weights(circuit: Circuit, projection: Projection) -> Array:
         projection.spread,
         spec.share(projection),
         projection.w_max,
+        circuit.wiring.first(projection.source),
     )
 
 
@@ -254,7 +266,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     for name in drive:
         spec.population(name)
     with jax.named_scope("cells"):
-        cells, spikes, words = _cells(params, spec, state, drive)
+        cells, spikes, words = _cells(params, wiring, state, drive)
     with jax.named_scope("synapses"):
         cells, terminals = _synapses(params, wiring, state, cells)
     with jax.named_scope("learning"):
@@ -268,7 +280,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
         lines = after((cells, weights, debts), state.lines)
-        emitted = words if spec.path == "event" else spikes
+        emitted = _everywhere(spec, words if spec.path == "event" else spikes)
         lines = {
             name: synapses.emit(line, state.step, emitted[name]) for name, line in lines.items()
         }
@@ -285,8 +297,40 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     return stepped, Activity(spikes=spikes, words=words)
 
 
-def _cells(params: Params, spec: Spec, state: State, drive: Drive):
+BEAM = "beam"
+"""The axis of a mesh along which a circuit is cut into shards."""
+
+
+def _everywhere(spec: Spec, emitted: dict[str, Array]) -> dict[str, Array]:
+    """Spikes of this step, those that cross beams from all shards: in a single exchange."""
+    names = spec.crossing()
+    if spec.shards == 1 or not names:
+        return emitted
+    sent = jnp.concatenate([emitted[name] for name in names])
+    everyone = lax.all_gather(sent, BEAM)
+    ends = np.cumsum([emitted[name].size for name in names])[:-1]
+    parts = jnp.split(everyone, ends, axis=1)
+    return {**emitted, **{name: x.reshape(-1) for name, x in zip(names, parts, strict=True)}}
+
+
+def _existing(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Array]):
+    """Spikes, and the same packed, without those of cells for which a last shard has room only."""
+    spec, whole = wiring.spec, wiring.spec.whole
+    if whole is None:
+        return spikes, words
+    for population in whole.populations:
+        name, size = population.name, spec.population(population.name).size
+        if population.size < spec.shards * size:
+            number = wiring.first(name) + jnp.arange(size, dtype=jnp.uint32)
+            there = number < jnp.uint32(population.size)
+            spikes = {**spikes, name: jnp.where(there, spikes[name], 0)}
+            words = {**words, name: words[name] & events.pack(there)}
+    return spikes, words
+
+
+def _cells(params: Params, wiring: Wiring, state: State, drive: Drive):
     """Every population, one step on: its states, and spikes plain and packed, by name."""
+    spec = wiring.spec
     cells, spikes, words = {}, {}, {}
     reached = {projection.target for projection in spec.projections}
     for population in spec.populations:
@@ -309,12 +353,13 @@ def _cells(params: Params, spec: Spec, state: State, drive: Drive):
             continue
         input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
         if model is eglif:
-            draws = fixed.uniform(fixed.seed(state.key, name), state.step, size)
+            seed, first = fixed.seed(state.key, name), wiring.first(name)
+            draws = fixed.uniform(seed, state.step, size, first)
             input = replace(input, uniform=draws)
         taught = {} if model not in (current, conductance) else {"surrogate": spec.surrogate}
         cells[name], spikes[name] = model.step(own, before, input, spec.dt, **taught)
         words[name] = events.pack(spikes[name])
-    return cells, spikes, words
+    return cells, *_existing(wiring, spikes, words)
 
 
 def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
@@ -392,6 +437,7 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], 
             spec.share(projection),
             math.inf if projection.w_max is None else projection.w_max,
             native=spec.kernels == "native",
+            first=wiring.first(projection.source),
         )
     return cells, weights, debts
 

@@ -14,6 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.extend.random import threefry2x32_p
 
 LEVELS = 65_535
 
@@ -47,17 +48,39 @@ def noise(seed: Array, rows: Array, width: int) -> Array:
     return mix(row[:, None] + jnp.arange(width, dtype=jnp.uint32)[None])
 
 
-def uniform(seed: Array, step: Array, size: int) -> Array:
+def uniform(seed: Array, step: Array, size: int, first: Array | int = 0) -> Array:
     """Independent draws from (0, 1) of every cell in one step: float32 [size].
 
     Args:
       seed: uint32 scalar.
       step: int32 scalar.
+      first: number of the first cell.
     """
     now = mix(step.astype(jnp.uint32) ^ seed)
     # `now` comes in twice, or the draws of two steps would be windows of one sequence.
-    words = mix(mix(jnp.arange(size, dtype=jnp.uint32) + now) ^ now)
+    words = mix(mix(_numbers(size, first) + now) ^ now)
     return ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
+
+
+def _numbers(size: int, first: Array | int) -> Array:
+    """first, first + 1, ...: uint32 [size]."""
+    return jnp.arange(size, dtype=jnp.uint32) + jnp.uint32(first)
+
+
+def threefry_uniform(key: Array, size: int, first: Array | int = 0) -> Array:
+    """What `jax.random.uniform` draws for cells first to first + size - 1: float32 [size].
+
+    Its threefry draws of a cell depend on the cell's number alone, however many there are.
+
+    Args:
+      key: random key.
+    """
+    if isinstance(first, int) and first == 0:
+        return jax.random.uniform(key, (size,), jnp.float32)
+    numbers = _numbers(size, first)
+    words = jnp.broadcast_to(jax.random.key_data(key)[:, None], (2, size))
+    high, low = threefry2x32_p.bind(*words, jnp.zeros_like(numbers), numbers)
+    return ((high ^ low) >> 9).astype(jnp.float32) * 2.0**-23
 
 
 def exists(seed: Array, rows: Array, width: int, share: float) -> Array:
@@ -98,9 +121,10 @@ def draw_all(
     spread: float,
     share: float,
     w_max: float | None = None,
+    first: Array | int = 0,
 ) -> Array:
-    """`draw` for rows 0 to size - 1: float32 [size, width], or `encode`d where w_max is given."""
-    drawn = draw(seed, jnp.arange(size, dtype=jnp.int32), width, mean, spread, share)
+    """`draw` for `size` rows from `first` on: float32 [size, width]; `encode`d if w_max is given."""
+    drawn = draw(seed, _numbers(size, first), width, mean, spread, share)
     return drawn if w_max is None else encode(drawn, w_max)
 
 

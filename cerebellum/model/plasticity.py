@@ -203,6 +203,7 @@ def settle(
     share: float,
     w_max: float,
     native: bool = False,
+    first: Array | int = 0,
 ) -> tuple[Array, Array]:
     """Weights and debts after the spikes whose window closes in this step.
 
@@ -216,6 +217,7 @@ def settle(
       rate: factor of all changes, 0 to learn nothing, scalar.
       w_max: bound of the weights; the other one is 0.
       native: by `cerebellum.native` on CPU: the same result in one pass.
+      first: number of the first source cell, where these are a shard's.
     """
     depth = debts.shape[0]
     row = jnp.remainder(step + 1 - ring_steps(rule, dt)[0], depth)
@@ -225,10 +227,11 @@ def settle(
     change = rate * (rule.per_spike + rule.per_pair * owed)
     exact = weights.dtype in (jnp.uint16, jnp.float32)
     how = native and exact, partial(_native, share, w_max), partial(_walk, share, w_max)
-    return calls.either(*how, weights, words, change, seed, mask_seed, fan), debts
+    first = jnp.asarray(first).astype(jnp.uint32)
+    return calls.either(*how, weights, words, change, seed, mask_seed, first, fan), debts
 
 
-def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:
+def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, first, fan) -> Array:
     """The weights after the spikes `words`, in blocks of them; arguments as in `settle`.
 
     Args:
@@ -245,11 +248,12 @@ def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, f
     def visit_row(fan, weights, beam, cell, real):
         rows, delta = weights[cell], change.reshape(-1, width)[beam][None]
         if share < 1:
-            delta = jnp.where(fixed.exists(mask_seed, cell, width, share), delta, 0)
+            exists = fixed.exists(mask_seed, first + cell.astype(jnp.uint32), width, share)
+            delta = jnp.where(exists, delta, 0)
         else:
             delta = jnp.broadcast_to(delta, rows.shape)
         if weights.dtype == jnp.uint16:
-            rows = fixed.add(rows, delta / fan.unit, seed, cell)
+            rows = fixed.add(rows, delta / fan.unit, seed, first + cell.astype(jnp.uint32))
         else:
             rows = jnp.clip(rows + delta, 0, w_max)
         return write(weights, cell, real, rows)
@@ -267,13 +271,15 @@ def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, f
     return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
 
 
-def _native(share: float, w_max: float, weights, words, change, seed, mask_seed, fan) -> Array:
+def _native(
+    share: float, w_max: float, weights, words, change, seed, mask_seed, first, fan
+) -> Array:
     """The same in one pass."""
     rows = isinstance(fan, events.AllToAll)
     if weights.dtype == jnp.uint16:
         change = fixed.fine(change / fan.unit)
     targets, beams = (None, fan.beams) if rows else (fan.targets, 1)
-    noise = jnp.stack([seed, fixed.contacts(mask_seed)])
+    noise = jnp.stack([seed, fixed.contacts(mask_seed), first])
     how = beams, fixed.threshold(share), w_max
     return calls.settle(weights, words, targets, change, noise, *how)
 
@@ -294,6 +300,7 @@ def learn(
     share: float,
     w_max: float,
     native: bool = False,
+    first: Array | int = 0,
 ) -> tuple[Array, Array]:
     """One step of a rule: new debts, then the spikes whose window closes.
 
@@ -303,6 +310,7 @@ def learn(
       taught: as in `incur`.
       seed: uint32 scalar, of this run and projection.
       delay: of the projection, steps.
+      first: as in `settle`.
 
     Returns:
       weights, debts.
@@ -311,5 +319,5 @@ def learn(
     closing = synapses.due(line, step, delay + ring_steps(rule, dt)[0] - 1)
     words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
     seed = fixed.mix(seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
-    options = rule, rate, dt, share, w_max, native
+    options = rule, rate, dt, share, w_max, native, first
     return settle(weights, debts, words, step, seed, mask_seed, fan, *options)

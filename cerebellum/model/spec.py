@@ -81,6 +81,9 @@ class Projection:
     """how a target scales all its weights; needs `plastic`"""
     short_term: ShortTerm | None = None
     """how its terminals depress and facilitate; for float32 weights"""
+    crosses: bool = False
+    """Whether its sources lie in every beam, not in the target's own alone. All projections of a
+    population cross, or none does; one that crosses has a single weight."""
     label: str = ""
     """tells apart two projections between the same populations"""
 
@@ -110,8 +113,14 @@ class Spec:
     """A function of the circuit's key that lays cells out in space and says who contacts whom:
     edges (see `anatomy.build`) by projection; those that it leaves out are drawn at random."""
     beams: int = 1
-    """Parts of equal size that no projection leaves: the first ceil(size / beams) cells of every
-    population are the first beam's, and so on; the last may be smaller."""
+    """Parts of equal size, left by no projection but those that cross: the first
+    ceil(size / beams) cells of every population are the first beam's, and so on; the last may be
+    smaller."""
+    whole: "Spec | None" = None
+    """of a shard (see `sim.shard`): the circuit that it is a part of. Its own sizes are then those
+    of one shard, and the last shards may have room for more cells than there are."""
+    shards: int = 1
+    """how many such parts there are"""
 
     def __post_init__(self):
         _check(self)
@@ -128,14 +137,26 @@ class Spec:
         """Cells of a population in every beam but the last."""
         return -(-self.population(name).size // self.beams)
 
+    def crossing(self) -> tuple[str, ...]:
+        """Populations whose spikes go to every beam."""
+        return tuple(dict.fromkeys(p.source for p in self.projections if p.crosses))
+
+    def reach(self, projection: Projection) -> int:
+        """Beams to each of which a projection is confined: 1 where it crosses."""
+        return 1 if projection.crosses else self.beams
+
     def share(self, projection: Projection) -> float:
         """Share of the contacts that are possible within a beam that exist."""
+        if projection.crosses:
+            return min(1.0, projection.in_degree / self.population(projection.source).size)
         return min(1.0, projection.in_degree / self.beam_size(projection.source))
 
     def has_rows(self, projection: Projection) -> bool:
         """Whether a projection has a row of weights for every source, not lists of targets."""
         if projection.dtype == "uint16":
             return True
+        if projection.crosses:
+            return False
         limit = MATRIX_SHARE if self.path == "dense" else ROWS_SHARE
         even = projection.sites is None and not projection.degree_sd
         return even and self.share(projection) >= limit
@@ -239,12 +260,14 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
     if projection.receptor not in known:
         raise UsageError(f"{name}.receptor: {projection.receptor!r}; one of {', '.join(known)}")
-    smallest = source.size - (spec.beams - 1) * spec.beam_size(source.name)
-    most = smallest - (source.name == target.name)
+    sources = source.size * spec.shards
+    if not projection.crosses:
+        sources = source.size - (spec.beams - 1) * spec.beam_size(source.name)
+    most = sources - (source.name == target.name)
     if not 0 <= projection.in_degree <= most:
         raise UsageError(
             f"{name}.in_degree: {projection.in_degree}; between 0 and the {most} other cells of "
-            f"{source.name}" + (" in a beam" if spec.beams > 1 else "")
+            f"{source.name}" + (" in a beam" if spec.reach(projection) > 1 else "")
         )
     sites = projection.sites
     if sites is not None and not projection.in_degree <= sites <= most:
@@ -257,6 +280,12 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         )
     if not 0 <= projection.weight < math.inf:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
+    if projection.crosses != (source.name in spec.crossing()):
+        raise UsageError(f"{name}.crosses: False; other projections of {source.name} cross")
+    own = {"plastic": projection.plastic, "spread": projection.spread}
+    for field, value in {**own, "short_term": projection.short_term}.items():
+        if projection.crosses and value:
+            raise UsageError(f"{name}.{field}: {value}; one that crosses has a single weight")
     if not 0 < projection.contacts < math.inf:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:

@@ -77,9 +77,9 @@ def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
     return tuple(call(stacked, bias.astype(jnp.float32), *state))
 
 
-def draw(key: Array, step: Array, chance: Array, size: int, part: int) -> Array:
-    """Packed spikes of one step. See draw.cc."""
+def draw(key: Array, step: Array, chance: Array, first: Array, size: int, part: int) -> Array:
+    """Packed spikes of one step, of cells `first` (uint32) and on. See draw.cc."""
     words = jax.ShapeDtypeStruct((-(-size // 32),), jnp.uint32)
     call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
     numbers = {"size": np.int64(size), "part": np.int64(part)}
-    return call(key, step, chance.astype(jnp.float32), **numbers)
+    return call(key, step, chance.astype(jnp.float32), first, **numbers)

@@ -34,11 +34,12 @@ inline Pair threefry(Pair key, Pair x) {
   return x;
 }
 
-// Spikes of the 32 cells from `first` on, of which `here` exist; a draw below the chance is one.
+// Spikes of the 32 cells from number `first` on, of which `here` exist, with their chances; a draw
+// below the chance is one.
 uint32_t draws(Pair now, uint32_t first, int64_t here, const float* chance, bool one) {
   uint32_t fired[32], word = 0;
   float limit[32];
-  for (int64_t k = 0; k < 32; ++k) limit[k] = k < here ? chance[one ? 0 : first + k] : 0.0f;
+  for (int64_t k = 0; k < 32; ++k) limit[k] = k < here ? chance[one ? 0 : k] : 0.0f;
   for (uint32_t k = 0; k < 32; ++k) {
     const Pair drawn = threefry(now, {0, first + k});
     // 23 bits, exact.
@@ -50,7 +51,8 @@ uint32_t draws(Pair now, uint32_t first, int64_t here, const float* chance, bool
 }
 
 ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
-                ffi::Buffer<ffi::F32> chance, ffi::Result<ffi::Buffer<ffi::U32>> words,
+                ffi::Buffer<ffi::F32> chance, ffi::Buffer<ffi::U32> first,
+                ffi::Result<ffi::Buffer<ffi::U32>> words,
                 int64_t size, int64_t part) {
   const float* given = chance.typed_data();
   const bool one = chance.element_count() == 1;
@@ -58,11 +60,13 @@ ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   // jax.random.fold_in, of the part's number and then of the step.
   const Pair own = threefry({run[0], run[1]}, {0, static_cast<uint32_t>(part)});
   const Pair now = threefry(own, {0, static_cast<uint32_t>(*step.typed_data())});
+  const uint32_t from = *first.typed_data();
   uint32_t* out = words->typed_data();
   team::run(size, [&](int index, int parts) {
     const team::Range cells = team::part(size, index, parts, 32);
     for (int64_t at = cells.first; at < cells.last; at += 32)
-      out[at / 32] = draws(now, at, std::min<int64_t>(32, cells.last - at), given, one);
+      out[at / 32] = draws(now, from + static_cast<uint32_t>(at),
+                           std::min<int64_t>(32, cells.last - at), one ? given : given + at, one);
   });
   return ffi::Error::Success();
 }
@@ -74,6 +78,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_draw, Draw,
                                   .Arg<ffi::Buffer<ffi::U32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::U32>>()
                                   .Ret<ffi::Buffer<ffi::U32>>()
                                   .Attr<int64_t>("size")
                                   .Attr<int64_t>("part"));

@@ -1,8 +1,8 @@
 // Writes the rows of spikes whose window has closed, in place: see plasticity.settle.
 //
 // Operands: words [W]; targets of lists [N, F] (or one word, for rows); what each target is owed:
-// float [T] or [G R], or int32 [G R] in 65,536ths of a level for uint16 rows; noise: uint32 [2],
-// of the rounding and of the contacts that exist; weights [N, F] or [N, R], aliased.
+// float [T] or [G R], or int32 [G R] in 65,536ths of a level for uint16 rows; noise: uint32 [3],
+// of the rounding and of the contacts that exist, and the number of the first source cell; weights [N, F] or [N, R], aliased.
 
 #include <algorithm>
 #include <cstdint>
@@ -26,7 +26,7 @@ struct Rows {
   const int32_t* levels;  // of this beam, uint16
   const float* change;    // of this beam, float
   const uint32_t* column;
-  uint32_t rounding, contacts;
+  uint32_t rounding, contacts, first;
   uint32_t share;  // contacts exist where their word's upper 24 bits are below
   float w_max;
   int64_t width;
@@ -58,8 +58,9 @@ inline void block(const Rows& r, uint32_t dither, uint32_t there, int64_t at, in
 
 template <bool kSparse>
 void row(const Rows& r, int64_t cell, uint16_t* own) {
-  const uint32_t dither = mix(static_cast<uint32_t>(cell) + r.rounding);
-  const uint32_t there = mix(static_cast<uint32_t>(cell) ^ r.contacts) * 0x9E3779B1u;
+  const uint32_t number = static_cast<uint32_t>(cell) + r.first;
+  const uint32_t dither = mix(number + r.rounding);
+  const uint32_t there = mix(number ^ r.contacts) * 0x9E3779B1u;
   int64_t at = 0;
   for (; at + kBlock <= r.width; at += kBlock)
     block<kSparse>(r, dither, there, at, kBlock, own + at);
@@ -69,7 +70,7 @@ void row(const Rows& r, int64_t cell, uint16_t* own) {
 
 template <bool kSparse>
 void row(const Rows& r, int64_t cell, float* __restrict own) {
-  const uint32_t there = mix(static_cast<uint32_t>(cell) ^ r.contacts) * 0x9E3779B1u;
+  const uint32_t there = mix((static_cast<uint32_t>(cell) + r.first) ^ r.contacts) * 0x9E3779B1u;
   for (int64_t k = 0; k < r.width; ++k) {
     float change = r.change[k];
     if (kSparse) change = exists(r, there, k) ? change : 0.0f;
@@ -138,8 +139,8 @@ ffi::Error Settle(ffi::Buffer<ffi::U32> words, ffi::AnyBuffer targets, ffi::AnyB
   const uint32_t rounding = noise.typed_data()[0], contacts = noise.typed_data()[1];
   std::vector<uint32_t> column(width);
   for (int64_t k = 0; k < width; ++k) column[k] = mix(static_cast<uint32_t>(k) ^ ~rounding);
-  const Rows all{nullptr,  nullptr, column.data(), rounding, contacts, static_cast<uint32_t>(share),
-                 w_max, width};
+  const Rows all{nullptr,  nullptr, column.data(), rounding, contacts, noise.typed_data()[2],
+                 static_cast<uint32_t>(share), w_max, width};
   const int64_t in_beam = (cells + beams - 1) / beams;
   team::run(events * width, [&](int index, int parts) {
     const team::Range own = team::part(events, index, parts);

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
 
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit, events
+from cerebellum.model import circuit, events, fixed
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.native import calls
@@ -244,39 +244,47 @@ def draw(
     dt: float,
     *,
     native: bool = False,
+    first: Array | int = 0,
 ) -> Array:
     """Spikes of one step, packed, uint32 [W]; depends on nothing but its arguments.
 
     Args:
+      source: of these cells alone, but for what a RateFunction's function gives: all rates.
+      size: cells.
       key: random key of the run, uint32 [2].
       step: int32 scalar.
       dt: ms.
       native: by `cerebellum.native` on CPU: the same draws in one pass.
+      first: number of the first cell, where these are a shard's.
     """
     t_ms = step.astype(jnp.float32) * dt
     if isinstance(source, Poisson):
         row = jnp.sum(source.starts <= t_ms + 1e-3 * dt, dtype=jnp.int32) - 1
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
-        rate = source.function(t_ms, *source.arguments)
+        rate = jnp.atleast_1d(source.function(t_ms, *source.arguments))
+        if rate.size > 1 and not (isinstance(first, int) and first == 0):
+            rate = lax.dynamic_slice(jnp.pad(rate, (0, size)), (first,), (size,))
     chance = jnp.atleast_1d(rate) * (dt * 1e-3)
     if chance.size > 1:
         chance = jnp.broadcast_to(chance, (size,))
     label = f"drive {name}"
     same = native and getattr(jax.config, "jax_threefry_partitionable", True)
-    how = same, partial(_draw_native, size, label), partial(_draw, size, label)
+    which = size, label, first
+    how = same, partial(_draw_native, *which), partial(_draw, *which)
     return calls.either(*how, key, step, chance)
 
 
-def _draw(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:
+def _draw(size: int, label: str, first, key: Array, step: Array, chance: Array) -> Array:
     own = jax.random.fold_in(circuit.part(key, label), step)
-    uniform = jax.random.uniform(own, (size,), jnp.float32)
+    uniform = fixed.threefry_uniform(own, size, first)
     return events.pack(uniform < jnp.broadcast_to(chance, (size,)))
 
 
-def _draw_native(size: int, label: str, key: Array, step: Array, chance: Array) -> Array:
+def _draw_native(size: int, label: str, first, key: Array, step: Array, chance: Array) -> Array:
     """The same in one pass, its keys included."""
-    return calls.draw(key, step, chance, size, circuit.part_number(label))
+    first = jnp.asarray(first).astype(jnp.uint32)
+    return calls.draw(key, step, chance, first, size, circuit.part_number(label))
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:

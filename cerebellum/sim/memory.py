@@ -73,7 +73,8 @@ def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
 
 def list_width(projection: Projection, spec: Spec) -> int:
     """Expected largest fan-out of a projection, rounded as its list is."""
-    sources, targets = (spec.beam_size(n) for n in (projection.source, projection.target))
+    ends, beams = (projection.source, projection.target), spec.reach(projection)
+    sources, targets = (-(-spec.population(name).size // beams) for name in ends)
     mean = projection.in_degree * targets / sources
     size = spec.population(projection.source).size
     most = _poisson_maximum(mean, size)

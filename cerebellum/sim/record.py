@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events
-from cerebellum.model.circuit import Activity, State
+from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Spec
 
@@ -121,20 +121,48 @@ def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
 
 
 def observe(
-    recorders: tuple[Recorder, ...], spec: Spec, state: State, activity: Activity
+    recorders: tuple[Recorder, ...], wiring: Wiring, state: State, activity: Activity
 ) -> tuple[dict[str, Array], tuple[Array, ...]]:
     """What one step leaves: spikes by population (int32 scalars), and one array a recorder."""
     totals = {name: events.count(words) for name, words in activity.words.items()}
     seen = []
     for r in recorders:
         if r.kind in ("counts", "raster"):
-            chosen = activity.spikes[r.population][r.start : r.stop : r.stride]
-            seen.append(events.pack(chosen))
+            seen.append(events.pack(_watched(activity.spikes[r.population], r, wiring)))
         else:
-            model = CIRCUIT_MODELS[spec.population(r.population).model]
+            model = CIRCUIT_MODELS[wiring.spec.population(r.population).model]
             variable = model.variables(state.cells[r.population])[r.kind]
-            seen.append(jnp.asarray(variable, jnp.float32)[r.start : r.stop : r.stride])
+            seen.append(_watched(jnp.asarray(variable, jnp.float32), r, wiring))
     return totals, tuple(seen)
+
+
+def _watched(values: Array, r: Recorder, wiring: Wiring) -> Array:
+    """The watched cells of a population [N]; of a shard those of its own, then anything."""
+    if wiring.shard is None:
+        return values[r.start : r.stop : r.stride]
+    first = wiring.first(r.population).astype(jnp.int32)
+    # The next watched cell from the shard's first one on.
+    place = jnp.where(r.start >= first, r.start - first, (r.start - first) % r.stride)
+    most = len(range(0, min(values.size, r.stop - r.start), r.stride))
+    padded = jnp.pad(values, (0, most * r.stride))
+    return lax.dynamic_slice(padded, (place,), (most * r.stride,))[:: r.stride]
+
+
+def watched_by(r: Recorder, size: int, shard: int) -> int:
+    """How many of the watched cells are among the `size` of a shard."""
+    return sum(
+        sign * len(range(r.start, min(r.stop, size * edge), r.stride))
+        for sign, edge in ((1, shard + 1), (-1, shard))
+    )
+
+
+def pack(fired: np.ndarray) -> np.ndarray:
+    """Host twin of `events.pack`: bool [..., N] to uint32 [..., W]."""
+    n = fired.shape[-1]
+    words = -(-n // events.BITS)
+    padding = [(0, 0)] * (fired.ndim - 1) + [(0, words * events.BITS - n)]
+    octets = np.packbits(np.pad(fired, padding), axis=-1, bitorder="little")
+    return octets.view("<u4").astype(np.uint32)
 
 
 def unpack(words: np.ndarray, n: int) -> np.ndarray:

@@ -10,13 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array, lax
+from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
-from cerebellum.model.spec import Spec
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
+from cerebellum.sim import shard
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
 from cerebellum.sim.record import Recorder, Recording
 
@@ -46,9 +47,10 @@ def _advance(
         inputs, native = dict(now), spec.kernels == "native"
         for name, source in drawn.items():
             where = size[name], state.key, state.step, spec.dt
-            inputs[name] = drives.draw(source, name, *where, native=native)
+            first = wiring.first(name)
+            inputs[name] = drives.draw(source, name, *where, native=native, first=first)
         state, activity = circuits.step(params, wiring, state, inputs)
-        return state, records.observe(recorders, spec, state, activity)
+        return state, records.observe(recorders, wiring, state, activity)
 
     return lax.scan(body, state, given, length=steps)
 
@@ -70,6 +72,35 @@ def advance_batch(params, wiring, state, drawn, given, steps, recorders, own):
     return jax.vmap(member, in_axes=(0, axes))(state, given)
 
 
+@partial(
+    jax.jit, static_argnames=("steps", "recorders", "own", "mesh"), donate_argnames="state"
+)
+def advance_shards(params, wiring, state, drawn, given, steps, recorders, own, mesh):
+    """One chunk of a circuit that is cut for `mesh`, or of a batch: as `advance_batch`, each array
+    with a leading axis of shards."""
+    batched = state.step.ndim == 2
+    axes = {name: 0 if name in own else None for name in given}
+    by_shard, by_member = P(shard.BEAM), P(shard.BEAM, shard.BATCH) if batched else P(shard.BEAM)
+
+    def run(*operands):
+        params, wiring, state, drawn, given = jax.tree.map(lambda x: x[0], operands)
+
+        def member(state, given):
+            return _advance(params, wiring, state, drawn, given, steps, recorders)
+
+        ran = jax.vmap(member, in_axes=(0, axes)) if batched else member
+        return jax.tree.map(lambda x: x[None], ran(state, given))
+
+    sent = {name: by_member if name in own else by_shard for name in given}
+    return jax.shard_map(
+        run,
+        mesh=mesh,
+        in_specs=(by_shard, by_shard, by_member, by_shard, sent),
+        out_specs=by_member,
+        check_vma=False,
+    )(params, wiring, state, drawn, given)
+
+
 def simulate(
     circuit: Circuit,
     state: State,
@@ -86,6 +117,8 @@ def simulate(
     same spikes however they are cut, also over several calls.
 
     Args:
+      circuit: whole, or cut for many devices (see `sim.shard`), with a state of its kind. Of many
+        processes each calls this alike, and each has the whole recording.
       state: donated: use the one that is returned.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
@@ -121,10 +154,10 @@ def simulate_batch(
         gives; all at the same step. Drawn spikes differ by the copies' keys.
       drive: as in `simulate`; an array may be [B, time, N], one for each copy.
     """
-    if not state.step.ndim:
+    if state.step.ndim == (0 if circuit.wiring.shard is None else 1):
         raise UsageError("state: a single one; jax.vmap(init, (None, 0)) over keys gives a batch")
     options = duration_ms, record, chunk_steps, progress
-    return _run(circuit, state, dict(drive or {}), state.step.shape[0], *options)
+    return _run(circuit, state, dict(drive or {}), state.step.shape[-1], *options)
 
 
 def _run(
@@ -137,11 +170,11 @@ def _run(
     chunk_steps: int,
     progress: bool | None,
 ) -> tuple[State, list[Recording]]:
-    spec = circuit.spec
+    cut, spec = circuit.wiring.shard is not None, circuit.spec.whole or circuit.spec
     drives.check(drive, spec, batch)
-    _check_state(state, spec, batch)
+    _check_state(state, circuit, batch)
     recorders = records.parse(record, spec)
-    start = int(np.min(state.step))
+    start = int(np.min(state.step.addressable_data(0)))
     drawn = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
     listed = {
         k: drives.spike_steps(v, spec.dt) for k, v in drive.items() if isinstance(v, SpikeTimes)
@@ -162,8 +195,13 @@ def _run(
             sent[name] = part.astype(np.float32) if part.dtype.kind != "f" else part
         return sent
 
+    if cut:
+        drawn = shard.split_drawn(circuit, drawn)
+
     def keep(left) -> None:
-        left = jax.tree.map(np.asarray, left)
+        left = jax.tree.map(shard.to_host, left)
+        if cut:
+            left = shard.join_left(circuit, recorders, *left)
         for index, collector in enumerate(collectors):
             mine = left if batch is None else jax.tree.map(lambda x, i=index: x[i], left)
             collector.add(*mine)
@@ -175,7 +213,14 @@ def _run(
             sent, size = given(first, last), last - first
             called = time.perf_counter()
             program = circuit.params, circuit.wiring, state, drawn, sent, size, recorders
-            state, left = advance(*program) if batch is None else advance_batch(*program, own)
+            if cut:
+                sent = shard.split_given(circuit, sent, own)
+                program = *program[:4], sent, *program[5:], own, shard.mesh_of(circuit)
+                state, left = advance_shards(*program)
+            elif batch is None:
+                state, left = advance(*program)
+            else:
+                state, left = advance_batch(*program, own)
             if size not in sizes:
                 sizes.add(size)
                 compiled += time.perf_counter() - called
@@ -190,11 +235,14 @@ def _run(
     return state, [collector.recording(seconds) for collector in collectors]
 
 
-def _check_state(state: State, spec: Spec, batch: int | None) -> None:
+def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
     """Raise UsageError where a state is spent, not of this circuit, or not of this batch."""
+    spec, shards = circuit.spec, circuit.spec.shards
     if state.step.is_deleted():
         raise UsageError("state: given to an earlier run; go on with the state that it returned")
-    if batch is None and state.step.ndim:
+    if circuit.wiring.shard is not None and state.step.shape[:1] != (shards,):
+        raise UsageError(f"state: not in {shards} shards as the circuit is; shard.split_state")
+    if batch is None and state.step.ndim > (circuit.wiring.shard is not None):
         raise UsageError("state: a batch of them; simulate_batch runs batches")
     for population in spec.populations:
         for leaf in jax.tree.leaves(state.cells.get(population.name)):

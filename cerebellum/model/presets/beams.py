@@ -1,7 +1,9 @@
 """The large circuit: any size from 1,000 to 10 million granule cells, in beams, at 1 ms.
 
 Granule cells lie in beams of up to 200,000, the parallel fibres that one Purkinje cell sees;
-every Purkinje cell of a beam has a weight for each of them, and no projection leaves a beam.
+every Purkinje cell of a beam has a weight for each of them. What goes on in the cortex stays in its
+beam. The loop through nuclei and olive crosses beams, as microzones do: they are strips at right
+angles to parallel fibres (Apps & Hawkes 2009).
 Cells are current-based and integrated exactly. Weights are given as totals, divided by the
 in-degree that a circuit's size allows, and cells other than granule cells are held near
 threshold by a constant drive, so that rates are those of the table at every size.
@@ -68,6 +70,9 @@ TABLE = (
     ("inferior_olive", "nuclei", "exc", 5.0, 4.0, 4),
 )
 """Every projection. A total is what one spike in each of a cell's inputs would add."""
+
+CROSSING = ("purkinje", "nuclei", "inferior_olive")
+"""Populations whose projections reach every beam."""
 
 WEIGHT_SPREAD = 0.5
 """Parallel fibres onto Purkinje cells start uniform in 0.5 to 1.5 times their mean, and may
@@ -206,7 +211,9 @@ def _projection(
     source, target, receptor, total, delay, wanted = row
     smallest = cells[source] - (beams - 1) * -(-cells[source] // beams)
     if (source, target) != ("granule", "purkinje"):
-        degree = min(wanted, max(1, smallest // 2))
+        crosses = beams > 1 and source in CROSSING
+        sources = cells[source] if crosses else smallest
+        degree = min(wanted, max(1, sources // 2))
         return Projection(
             source=source,
             target=target,
@@ -214,6 +221,7 @@ def _projection(
             weight=total / degree,
             delay=delay,
             in_degree=degree,
+            crosses=crosses,
         )
     degree = smallest * (1 - sparsity)
     w_max = 2 * total / degree

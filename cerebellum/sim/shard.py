@@ -1,0 +1,301 @@
+"""A circuit on many devices, of one process or of many: cut into shards of beams.
+
+A shard holds some beams of every population: their cells, parallel-fibre weights and debts. It runs
+`circuit.step` as a circuit of its own, with its own numbers of cells, so nothing is written twice.
+What it draws depends on the numbers that its cells have in the whole circuit; mossy-fibre spikes are
+drawn where they are needed and never sent. In each step the shards exchange once: the packed spikes
+of the populations that cross beams. Sums are never split, so spikes are those of the whole circuit,
+bit for bit.
+
+Every array of a circuit or a state that is cut has a leading axis of shards, laid out along the axis
+"beam" of a mesh; the axis "batch" holds independent trials. Where beams do not divide, the last
+shards have room for cells that do not exist and never fire.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from cerebellum.errors import UsageError
+from cerebellum.model import anatomy, circuit, events
+from cerebellum.model.circuit import BEAM, Circuit, State, Wiring
+from cerebellum.model.spec import Projection, Spec
+from cerebellum.sim import record
+from cerebellum.sim.drive import Poisson
+
+BATCH = "batch"
+
+
+def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
+    """Devices as a grid of shards by parts of a batch.
+
+    Args:
+      shards: default all devices there are, of all processes, divided by `batch`.
+
+    Raises:
+      UsageError: more than there are.
+    """
+    devices = jax.devices()
+    shards = len(devices) // max(1, batch) if shards is None else shards
+    if not 0 < shards * batch <= len(devices):
+        raise UsageError(f"devices: {shards * batch}; there are {len(devices)}")
+    return Mesh(np.array(devices[: shards * batch]).reshape(shards, batch), (BEAM, BATCH))
+
+
+def mesh_of(cut: Circuit) -> Mesh:
+    """The mesh that a circuit is cut for."""
+    assert cut.wiring.shard is not None
+    sharding = cut.wiring.shard.sharding
+    assert isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh)
+    return sharding.mesh
+
+
+def part_of(spec: Spec, shards: int) -> Spec:
+    """The spec of each of so many shards.
+
+    Raises:
+      UsageError: fewer beams than shards.
+    """
+    if spec.beams < shards:
+        raise UsageError(
+            f"devices: {shards}; a beam is not divided, and the circuit has {spec.beams}"
+        )
+    beams = -(-spec.beams // shards)
+    populations = tuple(replace(p, size=beams * spec.beam_size(p.name)) for p in spec.populations)
+    return replace(
+        spec, populations=populations, beams=beams, place=None, whole=spec, shards=shards
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an array's cells lie in it."""
+
+    name: str | None = None
+    """population; None where every shard has the same"""
+    axis: int = -1
+    beams: bool = False
+    """the last beam is as long as the others"""
+    line: bool = False
+
+
+def _places_of_state(spec: Spec, state: State) -> State:
+    """For every array of a state, its `_Place`."""
+    ends = {p.name: (p.source, p.target) for p in spec.projections}
+    watched = {name: population for name, population, _ in spec.watched()}
+
+    def each(trees: dict[str, Any], place) -> dict[str, Any]:
+        return {name: jax.tree.map(lambda _, n=name: place(n), tree) for name, tree in trees.items()}
+
+    return State(
+        step=_Place(),  # pyright: ignore[reportArgumentType]
+        key=_Place(),  # pyright: ignore[reportArgumentType]
+        cells=each(state.cells, _Place),
+        lines=each(state.lines, lambda n: _Place(n, line=True)),
+        weights=each(state.weights, lambda n: _Place(ends[n][0], axis=-2)),
+        debts=each(state.debts, lambda n: _Place(ends[n][1], beams=True)),
+        terminals=each(state.terminals, lambda n: _Place(ends[n][0])),
+        watches=each(state.watches, lambda n: _Place(watched[n])),
+    )
+
+
+def _cut(x: np.ndarray, place: _Place, part: Spec, fill: Any = 0) -> np.ndarray:
+    """An array of the whole circuit as those of its shards, [shards, ...]."""
+    if place.name is None:
+        return np.broadcast_to(x, (part.shards, *x.shape))
+    assert part.whole is not None
+    size, axis = part.population(place.name).size, place.axis % x.ndim
+    packed = place.line and part.path == "event"
+    if packed:
+        x = record.unpack(x, part.whole.population(place.name).size)
+    if missing := part.shards * size - x.shape[axis]:
+        padding = [(0, missing if each == axis else 0) for each in range(x.ndim)]
+        x = np.pad(x, padding, constant_values=fill)
+    x = x.reshape(*x.shape[:axis], part.shards, size, *x.shape[axis + 1 :])
+    x = np.moveaxis(x, axis, 0)
+    if packed:
+        x = record.pack(x)
+    if place.line and place.name in part.crossing():
+        everyone = np.moveaxis(x, 0, -2)
+        everyone = everyone.reshape(*everyone.shape[:-2], -1)
+        return np.broadcast_to(everyone, (part.shards, *everyone.shape))
+    return x
+
+
+def _uncut(x: np.ndarray, place: _Place, part: Spec) -> np.ndarray:
+    """The inverse of `_cut`."""
+    if place.name is None:
+        return x[0]
+    assert part.whole is not None
+    size = part.whole.population(place.name).size
+    if place.beams:
+        size = part.whole.beams * part.whole.beam_size(place.name)
+    if place.line and place.name in part.crossing():
+        x = np.moveaxis(x[0].reshape(*x.shape[1:-1], part.shards, -1), -2, 0)
+    packed = place.line and part.path == "event"
+    if packed:
+        x = record.unpack(x, part.population(place.name).size)
+    axis = place.axis % (x.ndim - 1)
+    x = np.moveaxis(x, 0, axis)
+    x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    x = x[(slice(None),) * axis + (slice(size),)]
+    return record.pack(x) if packed else x
+
+
+def _laid(x: np.ndarray, mesh: Mesh, axes: P = P(BEAM)) -> Array:
+    """An array that every process has, on the mesh."""
+    return jax.make_array_from_callback(x.shape, NamedSharding(mesh, axes), lambda where: x[where])
+
+
+def split(whole: Circuit, mesh: Mesh) -> Circuit:
+    """Cut a circuit for the shards of a mesh. `simulate` takes it as it takes any.
+
+    Raises:
+      UsageError: fewer beams than shards, or a circuit that is cut already.
+    """
+    if whole.spec.whole is not None:
+        raise UsageError("circuit: cut already; split takes a whole one")
+    part = part_of(whole.spec, mesh.shape[BEAM])
+    projections = {p.name: p for p in part.projections}
+
+    def cut(x: Any, name: str, axis: int = -1) -> Array:
+        x = np.asarray(x)
+        place = _Place(name if x.ndim else None, axis)
+        return _laid(_cut(x, place, part, fill=x.flat[-1] if x.ndim == 1 else 0), mesh)
+
+    cells = {
+        name: jax.tree.map(lambda x, n=name: cut(x, n), cells)
+        for name, cells in whole.params.cells.items()
+    }
+    weights = {n: cut(x, projections[n].source, -2) for n, x in whole.params.weights.items()}
+    rates = {n: cut(x, n) for n, x in whole.params.rates.items()}
+    fans = {n: _cut_fan(fan, projections[n], part, mesh) for n, fan in whole.wiring.fans.items()}
+    wiring = Wiring(
+        fans=fans,
+        seed=_laid(_cut(np.asarray(whole.wiring.seed), _Place(), part), mesh),
+        spec=part,
+        drawn=whole.wiring.drawn,
+        shard=_laid(np.arange(part.shards, dtype=np.uint32), mesh),
+    )
+    return Circuit(
+        params=replace(whole.params, cells=cells, weights=weights, rates=rates), wiring=wiring
+    )
+
+
+def _cut_fan(fan: events.Fan, projection: Projection, part: Spec, mesh: Mesh) -> events.Fan:
+    """A projection's wiring in every shard, in the numbers that its cells have there."""
+    if isinstance(fan, events.AllToAll):
+        return replace(fan, beams=part.beams)
+    lists, shards = np.asarray(fan.targets), part.shards
+    size, dtype = part.population(projection.target).size, lists.dtype
+    nowhere = np.iinfo(dtype).max
+    if not projection.crosses:
+        cut = _cut(lists, _Place(projection.source, axis=0), part, fill=nowhere)
+        first = (np.arange(shards) * size).astype(dtype)[:, None, None]
+        cut = np.where(cut == nowhere, nowhere, cut - first)
+    else:
+        cut = np.stack([_own(lists, shard * size, size) for shard in range(shards)])
+        cut = np.stack([_cut(own, _Place(projection.source, 0), part, nowhere) for own in cut])
+        if part.path == "event" and (missing := -cut.shape[2] % events.BITS):
+            padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
+            cut = np.pad(cut, padding, constant_values=nowhere)
+        cut = cut.reshape(shards, -1, cut.shape[-1])
+    narrow = anatomy.list_dtype(size)
+    cut = np.where(cut == nowhere, np.iinfo(narrow).max, cut).astype(narrow)
+    return replace(fan, targets=_laid(cut, mesh))
+
+
+def _own(lists: np.ndarray, first: int, size: int) -> np.ndarray:
+    """Of every list the targets from `first` on, `size` cells, in their numbers there."""
+    nowhere = np.iinfo(lists.dtype).max
+    here = (lists >= first) & (lists < first + size)
+    order = np.argsort(~here, axis=1, kind="stable")
+    own = np.where(here, lists - lists.dtype.type(first), nowhere)
+    return np.take_along_axis(own, order, axis=1)
+
+
+def split_state(cut: Circuit, state: State) -> State:
+    """A state of the whole circuit, or a batch of them, for the circuit that is cut."""
+    part, grid = cut.spec, mesh_of(cut)
+    axes = P(BEAM, BATCH) if state.step.ndim else P(BEAM)
+    places = _places_of_state(part, state)
+    return jax.tree.map(lambda x, at: _laid(_cut(np.asarray(x), at, part), grid, axes), state, places)
+
+
+def join_state(cut: Circuit, state: State) -> State:
+    """The inverse of `split_state`, as NumPy; where there are several processes, in each."""
+    places = _places_of_state(cut.spec, state)
+    return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.spec), state, places)
+
+
+def to_host(x: Array) -> np.ndarray:
+    """An array as NumPy, wherever its parts lie; every process must ask."""
+    if x.is_fully_addressable:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)
+
+
+def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
+    """As `circuit.init`: the same state, made where its parts are needed."""
+    words = np.asarray(jax.random.key_data(key))
+
+    def begin(own: Circuit) -> State:
+        own = jax.tree.map(lambda x: x[0], own)
+        state = circuit.init(own, jax.random.wrap_key_data(words), spread=spread)
+        return jax.tree.map(lambda x: x[None], state)
+
+    mapped = jax.shard_map(
+        begin, mesh=mesh_of(cut), in_specs=P(BEAM), out_specs=P(BEAM), check_vma=False
+    )
+    return jax.jit(mapped)(cut)
+
+
+def split_drawn(cut: Circuit, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Sources that are drawn on the device: rates of a shard's own cells, the rest in every one."""
+    part, grid = cut.spec, mesh_of(cut)
+
+    def every(x: Any) -> Array:
+        return _laid(_cut(np.asarray(x), _Place(), part), grid)
+
+    placed = {name: jax.tree.map(every, source) for name, source in drawn.items()}
+    for name, source in drawn.items():
+        if isinstance(source, Poisson) and source.rates.shape[-1] > 1:
+            rates = _laid(_cut(np.asarray(source.rates), _Place(name), part), grid)
+            placed[name] = replace(placed[name], rates=rates)
+    return placed
+
+
+def split_given(cut: Circuit, given: dict[str, Any], own: tuple[str, ...]) -> dict[str, Array]:
+    """Arrays of a chunk's drive, [steps, N] or packed, or [B, steps, N] if in `own`."""
+    part, grid = cut.spec, mesh_of(cut)
+    sent = {}
+    for name, x in given.items():
+        x = np.asarray(x)
+        one = x.ndim == 1 or (x.shape[-1] == 1 and x.dtype != np.uint32)
+        place = _Place(None if one else name, line=x.dtype == np.uint32)
+        axes = P(BEAM, BATCH) if name in own else P(BEAM)
+        sent[name] = _laid(_cut(x, place, part), grid, axes)
+    return sent
+
+
+def join_left(
+    cut: Circuit, recorders: tuple[record.Recorder, ...], totals: dict[str, Any], seen: Any
+) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
+    """What the steps of a chunk left (see `record.observe`), of the whole circuit."""
+    part, joined = cut.spec, []
+    for r, values in zip(recorders, seen, strict=True):
+        size = part.population(r.population).size
+        spikes = r.kind in ("counts", "raster")
+        shards = []
+        for index, own in enumerate(values):
+            wanted = record.watched_by(r, size, index)
+            shards.append(record.unpack(own, wanted) if spikes else own[..., :wanted])
+        whole = np.concatenate(shards, axis=-1)
+        joined.append(record.pack(whole) if spikes else whole)
+    return {name: x.sum(axis=0) for name, x in totals.items()}, tuple(joined)
