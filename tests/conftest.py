@@ -12,6 +12,8 @@ import cerebellum as cb
 from cerebellum.ops import cli
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# For circuits that are cut; everything else runs on the first one.
+jax.config.update("jax_num_cpu_devices", 8)
 hypothesis.settings.register_profile("cerebellum", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("cerebellum")
 

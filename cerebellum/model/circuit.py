@@ -60,7 +60,7 @@ class Wiring:
     """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
 
     def first(self, name: str) -> Array | int:
-        """Number in the whole circuit of the first cell of a population, or source, that is here."""
+        """Number that a population's first cell here has in the whole circuit."""
         size = self.spec.population(name).size
         return 0 if self.shard is None else self.shard * jnp.uint32(size)
 

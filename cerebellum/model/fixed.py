@@ -123,7 +123,7 @@ def draw_all(
     w_max: float | None = None,
     first: Array | int = 0,
 ) -> Array:
-    """`draw` for `size` rows from `first` on: float32 [size, width]; `encode`d if w_max is given."""
+    """`draw` for `size` rows from `first` on: float32 [size, width], or `encode`d with a w_max."""
     drawn = draw(seed, _numbers(size, first), width, mean, spread, share)
     return drawn if w_max is None else encode(drawn, w_max)
 

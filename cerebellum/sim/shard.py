@@ -1,15 +1,15 @@
 """A circuit on many devices, of one process or of many: cut into shards of beams.
 
-A shard holds some beams of every population: their cells, parallel-fibre weights and debts. It runs
-`circuit.step` as a circuit of its own, with its own numbers of cells, so nothing is written twice.
-What it draws depends on the numbers that its cells have in the whole circuit; mossy-fibre spikes are
-drawn where they are needed and never sent. In each step the shards exchange once: the packed spikes
-of the populations that cross beams. Sums are never split, so spikes are those of the whole circuit,
-bit for bit.
+A shard holds some beams of every population: their cells, parallel-fibre weights and debts. It
+runs `circuit.step` as a circuit of its own, with its own numbers of cells, so nothing is written
+twice. What it draws depends on the numbers that its cells have in the whole circuit; mossy-fibre
+spikes are drawn where they are needed and never sent. In each step the shards exchange once: the
+packed spikes of the populations that cross beams. Sums are never split, so spikes are those of the
+whole circuit, bit for bit.
 
-Every array of a circuit or a state that is cut has a leading axis of shards, laid out along the axis
-"beam" of a mesh; the axis "batch" holds independent trials. Where beams do not divide, the last
-shards have room for cells that do not exist and never fire.
+Every array of a circuit or a state that is cut has a leading axis of shards, laid out along the
+axis "beam" of a mesh; the axis "batch" holds independent trials. Where beams do not divide, the
+last shards have room for cells that do not exist and never fire.
 """
 
 from dataclasses import dataclass, replace
@@ -52,7 +52,8 @@ def mesh_of(cut: Circuit) -> Mesh:
     """The mesh that a circuit is cut for."""
     assert cut.wiring.shard is not None
     sharding = cut.wiring.shard.sharding
-    assert isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh)
+    assert isinstance(sharding, NamedSharding)
+    assert isinstance(sharding.mesh, Mesh)
     return sharding.mesh
 
 
@@ -73,6 +74,13 @@ def part_of(spec: Spec, shards: int) -> Spec:
     )
 
 
+def exchanged_bytes(part: Spec) -> int:
+    """Bytes that each shard receives in a step, its own included, in one exchange."""
+    words = sum(-(-part.population(name).size // events.BITS) for name in part.crossing())
+    spikes = sum(part.population(name).size for name in part.crossing())
+    return part.shards * 4 * (words if part.path == "event" else spikes) * (part.shards > 1)
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where an array's cells lie in it."""
@@ -91,7 +99,7 @@ def _places_of_state(spec: Spec, state: State) -> State:
     watched = {name: population for name, population, _ in spec.watched()}
 
     def each(trees: dict[str, Any], place) -> dict[str, Any]:
-        return {name: jax.tree.map(lambda _, n=name: place(n), tree) for name, tree in trees.items()}
+        return {n: jax.tree.map(lambda _, n=n: place(n), tree) for n, tree in trees.items()}
 
     return State(
         step=_Place(),  # pyright: ignore[reportArgumentType]
@@ -148,9 +156,10 @@ def _uncut(x: np.ndarray, place: _Place, part: Spec) -> np.ndarray:
     return record.pack(x) if packed else x
 
 
-def _laid(x: np.ndarray, mesh: Mesh, axes: P = P(BEAM)) -> Array:
-    """An array that every process has, on the mesh."""
-    return jax.make_array_from_callback(x.shape, NamedSharding(mesh, axes), lambda where: x[where])
+def _laid(x: np.ndarray, mesh: Mesh, *axes: str) -> Array:
+    """An array that every process has, on the mesh: along "beam", and the axes given."""
+    sharding = NamedSharding(mesh, P(BEAM, *axes))
+    return jax.make_array_from_callback(x.shape, sharding, lambda where: x[where])
 
 
 def split(whole: Circuit, mesh: Mesh) -> Circuit:
@@ -223,9 +232,12 @@ def _own(lists: np.ndarray, first: int, size: int) -> np.ndarray:
 def split_state(cut: Circuit, state: State) -> State:
     """A state of the whole circuit, or a batch of them, for the circuit that is cut."""
     part, grid = cut.spec, mesh_of(cut)
-    axes = P(BEAM, BATCH) if state.step.ndim else P(BEAM)
-    places = _places_of_state(part, state)
-    return jax.tree.map(lambda x, at: _laid(_cut(np.asarray(x), at, part), grid, axes), state, places)
+    axes = (BATCH,) if state.step.ndim else ()
+
+    def laid(x: Any, place: _Place) -> Array:
+        return _laid(_cut(np.asarray(x), place, part), grid, *axes)
+
+    return jax.tree.map(laid, state, _places_of_state(part, state))
 
 
 def join_state(cut: Circuit, state: State) -> State:
@@ -279,8 +291,8 @@ def split_given(cut: Circuit, given: dict[str, Any], own: tuple[str, ...]) -> di
         x = np.asarray(x)
         one = x.ndim == 1 or (x.shape[-1] == 1 and x.dtype != np.uint32)
         place = _Place(None if one else name, line=x.dtype == np.uint32)
-        axes = P(BEAM, BATCH) if name in own else P(BEAM)
-        sent[name] = _laid(_cut(x, place, part), grid, axes)
+        axes = (BATCH,) if name in own else ()
+        sent[name] = _laid(_cut(x, place, part), grid, *axes)
     return sent
 
 
@@ -298,4 +310,4 @@ def join_left(
             shards.append(record.unpack(own, wanted) if spikes else own[..., :wanted])
         whole = np.concatenate(shards, axis=-1)
         joined.append(record.pack(whole) if spikes else whole)
-    return {name: x.sum(axis=0) for name, x in totals.items()}, tuple(joined)
+    return {name: x.sum(axis=0, dtype=x.dtype) for name, x in totals.items()}, tuple(joined)

@@ -72,9 +72,7 @@ def advance_batch(params, wiring, state, drawn, given, steps, recorders, own):
     return jax.vmap(member, in_axes=(0, axes))(state, given)
 
 
-@partial(
-    jax.jit, static_argnames=("steps", "recorders", "own", "mesh"), donate_argnames="state"
-)
+@partial(jax.jit, static_argnames=("steps", "recorders", "own", "mesh"), donate_argnames="state")
 def advance_shards(params, wiring, state, drawn, given, steps, recorders, own, mesh):
     """One chunk of a circuit that is cut for `mesh`, or of a batch: as `advance_batch`, each array
     with a leading axis of shards."""

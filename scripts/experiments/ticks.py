@@ -114,6 +114,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--files", nargs="+", choices=FILES, default=tuple(FILES))
+    parser.add_argument("--tasks", nargs="+", choices=ticks.TASKS, default=ticks.TASKS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--table", action="store_true")
@@ -123,7 +124,7 @@ def main() -> int:
         return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, task in TASKS:
-        if name not in arguments.files:
+        if name not in arguments.files or task not in arguments.tasks:
             continue
         _, held = prepared(arguments.data, name, task)
         for method in arguments.methods:

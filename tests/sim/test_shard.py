@@ -1,0 +1,273 @@
+"""A circuit that is cut into shards is the circuit: the same spikes, states and draws."""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import cerebellum as cb
+from cerebellum.errors import UsageError
+from cerebellum.model import circuit as circuits
+from cerebellum.model.surrogate import Surrogate
+from cerebellum.sim import shard
+from cerebellum.sim.simulate import advance_shards
+
+KEY = jax.random.key(3)
+RECORD = ("raster:purkinje", "raster:granule:3::7", "counts:nuclei:1:", "v:golgi:1:9:2")
+
+
+def host(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
+def same(a, b) -> None:
+    """Every array equal, bit for bit."""
+    for (path, x), (_, y) in zip(
+        jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b), strict=True
+    ):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path), strict=True)
+
+
+def same_recording(a: cb.record.Recording, b: cb.record.Recording) -> None:
+    same(a.spikes, b.spikes)
+    same(a.counts, b.counts)
+    for name, raster in a.rasters.items():
+        same(vars(raster), vars(b.rasters[name]))
+    for name, trace in a.traces.items():
+        same(vars(trace), vars(b.traces[name]))
+
+
+def standard(spec: cb.Spec):
+    return cb.drive.standard(cb.presets.PRESETS["beams"].protocol, spec, KEY)
+
+
+def check(spec: cb.Spec, shards: int, duration_ms: float, burst_at: float) -> None:
+    """Run whole and cut: first states, recordings and last states are the same."""
+    whole = cb.build(spec, KEY)
+    size = spec.population("mossy_fiber").size
+    span = burst_at, burst_at + 50
+    drive = {"mossy_fiber": cb.drive.burst(size, 10, 100, *span, size // 5, beams=spec.beams)}
+    first = host(cb.init(whole, KEY, spread=True))
+    state, recording = cb.simulate(
+        whole, jax.tree.map(jnp.asarray, first), drive, duration_ms=duration_ms, record=RECORD
+    )
+    cut = shard.split(whole, shard.mesh(shards))
+    begun = shard.init(cut, KEY, spread=True)
+    same(shard.join_state(cut, begun), first)
+    placed = shard.split_state(cut, first)
+    assert jax.tree.map(jnp.shape, begun) == jax.tree.map(jnp.shape, placed)
+    ended, told = cb.simulate(cut, placed, drive, duration_ms=duration_ms, record=RECORD)
+    for name in ("purkinje", "nuclei", "inferior_olive"):
+        assert recording.spikes[name].sum()
+    same_recording(recording, told)
+    same(shard.join_state(cut, ended), host(state))
+
+
+@settings(max_examples=3, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    granules=st.integers(1_000, 3_000),
+    beams=st.integers(1, 9),
+    shards=st.integers(1, 8),
+    learning=st.booleans(),
+    sparsity=st.sampled_from([0.0, 0.2]),
+    kernels=st.sampled_from(["xla", "auto"]),
+)
+def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, kernels):
+    spec = cb.presets.beams(
+        granules, beams=beams, learning_rate=1e-3 * learning, sparsity=sparsity, path="event"
+    )
+    check(replace(spec, kernels=kernels), min(beams, shards), 300, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granules", [10_000, 100_000])
+@pytest.mark.parametrize("learning", [0.0, 1e-3])
+@pytest.mark.parametrize("beams", [8, 11])
+def test_large_shards_are_the_whole(granules, learning, beams):
+    spec = cb.presets.beams(granules, beams=beams, learning_rate=learning, path="event")
+    for shards in (1, 2, 4, 8):
+        check(spec, shards, 400, 200)
+
+
+def test_every_kind_of_drive():
+    spec = cb.presets.beams(1_050, beams=3, path="event")
+    whole, size, rng = (
+        cb.build(spec, KEY),
+        spec.population("mossy_fiber").size,
+        np.random.default_rng(1),
+    )
+    golgi = spec.population("golgi").size
+    cut = shard.split(whole, shard.mesh(2))
+    times = cb.drive.SpikeTimes(rng.integers(0, size, 500), rng.uniform(0, 120, 500))
+
+    def rates(t_ms, phases):
+        return 40 * (1 + jnp.sin(t_ms / 20 + phases))
+
+    phases = jnp.linspace(0, 3, size)
+    for mossy in (
+        times,
+        cb.drive.RateFunction(rates, (phases,)),
+        cb.drive.RateFunction(lambda t_ms: 20 + t_ms / 10),
+        (rng.random((120, size)) < 0.04).astype(np.float32),
+    ):
+        drive = {"mossy_fiber": mossy, "golgi": rng.normal(0, 3, (120, golgi)).astype(np.float32)}
+        drive["purkinje"] = np.ones((120, 1), np.float32)
+        first = host(cb.init(whole, KEY))
+        state = jax.tree.map(jnp.asarray, first)
+        state, told = cb.simulate(whole, state, drive, duration_ms=120, record=RECORD)
+        begun = shard.split_state(cut, first)
+        ended, again = cb.simulate(cut, begun, drive, duration_ms=120, record=RECORD)
+        assert told.spikes["granule"].sum()
+        same_recording(told, again)
+        same(shard.join_state(cut, ended), host(state))
+
+
+def test_a_batch_lies_along_its_own_axis():
+    spec = cb.presets.beams(1_000, beams=3, learning_rate=1e-3, path="event")
+    whole = cb.build(spec, KEY)
+    size = spec.population("mossy_fiber").size
+    own = (np.random.default_rng(0).random((4, 90, size)) < 0.05).astype(np.float32)
+    keys = jax.random.split(KEY, 4)
+    first = host(jax.vmap(lambda key: cb.init(whole, key))(keys))
+    for drive in ({"mossy_fiber": own}, {"mossy_fiber": cb.drive.poisson(30)}):
+        state = jax.tree.map(jnp.asarray, first)
+        state, told = cb.simulate_batch(whole, state, drive, duration_ms=90, record=RECORD)
+        cut = shard.split(whole, shard.mesh(2, batch=2))
+        begun = shard.split_state(cut, first)
+        ended, again = cb.simulate_batch(cut, begun, drive, duration_ms=90, record=RECORD)
+        for a, b in zip(told, again, strict=True):
+            same_recording(a, b)
+        same(shard.join_state(cut, ended), host(state))
+
+
+def test_a_run_goes_on_with_another_number_of_shards():
+    spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3, path="event")
+    whole, drive = cb.build(spec, KEY), {"mossy_fiber": cb.drive.poisson(30)}
+    state = cb.init(whole, KEY)
+    state, told = cb.simulate(whole, state, drive, duration_ms=200)
+    parts, at = [], host(cb.init(whole, KEY))
+    for shards in (4, 1, 5, 3):
+        cut = shard.split(whole, shard.mesh(shards))
+        moved, part = cb.simulate(cut, shard.split_state(cut, at), drive, duration_ms=50)
+        parts.append(part.spikes["purkinje"])
+        at = shard.join_state(cut, moved)
+    np.testing.assert_array_equal(np.concatenate(parts), told.spikes["purkinje"])
+    same(at, host(state))
+
+
+def compiled(spec: cb.Spec, shards: int):
+    """The program of a chunk of 20 steps."""
+    whole = cb.build(spec, KEY)
+    cut = shard.split(whole, shard.mesh(shards))
+    drawn = shard.split_drawn(cut, {"mossy_fiber": cb.drive.poisson(10)})
+    state = shard.init(cut, KEY)
+    operands = cut.params, cut.wiring, state, drawn, {}, 20, (), (), shard.mesh_of(cut)
+    return cut, advance_shards.lower(*operands).compile()
+
+
+COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+
+
+def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
+    found = {}
+    for granules, purkinje in ((2_000, 64), (8_000, 64), (2_000, 640)):
+        sizes = cb.presets.Sizes(purkinje=purkinje, nuclei=8, inferior_olive=8)
+        spec = cb.presets.beams(granules, beams=4, sizes=sizes, learning_rate=1e-3, path="event")
+        cut, program = compiled(spec, 4)
+        sent = re.findall(
+            rf"= u32\[([\d,]+)\]\S* (?:{COLLECTIVES})(?:-start)?\(", program.as_text()
+        )
+        every = re.findall(rf" (?:{COLLECTIVES})(?:-start)?\(", program.as_text())
+        assert len(sent) == len(every) == 1
+        received = 4 * int(np.prod([int(n) for n in sent[0].split(",")]))
+        assert received == shard.exchanged_bytes(cut.spec)
+        found[granules, purkinje] = received
+        rows = spec.beam_size("granule") * spec.beam_size("purkinje") * 2
+        assert program.memory_analysis().temp_size_in_bytes < rows / 2 + 200_000
+    # 3 words for each of 4 shards: 16 Purkinje, 2 nuclear, 2 olivary cells; then 5 + 1 + 1.
+    assert found == {(2_000, 64): 48, (8_000, 64): 48, (2_000, 640): 112}
+
+
+def test_a_second_run_is_not_compiled_again():
+    spec = cb.presets.beams(1_000, beams=2, path="event")
+    cut = shard.split(cb.build(spec, KEY), shard.mesh(2))
+    drive, state = {"mossy_fiber": cb.drive.poisson(10)}, shard.init(cut, KEY)
+    state, _ = cb.simulate(cut, state, drive, duration_ms=30)
+    before = advance_shards._cache_size()
+    state, _ = cb.simulate(cut, state, drive, duration_ms=30)
+    assert advance_shards._cache_size() == before
+
+
+def test_gradients_of_shards_are_those_of_the_whole():
+    spec = replace(
+        cb.presets.beams(600, beams=3, dtype="float32", path="dense"), surrogate=Surrogate()
+    )
+    whole = cb.build(spec, KEY)
+    cut = shard.split(whole, shard.mesh(2))
+    size, steps = spec.population("mossy_fiber").size, 30
+    given = (np.random.default_rng(2).random((steps, size)) < 0.1).astype(np.float32)
+
+    def loss(weights, params, wiring, state, given):
+        state = replace(state, weights={**state.weights, "granule_purkinje": weights})
+
+        def body(state, now):
+            state, activity = circuits.step(params, wiring, state, {"mossy_fiber": now})
+            return state, activity.spikes["nuclei"].sum() + activity.spikes["purkinje"].sum() / 9
+
+        return jnp.mean(jax.lax.scan(body, state, given)[1])
+
+    state = cb.init(whole, KEY)
+    weights = state.weights["granule_purkinje"]
+    told, wanted = jax.value_and_grad(loss)(weights, whole.params, whole.wiring, state, given)
+
+    def shards(weights, *operands):
+        one = jax.tree.map(lambda x: x[0], (weights, *operands))
+        return loss(*one)[None]
+
+    axes = jax.sharding.PartitionSpec(shard.BEAM)
+    mapped = jax.shard_map(
+        shards, mesh=shard.mesh_of(cut), in_specs=axes, out_specs=axes, check_vma=False
+    )
+    begun = shard.split_state(cut, state)
+    sent = shard.split_given(cut, {"mossy_fiber": given}, ())["mossy_fiber"]
+    value, found = jax.value_and_grad(
+        lambda w: mapped(w, cut.params, cut.wiring, begun, sent).sum()
+    )(begun.weights["granule_purkinje"])
+    gradient = np.asarray(found).reshape(-1, found.shape[-1])[: len(weights)]
+    assert np.abs(wanted).max() > 0
+    np.testing.assert_allclose(value, told, rtol=1e-6)
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-6, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_what_cannot_be_cut_is_refused():
+    spec = cb.presets.beams(1_000, beams=2, path="event")
+    whole = cb.build(spec, KEY)
+    with pytest.raises(UsageError, match=r"devices: 3; a beam is not divided, and .* has 2"):
+        shard.split(whole, shard.mesh(3))
+    with pytest.raises(UsageError, match="devices: 9; there are 8"):
+        shard.mesh(9)
+    cut = shard.split(whole, shard.mesh(2))
+    with pytest.raises(UsageError, match="circuit: cut already"):
+        shard.split(cut, shard.mesh(2))
+    with pytest.raises(UsageError, match="state: not in 2 shards"):
+        cb.simulate(cut, cb.init(whole, KEY), {}, duration_ms=5)
+    projection = replace(spec.projections[0], crosses=True, plastic=True)
+    with pytest.raises(UsageError, match=r"mossy_fiber_granule\.plastic: True; one that crosses"):
+        replace(
+            spec,
+            projections=tuple(
+                projection
+                if p.name == projection.name
+                else replace(p, crosses=True)
+                if p.source == "mossy_fiber"
+                else p
+                for p in spec.projections
+            ),
+        )
+    with pytest.raises(UsageError, match=r"crosses: False; other projections of inferior_olive"):
+        spec.with_projection("inferior_olive_nuclei", crosses=False)
