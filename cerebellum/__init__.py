@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, consolidate, init, step
     from cerebellum.model.spec import Population, Projection, Spec
-    from cerebellum.sim import drive, record
+    from cerebellum.sim import drive, record, shard
     from cerebellum.sim.simulate import simulate, simulate_batch
 
 xla.guard()
@@ -41,6 +41,7 @@ _HOMES = {
     "plot": "cerebellum",
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
+    "shard": "cerebellum.sim",
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.circuit",
@@ -60,6 +61,7 @@ __all__ = [
     "plot",
     "presets",
     "record",
+    "shard",
     "simulate",
     "simulate_batch",
     "step",
@@ -70,7 +72,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "neurons", "plot", "presets", "record"):
+    if name in ("drive", "neurons", "plot", "presets", "record", "shard"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

@@ -54,6 +54,31 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _devices(parser: argparse.ArgumentParser, what: str) -> None:
+    """Flags of a command that can run on many devices.
+
+    Args:
+      what: what is divided among them.
+    """
+    group = parser.add_argument_group(
+        "many devices",
+        "Each process of a run is started with the same command but for --process; the folder of "
+        "results is one that all of them see.",
+    )
+    group.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help=f"divide {what} among so many devices, of all processes together "
+        "(default: one, or all that the processes have)",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 listens, for all the same"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which one this is, from 0 on")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
@@ -152,6 +177,16 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep the circuit and its last state in the results",
     )
+    simulate.add_argument(
+        "--checkpoint-ms",
+        type=_positive,
+        metavar="MS",
+        help="keep them after every so many ms of the run, so that it can be resumed",
+    )
+    simulate.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in --out"
+    )
+    _devices(simulate, "a circuit's beams")
     simulate.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
@@ -257,6 +292,7 @@ def _training_commands(commands) -> None:
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
     train.add_argument("--seed", type=_seed, default=None, help="of wiring and of noise")
     train.add_argument("--resume", action="store_true", help="go on from RUN's newest checkpoint")
+    _devices(train, "each batch")
     train.add_argument("--no-plots", action="store_true", help="no pictures")
     train.add_argument("--json", action="store_true", help="one JSON document, nothing else")
     evaluate = commands.add_parser(

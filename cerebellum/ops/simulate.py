@@ -3,10 +3,11 @@
 import argparse
 import json
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from rich.table import Table
 
 import cerebellum as cb
 from cerebellum.errors import FailedError, UsageError
+from cerebellum.model import anatomy
+from cerebellum.model.circuit import State
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
-from cerebellum.ops import configure, model, store
+from cerebellum.ops import configure, describe, model, processes, store
 from cerebellum.ops.files import directory
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.record import Recording
@@ -29,6 +32,9 @@ from cerebellum.sim.simulate import MAX_STEPS
 Windows = dict[str, tuple[float, float]]
 """Spans of a run whose rates are reported, ms."""
 
+
+PARTS = "parts"
+"""Of a run's directory: what was recorded up to each checkpoint."""
 
 RASTER_CELLS = 2_000
 """Most cells of a population that a raster watches."""
@@ -39,40 +45,152 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
       UsageError: before anything is computed.
+      FailedError: a checkpoint could not be written, or processes did not meet.
     """
+    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
+        return _run(arguments, devices)
+
+
+def _run(arguments: argparse.Namespace, devices: int) -> int:
     preset, spec, seed = _circuit(arguments)
     arguments.preset, arguments.seed = spec.name, seed
     build_key, run_key = jax.random.split(jax.random.key(seed))
     drive = _drive(arguments.stimulus, spec, preset.protocol, build_key)
     windows = _windows(arguments, preset.protocol, spec.dt)
     reference = {} if arguments.window else preset.protocol.reference_hz
+    if devices > 1:
+        cb.shard.part_of(spec, devices)
     out = directory(arguments.out)
+    found = _found(arguments, spec, out)
     console = Console(stderr=arguments.json)
 
     began = time.perf_counter()
-    circuit = cb.build(spec, build_key)
-    spec = circuit.spec
-    state = cb.init(circuit, run_key, spread=preset.protocol.spread)
+    whole, state = (cb.build(spec, build_key), None) if found is None else model.restore(found)
+    circuit, spec = whole, whole.spec
+    if devices > 1:
+        circuit = cb.shard.split(whole, cb.shard.mesh(devices))
+        state = None if state is None else cb.shard.split_state(circuit, state)
+    if state is None:
+        begin = cb.init if circuit is whole else cb.shard.init
+        state = begin(circuit, run_key, spread=preset.protocol.spread)
     jax.block_until_ready(state)
     build_s = time.perf_counter() - began
 
-    state, recording = cb.simulate(
-        circuit, state, drive, duration_ms=arguments.duration_ms, record=_rasters(spec)
-    )
+    recording = _through(arguments, whole, circuit, state, drive, out, found)
+    if not processes.leads():
+        return 0
     published = preset.protocol.published_hz
     result = _result(arguments, spec, recording, windows, published, build_s, out)
+    result |= {
+        "devices": devices,
+        "processes": jax.process_count(),
+        "exchanged_bytes_per_step": cb.shard.exchanged_bytes(circuit.spec),
+        "resumed_from_ms": None if found is None else found.step * spec.dt,
+    }
     _write(out, arguments, spec, recording, windows, result)
-    if arguments.checkpoint:
-        tree, about = model.tree(circuit, state), model.about(circuit)
-        try:
-            store.write(out / store.FOLDER, int(state.step), tree, about)
-        except OSError as error:
-            raise FailedError(f"--checkpoint: {error}; a disk with room") from None
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
         _report(console, result, preset.protocol, reference, not arguments.no_plots)
     return 0
+
+
+def _found(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkpoint | None:
+    """The checkpoint from which this run goes on, if it does.
+
+    Raises:
+      UsageError: it is of another run, or is not to be gone on from.
+    """
+    folder = out / store.FOLDER
+    if not arguments.resume:
+        if arguments.checkpoint_ms and store.steps(folder):
+            raise UsageError(
+                f"--out: {out} has checkpoints; --resume goes on, another --out begins"
+            )
+        return None
+    found = store.newest(folder)
+    if found is None:
+        return None
+    built = replace(spec, path=anatomy.resolve_path(spec), kernels="auto")
+    # As JSON gives it back.
+    ours = {**json.loads(json.dumps(describe.to_json(built))), **_same(arguments)}
+    theirs = {**found.about.get("spec", {}), **found.about.get("simulate", {})}
+    for key, value in ours.items():
+        if theirs.get(key) != value:
+            raise UsageError(f"--resume: {out} has another {key}; the same command goes on")
+    if found.step > round(arguments.duration_ms / spec.dt):
+        raise UsageError(
+            f"--duration-ms: {arguments.duration_ms:g}; {out} has come to {found.step * spec.dt:g}"
+        )
+    return found
+
+
+def _same(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a run that is resumed must have in common with the one that began."""
+    return {"stimulus": arguments.stimulus, "seed": arguments.seed}
+
+
+def _through(
+    arguments: argparse.Namespace,
+    whole: cb.Circuit,
+    circuit: cb.Circuit,
+    state: State,
+    drive: Drive,
+    out: Path,
+    found: store.Checkpoint | None,
+) -> Recording:
+    """Run to the end, with checkpoints on the way: the whole recording.
+
+    What was recorded up to a checkpoint is on the disk before it.
+    """
+    spec, done = whole.spec, 0 if found is None else found.step
+    total = round(arguments.duration_ms / spec.dt)
+    every = total
+    if arguments.checkpoint_ms:
+        every = max(1, round(arguments.checkpoint_ms / spec.dt))
+    if found is None and processes.leads():
+        shutil.rmtree(out / PARTS, ignore_errors=True)
+    parts = [cb.record.load(out / PARTS / f"{step}.npz") for step in _steps(out, done)]
+    if sum(part.steps for part in parts) != done:
+        raise UsageError(f"--resume: {out / PARTS} has not all of the {done} steps; begin again")
+    keeps = arguments.checkpoint or arguments.checkpoint_ms
+    about = {**model.about(whole), "simulate": _same(arguments)} if keeps else {}
+    record, leads = _rasters(spec), processes.leads()
+    keep = None
+    if keeps and leads:
+        keep = store.Store(out / store.FOLDER, keep=store.Keep(newest=2), beside=False)
+    try:
+        while done < total:
+            last = min(total, (done // every + 1) * every)
+            state, recording = cb.simulate(
+                circuit,
+                state,
+                drive,
+                duration_ms=(last - done) * spec.dt,
+                record=record,
+                progress=None if leads else False,
+            )
+            parts.append(recording)
+            done = last
+            if not keeps or (done % every and not arguments.checkpoint):
+                continue
+            joined = state if circuit is whole else cb.shard.join_state(circuit, state)
+            if keep is not None:
+                if arguments.checkpoint_ms:
+                    (out / PARTS).mkdir(exist_ok=True)
+                    cb.record.save(recording, out / PARTS / f"{done}.npz")
+                keep.save(done, model.tree(whole, joined), about)
+        if keep is not None:
+            keep.close()
+    except OSError as error:
+        raise FailedError(f"--checkpoint: {error}; a disk with room") from None
+    return cb.record.join(parts)
+
+
+def _steps(out: Path, done: int) -> list[int]:
+    """Ends of the parts of a recording that are on the disk, up to a step."""
+    found = sorted(int(each.stem) for each in (out / PARTS).glob("*.npz"))
+    return [step for step in found if step <= done]
 
 
 def _circuit(arguments: argparse.Namespace) -> tuple[Preset, Spec, int]:
@@ -168,7 +286,6 @@ def _result(
         "dt_ms": spec.dt,
         "duration_ms": recording.duration_ms,
         "steps": recording.steps,
-        "devices": 1,
         "wall_s": wall,
         "realtime_factor": wall / (recording.duration_ms * 1e-3),
         "build_s": build_s,

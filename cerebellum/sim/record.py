@@ -1,8 +1,9 @@
 """What is kept of a run: on the device in a step, and on the host after it."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -140,7 +141,7 @@ def _watched(values: Array, r: Recorder, wiring: Wiring) -> Array:
     """The watched cells of a population [N]; of a shard those of its own, then anything."""
     if wiring.shard is None:
         return values[r.start : r.stop : r.stride]
-    first = wiring.first(r.population).astype(jnp.int32)
+    first = jnp.asarray(wiring.first(r.population), jnp.int32)
     # The next watched cell from the shard's first one on.
     place = jnp.where(r.start >= first, r.start - first, (r.start - first) % r.stride)
     most = len(range(0, min(values.size, r.stop - r.start), r.stride))
@@ -225,6 +226,40 @@ class Collector:
             traces=traces,
             seconds=seconds,
         )
+
+
+def join(parts: Sequence[Recording]) -> Recording:
+    """The recording of a whole run from those of its parts, in order; wall times add up."""
+    first = parts[0]
+    for before, after in pairwise(parts):
+        if round((after.start_ms - before.start_ms) / before.dt) != before.steps:
+            raise UsageError(
+                f"recording: one begins at {after.start_ms:g} ms; "
+                f"{before.start_ms + before.duration_ms:g} ms, where the one before ends"
+            )
+
+    def each(get: Callable[[Recording], np.ndarray]) -> np.ndarray:
+        return np.concatenate([get(part) for part in parts])
+
+    return replace(
+        first,
+        steps=sum(part.steps for part in parts),
+        spikes={n: each(lambda part, n=n: part.spikes[n]) for n in first.spikes},
+        rasters={
+            n: Raster(
+                each(lambda part, n=n: part.rasters[n].time_ms),
+                each(lambda part, n=n: part.rasters[n].cell),
+                raster.cells,
+            )
+            for n, raster in first.rasters.items()
+        },
+        counts={n: np.sum([part.counts[n] for part in parts], axis=0) for n in first.counts},
+        traces={
+            n: Trace(each(lambda part, n=n: part.traces[n].values), trace.cells)
+            for n, trace in first.traces.items()
+        },
+        seconds={n: sum(part.seconds[n] for part in parts) for n in first.seconds},
+    )
 
 
 def rates(

@@ -41,11 +41,16 @@ def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
     Raises:
       UsageError: more than there are.
     """
-    devices = jax.devices()
-    shards = len(devices) // max(1, batch) if shards is None else shards
-    if not 0 < shards * batch <= len(devices):
-        raise UsageError(f"devices: {shards * batch}; there are {len(devices)}")
-    return Mesh(np.array(devices[: shards * batch]).reshape(shards, batch), (BEAM, BATCH))
+    there, processes = jax.devices(), jax.process_count()
+    shards = len(there) // max(1, batch) if shards is None else shards
+    wanted = shards * batch
+    if not 0 < wanted <= len(there):
+        raise UsageError(f"devices: {wanted}; there are {len(there)}")
+    if wanted % processes:
+        raise UsageError(f"devices: {wanted}; as many in each of {processes} processes")
+    each = [[d for d in there if d.process_index == process] for process in range(processes)]
+    used = [device for own in each for device in own[: wanted // processes]]
+    return Mesh(np.array(used).reshape(shards, batch), (BEAM, BATCH))
 
 
 def mesh_of(cut: Circuit) -> Mesh:
@@ -255,7 +260,7 @@ def to_host(x: Array) -> np.ndarray:
 
 def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
     """As `circuit.init`: the same state, made where its parts are needed."""
-    words = np.asarray(jax.random.key_data(key))
+    words = jax.random.key_data(key)
 
     def begin(own: Circuit) -> State:
         own = jax.tree.map(lambda x: x[0], own)

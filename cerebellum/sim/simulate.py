@@ -197,11 +197,11 @@ def _run(
         drawn = shard.split_drawn(circuit, drawn)
 
     def keep(left) -> None:
-        left = jax.tree.map(shard.to_host, left)
+        host: Any = jax.tree.map(shard.to_host, left)
         if cut:
-            left = shard.join_left(circuit, recorders, *left)
+            host = shard.join_left(circuit, recorders, *host)
         for index, collector in enumerate(collectors):
-            mine = left if batch is None else jax.tree.map(lambda x, i=index: x[i], left)
+            mine = host if batch is None else jax.tree.map(lambda x, i=index: x[i], host)
             collector.add(*mine)
 
     began = time.perf_counter()

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from cerebellum.ops.store import manifest
 from cerebellum.ops.store.manifest import DamagedError, Problem
@@ -98,7 +99,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Declared]:
 
 
 def _save_pieces(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    context = ocp.Context()
+    context = _alone()
     context.array.saving.storage_options.chunk_byte_size = PIECE
     context.array.saving.use_compression = False
     context.memory.write_concurrent_bytes = AT_ONCE
@@ -111,6 +112,18 @@ def _save_pieces(path: Path, arrays: dict[str, np.ndarray]) -> None:
         if code is None:
             raise OSError(f"{path}: {error}") from error
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+def _alone() -> ocp.Context:
+    """Orbax for this process, whatever others there are: it waits for none of them."""
+    context, own = ocp.Context(), jax.process_index()
+    context.multiprocessing.primary_host = own
+    context.multiprocessing.active_processes = {own}
+    # Orbax 0.12 still compares the path among all processes, and would wait for those that do not
+    # save.
+    if jax.process_count() > 1 and hasattr(execution, "_check_directory_consistency"):
+        execution._check_directory_consistency = lambda directory: None
+    return context
 
 
 @contextmanager
@@ -171,7 +184,7 @@ class _Index:
         abstract = {
             name: each if name in names else ocp.PLACEHOLDER for name, each in self.entries.items()
         }
-        context = ocp.Context()
+        context = _alone()
         context.memory.read_concurrent_bytes = AT_ONCE
         try:
             with context:
@@ -189,7 +202,8 @@ def _index(path: Path, declared: Mapping[str, Declared]) -> _Index:
     """What there is, compared with what is declared."""
     count = sum(told.count for told in declared.values())
     try:
-        found: Any = ocp.metadata(str(path.absolute())).metadata if count else {}
+        with _alone():
+            found: Any = ocp.metadata(str(path.absolute())).metadata if count else {}
         there = {name: (tuple(x.shape), np.dtype(x.dtype).name) for name, x in found.items()}
     except Exception as error:  # whatever a parser says of bytes that are none of Orbax's
         raise _bad("index", f"not Orbax's ({type(error).__name__})") from error
