@@ -16,9 +16,10 @@ import numpy as np
 import optax
 from flax import struct
 from jax import Array
+from jax.sharding import Mesh
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import climbing, decode, losses, network, start
+from cerebellum.learn import climbing, decode, losses, network, parallel, start
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Carry, Design, Learner, Net
 from cerebellum.model.circuit import Circuit
@@ -170,7 +171,7 @@ def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Rea
 
 @partial(
     jax.jit,
-    static_argnames=("design", "plan", "steps"),
+    static_argnames=("design", "plan", "steps", "mesh"),
     donate_argnames=("training",),
 )
 def descend(
@@ -182,6 +183,7 @@ def descend(
     inputs: Array,
     labels: Array,
     weights: Array,
+    mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
     """One step of `steps` down the gradient: the run after it, and the loss."""
     net = Net(design, circuit)
@@ -189,9 +191,8 @@ def descend(
     def loss(learner: Learner):
         params = network.taught(circuit, learner)
         segment = 1 if plan.gradient_checkpointing else 0
-        carry, ends = network.unroll(
-            design, params, circuit.wiring, training.carry, inputs, segment
-        )
+        operands = params, circuit.wiring, training.carry, inputs
+        carry, ends = parallel.unroll(mesh, design, *operands, segment)
         each = losses.LOSSES[plan.loss](decode.logits(learner.readout, ends.rates), labels)
         return losses.mean(each, weights), carry
 
@@ -203,7 +204,7 @@ def descend(
     return _after(training, learner, carry, value, weights, optimizer=state), value
 
 
-@partial(jax.jit, static_argnames=("design", "plan"), donate_argnames=("training",))
+@partial(jax.jit, static_argnames=("design", "plan", "mesh"), donate_argnames=("training",))
 def climb(
     design: Design,
     plan: Plan,
@@ -214,6 +215,7 @@ def climb(
     weights: Array,
     key: Array,
     left: Array,
+    mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
     """One step of climbing-fibre learning: the run after it, and the loss.
 
@@ -222,7 +224,8 @@ def climb(
     """
     net, learner = Net(design, circuit), training.learner
     params = network.taught(circuit, learner)
-    carry, ends = network.unroll(design, params, circuit.wiring, training.carry, inputs, 0)
+    operands = params, circuit.wiring, training.carry, inputs
+    carry, ends = parallel.unroll(mesh, design, *operands, 0)
     logits = decode.logits(learner.readout, ends.rates)
     value = losses.mean(losses.LOSSES[plan.loss](logits, labels), weights)
 
@@ -264,7 +267,13 @@ class Seen:
 
 
 def run(
-    plan: Plan, feed: Feed, net: Net, training: Training, history: list[dict], step: int = 0
+    plan: Plan,
+    feed: Feed,
+    net: Net,
+    training: Training,
+    history: list[dict],
+    step: int = 0,
+    devices: int = 1,
 ) -> Iterator[tuple[Training, Seen]]:
     """Train from a step on: the run after each, and where it is.
 
@@ -272,27 +281,33 @@ def run(
       training: of `begin`, or of a checkpoint; donated.
       history: what each epoch before was like; this adds to it.
       step: done before.
+      devices: among how many each batch is divided (see `parallel`). Of many processes, every one
+        runs this alike.
 
     Raises:
+      UsageError: a batch that so many devices cannot divide.
       FailedError: the loss is not finite; the last that was yielded is good.
     """
     steps = plan.epochs * feed.steps
     factor = _balance(feed, net.design.outputs) if plan.balanced else None
-    key, circuit = jax.random.key(plan.seed), net.circuit
+    mesh = parallel.mesh(devices, feed.size)
+    key, circuit = jax.random.key(plan.seed), parallel.everywhere(net.circuit, mesh)
+    training = parallel.laid(training, mesh)
     while step < steps:
         epoch, index = divmod(step, feed.steps)
         if index == 0 or feed.apart:
             fresh = network.fresh(net, jax.random.fold_in(key, 1_000 + epoch), feed.size)
-            training = replace(training, carry=fresh)
+            training = replace(training, carry=parallel.divided(fresh, mesh))
         batch = feed.batch(epoch, index)
         weights = batch.weights if factor is None else batch.weights * factor[batch.labels]
         given = jnp.asarray(batch.inputs), jnp.asarray(batch.labels), jnp.asarray(weights)
+        given = parallel.divided(given, mesh, axis=1)
         if plan.climbs(epoch):
-            left = jnp.float32(1 - step / steps)
-            once = jax.random.fold_in(key, step)
-            training, loss = climb(net.design, plan, circuit, training, *given, once, left)
+            left = parallel.everywhere(jnp.float32(1 - step / steps), mesh)
+            once = parallel.everywhere(jax.random.fold_in(key, step), mesh)
+            training, loss = climb(net.design, plan, circuit, training, *given, once, left, mesh)
         else:
-            training, loss = descend(net.design, plan, steps, circuit, training, *given)
+            training, loss = descend(net.design, plan, steps, circuit, training, *given, mesh)
         value = float(loss)
         step += 1
         if not np.isfinite(value):
@@ -302,8 +317,10 @@ def run(
             )
         over = index + 1 == feed.steps
         ended = step == steps
+        training = parallel.laid(training, mesh)
         if over:
-            training = _look(plan, feed, net, training, history, epoch)
+            seen = _look(plan, feed, net, parallel.own(training), history, epoch)
+            training = parallel.laid(seen, mesh)
             ended = ended or int(training.waited) >= plan.early_stopping_patience
         yield training, Seen(step=step, epoch=epoch, loss=value, over=over, ended=ended)
         if ended:
@@ -319,7 +336,7 @@ def _look(plan: Plan, feed: Feed, net: Net, training: Training, history, epoch: 
     """The validation part after an epoch: history, the best learner, patience."""
     rates, labels = feed.rates(net, training.learner, "validation")
     logits = decode.logits(training.learner.readout, jnp.asarray(rates))
-    loss = jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(labels)))
+    loss = parallel.agreed(jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(labels))))
     better = bool(loss < training.best_loss)
     history.append(
         {

@@ -51,6 +51,7 @@ def joined(arguments: argparse.Namespace, folder: Path | None = None) -> Iterato
     devices, many = _asked(arguments)
     try:
         if many:
+            _tidy()
             _meet(arguments)
         there = len(jax.devices())
         if devices is not None and devices > there:
@@ -103,6 +104,13 @@ def _asked(arguments: argparse.Namespace) -> tuple[int | None, bool]:
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", devices // processes)
     return devices, not missing
+
+
+def _tidy() -> None:
+    """Keep what libraries print off standard output: Gloo says there who has come."""
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(ours, "w", buffering=1)
 
 
 def _meet(arguments: argparse.Namespace) -> None:

@@ -20,20 +20,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cerebellum import config, plot
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import network, train
+from cerebellum.learn import network, parallel, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.train import Plan
-from cerebellum.ops import learned, model, store
+from cerebellum.ops import learned, model, processes, store
 from cerebellum.ops.files import directory
 from cerebellum.ops.learned import Model, Run
+from cerebellum.sim import shard
 
 GRANULES = 300
 """of a circuit whose configuration names no size: mossy fibres do most here, and it is fast"""
 LEAST_STEPS = 1_000
 """Between checkpoints, where the configuration names no interval."""
 STATUS_S = 1.0
+AGREE = 8
+"""Steps after which processes ask each other whether to save or to stop."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,8 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
       UsageError: before anything is computed: configuration, data, directory.
       FailedError: the loss is not finite, or the run would end with nothing saved.
     """
+    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
+        return _run(arguments, devices)
+
+
+def _run(arguments: argparse.Namespace, devices: int) -> int:
     settings = config.load(arguments.config, _flags(arguments))
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not processes.leads())
     out = directory(arguments.out)
     pattern = arguments.data or settings.training.data
     if pattern is None:
@@ -69,17 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in ticks.few(data):
         console.print(warning)
     feed = Ticks(data=data, size=held.data["streams"], seed=held.plan.seed)
+    parallel.mesh(devices, feed.size)
     if held.training is None:
         held = dataclasses.replace(held, training=train.begin(held.plan, feed, held.model.net))
     resumed = None if found is None else found.step
     try:
         with _saved(folder, settings) as keep:
-            held, stopped = _learn(held, feed, keep, settings, out, console)
+            held, stopped = _learn(held, feed, keep, settings, out, console, devices)
     except OSError as error:
         raise FailedError(f"{folder}: {error}; a disk with room") from None
     except FailedError as error:
         _failed(out, str(error))
         raise
+    if not processes.leads():
+        return 1 if stopped == "SIGINT" else 0
     result = {
         "run": str(out),
         "steps": held.step,
@@ -178,6 +189,10 @@ def _data(stream: ticks.Stream, data: ticks.Data, streams: int) -> dict[str, Any
 
 @contextmanager
 def _saved(folder: Path, settings: Settings):
+    """The store of a run; None where another process keeps it."""
+    if not processes.leads():
+        yield None
+        return
     keep = store.Store(folder, keep=store.Keep(newest=settings.training.max_checkpoints))
     yield keep
     keep.close()
@@ -200,7 +215,13 @@ def _stopping():
 
 
 def _learn(
-    held: Run, feed: Ticks, keep: store.Store, settings: Settings, out: Path, console: Console
+    held: Run,
+    feed: Ticks,
+    keep: store.Store | None,
+    settings: Settings,
+    out: Path,
+    console: Console,
+    devices: int,
 ) -> tuple[Run, str | None]:
     """Until the run has ended or is asked to stop: the run after it, and by which signal."""
     if held.ended:
@@ -220,7 +241,8 @@ def _learn(
     )
     with _stopping() as asked, bar:
         task = bar.add_task("", total=steps, completed=held.step, epoch=1, loss=float("nan"))
-        runs = train.run(held.plan, feed, held.model.net, held.training, held.history, held.step)
+        net = held.model.net
+        runs = train.run(held.plan, feed, net, held.training, held.history, held.step, devices)
         for training, seen in runs:
             held = dataclasses.replace(
                 held,
@@ -235,20 +257,35 @@ def _learn(
                 shown = now
                 _status(out, held, steps, seen.loss, started, "running")
             due = now - saved >= interval and seen.step - saved_step >= least
-            if due and not (seen.ended or asked):
+            if jax.process_count() > 1 and seen.step % AGREE and not seen.ended:
+                continue
+            due, stop = parallel.any_of([due, bool(asked)])
+            if due and not (seen.ended or stop):
                 saved, saved_step = now, seen.step
-                keep.save(seen.step, learned.tree(held), learned.about(held, circuit))
-            if asked:
+                _keep(keep, held, circuit)
+            if stop:
+                asked = asked or ["another process"]
                 break
+        held = dataclasses.replace(held, training=parallel.own(held.training))
         if held.ended:
-            best = train.calibrate(feed, held.model.net, held.training.best)
+            best = train.calibrate(feed, net, held.training.best)
             held = dataclasses.replace(held, model=dataclasses.replace(held.model, learner=best))
-        keep.wait()
-        keep.save(held.step, learned.tree(held), learned.about(held, circuit))
+        if keep is not None:
+            keep.wait()
+        _keep(keep, held, circuit)
     state = "stopped" if asked and not held.ended else "completed"
     loss = held.history[-1]["loss"] if held.history else None
     _status(out, held, steps, loss, started, state)
     return held, asked[0] if asked and not held.ended else None
+
+
+def _keep(keep: store.Store | None, held: Run, circuit: dict[str, Any]) -> None:
+    """Save a run; of many processes each gives its part, and one saves."""
+    training = jax.tree.map(shard.to_host, held.training)
+    model = dataclasses.replace(held.model, learner=jax.tree.map(shard.to_host, held.model.learner))
+    if keep is not None:
+        whole = dataclasses.replace(held, training=training, model=model)
+        keep.save(held.step, learned.tree(whole), learned.about(held, circuit))
 
 
 def _status(out: Path, held: Run, steps: int, loss, started: float, state: str) -> None:
@@ -271,12 +308,20 @@ def _status(out: Path, held: Run, steps: int, loss, started: float, state: str) 
         "started": started,
         "updated": time.time(),
     }
-    _write(out / "status.json", done)
+    if jax.process_count() > 1:
+        done |= {"process": jax.process_index(), "processes": jax.process_count()}
+    _write(_status_file(out), done)
+
+
+def _status_file(out: Path) -> Path:
+    """Each process has its own; that of the first is the run's."""
+    own = "" if processes.leads() else f"-{jax.process_index()}"
+    return out / f"status{own}.json"
 
 
 def _failed(out: Path, message: str) -> None:
     """The last status again, of a run that is over."""
-    path = out / "status.json"
+    path = _status_file(out)
     last = json.loads(path.read_text()) if path.exists() else {"id": out.name, "progress": 0.0}
     _write(path, {**last, "state": "failed", "message": message, "updated": time.time()})
 

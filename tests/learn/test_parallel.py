@@ -1,0 +1,76 @@
+"""A batch that is divided among devices teaches what the whole batch teaches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cerebellum.errors import UsageError
+from cerebellum.learn import network, parallel, train
+from cerebellum.learn.feed import Trials
+from cerebellum.learn.network import Design
+from cerebellum.learn.train import Plan
+
+pytestmark = pytest.mark.usefixtures("broadcasting")
+
+
+def trials() -> Trials:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 96)
+    spikes = (rng.random((96, 2, 10, 24)) < 0.1).astype(np.uint8)
+    spikes[labels == 1, :, :, :8] |= rng.random((int(labels.sum()), 2, 10, 8)) < 0.4
+    return Trials(spikes=spikes, labels=labels, parts=(64, 80), size=16)
+
+
+def taught(method: str, devices: int):
+    design = Design(inputs=24, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=8)
+    net = network.build(design, jax.random.key(0))
+    plan = Plan(method=method, epochs=2)  # pyright: ignore[reportArgumentType]
+    feed, history = trials(), []
+    training = train.begin(plan, feed, net)
+    losses = []
+    for held, seen in train.run(plan, feed, net, training, history, devices=devices):
+        training = held
+        losses.append(seen.loss)
+    return losses, history, jax.tree.map(np.asarray, training)
+
+
+@pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
+def test_devices_learn_what_one_learns(method):
+    losses, history, training = taught(method, 1)
+    again, story, divided = taught(method, 4)
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+    assert len(story) == len(history) == 2
+    for name, weights in training.learner.weights.items():
+        found = divided.learner.weights[name]
+        np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-5 * np.abs(weights).max())
+
+
+def test_a_gradient_is_the_same_to_rounding():
+    design = Design(inputs=24, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=8)
+    net, feed = network.build(design, jax.random.key(0)), trials()
+    learner = network.begin(net, jax.random.key(1))
+    carry = network.fresh(net, jax.random.key(2), feed.size)
+    batch = feed.batch(0, 0)
+
+    @jax.jit
+    def gradient(learner, carry, inputs):
+        def loss(learner):
+            params = network.taught(net.circuit, learner)
+            _, ends = network.unroll(design, params, net.circuit.wiring, carry, inputs, 0)
+            return jnp.mean(ends.rates)
+
+        return jax.grad(loss)(learner).weights
+
+    wanted = gradient(learner, carry, jnp.asarray(batch.inputs))
+    mesh = parallel.mesh(4, feed.size)
+    inputs = parallel.divided(jnp.asarray(batch.inputs), mesh, axis=1)
+    found = gradient(parallel.everywhere(learner, mesh), parallel.divided(carry, mesh), inputs)
+    for name, each in wanted.items():
+        assert np.abs(each).max() > 0
+        np.testing.assert_allclose(found[name], each, rtol=1e-6, atol=1e-6 * np.abs(each).max())
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    with pytest.raises(UsageError, match="--devices: 3; a divisor of the 16 streams of a batch"):
+        parallel.mesh(3, 16)
