@@ -10,7 +10,7 @@ from cerebellum.model.anatomy import LIST_STEP, list_dtype, resolve_path
 from cerebellum.model.circuit import depths
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import ring_steps
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 
 PROGRAM_BYTES = 480 * 2**20
 LIST_PROGRAM_BYTES = 23 * 2**20
@@ -22,7 +22,7 @@ native kernels need less."""
 
 
 def arrays(spec: Spec) -> dict[str, int]:
-    """Bytes of a built circuit's arrays and its state, by name.
+    """Bytes of a built circuit's arrays and its state, by name; or of one shard's.
 
     Lists are as wide as their largest fan-out, which is random: the estimate takes what is
     exceeded by about one source cell in the population.
@@ -30,18 +30,24 @@ def arrays(spec: Spec) -> dict[str, int]:
     path = resolve_path(spec)
     found = {}
     for population in spec.populations:
-        model, params, size = CIRCUIT_MODELS[population.model], population.params, population.size
-        state = jax.eval_shape(lambda m=model, p=params, n=size: m.init(p, (n,)))
-        found[f"cells.{population.name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
+        found[f"cells.{population.name}"] = cells(population)
     for name, depth in depths(spec).items():
         size = spec.population(name).size
         row = 4 * size if path == "dense" else 4 * -(-size // events.BITS)
-        found[f"lines.{name}"] = depth * row
+        shards = spec.shards if name in spec.crossing() else 1
+        found[f"lines.{name}"] = depth * row * shards
     for projection in spec.projections:
         found |= _projection(projection, spec)
     for name, population, _ in spec.watched():
         found[f"watches.{name}"] = 8 * spec.population(population).size
     return found
+
+
+def cells(population: Population) -> int:
+    """Bytes of a population's state."""
+    model, params, size = CIRCUIT_MODELS[population.model], population.params, population.size
+    state = jax.eval_shape(lambda: model.init(params, (size,)))
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
 
 
 def _bytes(leaf) -> int:
@@ -50,7 +56,7 @@ def _bytes(leaf) -> int:
 
 def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
     """Bytes of one projection's wiring, weights and debts."""
-    name, size = projection.name, spec.population(projection.source).size
+    name, size = projection.name, sources(projection, spec)
     found = {}
     width = spec.beam_size(projection.target)
     if spec.has_rows(projection):
@@ -71,12 +77,17 @@ def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
     return found
 
 
+def sources(projection: Projection, spec: Spec) -> int:
+    """Source cells that have a list or a row here: of one that crosses, those of all shards."""
+    size = spec.population(projection.source).size
+    return size * spec.shards if projection.crosses else size
+
+
 def list_width(projection: Projection, spec: Spec) -> int:
     """Expected largest fan-out of a projection, rounded as its list is."""
-    ends, beams = (projection.source, projection.target), spec.reach(projection)
-    sources, targets = (-(-spec.population(name).size // beams) for name in ends)
-    mean = projection.in_degree * targets / sources
-    size = spec.population(projection.source).size
+    size, beams = sources(projection, spec), spec.reach(projection)
+    targets = -(-spec.population(projection.target).size // beams)
+    mean = projection.in_degree * targets / -(-size // beams)
     most = _poisson_maximum(mean, size)
     return max(1, -(-min(most, targets) // LIST_STEP) * LIST_STEP)
 

@@ -1,6 +1,6 @@
 """Every tick file, task and method, five seeds: Matthews correlation beside the baselines.
 
-    python scripts/experiments/ticks.py DATA OUT [--methods ...] [--tasks ...] [--seeds 5]
+    python scripts/experiments/ticks.py DATA OUT [--files ...] [--tasks ...] [--methods ...]
     python scripts/experiments/ticks.py DATA OUT --table
 
 DATA has the reference tick files. Each run's predictions go to OUT; what is there already is not
@@ -73,8 +73,8 @@ def one(data: ticks.Data, method: train.Method, seed: int, epochs: int) -> dict[
     return found
 
 
-def table(data: Path, out: Path) -> None:
-    for name, task in TASKS:
+def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]]) -> None:
+    for name, task in wanted:
         stream, held = prepared(data, name, task)
         parts = {part: held.asked(getattr(held, part)) for part in ("validation", "test")}
         labels = {part: held.labels[at].astype(int) for part, at in parts.items()}
@@ -119,13 +119,14 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
+    wanted: list[tuple[str, ticks.Task]] = [
+        (name, task) for name, task in TASKS if name in arguments.files and task in arguments.tasks
+    ]
     if arguments.table:
-        table(arguments.data, arguments.out)
+        table(arguments.data, arguments.out, wanted)
         return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, task in TASKS:
-        if name not in arguments.files or task not in arguments.tasks:
-            continue
+    for name, task in wanted:
         _, held = prepared(arguments.data, name, task)
         for method in arguments.methods:
             for seed in range(arguments.seeds):

@@ -85,9 +85,8 @@ def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, kerne
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("granules", [10_000, 100_000])
+@pytest.mark.parametrize(("granules", "beams"), [(10_000, 8), (10_000, 11), (100_000, 9)])
 @pytest.mark.parametrize("learning", [0.0, 1e-3])
-@pytest.mark.parametrize("beams", [8, 11])
 def test_large_shards_are_the_whole(granules, learning, beams):
     spec = cb.presets.beams(granules, beams=beams, learning_rate=learning, path="event")
     for shards in (1, 2, 4, 8):

@@ -1,0 +1,115 @@
+"""What a step costs on each of many devices, from a spec alone: nothing is allocated.
+
+Bytes are those that a step must touch if nothing stays in a cache; operations are additions and
+multiplications; messages are what `shard` exchanges.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cerebellum.model.anatomy import list_dtype
+from cerebellum.model.neurons import current
+from cerebellum.model.plasticity import ring_steps
+from cerebellum.model.spec import Projection, Spec
+from cerebellum.sim import memory, shard
+
+LEARNED_OPERATIONS = 4
+"""of a synapse that is settled: noise, sum, shift, bound"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one shard."""
+
+    resident_bytes: int
+    """circuit and state"""
+    events: float
+    """spikes that are looked at, a step"""
+    synaptic_events: float
+    """synapses that a spike comes through, a step"""
+    touched_bytes: float
+    """a step"""
+    operations: float
+    """a step"""
+    received_bytes: int
+    """a step, its own part included, in one exchange of all shards"""
+
+
+def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int) -> Cost:
+    """What one of `devices` shards of a circuit holds and does.
+
+    Args:
+      spec: of the whole circuit.
+      rates_hz: by population.
+
+    Raises:
+      UsageError: fewer beams than devices.
+    """
+    part = shard.part_of(spec, devices)
+    events = synapses = touched = operations = 0.0
+    for population in part.populations:
+        size, held = population.size, memory.cells(population)
+        touched += 2 * held
+        if population.model != "relay":
+            operations += cell_operations() * size
+    for projection in part.projections:
+        fired = memory.sources(projection, part) * rates_hz[projection.source] * part.dt * 1e-3
+        width, own = _width(projection, part)
+        events += fired
+        synapses += fired * width
+        touched += fired * own
+        operations += fired * width
+        if projection.rule is not None:
+            row = part.beam_size(projection.target)
+            taught = rates_hz[_teacher(projection, part)] * part.dt * 1e-3
+            taught *= part.population(projection.target).size
+            depth = sum(ring_steps(projection.rule, part.dt))
+            # The row is written too; debts: one step's row, and a column for each teaching spike.
+            touched += 2 * fired * own + 8 * row * part.beams + 8 * depth * taught
+            operations += fired * row * LEARNED_OPERATIONS + 2 * depth * taught
+    return Cost(
+        resident_bytes=sum(memory.arrays(part).values()),
+        events=events,
+        synaptic_events=synapses,
+        touched_bytes=touched,
+        operations=operations,
+        received_bytes=shard.exchanged_bytes(part),
+    )
+
+
+def _teacher(projection: Projection, spec: Spec) -> str:
+    """The population whose spikes teach a projection."""
+    assert projection.rule is not None
+    by_name = {each.name: each.source for each in spec.projections}
+    return by_name.get(projection.rule.teacher, projection.target)
+
+
+def _width(projection: Projection, spec: Spec) -> tuple[float, float]:
+    """Synapses of one source cell here, mean, and the bytes that its spike touches."""
+    targets = spec.population(projection.target).size
+    if spec.has_rows(projection):
+        width = spec.beam_size(projection.target)
+        return width, width * (2 if projection.dtype == "uint16" else 4)
+    mean = projection.in_degree * targets / memory.sources(projection, spec)
+    index = np.dtype(list_dtype(targets)).itemsize
+    own = projection.plastic or projection.spread > 0
+    # Its list as wide as all are; what is added to is read and written.
+    places = memory.list_width(projection, spec)
+    return mean, places * (index + 4 * own) + 8 * mean
+
+
+@cache
+def cell_operations() -> float:
+    """Floating-point operations of a "current" cell's step, as XLA counts them."""
+    size = 1_024
+    params = jax.tree.map(jnp.float32, current.Params())
+    state = current.init(params, (size,))
+    step = jax.jit(lambda s: current.step(params, s, current.Input(current=jnp.float32(0)), 1.0))
+    counted: Any = step.lower(state).compile().cost_analysis()
+    return float(counted["flops"]) / size
