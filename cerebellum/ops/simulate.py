@@ -397,5 +397,9 @@ def _report(
         f"(build {result['build_s']:.1f} s, compile {result['compile_s']:.1f} s)",
         highlight=False,
     )
+    if result["devices"] > 1:
+        many = f" in {result['processes']} processes" if result["processes"] > 1 else ""
+        sent = result["exchanged_bytes_per_step"]
+        console.print(f"{result['devices']} devices{many}: {sent:,} bytes to each a step")
     files = "recording.npz, run.json" + (", raster.png, rates.png" if plots else "")
     console.print(f"{result['output']}: {files}", highlight=False)

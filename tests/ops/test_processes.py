@@ -9,12 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cerebellum.ops import store
+import cerebellum as cb
+from cerebellum.ops import model, store
 
 ROOT = Path(__file__).resolve().parents[2]
+KEY = jax.random.key(3)
 CONFIG = "[neural]\ngranule_size = 8000\nbeams = 6\nseed = 3\nlearning_rate = 0.001\n"
 
 
@@ -199,6 +203,31 @@ def test_a_run_is_gone_on_with_or_refused(run, config, tmp_path):
     code, _, said = run(*given, "--out", parts, "--duration-ms", 50, "--resume")
     assert code == 2
     assert "has come to 250" in said
+
+
+@pytest.mark.parametrize("saved_on", [8, 1])
+def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_on):
+    """Nine beams: two to a shard of eight, three of them empty, and the last cells missing."""
+    spec = cb.presets.beams(2_000, beams=9, learning_rate=1e-3, path="event")
+    whole, drive = cb.build(spec, KEY), {"mossy_fiber": cb.drive.poisson(30)}
+
+    def run(circuit, state, shards: int):
+        if shards == 1:
+            state, told = cb.simulate(circuit, state, drive, duration_ms=60)
+            return jax.tree.map(np.asarray, state), told
+        cut = cb.shard.split(circuit, cb.shard.mesh(shards))
+        state = cb.shard.split_state(cut, state)
+        state, told = cb.simulate(cut, state, drive, duration_ms=60)
+        return cb.shard.join_state(cut, state), told
+
+    state, _ = run(whole, cb.init(whole, KEY, spread=True), saved_on)
+    path = store.write(tmp_path, 60, model.tree(whole, state), model.about(whole))
+    wanted, spikes = run(whole, jax.tree.map(jnp.asarray, state), 1)
+    for shards in (1, 3, 8):
+        circuit, again = model.restore(store.load(path))
+        ended, told = run(circuit, again, shards)
+        jax.tree.map(np.testing.assert_array_equal, ended, wanted)
+        jax.tree.map(np.testing.assert_array_equal, told.spikes, spikes.spikes)
 
 
 @pytest.mark.slow
