@@ -215,6 +215,8 @@ def _cut_fan(fan: events.Fan, projection: Projection, part: Spec, mesh: Mesh) ->
         cut = np.where(cut == nowhere, nowhere, cut - first)
     else:
         cut = np.stack([_own(lists, shard * size, size) for shard in range(shards)])
+        longest = int((cut != nowhere).sum(axis=-1).max())
+        cut = cut[..., : max(1, -(-longest // anatomy.LIST_STEP)) * anatomy.LIST_STEP]
         cut = np.stack([_cut(own, _Place(projection.source, 0), part, nowhere) for own in cut])
         if part.path == "event" and (missing := -cut.shape[2] % events.BITS):
             padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
