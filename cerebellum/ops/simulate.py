@@ -81,12 +81,13 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
         return 0
     published = preset.protocol.published_hz
     result = _result(arguments, spec, recording, windows, published, build_s, out)
-    result |= {
-        "devices": devices,
-        "processes": jax.process_count(),
-        "exchanged_bytes_per_step": cb.shard.exchanged_bytes(circuit.spec),
-        "resumed_from_ms": None if found is None else found.step * spec.dt,
-    }
+    result["devices"] = devices
+    # Keys beyond those that every run has, where they say something.
+    if devices > 1:
+        result["processes"] = jax.process_count()
+        result["exchanged_bytes_per_step"] = cb.shard.exchanged_bytes(circuit.spec)
+    if found is not None:
+        result["resumed_from_ms"] = found.step * spec.dt
     _write(out, arguments, spec, recording, windows, result)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
@@ -158,7 +159,9 @@ def _through(
     record, leads = _rasters(spec), processes.leads()
     keep = None
     if keeps and leads:
-        keep = store.Store(out / store.FOLDER, keep=store.Keep(newest=2), beside=False)
+        # Only a run that began in an empty folder may remove what is there.
+        newest = 2 if arguments.checkpoint_ms else sys.maxsize
+        keep = store.Store(out / store.FOLDER, keep=store.Keep(newest=newest), beside=False)
     try:
         while done < total:
             last = min(total, (done // every + 1) * every)

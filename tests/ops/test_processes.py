@@ -82,7 +82,7 @@ def test_two_and_four_processes_are_one(config, tmp_path):
     length = "--duration-ms", 500, "--checkpoint-ms", 200
     [(code, out, said)] = ended(simulate(1, config, tmp_path / "one", *length))
     assert code == 0, said
-    assert json.loads(out)["processes"] == 1
+    assert json.loads(out)["devices"] == 1
     for count in (2, 4):
         folder = tmp_path / str(count)
         told = ended(simulate(count, config, folder, *length))
