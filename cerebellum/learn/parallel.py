@@ -94,10 +94,8 @@ def _shared(x: Any) -> bool:
 
 
 def _laid(x: Any, mesh: Mesh, axes: P) -> Array:
-    sharding = NamedSharding(mesh, axes)
     if isinstance(x, Array) and len(x.sharding.device_set) == mesh.size:
-        return jax.device_put(x, sharding)
+        return jax.device_put(x, NamedSharding(mesh, axes))
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_laid(jax.random.key_data(x), mesh, axes))
-    host = np.asarray(x)
-    return jax.make_array_from_callback(host.shape, sharding, lambda where: host[where])
+    return shard.lay(np.asarray(x), mesh, axes)

@@ -319,8 +319,8 @@ def run(
         ended = step == steps
         training = parallel.laid(training, mesh)
         if over:
-            seen = _look(plan, feed, net, parallel.own(training), history, epoch)
-            training = parallel.laid(seen, mesh)
+            looked = _look(plan, feed, net, parallel.own(training), history, epoch)
+            training = parallel.laid(looked, mesh)
             ended = ended or int(training.waited) >= plan.early_stopping_patience
         yield training, Seen(step=step, epoch=epoch, loss=value, over=over, ended=ended)
         if ended:

@@ -161,10 +161,15 @@ def _uncut(x: np.ndarray, place: _Place, part: Spec) -> np.ndarray:
     return record.pack(x) if packed else x
 
 
-def _laid(x: np.ndarray, mesh: Mesh, *axes: str) -> Array:
-    """An array that every process has, on the mesh: along "beam", and the axes given."""
-    sharding = NamedSharding(mesh, P(BEAM, *axes))
+def lay(x: np.ndarray, mesh: Mesh, axes: P) -> Array:
+    """An array that every process has, on the mesh."""
+    sharding = NamedSharding(mesh, axes)
     return jax.make_array_from_callback(x.shape, sharding, lambda where: x[where])
+
+
+def _laid(x: np.ndarray, mesh: Mesh, *axes: str) -> Array:
+    """The same along "beam", and the axes given."""
+    return lay(x, mesh, P(BEAM, *axes))
 
 
 def split(whole: Circuit, mesh: Mesh) -> Circuit:

@@ -198,6 +198,8 @@ def test_headers_and_body_may_come_apart(service):
     """Also where the answer does not wait for the body."""
     text = json.dumps({**GOOD, "market_id": "apart"}).encode() + b" " * 100_000
     with contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as asked:
+        asked.connect()
+        asked.auto_open = 0  # both go through one connection
         for path, status in (("/neural/process", 200), ("/nothing", 404)):
             asked.putrequest("POST", path)
             asked.putheader("content-length", str(len(text)))
