@@ -157,7 +157,9 @@ class Training(Section):
     )
     epochs: Count = Field(default=10, description="passes over the data")
     batch_size: Count = Field(default=32, description="samples to an update")
-    learning_rate: Positive = Field(default=1e-3, description="of the optimiser")
+    learning_rate: Positive = Field(
+        default=1e-2, description="a step of a weight, as a share of its mean"
+    )
     gradient_clipping: Positive = Field(default=1.0, description="largest norm of a gradient")
     gradient_checkpointing: bool = Field(
         default=True, description="compute again instead of keeping"

@@ -47,6 +47,10 @@ DRIVEN = ("granule", "golgi", "purkinje", "nuclei")
 """Populations whose constant current is learned, too."""
 
 W_MAX = 10.0
+DRIVE_UNIT = 3.0
+"""mV"""
+READOUT_UNIT = 0.02
+"""A readout that moves faster than the cells it reads follows noise in place of them."""
 
 NUCLEI = {"tau_m": 5.0, "tau_exc": 2.0}
 RATES = {"granule": 0.025, "nuclei": 0.15}
@@ -286,13 +290,15 @@ def taught(circuit: Circuit, learner: Learner) -> Params:
 
 
 def units(net: Net) -> Learner:
-    """By what is learned, the size of one unit of it: the mean of its contacts, or of a current."""
-    params = net.circuit.params
-    one = jnp.float32(1)
+    """What a step of one would be, by what is learned: the mean of a projection's contacts, say."""
+    params, one = net.circuit.params, jnp.float32(1)
+    spoken = READOUT_UNIT * one
     return Learner(
         weights={name: _mean(params.weights[name]) for name in LEARNED},
-        drive=dict.fromkeys(DRIVEN, jnp.float32(3)),
-        readout=Readout(centre=0 * one, scale=0 * one, weights=one, bias=one, temperature=0 * one),
+        drive=dict.fromkeys(DRIVEN, jnp.float32(DRIVE_UNIT)),
+        readout=Readout(
+            centre=0 * one, scale=0 * one, weights=spoken, bias=spoken, temperature=0 * one
+        ),
     )
 
 

@@ -29,6 +29,8 @@ STEPS = 4_000
 PASSES = 20
 GAIN = 1.0
 """change of a first weight, as a share of it, for a regression weight of mean size"""
+JITTER = 1.0
+"""standard deviation of first weights, as a share of them: cells that are alike learn alike"""
 
 
 def _improvement(optimizer: Any, held: Any, state: Any, x: Array, labels: Array):
@@ -105,11 +107,11 @@ def mossy_lesson(net: Net, learner: Learner, found: Readout, key: Array) -> Lear
     """First weights of mossy fibres onto nuclear cells, from a regression on their traces."""
     first = net.circuit.params.weights["mossy_fiber_nuclei"]
     mean = jnp.sum(first) / first.size
-    own = found.weights[:, np.asarray(net.design.choices)]
-    own = found.weights - own.mean(axis=1, keepdims=True)
+    asked = found.weights[:, np.asarray(net.design.choices)]
+    own = found.weights - asked.mean(axis=1, keepdims=True)
     zone = net.design.zone(net.design.nuclei)
     own = own[:, zone] / (jnp.abs(own[:, zone]).mean() + 1e-9)
-    jitter = 0.1 * jax.random.normal(key, first.shape)
+    jitter = JITTER * jax.random.normal(key, first.shape)
     weights = mean * (1 + GAIN * own + jitter)
     held = {**learner.weights, "mossy_fiber_nuclei": weights}
     return network.bounded(net, replace(learner, weights=held))

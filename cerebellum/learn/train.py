@@ -48,7 +48,7 @@ class Plan:
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     loss: Literal["cross_entropy", "mse", "mae", "huber"] = "cross_entropy"
     epochs: int = 10
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     """a step of a weight, as a share of its mean"""
     gradient_clipping: float = 1.0
     gradient_checkpointing: bool = True

@@ -5,7 +5,8 @@
 
 DATA has the reference tick files. Each run's predictions go to OUT; what is there already is not
 run again, so several of these may work side by side. The table takes, for each task, the method
-that is best on the validation part, and its seeds on the test part.
+that is best on the validation part, and its seeds on the test part. Of surrogate gradients it also
+says what learning on through the test part adds, from each outcome when it is known.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.learn import decode, feed, network, score, train
+from cerebellum.learn import decode, feed, network, online, score, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import ticks
@@ -51,13 +52,11 @@ def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, tic
 
 
 def one(data: ticks.Data, method: train.Method, seed: int, epochs: int) -> dict[str, np.ndarray]:
-    """Train; probabilities on the validation and test parts."""
+    """Train; probabilities on the validation and test parts, and on the latter learning on."""
     choices = ticks.CHOICES[data.task]
     design = Design(inputs=data.ranks.shape[1], choices=choices)
     net = network.build(design, jax.random.key(seed))
-    plan = Plan(
-        method=method, epochs=epochs, learning_rate=1e-3, seed=seed, gradient_checkpointing=False
-    )
+    plan = Plan(method=method, epochs=epochs, seed=seed, gradient_checkpointing=False)
     source = Ticks(data=data, seed=seed)
     training, history = train.begin(plan, source, net), []
     for held, seen in train.run(plan, source, net, training, history):
@@ -70,7 +69,37 @@ def one(data: ticks.Data, method: train.Method, seed: int, epochs: int) -> dict[
         where = getattr(data, part)
         rates = feed.run(net, learner, data.ranks, where)[data.asked(where) - where.start]
         found[part] = np.asarray(decode.signals(learner.readout, jnp.asarray(rates))[0])
+    if method == "surrogate_gradient":
+        gain, rate = plan.plasticity * online.GAIN, online.RATE
+        _, said = online.prequential(net, learner, data, data.test, gain=gain, rate=rate)
+        found["online"] = said[data.asked(data.test) - data.test.start]
     return found
+
+
+def row_of(runs: list[Any], labels: dict[str, np.ndarray], logistic: np.ndarray) -> dict[str, Any]:
+    """What the seeds of a method reached."""
+
+    def each(said: str, part: str, what: str) -> list[float]:
+        return [score.scores(run[said], labels[part])[what] for run in runs]
+
+    def guessed(said: str) -> np.ndarray:
+        return np.stack([score.guesses(run[said], labels["test"]) for run in runs])
+
+    def above(said: str, other: np.ndarray) -> list[float]:
+        return np.round(score.bootstrap(labels["test"], guessed(said), other), 3).tolist()
+
+    row = {
+        "seeds": len(runs),
+        "validation_mcc": round(float(np.mean(each("validation", "validation", "mcc"))), 3),
+        "mcc": round(float(np.mean(each("test", "test", "mcc"))), 3),
+        "sd": round(float(np.std(each("test", "test", "mcc"))), 3),
+        "auc": round(float(np.mean(each("test", "test", "auc"))), 3),
+        "above_logistic": above("test", logistic),
+    }
+    if "online" in runs[0]:
+        row["online_mcc"] = round(float(np.mean(each("online", "test", "mcc"))), 3)
+        row["online_above_frozen"] = above("online", guessed("test"))
+    return row
 
 
 def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]]) -> None:
@@ -89,20 +118,8 @@ def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]]) -> None:
             runs = [np.load(path) for path in sorted(out.glob(f"{name}-{task}-{method}-*.npz"))]
             if not runs:
                 continue
-            chosen = [score.scores(run["validation"], labels["validation"])["mcc"] for run in runs]
-            told = [score.scores(run["test"], labels["test"]) for run in runs]
-            said = np.stack([score.guesses(run["test"], labels["test"]) for run in runs])
-            row[method] = {
-                "seeds": len(runs),
-                "validation_mcc": round(float(np.mean(chosen)), 3),
-                "mcc": round(float(np.mean([each["mcc"] for each in told])), 3),
-                "sd": round(float(np.std([each["mcc"] for each in told])), 3),
-                "auc": round(float(np.mean([each["auc"] for each in told])), 3),
-                "above_logistic": [
-                    round(x, 3) for x in score.bootstrap(labels["test"], said, logistic)
-                ],
-            }
-            if best is None or np.mean(chosen) > row[best]["validation_mcc"]:
+            row[method] = row_of(runs, labels, logistic)
+            if best is None or row[method]["validation_mcc"] > row[best]["validation_mcc"]:
                 best = method
         row["chosen"] = best
         print(json.dumps(row), flush=True)

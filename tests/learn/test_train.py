@@ -69,7 +69,7 @@ def test_a_run_goes_on_bit_for_bit(momentum, method):
 def test_momentum_is_learned(momentum, method):
     """The next step repeats the last with 0.8: no more than that is to be had."""
     net, feed = built(momentum), Ticks(data=momentum, size=16)
-    plan = Plan(method=method, epochs=6, learning_rate=3e-3, plasticity=1e-3)
+    plan = Plan(method=method, epochs=6, plasticity=1e-3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     assert accuracy(net, training.best, feed) > (0.68 if method == "climbing_fiber" else 0.72)
 
@@ -200,7 +200,7 @@ def test_controls_are_at_chance(tmp_path, control):
         labels[asked] = np.random.default_rng(0).permutation(labels[asked])
         data = replace(data, labels=labels)
     net, feed = built(data), Ticks(data=data)
-    plan = Plan(epochs=2, learning_rate=1e-3, gradient_checkpointing=False)
+    plan = Plan(epochs=2, gradient_checkpointing=False)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     samples = len(data.asked(data.test))
     assert abs(accuracy(net, training.best, feed) - 0.5) < 3 * 0.5 / samples**0.5
@@ -220,7 +220,7 @@ def test_online_follows_a_rule_that_flips(tmp_path):
         test=ticks.Part(start=4_000, stop=count),
     )
     net, feed = built(data), Ticks(data=data, size=16)
-    plan = Plan(epochs=3, learning_rate=3e-3)
+    plan = Plan(epochs=3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     learner = train.calibrate(feed, net, training.best)
 
@@ -245,7 +245,7 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 @pytest.mark.parametrize(
     ("method", "least", "more"),
     [
-        ("surrogate_gradient", 0.95, {"epochs": 4, "learning_rate": 3e-3}),
+        ("surrogate_gradient", 0.95, {"epochs": 4}),
         ("climbing_fiber", 0.85, {"epochs": 20, "plasticity": 5e-4}),
     ],
 )
@@ -275,7 +275,7 @@ def test_ten_spike_patterns(method, least, more):
             "surrogate_gradient",
             0.95,
             {"granule": 1_000, "purkinje": 100, "nuclei": 60, "inhibition": 1.0},
-            {"epochs": 12, "learning_rate": 1e-2},
+            {"epochs": 12},
         ),
         (
             "climbing_fiber",
