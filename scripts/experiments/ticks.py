@@ -79,26 +79,30 @@ def one(data: ticks.Data, method: train.Method, seed: int, epochs: int) -> dict[
 def row_of(runs: list[Any], labels: dict[str, np.ndarray], logistic: np.ndarray) -> dict[str, Any]:
     """What the seeds of a method reached."""
 
-    def each(said: str, part: str, what: str) -> list[float]:
-        return [score.scores(run[said], labels[part])[what] for run in runs]
+    def scored(said: str, part: str) -> list[dict[str, Any]]:
+        return [score.scores(run[said], labels[part]) for run in runs]
+
+    def mean(told: list[dict[str, Any]], what: str) -> float:
+        return round(float(np.mean([each[what] for each in told])), 3)
 
     def guessed(said: str) -> np.ndarray:
         return np.stack([score.guesses(run[said], labels["test"]) for run in runs])
 
-    def above(said: str, other: np.ndarray) -> list[float]:
-        return np.round(score.bootstrap(labels["test"], guessed(said), other), 3).tolist()
+    def above(some: np.ndarray, other: np.ndarray) -> list[float]:
+        return np.round(score.bootstrap(labels["test"], some, other), 3).tolist()
 
+    told, frozen = scored("test", "test"), guessed("test")
     row = {
         "seeds": len(runs),
-        "validation_mcc": round(float(np.mean(each("validation", "validation", "mcc"))), 3),
-        "mcc": round(float(np.mean(each("test", "test", "mcc"))), 3),
-        "sd": round(float(np.std(each("test", "test", "mcc"))), 3),
-        "auc": round(float(np.mean(each("test", "test", "auc"))), 3),
-        "above_logistic": above("test", logistic),
+        "validation_mcc": mean(scored("validation", "validation"), "mcc"),
+        "mcc": mean(told, "mcc"),
+        "sd": round(float(np.std([each["mcc"] for each in told])), 3),
+        "auc": mean(told, "auc"),
+        "above_logistic": above(frozen, logistic),
     }
     if "online" in runs[0]:
-        row["online_mcc"] = round(float(np.mean(each("online", "test", "mcc"))), 3)
-        row["online_above_frozen"] = above("online", guessed("test"))
+        row["online_mcc"] = mean(scored("online", "test"), "mcc")
+        row["online_above_frozen"] = above(guessed("online"), frozen)
     return row
 
 
