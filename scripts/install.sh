@@ -11,6 +11,7 @@
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
+. scripts/python.sh
 
 root='' action=install purge='' start=yes
 while [ $# -gt 0 ]; do
@@ -47,15 +48,7 @@ if [ "$action" = uninstall ]; then
     exit 0
 fi
 
-python=''
-for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-[ -n "$python" ] || { echo "install: no Python 3.11 or newer found" >&2; exit 1; }
-
+python=$(find_python)
 if [ -z "$root" ] && ! id "$user" >/dev/null 2>&1; then
     useradd --system --home-dir "$state" --shell /usr/sbin/nologin "$user"
 fi
@@ -65,10 +58,9 @@ mkdir -p "$program" "$config" "$state/models" "$state/data" "$logs" "$backups" \
 source=${CEREBELLUM_WHEEL:-.}
 extra=''
 ! command -v nvidia-smi >/dev/null 2>&1 || extra='[cuda]'
-pip() { PIP_CONSTRAINT=$PWD/constraints.txt "$program/bin/python" -m pip --disable-pip-version-check "$@"; }
-pip install --quiet "$source$extra"
+install_into "$program" "$source$extra"
 # The same version may be another program.
-pip install --quiet --force-reinstall --no-deps "$source"
+install_into "$program" --force-reinstall --no-deps "$source"
 mkdir -p "$program/share"
 install -m 644 docs/operations.md docs/troubleshooting.md "$program/share"
 if [ -e "$config/production.toml" ]; then
