@@ -51,6 +51,23 @@ def feed_forward(
     )
 
 
+@jax.jit
+def _scan(params, wiring, state, drive):
+    def body(state, now):
+        state, activity = cb.step(params, wiring, state, now)
+        return state, (activity.spikes, state.cells)
+
+    return jax.lax.scan(body, state, drive)
+
+
+def run(circuit: cb.Circuit, state: cb.State, drive):
+    """The state after a drive of arrays [time, N], and every step's spikes and cells.
+
+    The circuit's arrays are arguments of one compiled function: circuits of a shape share it.
+    """
+    return _scan(circuit.params, circuit.wiring, state, drive)
+
+
 def spikes(steps: int, cells: int, share: float, seed: int) -> np.ndarray:
     """Independent spikes, float32 [steps, cells]."""
     return (np.random.default_rng(seed).random((steps, cells)) < share).astype(np.float32)

@@ -18,6 +18,19 @@ hypothesis.settings.register_profile("cerebellum", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("cerebellum")
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPILED = {
+    "jax_compilation_cache_dir": str(ROOT / ".pytest_cache" / "compiled"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+"""What one test has compiled is there for all others: in other workers, in the programs that tests
+start, and in the next run."""
+for name, value in COMPILED.items():
+    os.environ.setdefault(name.upper(), str(value))
+    jax.config.update(name, type(value)(os.environ[name.upper()]))
+# A program that is read back is compared with this machine by names of features, two of which
+# are XLA's own and no machine's: it says so at length each time, as an error.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,7 +74,7 @@ def broadcasting_everywhere():
 def service(tmp_path_factory):
     """A service that runs, for tests that only ask it."""
     folder = tmp_path_factory.mktemp("service")
-    several, soon = {"batch_size": 8}, {"connection_timeout": 3.0}
+    several, soon = {"batch_size": 4}, {"connection_timeout": 3.0}
     held = serving.serve(folder, performance=several, server=soon)
     yield held
     held.stop()

@@ -49,8 +49,8 @@ def test_chunked_is_whole_and_a_batch_is_its_members(spec, seed):
         return cb.init(circuit, key, spread=True)
 
     whole = [cb.simulate(circuit, start(key), DRIVE, duration_ms=60) for key in keys]
-    state, first = cb.simulate(circuit, start(keys[0]), DRIVE, duration_ms=25, chunk_steps=10)
-    state, rest = cb.simulate(circuit, state, DRIVE, duration_ms=35)
+    state, first = cb.simulate(circuit, start(keys[0]), DRIVE, duration_ms=20)
+    state, rest = cb.simulate(circuit, state, DRIVE, duration_ms=40, chunk_steps=20)
     for name, count in spikes_of(whole[0][1]).items():
         joined = np.concatenate([first.spikes[name], rest.spikes[name]])
         np.testing.assert_array_equal(joined, count)
@@ -63,19 +63,28 @@ def test_chunked_is_whole_and_a_batch_is_its_members(spec, seed):
             chex.assert_trees_all_equal(mine, state.weights)
 
 
+@jax.jit
+def delivered(fans, weights, sent, outs):
+    """What arrives through every projection, by events and by the dense path."""
+    return {
+        name: (
+            events.push(events.pack(sent[name]), (fan,), (weights[name],), (outs[name],))[0],
+            events.dense(sent[name], fan, weights[name], outs[name]),
+        )
+        for name, fan in fans.items()
+    }
+
+
 @settings(max_examples=2)
 @given(spec=SPECS, seed=st.integers(0, 99))
 def test_event_and_dense_paths_deliver_alike(spec, seed):
     rng = np.random.default_rng(seed)
     circuit = cb.build(spec, jax.random.key(seed))
-    state = cb.init(circuit, KEY)
-    for projection in spec.projections:
-        fan = circuit.wiring.fans[projection.name]
-        weight = state.weights.get(projection.name, circuit.params.weights[projection.name])
-        sent = jnp.asarray(rng.random(spec.population(projection.source).size) < 0.5, jnp.float32)
-        out = jnp.zeros(spec.population(projection.target).size)
-        event = events.push(events.pack(sent), (fan,), (weight,), (out,))[0]
-        dense = events.dense(sent, fan, weight, out)
+    weights = {**circuit.params.weights, **cb.init(circuit, KEY).weights}
+    size = {population.name: population.size for population in spec.populations}
+    sent = {p.name: jnp.float32(rng.random(size[p.source]) < 0.5) for p in spec.projections}
+    outs = {p.name: jnp.zeros(size[p.target]) for p in spec.projections}
+    for event, dense in delivered(circuit.wiring.fans, weights, sent, outs).values():
         np.testing.assert_allclose(event, dense, rtol=1e-4, atol=1e-5 * float(dense.max()))
 
 
@@ -157,7 +166,11 @@ def test_memory_is_known_before_it_is_allocated(granules, beams, dtype):
 
 @pytest.mark.parametrize(
     ("granules", "seeds"),
-    [(1_000, 6), (10_000, 2), pytest.param(100_000, 1, marks=pytest.mark.slow)],
+    [
+        (1_000, 6),
+        pytest.param(10_000, 2, marks=pytest.mark.slow),
+        pytest.param(100_000, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_rates_are_physiological_and_the_same_at_every_size(granules, seeds):
     """Issue ranges: granule .5-3 and 5-20, Golgi 5-20, Purkinje 30-90, interneurons 10-40,

@@ -101,3 +101,17 @@ def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
     np.testing.assert_array_equal(still.weights[weights], first.weights[weights])
     _, silent = eyeblink.run(circuit, copy(), kinds, given, KEY, olive=False)
     assert silent.spikes["inferior_olive"].sum() == 0
+
+
+@pytest.mark.slow
+def test_forty_pairings_are_learned_from():
+    """A short form of `reproduce eyeblink`: responses come, while Purkinje cells fire less."""
+    one = eyeblink.subject(10)
+    course = eyeblink.experiment(one, phases=(("acquisition", "paired", 4),))
+    first, *_, last = course.percent["acquisition"]
+    assert first < 40 < last
+    late = slice(US_ONSET - 130, US_ONSET)
+    before, after = (
+        session.rate("purkinje")[:, late].mean() for session in (one.before, course.after)
+    )
+    assert after < before

@@ -66,8 +66,13 @@ def test_gradients_are_those_of_finite_differences(name):
             logits = decode.logits(learner.readout, ends.rates[0])
             return jnp.mean(losses.cross_entropy(logits, jnp.asarray([0, 1])))
 
-        gradient = jax.jit(jax.grad(loss))(learner)
-        value = jax.jit(loss)
+        # One program for both: to compile a second takes longer than what it would save.
+        both = jax.jit(jax.value_and_grad(loss))
+        gradient = both(learner)[1]
+
+        def value(learner) -> float:
+            return float(both(learner)[0])
+
         for place in ("mossy_fiber_granule", "granule_purkinje", "purkinje_nuclei"):
             held, found = learner.weights[place], gradient.weights[place]
             way = jnp.asarray(rng.normal(size=held.shape)) * (held > 0)
@@ -79,7 +84,7 @@ def test_gradients_are_those_of_finite_differences(name):
             assert abs(ours) > 1e-9, place
             # Too long a step meets the curve or a kink, too short a one rounding.
             slopes = [
-                float((value(moved(step)) - value(moved(-step))) / (2 * step))
+                (value(moved(step)) - value(moved(-step))) / (2 * step)
                 for step in (1e-2, 1e-3, 1e-4, 1e-5)
             ]
             assert min(abs(slope / ours - 1) for slope in slopes) < 1e-5, (place, ours, slopes)
@@ -93,7 +98,7 @@ def test_integrals_are_those_of_the_surrogates(name):
     assert INTEGRALS[name](jnp.float32(0), 0.7) == 0
 
 
-@pytest.mark.parametrize("segment", [1, 2])
+@pytest.mark.parametrize("segment", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_checkpointed_gradients_are_the_plain_ones(segment):
     net = network.build(SMALL, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
@@ -106,8 +111,8 @@ def test_checkpointed_gradients_are_the_plain_ones(segment):
         _, ends = network.unroll(net.design, params, net.circuit.wiring, carry, spikes, segment)
         return jnp.sum(jnp.square(ends.rates))
 
-    plain = jax.grad(loss)(learner, 0)
-    kept = jax.grad(loss)(learner, segment)
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain, kept = (gradient(learner, size) for size in (0, segment))
     assert float(jnp.abs(plain.weights["granule_purkinje"]).sum()) > 0
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, kept)
 
@@ -129,7 +134,7 @@ def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
             _, activity = jax.lax.scan(body, state, drive)
             return jnp.sum(activity.spikes["purkinje"])
 
-        gradient = jax.grad(loss)(circuit.params.weights["mossy_fiber_granule"])
+        gradient = jax.jit(jax.grad(loss))(circuit.params.weights["mossy_fiber_granule"])
         assert bool(jnp.any(gradient != 0)) == wanted
 
 
@@ -170,10 +175,10 @@ def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
     learner = network.begin(net, jax.random.key(1))
     plan = train.Plan(optimizer=optimizer, learning_rate=0.01)
     chain = train.optimizer_of(plan, net, 100)
-    state = chain.init(learner)
+    state, update = chain.init(learner), jax.jit(chain.update)
     gradient = jax.tree.map(jnp.ones_like, learner)
     for _ in range(6):
-        updates, state = chain.update(gradient, state, learner)
+        updates, state = update(gradient, state, learner)
     assert not jnp.any(updates.readout.centre)
     assert not jnp.any(updates.readout.temperature)
     small = jnp.abs(updates.weights["granule_purkinje"]).max()

@@ -35,6 +35,7 @@ def taught(method: str, devices: int):
     return losses, history, jax.tree.map(np.asarray, training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
 def test_devices_learn_what_one_learns(method):
     losses, history, training = taught(method, 1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from circuits import KEEPS, as_double, feed_forward, matrix, spikes
+from circuits import KEEPS, as_double, feed_forward, matrix, run, spikes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,16 +17,6 @@ from cerebellum.model import circuit as circuits
 from cerebellum.model.neurons import conductance
 
 KEY = jax.random.key(0)
-
-
-def run(circuit, state, drive):
-    """Spikes of every population and final state under a drive of arrays [time, N]."""
-
-    def body(state, now):
-        state, activity = cb.step(circuit.params, circuit.wiring, state, now)
-        return state, (activity.spikes, state.cells)
-
-    return jax.jit(lambda s, x: jax.lax.scan(body, s, x))(state, drive)
 
 
 @settings(max_examples=12)

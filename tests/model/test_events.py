@@ -1,5 +1,7 @@
 """Events: nothing lost, and two paths with one answer."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -48,20 +50,30 @@ def test_pack_unpack_count_select(n, share, seed):
     assert (np.asarray(cells) < len(words) * 32).all()
 
 
+@partial(jax.jit, static_argnames="path")
+def propagated(spikes, fan, weight, out, path):
+    """What arrives by a path, and its gradient by spikes, weights and what was there."""
+
+    def arrive(spikes, weight, out):
+        return events.propagate(spikes, fan, weight, out, path)
+
+    value, pull = jax.vjp(arrive, spikes, weight, out)
+    return value, pull(jnp.linspace(-1, 1, out.size))
+
+
 @settings(max_examples=30)
-@given(n=SIZES, targets=st.sampled_from([1, 40]), share=SHARES, seed=st.integers(0, 99), kind=KINDS)
+@given(
+    n=st.sampled_from([1, 33, 2_100]),
+    targets=st.sampled_from([1, 40]),
+    share=SHARES,
+    seed=st.integers(0, 99),
+    kind=KINDS,
+)
 def test_event_and_dense_paths_agree(n, targets, share, seed, kind):
     spikes, fan, weight, out = problem(n, targets, 5, share, seed, kind)
-
-    def both(path):
-        def f(s, w, o):
-            return events.propagate(s, fan, w, o, path)
-
-        value, pull = jax.vjp(f, *map(jnp.asarray, (spikes, weight, out)))
-        return value, pull(jnp.linspace(-1, 1, targets))
-
     with jax.enable_x64(True):
-        event, dense = both("event"), both("dense")
+        operands = jnp.asarray(spikes), fan, jnp.asarray(weight), jnp.asarray(out)
+        event, dense = (propagated(*operands, path) for path in ("event", "dense"))
         assert event[0].dtype == jnp.float64
         chex.assert_trees_all_close(event, dense, atol=1e-10)
 
@@ -95,6 +107,17 @@ def test_every_contact_is_delivered_once(n, share, seed):
     np.testing.assert_array_equal(got, want)
 
 
+@jax.jit
+def pushed(words, fan, weight, out):
+    return events.push(words, (fan,), (weight,), (out,))[0]
+
+
+@partial(jax.jit, static_argnames="axis")
+def pushed_batch(words, fan, weight, out, axis):
+    """The same for every member of a batch, whose weights lie along an axis or are shared."""
+    return jax.vmap(pushed, in_axes=(0, None, axis, 0))(words, fan, weight, out)
+
+
 @settings(max_examples=15)
 @given(
     members=st.sampled_from([1, 3]),
@@ -111,12 +134,9 @@ def test_a_batch_is_its_members(members, share, seed, kind, own_weights):
     weights = weights if own_weights else weights[0]
     outs = jnp.stack([jnp.asarray(p[3], jnp.float32) for p in problems])
 
-    def one(words, weight, out):
-        return events.push(words, (fan,), (weight,), (out,))[0]
-
-    got = jax.vmap(one, in_axes=(0, 0 if own_weights else None, 0))(words, weights, outs)
+    got = pushed_batch(words, fan, weights, outs, 0 if own_weights else None)
     for m in range(members):
-        want = one(words[m], weights[m] if own_weights else weights, outs[m])
+        want = pushed(words[m], fan, weights[m] if own_weights else weights, outs[m])
         np.testing.assert_allclose(got[m], want, rtol=1e-5, atol=1e-5)
 
 

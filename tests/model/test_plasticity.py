@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from circuits import spikes
+from circuits import run, spikes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,13 +66,6 @@ def taught(
         beams=beams,
         path=path,
     )
-
-
-def run(circuit, state, drive):
-    def body(state, now):
-        return cb.step(circuit.params, circuit.wiring, state, now)[0], None
-
-    return jax.jit(lambda s, d: jax.lax.scan(body, s, d)[0])(state, drive)
 
 
 def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np.ndarray):
@@ -145,7 +138,7 @@ def test_weights_follow_every_pair_of_spikes(
     first = matrix(circuit, state.weights["granule_cells"]) * unit
     granule, olive = spikes(270, granules, 0.01, seed), spikes(270, targets, 0.008, seed + 1)
     want = reference(spec, jax.random.key(seed), first, granule, olive)
-    got = run(circuit, state, {"granule": granule, "olive": olive})
+    got = run(circuit, state, {"granule": granule, "olive": olive})[0]
     fired = granule.sum(axis=0).max()
     tolerance = 1e-5 if dtype == "float32" else unit * (1 + fired)
     np.testing.assert_allclose(
@@ -159,7 +152,7 @@ def test_weights_stay_within_their_bounds(dtype):
     spec = taught(20, 6, dtype=dtype, rule=rule)
     circuit = cb.build(spec, KEY)
     drive = {"granule": spikes(300, 20, 0.3, 0), "olive": spikes(300, 6, 0.03, 1)}
-    weights = np.asarray(run(circuit, cb.init(circuit, KEY), drive).weights["granule_cells"])
+    weights = np.asarray(run(circuit, cb.init(circuit, KEY), drive)[0].weights["granule_cells"])
     top = fixed.LEVELS if dtype == "uint16" else 2.0
     assert weights.min() >= 0
     assert weights.max() == top
@@ -172,7 +165,7 @@ def test_absent_contacts_stay_absent():
     absent = np.asarray(state.weights["granule_cells"]) == 0
     assert 0.5 < absent.mean() < 0.7
     drive = {"granule": spikes(100, 60, 0.2, 0), "olive": spikes(100, 9, 0.01, 1)}
-    after = np.asarray(run(circuit, state, drive).weights["granule_cells"])
+    after = np.asarray(run(circuit, state, drive)[0].weights["granule_cells"])
     assert (after[absent] == 0).all()
     assert (after[~absent] > 0).all()
 
@@ -186,8 +179,8 @@ def test_a_batch_learns_as_its_members_do():
     ]
     states = jax.vmap(cb.init, (None, 0))(circuit, keys)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *drives)
-    together = jax.vmap(lambda s, d: run(circuit, s, d))(states, stacked)
-    alone = [run(circuit, cb.init(circuit, k), d) for k, d in zip(keys, drives, strict=True)]
+    together = jax.vmap(lambda s, d: run(circuit, s, d)[0])(states, stacked)
+    alone = [run(circuit, cb.init(circuit, k), d)[0] for k, d in zip(keys, drives, strict=True)]
     chex.assert_trees_all_close(
         together.weights, jax.tree.map(lambda *x: jnp.stack(x), *[s.weights for s in alone]), atol=0
     )
@@ -299,13 +292,9 @@ def test_a_cell_that_fires_teaches_its_own_synapses():
     granule = np.zeros((150, 2), np.float32)
     granule[30, 0] = granule[45, 1] = 1
 
-    def body(state, now):
-        state, seen = cb.step(circuit.params, circuit.wiring, state, now)
-        return state, seen.spikes["cells"]
-
     drive = {"granule": granule, "cells": current_in}
-    state_after, fired = jax.jit(lambda s, d: jax.lax.scan(body, s, d))(state, drive)
-    (step,) = np.flatnonzero(np.asarray(fired)[:, 0])
+    state_after, (fired, _) = run(circuit, state, drive)
+    (step,) = np.flatnonzero(np.asarray(fired["cells"])[:, 0])
     change = matrix(circuit, state_after.weights["granule_cells"] - state.weights["granule_cells"])
     np.testing.assert_allclose(change[0, 0], 0.1 * np.exp(-(step - 33) / 10), rtol=1e-4)
     np.testing.assert_allclose(change[1, 0], -0.1 * np.exp(-(48 - step) / 10), rtol=1e-4)
@@ -319,7 +308,7 @@ def test_learning_is_switched_off_and_on_by_a_factor():
     change = {}
     for factor in (0.0, 1.0, 0.5):
         params = replace(circuit.params, rates={name: jnp.float32(factor)})
-        after = run(replace(circuit, params=params), state, drive)
+        after = run(replace(circuit, params=params), state, drive)[0]
         change[factor] = np.asarray(after.weights[name] - state.weights[name])
     assert not change[0.0].any()
     assert change[1.0].any()

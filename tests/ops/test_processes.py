@@ -3,16 +3,15 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from serving import free_port, until
 
 import cerebellum as cb
 from cerebellum.ops import model, store
@@ -20,12 +19,6 @@ from cerebellum.ops import model, store
 ROOT = Path(__file__).resolve().parents[2]
 KEY = jax.random.key(3)
 CONFIG = "[neural]\ngranule_size = 8000\nbeams = 6\nseed = 3\nlearning_rate = 0.001\n"
-
-
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def config(tmp_path) -> Path:
 
 def start(processes: int, *arguments) -> list[subprocess.Popen]:
     """The same command in so many processes that know of each other; alone where it is one."""
-    many = "--coordinator", f"127.0.0.1:{port()}", "--processes", str(processes), "--process"
+    many = "--coordinator", f"127.0.0.1:{free_port()}", "--processes", str(processes), "--process"
     program = [sys.executable, "-m", "cerebellum.ops.cli", *map(str, arguments)]
     return [
         subprocess.Popen(
@@ -57,8 +50,8 @@ def simulate(processes: int, config: Path, out: Path, *more) -> list[subprocess.
     return start(processes, "simulate", *given)
 
 
-def ended(running: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    told = [process.communicate(timeout=240) for process in running]
+def ended(running: list[subprocess.Popen], within: float = 240) -> list[tuple[int, str, str]]:
+    told = [process.communicate(timeout=within) for process in running]
     return [(p.returncode, *each) for p, each in zip(running, told, strict=True)]
 
 
@@ -101,13 +94,14 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
     length = "--duration-ms", 3_000, "--checkpoint-ms", 100
     running = simulate(2, config, tmp_path / "two", *length)
     folder = tmp_path / "two" / store.FOLDER
-    while not store.steps(folder) or store.steps(folder)[0][0] < 300:
+
+    def far() -> bool:
         assert running[0].poll() is None, ended(running)
-        time.sleep(0.05)
+        return any(step >= 300 for step, _ in store.steps(folder))
+
+    until(far)
     running[victim].send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    code, out, said = ended([running[1 - victim]])[0]
-    assert time.monotonic() - began < 30
+    code, out, said = ended([running[1 - victim]], within=30)[0]
     assert (code, out) == (1, "")
     lines = [line for line in said.splitlines() if line.startswith("cerebellar-norse: ")]
     assert len(lines) == 1
@@ -205,7 +199,7 @@ def test_a_run_is_gone_on_with_or_refused(run, config, tmp_path):
     assert "has come to 250" in said
 
 
-@pytest.mark.parametrize("saved_on", [8, 1])
+@pytest.mark.parametrize("saved_on", [8, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_on):
     """Nine beams: two to a shard of eight, three of them empty, and the last cells missing."""
     spec = cb.presets.beams(2_000, beams=9, learning_rate=1e-3, path="event")
@@ -232,7 +226,7 @@ def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_o
 
 @pytest.mark.slow
 def test_the_example_for_clusters_runs():
-    here = f"127.0.0.1:{port()}"
+    here = f"127.0.0.1:{free_port()}"
     running = [
         subprocess.Popen(
             [sys.executable, "scripts/cluster/run.py", here, "2", str(index), "4000"],
@@ -258,7 +252,7 @@ def test_the_example_over_ssh_starts_every_host(tmp_path):
     ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$(echo "$*" | sed s/100000/200/)"\n')
     ssh.chmod(0o755)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    script = (ROOT / "scripts/cluster/ssh.sh").read_text().replace(":9876", f":{port()}")
+    script = (ROOT / "scripts/cluster/ssh.sh").read_text().replace(":9876", f":{free_port()}")
     copy = tmp_path / "ssh.sh"
     copy.write_text(script)
     env = {**os.environ, "SSH": str(ssh), "PATH": path, "OUT": str(tmp_path / "out")}

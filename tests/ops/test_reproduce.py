@@ -80,15 +80,3 @@ def test_kernels(run, tmp_path):
     code, out, _ = run("reproduce", "plasticity-kernels", "--out", tmp_path)
     assert code == 0, out
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_one_mouse_learns_to_blink(run, tmp_path):
-    """The distance to the mouse curve is that of five; one is judged by its ends."""
-    _, out, _ = run("reproduce", "eyeblink", "--seed", 10, "--json", "--out", tmp_path)
-    result = json.loads(out)
-    apart = [row["quantity"] for row in result["rows"] if not row["passed"]]
-    assert all("distance" in quantity for quantity in apart), apart
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("learning_curve.png", "responses.png", "result.json")
-    }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from serving import until
 
 from cerebellum.ops import learned, recover, store
 
@@ -130,9 +131,9 @@ def same(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_and_gone_on_with(market):
-    """SIGKILL at random moments, and SIGTERM once: the same parameters and history, bit for bit.
+    """SIGKILL and SIGTERM at random moments: the same parameters and history, bit for bit.
 
-    Hybrid training does what both other methods do.
+    Hybrid training does what both other methods do. `scripts/soak/kill_training.py` kills often.
     """
     rng = random.Random(0)
     more = ("--method", "hybrid", "--no-plots")
@@ -140,14 +141,16 @@ def test_killed_and_gone_on_with(market):
     _, err = whole.communicate()
     assert whole.returncode == 0, err
     before, killed = -1, 0
-    for number in range(3):
+    for number in range(2):
         process = program(*arguments(market, "cut", *more, "--resume"))
-        deadline = time.monotonic() + 120
         folder = market / "cut" / store.FOLDER
-        while not [step for step, _ in store.steps(folder) if step > before]:
-            if process.poll() is not None or time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
+
+        def further(process=process, folder=folder, before=before) -> bool:
+            ended = process.poll() is not None
+            return ended or any(step > before for step, _ in store.steps(folder))
+
+        until(further, 120)
+        # At a random moment of what comes next.
         time.sleep(rng.uniform(0, 0.5))
         if process.poll() is None:
             process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
@@ -168,18 +171,20 @@ def test_killed_and_gone_on_with(market):
 
 
 @pytest.mark.slow
-def test_a_backup_taken_while_it_trains_is_whole(market):
+def test_a_backup_taken_while_it_trains_is_whole(run, market):
     """Procedures 6 and 7 on a run that trains: back up, damage, restore, the same answers."""
     run_folder, copy = market / "run", market / "backup"
     process = program(*arguments(market, "run", "--method", "climbing_fiber", "--epochs", "40"))
-    while not store.steps(run_folder / store.FOLDER):
-        assert process.poll() is None
-        time.sleep(0.05)
 
-    def call(*given) -> tuple[int, str]:
-        done = program(*map(str, given))
-        out, err = done.communicate()
-        return done.returncode, out + err
+    def saved() -> bool:
+        assert process.poll() is None
+        return bool(store.steps(run_folder / store.FOLDER))
+
+    until(saved, 120)
+
+    def call(*given) -> tuple[int | str | None, str]:
+        code, out, err = run(*given)
+        return code, out + err
 
     code, said = call("backup", run_folder, copy)
     assert code == 0, said

@@ -26,7 +26,9 @@ def model(tmp_path_factory):
 
 def settings(folder, **flags):
     given = {
-        "neural.granule_size": 500,
+        "neural.granule_size": serving.GRANULES,
+        "neural.purkinje_size": 12,
+        "neural.dcn_size": 48,
         "performance.batch_size": 4,
         "storage.models": str(folder / "models"),
         **flags,
@@ -58,6 +60,19 @@ def ticks(*indices):
 
 def ask(held, market="a", index=0, timeout=10.0):
     return held.submit(market, ticks(index), timeout).result(30)
+
+
+def holding(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """Events: the engine has taken a batch, and it may answer."""
+    real, taken, hold = served.answer, threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        taken.set()
+        assert hold.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(served, "answer", slow)
+    return taken, hold
 
 
 def count(held, name, **labels):
@@ -135,20 +150,13 @@ def test_a_state_that_is_not_finite_is_reset_and_counted(build):
 
 def test_back_pressure_and_deadlines(build, monkeypatch):
     held = build(**{"server.max_connections": 4})
-    real, hold = served.answer, threading.Event()
-
-    def slow(*arguments):
-        hold.wait(20)
-        return real(*arguments)
-
-    monkeypatch.setattr(served, "answer", slow)
-    futures = [held.submit("a", ticks(0), 10)]
-    time.sleep(0.5)
-    late = held.submit("late", ticks(0), 0.1)
-    futures += [held.submit(f"m{index}", ticks(0), 30) for index in range(3)]
+    taken, hold = holding(monkeypatch)
+    futures = [held.submit("a", ticks(0), 60)]
+    assert taken.wait(30)
+    late = held.submit("late", ticks(0), 0.0)
+    futures += [held.submit(f"m{index}", ticks(0), 60) for index in range(3)]
     with pytest.raises(BusyError, match="wait already"):
-        held.submit("more", ticks(0), 30)
-    time.sleep(0.2)
+        held.submit("more", ticks(0), 60)
     hold.set()
     for each in futures:
         assert each.result(30).chances.shape == (3,)
@@ -159,16 +167,10 @@ def test_back_pressure_and_deadlines(build, monkeypatch):
 
 def test_a_request_that_was_given_up_is_not_answered(build, monkeypatch):
     held = build()
-    real, hold = served.answer, threading.Event()
-
-    def slow(*arguments):
-        hold.wait(20)
-        return real(*arguments)
-
-    monkeypatch.setattr(served, "answer", slow)
-    first, second = (held.submit(name, ticks(0), 30) for name in ("a", "b"))
-    time.sleep(0.3)
-    third = held.submit("c", ticks(0), 30)
+    taken, hold = holding(monkeypatch)
+    first = held.submit("a", ticks(0), 60)
+    assert taken.wait(30)
+    second, third = (held.submit(name, ticks(0), 60) for name in ("b", "c"))
     assert not first.cancel()
     assert third.cancel()
     hold.set()
@@ -188,9 +190,7 @@ def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog
 
     monkeypatch.setattr(held, "_take", broken)
     with caplog.at_level(logging.CRITICAL):
-        deadline = time.monotonic() + 10
-        while held.alive and time.monotonic() < deadline:
-            time.sleep(0.05)
+        serving.until(lambda: not held.alive)
     assert "the engine ended: killed" in caplog.text
     assert [str(each) for each in told_of] == ["killed"]
     service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
@@ -206,20 +206,14 @@ def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog
 
 def test_an_engine_that_hangs_is_unhealthy_though_it_lives(build, monkeypatch):
     held = build()
-    real, hold = served.answer, threading.Event()
-
-    def stuck(*arguments):
-        hold.wait(20)
-        return real(*arguments)
-
-    monkeypatch.setattr(served, "answer", stuck)
-    monkeypatch.setattr(engine, "PATIENCE_S", 0.3)
-    first = held.submit("a", ticks(0), 10)
-    time.sleep(0.2)
-    second = held.submit("b", ticks(0), 10)
+    taken, hold = holding(monkeypatch)
+    first = held.submit("a", ticks(0), 60)
+    assert taken.wait(30)
+    second = held.submit("b", ticks(0), 60)
     assert not held.stuck
-    time.sleep(0.5)
-    assert held.stuck
+    with monkeypatch.context() as impatient:
+        impatient.setattr(engine, "PATIENCE_S", 0.0)
+        assert held.stuck
     hold.set()
     first.result(30), second.result(30)
     assert not held.stuck
@@ -237,18 +231,13 @@ def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
     monkeypatch.setattr(keep, "write", full)
     service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
     ask(held, "a", 0)
-    deadline = time.monotonic() + 10
-    while app.health_of(service)["status"] != "degraded":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    serving.until(lambda: app.health_of(service)["status"] == "degraded")
     held.publish()
     assert count(held, "checkpoint_failures_total") >= 1
     assert ask(held, "a", 1).chances.shape == (3,)
     monkeypatch.setattr(keep, "write", real)
     ask(held, "a", 2)
-    while app.health_of(service)["status"] != "healthy":
-        assert time.monotonic() < deadline + 10
-        time.sleep(0.1)
+    serving.until(lambda: app.health_of(service)["status"] == "healthy")
 
 
 def test_a_restart_without_a_tick_is_no_trouble(build):
@@ -273,10 +262,7 @@ def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
 
     monkeypatch.setattr(held.keep, "save", busy)
     ask(held, "a", 0)
-    deadline = time.monotonic() + 10
-    while len(refused) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    serving.until(lambda: len(refused) >= 2)
     assert held.saved_ticks == 0
     monkeypatch.setattr(held.keep, "save", real)
     held.stop()
@@ -304,7 +290,9 @@ def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):
     for index, jump in ((1, 86_400.0), (2, -86_400.0)):
         monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
         said.append(ask(held, "a", index).chances.tolist())
-        time.sleep(0.3)
+        # A turn of the engine's loop that began after the jump.
+        turn = held.progress
+        serving.until(lambda turn=turn: held.progress > turn)
         assert held.alive
         assert not held.stuck
     assert held.saved_ticks == 0
@@ -323,14 +311,11 @@ def test_it_does_not_recompile(build):
 
 
 def test_another_model_takes_over_once_it_is_proven(build, tmp_path, model):
-    held = build()
+    held = build(**{"performance.batch_size": 1})
     ask(held, "a", 0)
     other = served.untrained(settings(tmp_path, **{"neural.seed": 7}))
     held.replace_by(other)
-    deadline = time.monotonic() + 10
-    while held.served is not other:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    serving.until(lambda: held.served is other)
     # The circuit is another; the market's clock goes on.
     assert np.isfinite(ask(held, "a", 1).chances).all()
     with pytest.raises(RefusedError):

@@ -9,7 +9,14 @@ from cerebellum.model import events
 from cerebellum.sim import memory, plan, shard
 
 
-@pytest.mark.parametrize(("beams", "shards"), [(4, 1), (4, 2), (5, 3)])
+@pytest.mark.parametrize(
+    ("beams", "shards"),
+    [
+        (4, 2),
+        pytest.param(4, 1, marks=pytest.mark.slow),
+        pytest.param(5, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_costs_are_those_of_a_run(beams, shards):
     sizes = cb.presets.Sizes(purkinje=100 * beams, nuclei=10 * beams)
     spec = cb.presets.beams(

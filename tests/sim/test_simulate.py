@@ -253,12 +253,21 @@ def test_states_that_do_not_fit_are_refused(circuit):
         cb.simulate(circuit, single, duration_ms=5)
 
 
-def test_an_odd_length_is_compiled_before_the_clock(circuit):
-    """Two lengths are two programs, and both count as compilation."""
+def test_an_odd_length_is_compiled_before_the_clock(circuit, monkeypatch):
+    """Two lengths are two programs, and both count as compilation: by a clock that a call moves."""
+    calls, real = [], simulations.advance
+
+    def advance(*arguments):
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(simulations, "advance", advance)
+    monkeypatch.setattr(simulations.time, "perf_counter", lambda: len(calls))
     state = cb.init(circuit, KEY)
-    _, recording = cb.simulate(circuit, state, duration_ms=48.5, chunk_steps=90)
+    _, recording = cb.simulate(circuit, state, duration_ms=48.5, chunk_steps=40)
     assert recording.steps == 97
-    assert recording.seconds["run"] < recording.seconds["compile"]
+    # Chunks of 40, 40 and 17 steps.
+    assert recording.seconds == {"compile": 2, "run": 1}
 
 
 def test_progress_is_shown_when_asked(circuit, capsys):
