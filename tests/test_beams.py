@@ -18,7 +18,8 @@ from cerebellum.model import anatomy, events
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.beams import REFERENCE_HZ, counts
 from cerebellum.sim import memory
-from cerebellum.sim import simulate as running
+from cerebellum.sim.chunk import Inputs, advance
+from cerebellum.sim.simulate import chunk_of
 
 KEY = jax.random.key(5)
 DRIVE = {"mossy_fiber": cb.drive.poisson(30.0)}
@@ -130,8 +131,8 @@ def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     circuit = cb.build(spec, KEY)
     state = cb.init(circuit, KEY)
     rows = state.weights["granule_purkinje"].nbytes
-    arguments = circuit.params, circuit.wiring, state, DRIVE, {}
-    compiled = running.advance.lower(*arguments, steps=10, recorders=()).compile()
+    loop, inputs = chunk_of(circuit, 10), Inputs(drawn=DRIVE)
+    compiled = advance.lower(loop, circuit.params, circuit.wiring, state, inputs).compile()
     sizes = compiled.memory_analysis()
     assert sizes is not None
     assert sizes.temp_size_in_bytes < 0.5 * rows
@@ -139,10 +140,9 @@ def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     least = min(state.lines["granule"].size, rows)
     assert all(math.prod(map(int, shape.split(","))) < least for shape in copied), copied
     chex.clear_trace_counter()
-    traced = chex.assert_max_traces(running._advance, n=1)
-    run = jax.jit(traced, static_argnums=(5, 6))
+    run = jax.jit(chex.assert_max_traces(loop.__call__, n=1))
     for _ in range(3):
-        state, _ = run(circuit.params, circuit.wiring, state, DRIVE, {}, 10, ())
+        state, _ = run(circuit.params, circuit.wiring, state, inputs)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,8 @@ def test_memory_is_known_before_it_is_allocated(granules, beams, dtype):
     state = cb.init(circuit, KEY)
     there = sum(leaf.nbytes for leaf in jax.tree.leaves((circuit, state)))
     assert sum(memory.arrays(spec).values()) == pytest.approx(there, rel=0.1)
-    program = running.advance.lower(
-        circuit.params, circuit.wiring, state, DRIVE, {}, steps=10, recorders=()
-    )
+    operands = circuit.params, circuit.wiring, state, Inputs(drawn=DRIVE)
+    program = advance.lower(chunk_of(circuit, 10), *operands)
     sizes = program.compile().memory_analysis()
     assert sizes is not None
     copies = 2 if dtype == "float32" else 1

@@ -23,11 +23,12 @@ from flax import struct
 from jax import Array, lax
 
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.learn import decode, encode
 from cerebellum.learn.decode import Readout
 from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
-from cerebellum.model.circuit import Circuit, Params, State, Wiring
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.neurons import current
 from cerebellum.model.spec import Spec
 from cerebellum.model.surrogate import Surrogate
@@ -217,7 +218,6 @@ def spec_of(design: Design) -> Spec:
         populations=populations,
         projections=projections,
         surrogate=design.surrogate,
-        kernels="xla",
     )
 
 
@@ -280,13 +280,14 @@ def readout(design: Design, rates: Array) -> Readout:
     return decode.init(rates, design.zone(design.nuclei), design.outputs)
 
 
-def taught(circuit: Circuit, learner: Learner) -> Params:
-    """The circuit's parameters with what was learned in them."""
+def with_learned(circuit: Circuit, learner: Learner) -> Circuit:
+    """The circuit with what was learned in its parameters."""
     params = circuit.params
     cells = dict(params.cells)
     for name, offset in learner.drive.items():
         cells[name] = replace(cells[name], drive=cells[name].drive + offset)
-    return replace(params, weights={**params.weights, **learner.weights}, cells=cells)
+    weights = {**params.weights, **learner.weights}
+    return replace(circuit, params=replace(params, weights=weights, cells=cells))
 
 
 def units(net: Net) -> Learner:
@@ -359,8 +360,7 @@ def sense(design: Design, inputs: Array) -> Array:
 
 def unroll(
     design: Design,
-    params: Params,
-    wiring: Wiring,
+    circuit: Circuit,
     carry: Carry,
     inputs: Array,
     segment: int = 1,
@@ -376,11 +376,13 @@ def unroll(
       shared: weights of plastic projections, which stay as they are, the same for every circuit.
       watch: whether there is `Seen`.
     """
-    fade = design.fade
+    fade, params, wiring = design.fade, circuit.params, circuit.wiring
+    primitives = backends.primitives_of(circuit)
 
     def one(state: State, spikes: Array):
         state = replace(state, weights=dict(shared))
-        state, activity = circuits.step(params, wiring, state, {"mossy_fiber": spikes})
+        drive = {"mossy_fiber": spikes}
+        state, activity = circuits.step(params, wiring, state, drive, primitives)
         return replace(state, weights={}), activity
 
     # An event loop must not be mapped over: every circuit would run as long as the busiest.
@@ -427,5 +429,4 @@ def _alone(one: Any, state: State, spikes: Array) -> Any:
 @partial(jax.jit, static_argnums=0)
 def respond(design: Design, circuit: Circuit, learner: Learner, carry: Carry, inputs: Array):
     """`unroll` of a learner, without a gradient."""
-    params = taught(circuit, learner)
-    return unroll(design, params, circuit.wiring, carry, inputs, 0)
+    return unroll(design, with_learned(circuit, learner), carry, inputs, 0)

@@ -159,15 +159,13 @@ def _respond(
     watch: bool,
 ) -> tuple[Carry, Ends]:
     """The circuits after a tick, and its end; event circuits one by one."""
-    params, wiring = network.taught(net.circuit, learner), net.circuit.wiring
+    circuit = network.with_learned(net.circuit, learner)
 
     def some(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
-        after, ends = network.unroll(
-            net.design, params, wiring, carry, inputs[None], 0, shared, watch
-        )
+        after, ends = network.unroll(net.design, circuit, carry, inputs[None], 0, shared, watch)
         return after, jax.tree.map(lambda x: x[0], ends)
 
-    if wiring.spec.path == "dense" or inputs.shape[0] == 1:
+    if circuit.spec.path == "dense" or inputs.shape[0] == 1:
         return some(carry, inputs)
 
     def alone(given: tuple[Carry, Array]) -> Any:

@@ -5,8 +5,7 @@ averages the gradient, once a step. Sums are then taken in another order than on
 weights agree to rounding, not bit for bit.
 """
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +17,10 @@ from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
 from cerebellum.learn import network
-from cerebellum.learn.network import Carry, Design
+from cerebellum.learn.network import Carry, Design, Ends
+from cerebellum.model.circuit import Circuit
 from cerebellum.sim import shard
-
-if TYPE_CHECKING:
-    from cerebellum.learn.train import Training
+from cerebellum.sim.chunk import BATCH
 
 
 def mesh(devices: int, batch: int) -> Mesh | None:
@@ -45,30 +43,26 @@ def divided(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
     """Arrays cut along an axis, a part for each device."""
     if mesh is None:
         return tree
-    axes = P(*[None] * axis, shard.BATCH)
+    axes = P(*[None] * axis, BATCH)
     return jax.tree.map(lambda x: _laid(x, mesh, axes), tree)
 
 
-def unroll(mesh: Mesh | None, design: Design, params, wiring, carry: Carry, inputs, segment: int):
+def unroll(
+    mesh: Mesh | None, design: Design, circuit: Circuit, carry: Carry, inputs: Array, segment: int
+) -> tuple[Carry, Ends]:
     """`network.unroll`, each device its own circuits: it exchanges nothing but the gradient."""
 
-    def part(params, wiring, carry, inputs):
-        return network.unroll(design, params, wiring, carry, inputs, segment)
+    def part(circuit: Circuit, carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
+        return network.unroll(design, circuit, carry, inputs, segment)
 
     if mesh is None:
-        return part(params, wiring, carry, inputs)
-    first, second = P(shard.BATCH), P(None, shard.BATCH)
-    specs = P(), P(), first, second
+        return part(circuit, carry, inputs)
+    first, second = P(BATCH), P(None, BATCH)
+    specs = P(), first, second
     mapped = jax.shard_map(
         part, mesh=mesh, in_specs=specs, out_specs=(first, second), check_vma=False
     )
-    return mapped(params, wiring, carry, inputs)
-
-
-def laid(training: "Training", mesh: Mesh | None) -> "Training":
-    """A run between two steps: its circuits divided, all else everywhere."""
-    carry = divided(training.carry, mesh)
-    return replace(everywhere(replace(training, carry=None), mesh), carry=carry)
+    return mapped(circuit, carry, inputs)
 
 
 def own(tree: Any) -> Any:

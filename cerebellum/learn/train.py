@@ -189,9 +189,8 @@ def descend(
     net = Net(design, circuit)
 
     def loss(learner: Learner):
-        params = network.taught(circuit, learner)
         segment = 1 if plan.gradient_checkpointing else 0
-        operands = params, circuit.wiring, training.carry, inputs
+        operands = network.with_learned(circuit, learner), training.carry, inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
         each = losses.LOSSES[plan.loss](decode.logits(learner.readout, ends.rates), labels)
         return losses.mean(each, weights), carry
@@ -223,8 +222,7 @@ def climb(
       left: share of the gain that is left, 1 falling to 0 over a run.
     """
     net, learner = Net(design, circuit), training.learner
-    params = network.taught(circuit, learner)
-    operands = params, circuit.wiring, training.carry, inputs
+    operands = network.with_learned(circuit, learner), training.carry, inputs
     carry, ends = parallel.unroll(mesh, design, *operands, 0)
     logits = decode.logits(learner.readout, ends.rates)
     value = losses.mean(losses.LOSSES[plan.loss](logits, labels), weights)
@@ -292,7 +290,7 @@ def run(
     factor = _balance(feed, net.design.outputs) if plan.balanced else None
     mesh = parallel.mesh(devices, feed.size)
     key, circuit = jax.random.key(plan.seed), parallel.everywhere(net.circuit, mesh)
-    training = parallel.laid(training, mesh)
+    training = _laid(training, mesh)
     while step < steps:
         epoch, index = divmod(step, feed.steps)
         if index == 0 or feed.apart:
@@ -317,14 +315,21 @@ def run(
             )
         over = index + 1 == feed.steps
         ended = step == steps
-        training = parallel.laid(training, mesh)
+        training = _laid(training, mesh)
         if over:
             looked = _look(plan, feed, net, parallel.own(training), history, epoch)
-            training = parallel.laid(looked, mesh)
+            training = _laid(looked, mesh)
             ended = ended or int(training.waited) >= plan.early_stopping_patience
         yield training, Seen(step=step, epoch=epoch, loss=value, over=over, ended=ended)
         if ended:
             return
+
+
+def _laid(training: Training, mesh: Mesh | None) -> Training:
+    """A run between two steps on many devices: its circuits divided, all else everywhere."""
+    carry: Any = None
+    shared = parallel.everywhere(replace(training, carry=carry), mesh)
+    return replace(shared, carry=parallel.divided(training.carry, mesh))
 
 
 def _balance(feed: Feed, choices: int) -> np.ndarray:

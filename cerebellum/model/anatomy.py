@@ -5,10 +5,8 @@ keyed by the circuit's key and the projection's name), so any of them can be reb
 none depends on the order of building.
 """
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,6 @@ import numpy as np
 from jax import Array
 from scipy.sparse import csr_array
 
-from cerebellum import native
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Circuit, Params, Wiring
@@ -35,7 +32,7 @@ that differ in their seed alone mostly share one compiled program."""
 def stream(key: Array, name: str) -> np.random.Generator:
     """The random stream of the part of a circuit called `name`."""
     words = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
-    seed = np.random.SeedSequence([*words, zlib.crc32(name.encode())])
+    seed = np.random.SeedSequence([*words, fixed.name_number(name)])
     return np.random.Generator(np.random.Philox(seed))
 
 
@@ -175,20 +172,6 @@ def resolve_path(spec: Spec) -> events.Path:
     return "dense" if possible <= DENSE_LIMIT else "event"
 
 
-def resolve_kernels(spec: Spec) -> Literal["xla", "native"]:
-    """The kernels that a circuit runs on: its own choice, or what this machine can compile.
-
-    Raises:
-      UsageError: native ones are asked for, and there are none.
-    """
-    if spec.kernels == "xla" or (spec.kernels == "auto" and spec.path == "dense"):
-        return "xla"
-    found = native.kernels()
-    if spec.kernels == "native" and not found.ready:
-        raise UsageError(f"kernels: 'native'; {found.why}")
-    return "native" if found.ready else "xla"
-
-
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     """Target lists of a projection: see `fan_out`."""
     drawn = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
@@ -223,7 +206,8 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     share = spec.share(projection)
     if projection.rule is not None or share == 1:
         seed = fixed.seed(jnp.asarray(jax.random.key_data(key)), projection.name)
-        return fixed.draw_all(seed, mean, *shape, projection.spread, share)
+        rows = fixed.CellRange(size=shape[0])
+        return fixed.draw_all(seed, mean, rows, shape[1], projection.spread, share)
     matrix = np.zeros(shape, np.float32)
     for beam in range(spec.beams):
         source, target = contacts(projection, spec, key, beam)
@@ -261,7 +245,13 @@ def _learning(spec: Spec) -> list[str]:
     return list(dict.fromkeys([*ruled, *(name for name, _, _ in spec.watched())]))
 
 
-def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None) -> Circuit:
+def build(
+    spec: Spec,
+    key: Array,
+    edges: Mapping[str, np.ndarray] | None = None,
+    *,
+    backend: str = "auto",
+) -> Circuit:
     """Draw a circuit's wiring and first parameters.
 
     Args:
@@ -269,12 +259,12 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
       key: a JAX random key; the same key gives the same circuit on any machine.
       edges: projections whose edges are given, by name: source, target and number of contacts,
         integers [pairs, 3], each pair once. They go before those that the spec places.
+      backend: what it is to run on: see `Circuit`. Asked for when it runs, not here.
 
     Raises:
       UsageError: edges of another shape, of cells or projections that are not there, or for rows.
     """
     spec = replace(spec, path=resolve_path(spec))
-    spec = replace(spec, kernels=resolve_kernels(spec))
     given = {**(spec.place(key) if spec.place else {}), **(edges or {})}
     known = [projection.name for projection in spec.projections]
     for name in given:
@@ -297,4 +287,5 @@ def build(spec: Spec, key: Array, edges: Mapping[str, np.ndarray] | None = None)
             spec=spec,
             drawn=not given,
         ),
+        backend=backend,
     )

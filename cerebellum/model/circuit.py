@@ -6,7 +6,6 @@ of step n has the time stamp (n + 1) dt, and its effect is in the conductances `
 """
 
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,10 +18,11 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, fixed, homeostasis, short_term, synapses
+from cerebellum.model import delays, events, fixed, homeostasis, short_term
 from cerebellum.model.fence import after
-from cerebellum.model.neurons import CIRCUIT_MODELS, conductance, current, eglif, relay
-from cerebellum.model.plasticity import learn, ring_steps
+from cerebellum.model.neurons import CIRCUIT_MODELS, relay
+from cerebellum.model.plasticity import Arrivals, Synapses, learn, ring_steps
+from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
 
 
@@ -59,10 +59,11 @@ class Wiring:
     shard: Array | None = None
     """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
 
-    def first(self, name: str) -> Array | int:
-        """Number that a population's first cell here has in the whole circuit."""
+    def cells(self, name: str) -> fixed.CellRange:
+        """A population's cells here, by their numbers in the whole circuit."""
         size = self.spec.population(name).size
-        return 0 if self.shard is None else self.shard * jnp.uint32(size)
+        offset = 0 if self.shard is None else self.shard * jnp.uint32(size)
+        return fixed.CellRange(size=size, offset=offset)
 
 
 @struct.dataclass(kw_only=True)
@@ -100,8 +101,12 @@ class Activity:
 
 @struct.dataclass(kw_only=True)
 class Circuit:
+    """What is simulated, and what it is to run on."""
+
     params: Params
     wiring: Wiring
+    backend: str = struct.field(pytree_node=False, default="auto")
+    """a name in `backends.BACKENDS`, or "auto": the fastest that this machine has"""
 
     @property
     def spec(self) -> Spec:
@@ -138,8 +143,8 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         params = circuit.params.cells[population.name]
         state = CIRCUIT_MODELS[population.model].init(params, (population.size,))
         if spread and population.model != "relay":
-            first, own = circuit.wiring.first(population.name), part(key, population.name)
-            drawn = fixed.threefry_uniform(own, population.size, first)
+            own = fixed.named_key(key, population.name)
+            drawn = fixed.threefry_uniform(own, circuit.wiring.cells(population.name))
             v = params.v_reset + drawn * (params.v_th - params.v_reset)
             state = replace(state, v=v)
         cells[population.name] = state
@@ -173,7 +178,7 @@ def depths(spec: Spec) -> dict[str, int]:
     """By source population, how many steps its delay line holds."""
     deepest: dict[str, int] = {}
     for projection in spec.projections:
-        steps = synapses.delay_steps(projection.delay, spec.dt)
+        steps = delays.delay_steps(projection.delay, spec.dt)
         if projection.rule is not None:
             steps += ring_steps(projection.rule, spec.dt)[0] - 1
         deepest[projection.source] = max(steps, deepest.get(projection.source, 0))
@@ -200,23 +205,12 @@ def _first_weights(circuit: Circuit, projection: Projection) -> Array:
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
         given,
-        spec.population(projection.source).size,
+        circuit.wiring.cells(projection.source),
         spec.beam_size(projection.target),
         projection.spread,
         spec.share(projection),
         projection.w_max,
-        circuit.wiring.first(projection.source),
     )
-
-
-def part(key: Array, name: str) -> Array:
-    """The random key of a named part: independent of the order in which parts draw."""
-    return jax.random.fold_in(jax.random.wrap_key_data(key), part_number(name))
-
-
-def part_number(name: str) -> int:
-    """What a named part's key is folded with."""
-    return zlib.crc32(name.encode())
 
 
 def consolidate(circuit: Circuit, state: State) -> Circuit:
@@ -249,12 +243,19 @@ def _scaled(weights: Array, fan: events.Fan, factor: Array) -> Array:
     return own
 
 
-def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[State, Activity]:
+def step(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    drive: Drive,
+    primitives: Primitives = REFERENCE,
+) -> tuple[State, Activity]:
     """Advance a circuit by its `dt`.
 
     Args:
       params, wiring, state: of one circuit.
       drive: what reaches it from outside in this step; populations may be left out.
+      primitives: the operations that it is made of, those of a backend.
 
     Returns:
       The next state and the spikes of this step.
@@ -266,11 +267,11 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
     for name in drive:
         spec.population(name)
     with jax.named_scope("cells"):
-        cells, spikes, words = _cells(params, wiring, state, drive)
+        cells, spikes, words = _cells(params, wiring, state, drive, primitives)
     with jax.named_scope("synapses"):
-        cells, terminals = _synapses(params, wiring, state, cells)
+        cells, terminals = _synapses(params, wiring, state, cells, primitives)
     with jax.named_scope("learning"):
-        cells, weights, debts = _learn(params, wiring, state, cells, spikes)
+        cells, weights, debts = _learn(params, wiring, state, cells, spikes, primitives)
         watches = {
             name: homeostasis.adjust(
                 state.watches[name], spikes[population], rule, params.rates[name], spec.dt
@@ -281,9 +282,7 @@ def step(params: Params, wiring: Wiring, state: State, drive: Drive) -> tuple[St
         # The lines are read above and written here: the fence says so to the compiler.
         lines = after((cells, weights, debts), state.lines)
         emitted = _everywhere(spec, words if spec.path == "event" else spikes)
-        lines = {
-            name: synapses.emit(line, state.step, emitted[name]) for name, line in lines.items()
-        }
+        lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
     stepped = State(
         step=state.step + 1,
         key=state.key,
@@ -321,14 +320,13 @@ def _existing(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Array])
     for population in whole.populations:
         name, size = population.name, spec.population(population.name).size
         if population.size < spec.shards * size:
-            number = wiring.first(name) + jnp.arange(size, dtype=jnp.uint32)
-            there = number < jnp.uint32(population.size)
+            there = wiring.cells(name).numbers < jnp.uint32(population.size)
             spikes = {**spikes, name: jnp.where(there, spikes[name], 0)}
             words = {**words, name: words[name] & events.pack(there)}
     return spikes, words
 
 
-def _cells(params: Params, wiring: Wiring, state: State, drive: Drive):
+def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitives: Primitives):
     """Every population, one step on: its states, and spikes plain and packed, by name."""
     spec = wiring.spec
     cells, spikes, words = {}, {}, {}
@@ -346,30 +344,29 @@ def _cells(params: Params, wiring: Wiring, state: State, drive: Drive):
                 continue
         if population.homeostasis is not None:
             own = replace(own, v_th=own.v_th + state.watches[name].value)
-        if model is current and spec.kernels == "native" and current.alike(own, before):
-            input = current.Input(current=given)
-            cells[name], words[name] = current.step_native(own, before, input, spec.dt)
-            spikes[name] = events.unpack(words[name], size)
-            continue
         input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
-        if model is eglif:
-            seed, first = fixed.seed(state.key, name), wiring.first(name)
-            draws = fixed.uniform(seed, state.step, size, first)
-            input = replace(input, uniform=draws)
-        taught = {} if model not in (current, conductance) else {"surrogate": spec.surrogate}
-        cells[name], spikes[name] = model.step(own, before, input, spec.dt, **taught)
-        words[name] = events.pack(spikes[name])
+        if model.DRAWS_NOISE:
+            seed = fixed.seed(state.key, name)
+            input = replace(input, uniform=fixed.uniform(seed, state.step, wiring.cells(name)))
+        operands = model, own, before, input, spec.dt, spec.surrogate
+        cells[name], spikes[name], words[name] = primitives.integrate(*operands)
     return cells, *_existing(wiring, spikes, words)
 
 
-def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any]):
+def _synapses(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    cells: dict[str, Any],
+    primitives: Primitives,
+):
     """Send what is due: the cells' states after arrival, and the terminals after sending."""
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
     arrived = {name: models[name].receptors(cell) for name, cell in cells.items()}
     terminals = dict(state.terminals)
     for bundle in bundles(spec):
-        spikes = synapses.due(state.lines[bundle.source], state.step, bundle.delay)
+        spikes = delays.due(state.lines[bundle.source], state.step, bundle.delay)
         gains = []
         for p in bundle.projections:
             gain = None
@@ -390,7 +387,7 @@ def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any
         ]
         if spec.path == "event":
             operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
-            outs = events.push(*operands, native=spec.kernels == "native")
+            outs = events.push(*operands, sweep=primitives.sweep)
         else:
             outs = [
                 events.propagate(
@@ -406,7 +403,14 @@ def _synapses(params: Params, wiring: Wiring, state: State, cells: dict[str, Any
     return reached, terminals
 
 
-def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], spikes):
+def _learn(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    cells: dict[str, Any],
+    spikes: dict[str, Array],
+    primitives: Primitives,
+):
     """Every rule, one step on: the cells behind the last reading, weights and debts."""
     spec = wiring.spec
     weights, debts = dict(state.weights), dict(state.debts)
@@ -418,40 +422,41 @@ def _learn(params: Params, wiring: Wiring, state: State, cells: dict[str, Any], 
         if rule.teacher == projection.target:
             taught = spikes[rule.teacher]
         else:
-            taught = _taught(params, wiring, state, by_name[rule.teacher])
+            taught = _taught(params, wiring, state, by_name[rule.teacher], primitives)
         # The weights were read for these cells, and are written below.
         weights[name] = after(cells, weights[name])
-        weights[name], debts[name] = learn(
-            weights[name],
-            debts[name],
-            state.lines[projection.source],
-            taught,
-            state.step,
-            fixed.seed(state.key, name),
-            fixed.seed(wiring.seed, name),
-            wiring.fans[name],
-            rule,
-            params.rates[name],
-            synapses.delay_steps(projection.delay, spec.dt),
-            spec.dt,
-            spec.share(projection),
-            math.inf if projection.w_max is None else projection.w_max,
-            native=spec.kernels == "native",
-            first=wiring.first(projection.source),
+        synapses = Synapses(
+            fan=wiring.fans[name],
+            mask_seed=fixed.seed(wiring.seed, name),
+            cell_offset=wiring.cells(projection.source).offset,
+            rule=rule,
+            dt=spec.dt,
+            delay=delays.delay_steps(projection.delay, spec.dt),
+            share=spec.share(projection),
+            w_max=math.inf if projection.w_max is None else projection.w_max,
         )
+        arrivals = Arrivals(
+            step=state.step,
+            line=state.lines[projection.source],
+            taught=taught,
+            seed=fixed.seed(state.key, name),
+        )
+        operands = weights[name], debts[name], arrivals, params.rates[name], synapses
+        weights[name], debts[name] = learn(*operands, primitives.settle)
     return cells, weights, debts
 
 
-def _taught(params: Params, wiring: Wiring, state: State, teacher: Projection) -> Array:
+def _taught(
+    params: Params, wiring: Wiring, state: State, teacher: Projection, primitives: Primitives
+) -> Array:
     """Spikes of a teaching projection that arrive at each of its targets in this step, [T]."""
     spec = wiring.spec
-    delay = synapses.delay_steps(teacher.delay, spec.dt)
-    spikes = synapses.due(state.lines[teacher.source], state.step, delay)
+    delay = delays.delay_steps(teacher.delay, spec.dt)
+    spikes = delays.due(state.lines[teacher.source], state.step, delay)
     fan, none = wiring.fans[teacher.name], jnp.zeros(spec.population(teacher.target).size)
     one = jnp.float32(1)
     if isinstance(fan, events.AllToAll):
         one = (params.weights[teacher.name] > 0).astype(jnp.float32)
     if spec.path == "event":
-        native = spec.kernels == "native"
-        return events.push(spikes, (fan,), (one,), (none,), native=native)[0]
+        return events.push(spikes, (fan,), (one,), (none,), sweep=primitives.sweep)[0]
     return events.dense(spikes, fan, one, none)

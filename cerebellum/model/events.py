@@ -10,7 +10,7 @@ G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells to a beam
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.model.fence import fence
-from cerebellum.native import calls
 
 BITS = 32
 _BRANCH = 32
@@ -260,12 +259,33 @@ def _by_row(
     return sums.at[group].set(jnp.stack([low & 0xFFFF, sums[group, 1] + (low >> 16)]))
 
 
+class Sweep(Protocol):
+    """The part of a delivery that a backend may replace: `sweep` is the reference."""
+
+    def __call__(
+        self, sent: "Events", fans: tuple, weights: tuple, gains: tuple, sums: tuple
+    ) -> tuple: ...
+
+
+@struct.dataclass(kw_only=True)
+class Events:
+    """The spikes of a batch that are to be delivered, and in which portions."""
+
+    words: Array
+    """packed, uint32 [B, W]"""
+    starts: tuple[int, ...] = struct.field(pytree_node=False)
+    """first source cell of every beam"""
+    block: int = struct.field(pytree_node=False)
+    """events to a portion, where they are delivered in portions"""
+
+
 def _push(
-    native: bool, words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple
+    sweep: Sweep, words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple
 ) -> tuple:
     """Events of a batch through several projections of one source population.
 
     Args:
+      sweep: how the events are gone through.
       words: uint32 [B, W].
       fans: their tables with a leading axis R of 1 or B.
       weights: one [R], or [R, N, F], or [R, N, targets in a beam], a projection.
@@ -283,22 +303,27 @@ def _push(
     block = block_size(-sum(min(0, width) for width in widths), sum(max(0, w) for w in widths))
     beams = max((fan.beams for fan in fans if isinstance(fan, AllToAll)), default=1)
     cells = max(weight.shape[1] for weight in weights if weight.ndim > 1) if beams > 1 else 1
-    starts = beam_edges(cells, beams)[:-1]
+    starts = tuple(beam_edges(cells, beams)[:-1].tolist())
     sums = tuple(
         out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
         for fan, weight, out in zip(fans, weights, outs, strict=True)
     )
-    exact = all(x.dtype in (jnp.float32, jnp.uint16) for x in (*outs, *weights, *gains))
-    how = native and exact, partial(_native, starts), partial(_walk, block, starts)
-    walked = calls.either(*how, words, fans, weights, gains, sums)
+    sent = Events(words=words, starts=starts, block=block)
+    swept = sweep(sent, fans, weights, gains, sums)
     return tuple(
         reached if isinstance(fan, FanOut) else out + _total(reached, fan, out)
-        for fan, reached, out in zip(fans, walked, outs, strict=True)
+        for fan, reached, out in zip(fans, swept, outs, strict=True)
     )
 
 
-def _walk(block: int, starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
-    """`sums` after all events, in blocks of them."""
+def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
+    """`sums` after all events, in blocks of them; operands as in `_push`.
+
+    Args:
+      sums: for a `FanOut` the targets' values [B, T], which the weights are added to; for an
+        `AllToAll` zeros [B G, limbs, R], whose sums are added to the targets afterwards.
+    """
+    words, starts = sent.words, np.asarray(sent.starts, np.int32)
     members, stride = words.shape[0], words.shape[1] * BITS
     edges = (jnp.arange(members)[:, None] * stride + jnp.asarray(starts)[None]).reshape(-1)
     edges = jnp.append(edges, members * stride).astype(jnp.int32)
@@ -315,21 +340,14 @@ def _walk(block: int, starts: np.ndarray, words: Array, fans, weights, gains, su
         )
 
     flat = words.reshape(-1)
-    return walk_beams(flat, tally(flat), edges, block, visit, sums)
-
-
-def _native(starts: np.ndarray, words: Array, fans, weights, gains, sums) -> tuple:
-    """The same in one pass."""
-    targets = tuple(fan.targets if isinstance(fan, FanOut) else None for fan in fans)
-    ascend = tuple(isinstance(fan, FanOut) and fan.ascends for fan in fans)
-    return calls.push(words, targets, weights, gains, sums, starts, ascend)
+    return walk_beams(flat, tally(flat), edges, sent.block, visit, sums)
 
 
 @cache
-def _batched(native: bool):
+def _batched(sweep: Sweep):
     """`_push`, whose batch of batches is one larger batch: the events are never mapped."""
-    push = jax.custom_batching.custom_vmap(partial(_push, native))
-    push.def_vmap(partial(_push_vmap, native))
+    push = jax.custom_batching.custom_vmap(partial(_push, sweep))
+    push.def_vmap(partial(_push_vmap, sweep))
     return push
 
 
@@ -347,7 +365,7 @@ def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
     return total.reshape(out.shape[0], -1)[:, : out.shape[1]]
 
 
-def _push_vmap(native, axis_size, in_batched, words, fans, weights, gains, outs):
+def _push_vmap(sweep, axis_size, in_batched, words, fans, weights, gains, outs):
     members = words.shape[-2]
 
     def merge_all(x: Array, batched: bool) -> Array:
@@ -363,7 +381,7 @@ def _push_vmap(native, axis_size, in_batched, words, fans, weights, gains, outs)
         return x.reshape(-1, *x.shape[2:])
 
     words_batched, fans_batched, weights_batched, gains_batched, outs_batched = in_batched
-    pushed = _batched(native)(
+    pushed = _batched(sweep)(
         merge_all(words, words_batched),
         jax.tree.map(merge_table, fans, fans_batched),
         jax.tree.map(merge_table, weights, weights_batched),
@@ -380,7 +398,7 @@ def push(
     weights: tuple[Array, ...],
     outs: tuple[Array, ...],
     gains: tuple[Array | None, ...] | None = None,
-    native: bool = False,
+    sweep: Sweep = sweep,
 ) -> tuple[Array, ...]:
     """Send packed spikes through every projection of their population, event by event.
 
@@ -392,7 +410,7 @@ def push(
       weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, R] of an `AllToAll`.
       outs: for each, the array that the weights are added to, [T].
       gains: for each that has one, what a source's weights are multiplied by, [N].
-      native: by `cerebellum.native` on CPU: the same result in one pass.
+      sweep: how the events are gone through; every one gives the same result.
 
     Returns:
       The arrays after delivery, [T] each.
@@ -401,7 +419,7 @@ def push(
     own = gains or (None,) * len(fans)
     scales = tuple(jnp.ones(()) if gain is None else gain for gain in own)
     operands = words[None], lead(fans), lead(weights), lead(scales), lead(outs)
-    delivered = _batched(native)(*operands)
+    delivered = _batched(sweep)(*operands)
     return tuple(out[0] for out in delivered)
 
 

@@ -13,10 +13,28 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 from jax.extend.random import threefry2x32_p
 
 LEVELS = 65_535
+
+
+@struct.dataclass(kw_only=True)
+class CellRange:
+    """Some cells of a population, or rows of a projection, by their numbers in the whole circuit.
+
+    Noise depends on these numbers, so that a shard draws what the whole circuit would.
+    """
+
+    size: int = struct.field(pytree_node=False)
+    offset: Array | int = 0
+    """number of the first one, uint32 scalar where it is an array"""
+
+    @property
+    def numbers(self) -> Array:
+        """offset, offset + 1, ...: uint32 [size]."""
+        return jnp.arange(self.size, dtype=jnp.uint32) + jnp.uint32(self.offset)
 
 
 def unit(w_max: float) -> float:
@@ -33,7 +51,21 @@ def mix(x: Array) -> Array:
 
 def seed(key: Array, name: str) -> Array:
     """The seed of a named part: key words uint32 [2] to uint32 scalar."""
-    return mix(key[0] ^ mix(key[1] ^ jnp.uint32(zlib.crc32(name.encode()))))
+    return mix(key[0] ^ mix(key[1] ^ jnp.uint32(name_number(name))))
+
+
+def name_number(name: str) -> int:
+    """What the key of a named part is folded with."""
+    return zlib.crc32(name.encode())
+
+
+def named_key(key: Array, name: str) -> Array:
+    """The random key of a named part: independent of the order in which parts draw.
+
+    Args:
+      key: words of a key, uint32 [2].
+    """
+    return jax.random.fold_in(jax.random.wrap_key_data(key), name_number(name))
 
 
 def noise(seed: Array, rows: Array, width: int) -> Array:
@@ -48,37 +80,31 @@ def noise(seed: Array, rows: Array, width: int) -> Array:
     return mix(row[:, None] + jnp.arange(width, dtype=jnp.uint32)[None])
 
 
-def uniform(seed: Array, step: Array, size: int, first: Array | int = 0) -> Array:
+def uniform(seed: Array, step: Array, cells: CellRange) -> Array:
     """Independent draws from (0, 1) of every cell in one step: float32 [size].
 
     Args:
       seed: uint32 scalar.
       step: int32 scalar.
-      first: number of the first cell.
     """
     now = mix(step.astype(jnp.uint32) ^ seed)
     # `now` comes in twice, or the draws of two steps would be windows of one sequence.
-    words = mix(mix(_numbers(size, first) + now) ^ now)
+    words = mix(mix(cells.numbers + now) ^ now)
     return ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
 
 
-def _numbers(size: int, first: Array | int) -> Array:
-    """first, first + 1, ...: uint32 [size]."""
-    return jnp.arange(size, dtype=jnp.uint32) + jnp.uint32(first)
-
-
-def threefry_uniform(key: Array, size: int, first: Array | int = 0) -> Array:
-    """What `jax.random.uniform` draws for cells first to first + size - 1: float32 [size].
+def threefry_uniform(key: Array, cells: CellRange) -> Array:
+    """What `jax.random.uniform` draws for some cells of many: float32 [size].
 
     Its threefry draws of a cell depend on the cell's number alone, however many there are.
 
     Args:
       key: random key.
     """
-    if isinstance(first, int) and first == 0:
-        return jax.random.uniform(key, (size,), jnp.float32)
-    numbers = _numbers(size, first)
-    words = jnp.broadcast_to(jax.random.key_data(key)[:, None], (2, size))
+    if isinstance(cells.offset, int) and cells.offset == 0:
+        return jax.random.uniform(key, (cells.size,), jnp.float32)
+    numbers = cells.numbers
+    words = jnp.broadcast_to(jax.random.key_data(key)[:, None], (2, cells.size))
     high, low = threefry2x32_p.bind(*words, jnp.zeros_like(numbers), numbers)
     return ((high ^ low) >> 9).astype(jnp.float32) * 2.0**-23
 
@@ -112,19 +138,18 @@ def draw(seed: Array, rows: Array, width: int, mean: Array, spread: float, share
     return weights
 
 
-@partial(jax.jit, static_argnames=("size", "width", "spread", "share", "w_max"))
+@partial(jax.jit, static_argnames=("width", "spread", "share", "w_max"))
 def draw_all(
     seed: Array,
     mean: Array,
-    size: int,
+    rows: CellRange,
     width: int,
     spread: float,
     share: float,
     w_max: float | None = None,
-    first: Array | int = 0,
 ) -> Array:
-    """`draw` for `size` rows from `first` on: float32 [size, width], or `encode`d with a w_max."""
-    drawn = draw(seed, _numbers(size, first), width, mean, spread, share)
+    """`draw` for a range of rows: float32 [size, width], or `encode`d with a w_max."""
+    drawn = draw(seed, rows.numbers, width, mean, spread, share)
     return drawn if w_max is None else encode(drawn, w_max)
 
 

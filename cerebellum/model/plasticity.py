@@ -15,17 +15,19 @@ more; they are cut at their bounds at each visit.
 Dimensions: D steps of the ring, G beams, R targets to a beam, N source cells, F fan-out.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import Array, lax
 
-from cerebellum.model import events, fixed, synapses
+from cerebellum.model import delays, events, fixed
 from cerebellum.model.fence import fence
-from cerebellum.native import calls
 
 LATENCY_MS = 1.0
 """The published kernels count from this long before the teaching spike (CerebNEST)."""
@@ -189,57 +191,75 @@ def incur(debts: Array, taught: Array, step: Array, rule: Rule, dt: float) -> Ar
     return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), debts))[1]
 
 
-def settle(
-    weights: Array,
-    debts: Array,
-    words: Array,
-    step: Array,
-    seed: Array,
-    mask_seed: Array,
-    fan: events.Fan,
-    rule: Rule,
-    rate: Array,
-    dt: float,
-    share: float,
-    w_max: float,
-    native: bool = False,
-    first: Array | int = 0,
-) -> tuple[Array, Array]:
-    """Weights and debts after the spikes whose window closes in this step.
+@struct.dataclass(kw_only=True)
+class Synapses:
+    """The synapses of a plastic projection, as its rule needs to know them."""
+
+    fan: events.Fan
+    mask_seed: Array
+    """uint32 scalar of `fixed.exists`, where `share` of a row's contacts is below one"""
+    cell_offset: Array | int = 0
+    """number of the first source cell, where these are a shard's"""
+    rule: Rule = struct.field(pytree_node=False)
+    dt: float = struct.field(pytree_node=False)
+    """ms"""
+    delay: int = struct.field(pytree_node=False, default=1)
+    """steps"""
+    share: float = struct.field(pytree_node=False, default=1.0)
+    """of a row's contacts that exist"""
+    w_max: float = struct.field(pytree_node=False, default=math.inf)
+    """bound of the weights; the other one is 0"""
+
+
+@struct.dataclass(kw_only=True)
+class Closing:
+    """The spikes whose window closes in a step, and what each target owes them."""
+
+    words: Array
+    """packed, uint32 [W]"""
+    change: Array
+    """of a synapse of each target, float32 [G R], or [T] beside lists"""
+    seed: Array
+    """uint32 scalar for the rounding of uint16, another one in every step"""
+
+
+class Settle(Protocol):
+    """The part of learning that a backend may replace: `settle` is the reference."""
+
+    def __call__(self, weights: Array, closing: Closing, synapses: Synapses) -> Array: ...
+
+
+def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Array, Array]:
+    """What each target owes a synapse whose window closes in this step, and the debts after it.
+
+    Args:
+      debts: float32 [D, G R], with the teaching spikes of this step.
+      step: int32 scalar.
+      gain: factor of all changes, 0 to learn nothing, scalar.
+
+    Returns:
+      change, float32 [G R], and debts.
+    """
+    rule = synapses.rule
+    row = jnp.remainder(step + 1 - ring_steps(rule, synapses.dt)[0], debts.shape[0])
+    # Read behind a fence, cleared with what was read: so XLA sees the order and copies nothing.
+    due = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
+    debts = lax.dynamic_update_index_in_dim(debts, due * 0, row, 0)
+    return gain * (rule.per_spike + rule.per_pair * due), debts
+
+
+def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
+    """Weights after the spikes whose window closes, in blocks of them.
 
     Args:
       weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
-      debts: float32 [D, G R], with the teaching spikes of this step.
-      words: the spikes that arrived when the window opened, uint32 [W].
-      step: int32 scalar.
-      seed: uint32 scalar for the rounding of uint16, another one in every step.
-      mask_seed: uint32 scalar of `fixed.exists`, where `share` of a row's contacts is below one.
-      rate: factor of all changes, 0 to learn nothing, scalar.
-      w_max: bound of the weights; the other one is 0.
-      native: by `cerebellum.native` on CPU: the same result in one pass.
-      first: number of the first source cell, where these are a shard's.
-    """
-    depth = debts.shape[0]
-    row = jnp.remainder(step + 1 - ring_steps(rule, dt)[0], depth)
-    # Read behind a fence, cleared with what was read: so XLA sees the order and copies nothing.
-    owed = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
-    debts = lax.dynamic_update_index_in_dim(debts, owed * 0, row, 0)
-    change = rate * (rule.per_spike + rule.per_pair * owed)
-    exact = weights.dtype in (jnp.uint16, jnp.float32)
-    how = native and exact, partial(_native, share, w_max), partial(_walk, share, w_max)
-    first = jnp.asarray(first).astype(jnp.uint32)
-    return calls.either(*how, weights, words, change, seed, mask_seed, first, fan), debts
-
-
-def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, first, fan) -> Array:
-    """The weights after the spikes `words`, in blocks of them; arguments as in `settle`.
-
-    Args:
-      change: what each target owes a synapse, float32 [G R], or [T] beside lists.
     """
     cells, width = weights.shape
     block = events.block_size(width)
     lanes = jnp.arange(block, dtype=jnp.int32)
+    fan, share, w_max = synapses.fan, synapses.share, synapses.w_max
+    change, seed = closing.change, closing.seed
+    first = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
 
     def write(weights, cell, real, rows):
         cell = jnp.where(real, cell, cells + lanes)
@@ -248,7 +268,8 @@ def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, f
     def visit_row(fan, weights, beam, cell, real):
         rows, delta = weights[cell], change.reshape(-1, width)[beam][None]
         if share < 1:
-            exists = fixed.exists(mask_seed, first + cell.astype(jnp.uint32), width, share)
+            number = first + cell.astype(jnp.uint32)
+            exists = fixed.exists(synapses.mask_seed, number, width, share)
             delta = jnp.where(exists, delta, 0)
         else:
             delta = jnp.broadcast_to(delta, rows.shape)
@@ -268,56 +289,49 @@ def _walk(share: float, w_max: float, weights, words, change, seed, mask_seed, f
     else:
         beams, visit = 1, partial(visit_list, fan)
     edges = jnp.asarray(events.beam_edges(cells, beams))
+    words = closing.words
     return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
 
 
-def _native(
-    share: float, w_max: float, weights, words, change, seed, mask_seed, first, fan
-) -> Array:
-    """The same in one pass."""
-    rows = isinstance(fan, events.AllToAll)
-    if weights.dtype == jnp.uint16:
-        change = fixed.fine(change / fan.unit)
-    targets, beams = (None, fan.beams) if rows else (fan.targets, 1)
-    noise = jnp.stack([seed, fixed.contacts(mask_seed), first])
-    how = beams, fixed.threshold(share), w_max
-    return calls.settle(weights, words, targets, change, noise, *how)
+@struct.dataclass(kw_only=True)
+class Arrivals:
+    """What a rule sees of a step."""
+
+    step: Array
+    """int32 scalar"""
+    line: Array
+    """delay line of the source, before this step is written: at least the projection's delay and
+    the window less one step deep"""
+    taught: Array
+    """teaching spikes that arrive at each target, float32 [T]"""
+    seed: Array
+    """uint32 scalar, of this run and projection"""
 
 
 def learn(
     weights: Array,
     debts: Array,
-    line: Array,
-    taught: Array,
-    step: Array,
-    seed: Array,
-    mask_seed: Array,
-    fan: events.Fan,
-    rule: Rule,
-    rate: Array,
-    delay: int,
-    dt: float,
-    share: float,
-    w_max: float,
-    native: bool = False,
-    first: Array | int = 0,
+    arrivals: Arrivals,
+    gain: Array,
+    synapses: Synapses,
+    settle: Settle = settle,
 ) -> tuple[Array, Array]:
     """One step of a rule: new debts, then the spikes whose window closes.
 
     Args:
-      line: delay line of the source, before this step is written: at least `delay` and the
-        window less one step deep.
-      taught: as in `incur`.
-      seed: uint32 scalar, of this run and projection.
-      delay: of the projection, steps.
-      first: as in `settle`.
+      weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
+      debts: float32 [D, G R].
+      gain: factor of all changes, 0 to learn nothing, scalar.
+      settle: how the weights are written; every one gives the same result.
 
     Returns:
       weights, debts.
     """
-    debts = incur(debts, taught, step, rule, dt)
-    closing = synapses.due(line, step, delay + ring_steps(rule, dt)[0] - 1)
+    rule, dt, step = synapses.rule, synapses.dt, arrivals.step
+    debts = incur(debts, arrivals.taught, step, rule, dt)
+    late = synapses.delay + ring_steps(rule, dt)[0] - 1
+    closing = delays.due(arrivals.line, step, late)
     words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
-    seed = fixed.mix(seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
-    options = rule, rate, dt, share, w_max, native, first
-    return settle(weights, debts, words, step, seed, mask_seed, fan, *options)
+    seed = fixed.mix(arrivals.seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
+    change, debts = owed(debts, step, gain, synapses)
+    return settle(weights, Closing(words=words, change=change, seed=seed), synapses), debts

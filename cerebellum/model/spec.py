@@ -11,17 +11,15 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import fixed
+from cerebellum.model.delays import delay_steps
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import KERNELS, Rule
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.model.synapses import delay_steps
 
 Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
-
-Kernels = Literal["auto", "xla", "native"]
 
 Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
@@ -104,9 +102,6 @@ class Spec:
     """ms"""
     path: Path = "auto"
     """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
-    kernels: Kernels = "auto"
-    """what the event path runs on: XLA alone, or on CPU the compiled C++ of `cerebellum.native`;
-    a circuit that is built has one of the two"""
     surrogate: Surrogate | None = None
     """how spikes of "current" and "conductance" cells pass gradients on the dense path"""
     place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
@@ -190,8 +185,6 @@ def _check(spec: Spec) -> None:
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if spec.path not in PATHS:
         raise UsageError(f"path: {spec.path!r}; one of {', '.join(PATHS)}")
-    if spec.kernels not in get_args(Kernels):
-        raise UsageError(f"kernels: {spec.kernels!r}; one of {', '.join(get_args(Kernels))}")
     if not spec.populations:
         raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]

@@ -1,7 +1,6 @@
 """From settings to what they mean on this machine: a circuit's spec, a device, memory."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -33,7 +32,7 @@ def spec_of(settings: Settings, learning: bool = True) -> Spec:
         nuclei=neural.dcn_size,
         inferior_olive=neural.inferior_olive_size,
     )
-    spec = cb.presets.beams(
+    return cb.presets.beams(
         neural.granule_size,
         beams=neural.beams,
         sizes=sizes,
@@ -42,7 +41,6 @@ def spec_of(settings: Settings, learning: bool = True) -> Spec:
         sparsity=neural.sparsity,
         dtype=settings.performance.weight_dtype,
     )
-    return replace(spec, kernels=settings.performance.kernels)
 
 
 def use_device(settings: Settings) -> None:

@@ -63,7 +63,7 @@ def _first(circuit: Circuit, projection: Projection) -> Array:
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
         given,
-        spec.population(projection.source).size,
+        fixed.CellRange(size=spec.population(projection.source).size),
         spec.beam_size(projection.target),
         projection.spread,
         spec.share(projection),

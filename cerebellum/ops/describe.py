@@ -22,6 +22,8 @@ _CLASSES: dict[str, type] = {
     )
 } | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
 _NAMES = {each: name for name, each in _CLASSES.items()}
+_GONE = {"Spec": ("kernels",)}
+"""Fields that older versions wrote, and that say nothing of what a circuit is."""
 
 
 def to_json(spec: Spec) -> dict[str, Any]:
@@ -59,6 +61,8 @@ def _decode(tree: Any) -> Any:
         return tree
     fields = dict(tree)
     name = fields.pop("is", None)
+    for old in _GONE.get(name, ()):
+        fields.pop(old, None)
     if not isinstance(name, str) or name not in _CLASSES:
         raise UsageError(f"spec: {name!r}; one of {', '.join(_CLASSES)}")
     try:

@@ -49,15 +49,14 @@ class Run:
 def tree(run: Run) -> dict[str, Any]:
     """The arrays of a run, for `store.write`."""
     circuit = run.model.net.circuit
-    taught = network.taught(circuit, run.model.learner)
     state = cb.init(circuit, jax.random.key(run.plan.seed), spread=True)
-    held = dataclasses.replace(circuit, params=taught)
+    learned = network.with_learned(circuit, run.model.learner)
     more = {
         "learner": run.model.learner,
         "receptive": run.model.receptive,
         "training": run.training,
     }
-    return model.tree(held, state, **more)
+    return model.tree(learned, state, **more)
 
 
 def about(run: Run, circuit: dict[str, Any]) -> dict[str, Any]:

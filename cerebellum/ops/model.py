@@ -33,8 +33,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
     The same for as long as a circuit is trained: to be made once, not at every save.
     """
     return {
-        # Which kernels run is for the machine to say on which it runs.
-        "spec": describe.to_json(dataclasses.replace(circuit.spec, kernels="auto")),
+        "spec": describe.to_json(circuit.spec),
         "seed": np.asarray(circuit.wiring.seed).tolist(),
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
     }

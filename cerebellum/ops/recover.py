@@ -358,5 +358,6 @@ def validate(run: str | Path) -> dict[str, Any]:
 
 def untrained(settings) -> tuple[Circuit, State]:
     """The circuit of a configuration as it is before it has learned."""
-    circuit = cb.build(configure.spec_of(settings), jax.random.key(settings.neural.seed))
+    key, backend = jax.random.key(settings.neural.seed), settings.performance.kernels
+    circuit = cb.build(configure.spec_of(settings), key, backend=backend)
     return circuit, cb.init(circuit, jax.random.key(settings.neural.seed), spread=True)

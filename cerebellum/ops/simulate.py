@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model import anatomy
-from cerebellum.model.circuit import State
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.ops import configure, describe, model, processes, store
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, devices: int) -> int:
-    preset, spec, seed = _circuit(arguments)
+    asked = _circuit(arguments)
+    preset, spec, seed = asked.preset, asked.spec, asked.seed
     arguments.preset, arguments.seed = spec.name, seed
     build_key, run_key = jax.random.split(jax.random.key(seed))
     drive = _drive(arguments.stimulus, spec, preset.protocol, build_key)
@@ -66,7 +68,8 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
 
     began = time.perf_counter()
     whole, state = (cb.build(spec, build_key), None) if found is None else model.restore(found)
-    circuit, spec = whole, whole.spec
+    circuit = whole = replace(whole, backend=asked.backend)
+    spec = whole.spec
     if devices > 1:
         circuit = cb.shard.split(whole, cb.shard.mesh(devices))
         state = None if state is None else cb.shard.split_state(circuit, state)
@@ -88,7 +91,7 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
         result["exchanged_bytes_per_step"] = cb.shard.exchanged_bytes(circuit.spec)
     if found is not None:
         result["resumed_from_ms"] = found.step * spec.dt
-    _write(out, arguments, spec, recording, windows, result)
+    _write(out, arguments, whole, recording, windows, result)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
@@ -112,7 +115,7 @@ def _found(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkp
     found = store.newest(folder)
     if found is None:
         return None
-    built = replace(spec, path=anatomy.resolve_path(spec), kernels="auto")
+    built = replace(spec, path=anatomy.resolve_path(spec))
     # As JSON gives it back.
     ours = {**json.loads(json.dumps(describe.to_json(built))), **_same(arguments)}
     theirs = {**found.about.get("spec", {}), **found.about.get("simulate", {})}
@@ -196,8 +199,18 @@ def _steps(out: Path, done: int) -> list[int]:
     return [step for step in found if step <= done]
 
 
-def _circuit(arguments: argparse.Namespace) -> tuple[Preset, Spec, int]:
-    """The preset, its circuit and the seed that the arguments and the configuration name."""
+@dataclass(frozen=True)
+class Asked:
+    """What the arguments and the configuration name."""
+
+    preset: Preset
+    spec: Spec
+    seed: int
+    backend: str = backends.AUTO
+
+
+def _circuit(arguments: argparse.Namespace) -> Asked:
+    """The preset, its circuit, the seed, and what it is to run on."""
     name = arguments.preset or "beams"
     if name not in PRESETS:
         raise UsageError(f"--preset: {name!r}; one of {', '.join(PRESETS)}")
@@ -209,14 +222,14 @@ def _circuit(arguments: argparse.Namespace) -> tuple[Preset, Spec, int]:
         }
         flags = {key: value for key, value in given.items() if value is not None}
         settings, spec = configure.configured(arguments.config, flags)
-        return PRESETS[name], spec, settings.neural.seed
+        return Asked(PRESETS[name], spec, settings.neural.seed, settings.performance.kernels)
     for flag, value in (
         ("--config", arguments.config),
         ("--granule-size", arguments.granule_size),
     ):
         if value is not None:
             raise UsageError(f"{flag}: {value}; only with --preset beams")
-    return PRESETS[name], _spec(PRESETS[name], arguments.dt_ms), arguments.seed or 0
+    return Asked(PRESETS[name], _spec(PRESETS[name], arguments.dt_ms), arguments.seed or 0)
 
 
 def _spec(preset: Preset, dt_ms: float | None) -> Spec:
@@ -327,12 +340,13 @@ def _pace(factor: float) -> str:
 def _write(
     out: Path,
     arguments: argparse.Namespace,
-    spec: Spec,
+    circuit: Circuit,
     recording: Recording,
     windows: Windows,
     result: dict[str, Any],
 ) -> None:
     """The run directory: recording, what made it, pictures."""
+    spec = circuit.spec
     about = {
         "arguments": vars(arguments),
         "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "numpy")},
@@ -347,7 +361,7 @@ def _write(
             "projections": [asdict(p) for p in spec.projections],
             "beams": spec.beams,
             "path": spec.path,
-            "kernels": spec.kernels,
+            "kernels": backends.of(circuit).name,
         },
         "result": result,
     }

@@ -11,21 +11,32 @@ an injected current in pA, as an array. Sources are
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array, lax
 
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit, events, fixed
+from cerebellum.model import events
+from cerebellum.model.fixed import CellRange
 from cerebellum.model.presets.protocol import Protocol
+from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Spec
-from cerebellum.native import calls
+
+
+@struct.dataclass(kw_only=True)
+class Moment:
+    """A step of a run."""
+
+    key: Array
+    """random key of the run, uint32 [2]"""
+    step: Array
+    """int32 scalar"""
+    dt: float = struct.field(pytree_node=False)
+    """ms"""
 
 
 @struct.dataclass
@@ -238,53 +249,28 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
 def draw(
     source: Poisson | RateFunction,
     name: str,
-    size: int,
-    key: Array,
-    step: Array,
-    dt: float,
-    *,
-    native: bool = False,
-    first: Array | int = 0,
+    moment: Moment,
+    cells: CellRange,
+    primitives: Primitives = REFERENCE,
 ) -> Array:
     """Spikes of one step, packed, uint32 [W]; depends on nothing but its arguments.
 
     Args:
       source: of these cells alone, but for what a RateFunction's function gives: all rates.
-      size: cells.
-      key: random key of the run, uint32 [2].
-      step: int32 scalar.
-      dt: ms.
-      native: by `cerebellum.native` on CPU: the same draws in one pass.
-      first: number of the first cell, where these are a shard's.
     """
-    t_ms = step.astype(jnp.float32) * dt
+    t_ms = moment.step.astype(jnp.float32) * moment.dt
     if isinstance(source, Poisson):
-        row = jnp.sum(source.starts <= t_ms + 1e-3 * dt, dtype=jnp.int32) - 1
+        row = jnp.sum(source.starts <= t_ms + 1e-3 * moment.dt, dtype=jnp.int32) - 1
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
         rate = jnp.atleast_1d(source.function(t_ms, *source.arguments))
-        if rate.size > 1 and not (isinstance(first, int) and first == 0):
-            rate = lax.dynamic_slice(jnp.pad(rate, (0, size)), (first,), (size,))
-    chance = jnp.atleast_1d(rate) * (dt * 1e-3)
+        if rate.size > 1 and not (isinstance(cells.offset, int) and cells.offset == 0):
+            padded = jnp.pad(rate, (0, cells.size))
+            rate = lax.dynamic_slice(padded, (cells.offset,), (cells.size,))
+    chance = jnp.atleast_1d(rate) * (moment.dt * 1e-3)
     if chance.size > 1:
-        chance = jnp.broadcast_to(chance, (size,))
-    label = f"drive {name}"
-    same = native and getattr(jax.config, "jax_threefry_partitionable", True)
-    which = size, label, first
-    how = same, partial(_draw_native, *which), partial(_draw, *which)
-    return calls.either(*how, key, step, chance)
-
-
-def _draw(size: int, label: str, first, key: Array, step: Array, chance: Array) -> Array:
-    own = jax.random.fold_in(circuit.part(key, label), step)
-    uniform = fixed.threefry_uniform(own, size, first)
-    return events.pack(uniform < jnp.broadcast_to(chance, (size,)))
-
-
-def _draw_native(size: int, label: str, first, key: Array, step: Array, chance: Array) -> Array:
-    """The same in one pass, its keys included."""
-    first = jnp.asarray(first).astype(jnp.uint32)
-    return calls.draw(key, step, chance, first, size, circuit.part_number(label))
+        chance = jnp.broadcast_to(chance, (cells.size,))
+    return primitives.draw(moment.key, f"drive {name}", moment.step, chance, cells)
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:

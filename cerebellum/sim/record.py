@@ -141,7 +141,7 @@ def _watched(values: Array, r: Recorder, wiring: Wiring) -> Array:
     """The watched cells of a population [N]; of a shard those of its own, then anything."""
     if wiring.shard is None:
         return values[r.start : r.stop : r.stride]
-    first = jnp.asarray(wiring.first(r.population), jnp.int32)
+    first = jnp.asarray(wiring.cells(r.population).offset, jnp.int32)
     # The next watched cell from the shard's first one on.
     place = jnp.where(r.start >= first, r.start - first, (r.start - first) % r.stride)
     most = len(range(0, min(values.size, r.stop - r.start), r.stride))

@@ -27,9 +27,8 @@ from cerebellum.model import anatomy, circuit, events
 from cerebellum.model.circuit import BEAM, Circuit, State, Wiring
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import record
+from cerebellum.sim.chunk import BATCH
 from cerebellum.sim.drive import Poisson
-
-BATCH = "batch"
 
 
 def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
@@ -202,9 +201,8 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
         drawn=whole.wiring.drawn,
         shard=_laid(np.arange(part.shards, dtype=np.uint32), mesh),
     )
-    return Circuit(
-        params=replace(whole.params, cells=cells, weights=weights, rates=rates), wiring=wiring
-    )
+    params = replace(whole.params, cells=cells, weights=weights, rates=rates)
+    return replace(whole, params=params, wiring=wiring)
 
 
 def _cut_fan(fan: events.Fan, projection: Projection, part: Spec, mesh: Mesh) -> events.Fan:

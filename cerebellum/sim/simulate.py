@@ -4,20 +4,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jax import Array, lax
-from jax.sharding import PartitionSpec as P
+from jax import Array
 
+from cerebellum import backends
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit as circuits
-from cerebellum.model.circuit import Circuit, Params, State, Wiring
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
 from cerebellum.sim import shard
+from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ScanChunk, ShardChunk, advance
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
 from cerebellum.sim.record import Recorder, Recording
 
@@ -25,78 +24,6 @@ CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
 MAX_STEPS = 2_000_000_000
 """Steps are counted in int32."""
-
-
-def _advance(
-    params: Params,
-    wiring: Wiring,
-    state: State,
-    drawn: dict[str, Any],
-    given: dict[str, Array],
-    steps: int,
-    recorders: tuple[Recorder, ...],
-):
-    """Scan `steps` steps: the state after them, and what each leaves, [steps, ...].
-
-    `drawn` are sources drawn on the device; `given` arrays [steps, ...], packed where uint32.
-    """
-    spec = wiring.spec
-    size = {population.name: population.size for population in spec.populations}
-
-    def body(state: State, now: dict[str, Array]):
-        inputs, native = dict(now), spec.kernels == "native"
-        for name, source in drawn.items():
-            where = size[name], state.key, state.step, spec.dt
-            first = wiring.first(name)
-            inputs[name] = drives.draw(source, name, *where, native=native, first=first)
-        state, activity = circuits.step(params, wiring, state, inputs)
-        return state, records.observe(recorders, wiring, state, activity)
-
-    return lax.scan(body, state, given, length=steps)
-
-
-@partial(jax.jit, static_argnames=("steps", "recorders"), donate_argnames="state")
-def advance(params, wiring, state, drawn, given, steps, recorders):
-    """One chunk of one circuit; see `_advance`."""
-    return _advance(params, wiring, state, drawn, given, steps, recorders)
-
-
-@partial(jax.jit, static_argnames=("steps", "recorders", "own"), donate_argnames="state")
-def advance_batch(params, wiring, state, drawn, given, steps, recorders, own):
-    """One chunk of a batch: state [B, ...]; `own` names the given arrays that have [B, steps]."""
-    axes = {name: 0 if name in own else None for name in given}
-
-    def member(state, given):
-        return _advance(params, wiring, state, drawn, given, steps, recorders)
-
-    return jax.vmap(member, in_axes=(0, axes))(state, given)
-
-
-@partial(jax.jit, static_argnames=("steps", "recorders", "own", "mesh"), donate_argnames="state")
-def advance_shards(params, wiring, state, drawn, given, steps, recorders, own, mesh):
-    """One chunk of a circuit that is cut for `mesh`, or of a batch: as `advance_batch`, each array
-    with a leading axis of shards."""
-    batched = state.step.ndim == 2
-    axes = {name: 0 if name in own else None for name in given}
-    by_shard, by_member = P(shard.BEAM), P(shard.BEAM, shard.BATCH) if batched else P(shard.BEAM)
-
-    def run(*operands):
-        params, wiring, state, drawn, given = jax.tree.map(lambda x: x[0], operands)
-
-        def member(state, given):
-            return _advance(params, wiring, state, drawn, given, steps, recorders)
-
-        ran = jax.vmap(member, in_axes=(0, axes)) if batched else member
-        return jax.tree.map(lambda x: x[None], ran(state, given))
-
-    sent = {name: by_member if name in own else by_shard for name in given}
-    return jax.shard_map(
-        run,
-        mesh=mesh,
-        in_specs=(by_shard, by_shard, by_member, by_shard, sent),
-        out_specs=by_member,
-        check_vma=False,
-    )(params, wiring, state, drawn, given)
 
 
 def simulate(
@@ -210,15 +137,11 @@ def _run(
         for first, last in _chunks(steps, chunk_steps):
             sent, size = given(first, last), last - first
             called = time.perf_counter()
-            program = circuit.params, circuit.wiring, state, drawn, sent, size, recorders
             if cut:
                 sent = shard.split_given(circuit, sent, own)
-                program = *program[:4], sent, *program[5:], own, shard.mesh_of(circuit)
-                state, left = advance_shards(*program)
-            elif batch is None:
-                state, left = advance(*program)
-            else:
-                state, left = advance_batch(*program, own)
+            chunk = chunk_of(circuit, size, recorders, own if batch is not None else None)
+            inputs = Inputs(drawn=drawn, given=sent)
+            state, left = advance(chunk, circuit.params, circuit.wiring, state, inputs)
             if size not in sizes:
                 sizes.add(size)
                 compiled += time.perf_counter() - called
@@ -231,6 +154,33 @@ def _run(
     jax.block_until_ready(state)
     seconds = {"compile": compiled, "run": time.perf_counter() - began - compiled}
     return state, [collector.recording(seconds) for collector in collectors]
+
+
+def chunk_of(
+    circuit: Circuit,
+    steps: int,
+    recorders: tuple[Recorder, ...] = (),
+    batched: tuple[str, ...] | None = None,
+) -> Chunk:
+    """The loop that runs so many steps of a circuit: its backend's own, or a scan of steps.
+
+    Args:
+      batched: drives with an axis of members, where there is a batch.
+
+    Raises:
+      UsageError: the circuit's backend cannot be used on this machine.
+    """
+    spec, backend = circuit.spec, backends.of(circuit)
+    chunk = backend.chunk(spec, steps, recorders)
+    if chunk is None:
+        primitives = backend.primitives(spec)
+        chunk = ScanChunk(steps=steps, recorders=recorders, primitives=primitives)
+    if batched is not None:
+        chunk = BatchChunk(chunk=chunk, batched=batched)
+    if circuit.wiring.shard is not None:
+        mesh = shard.mesh_of(circuit)
+        chunk = ShardChunk(chunk=chunk, mesh=mesh, batched=batched or ())
+    return chunk
 
 
 def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:

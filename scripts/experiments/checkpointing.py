@@ -39,8 +39,8 @@ def main() -> int:
     labels = jnp.zeros((TICKS, given.streams), int)
 
     def loss(learner, segment):
-        params, wiring = network.taught(net.circuit, learner), net.circuit.wiring
-        _, ends = network.unroll(design, params, wiring, carry, spikes, segment)
+        circuit = network.with_learned(net.circuit, learner)
+        _, ends = network.unroll(design, circuit, carry, spikes, segment)
         logits = decode.logits(learner.readout, ends.rates)
         return jnp.mean(losses.cross_entropy(logits, labels))
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -65,11 +64,12 @@ def plan(granules: int, rates: Mapping[str, float]) -> None:
 def compiled(cut, state, drive, steps: int):
     """The program of a chunk."""
     from cerebellum.sim import shard
-    from cerebellum.sim.simulate import advance_shards
+    from cerebellum.sim.chunk import Inputs, advance
+    from cerebellum.sim.simulate import chunk_of
 
-    drawn = shard.split_drawn(cut, drive)
-    operands = cut.params, cut.wiring, state, drawn, {}, steps, (), (), shard.mesh_of(cut)
-    return advance_shards.lower(*operands).compile()
+    inputs = Inputs(drawn=shard.split_drawn(cut, drive))
+    operands = cut.params, cut.wiring, state, inputs
+    return advance.lower(chunk_of(cut, steps), *operands).compile()
 
 
 def received_bytes(program) -> int:
@@ -87,7 +87,7 @@ def weak(granules: int) -> None:
     for devices in (1, 2, 4, 8):
         spec = cb.presets.beams(granules * devices, beams=devices, learning_rate=2e-4, path="event")
         # XLA does not look into native kernels.
-        whole = cb.build(replace(spec, kernels="xla"), jax.random.key(0))
+        whole = cb.build(spec, jax.random.key(0), backend="xla")
         cut = cb.shard.split(whole, cb.shard.mesh(devices))
         program = compiled(cut, cb.shard.init(cut, jax.random.key(1)), drive, 1)
         counted: Any = program.cost_analysis()

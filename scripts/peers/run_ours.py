@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from dataclasses import replace
 
 from cerebellum import xla
 
@@ -20,8 +19,7 @@ key = jax.random.key(0)
 began = time.perf_counter()
 wiring = "anatomical" if params.beams(size) else "random"
 spec = common(size.removesuffix(params.ANATOMICAL), wiring=wiring)
-spec = replace(spec, kernels=kernels)
-circuit = cb.build(spec, key)
+circuit = cb.build(spec, key, backend=kernels)
 drive = cb.drive.standard(PROTOCOL, spec, key)
 jax.block_until_ready(circuit)
 build = time.perf_counter() - began

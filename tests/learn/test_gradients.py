@@ -59,10 +59,8 @@ def test_gradients_are_those_of_finite_differences(name):
         spikes = jnp.asarray(rng.random((1, 2, SMALL.steps, 12)) < 0.3)
 
         def loss(learner):
-            params = network.taught(circuit, learner)
-            _, ends = network.unroll(
-                net.design, double(params), circuit.wiring, carry, spikes.astype(jnp.float64), 0
-            )
+            learned = double(network.with_learned(circuit, learner))
+            _, ends = network.unroll(net.design, learned, carry, spikes.astype(jnp.float64), 0)
             logits = decode.logits(learner.readout, ends.rates[0])
             return jnp.mean(losses.cross_entropy(logits, jnp.asarray([0, 1])))
 
@@ -107,8 +105,8 @@ def test_checkpointed_gradients_are_the_plain_ones(segment):
     spikes = jnp.asarray((rng.random((4, 3, SMALL.steps, 12)) < 0.2).astype(np.uint8))
 
     def loss(learner, segment):
-        params = network.taught(net.circuit, learner)
-        _, ends = network.unroll(net.design, params, net.circuit.wiring, carry, spikes, segment)
+        circuit = network.with_learned(net.circuit, learner)
+        _, ends = network.unroll(net.design, circuit, carry, spikes, segment)
         return jnp.sum(jnp.square(ends.rates))
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
@@ -198,9 +196,8 @@ def test_checkpointing_cuts_memory_eightfold():
 
     def kept(segment: int) -> int:
         def loss(learner):
-            params = network.taught(net.circuit, learner)
-            wiring = net.circuit.wiring
-            _, ends = network.unroll(design, params, wiring, carry, spikes, segment)
+            circuit = network.with_learned(net.circuit, learner)
+            _, ends = network.unroll(design, circuit, carry, spikes, segment)
             return jnp.sum(ends.rates)
 
         compiled = jax.jit(jax.grad(loss)).lower(learner).compile()

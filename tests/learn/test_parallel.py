@@ -57,8 +57,8 @@ def test_a_gradient_is_the_same_to_rounding():
     @jax.jit
     def gradient(learner, carry, inputs):
         def loss(learner):
-            params = network.taught(net.circuit, learner)
-            _, ends = network.unroll(design, params, net.circuit.wiring, carry, inputs, 0)
+            circuit = network.with_learned(net.circuit, learner)
+            _, ends = network.unroll(design, circuit, carry, inputs, 0)
             return jnp.mean(ends.rates)
 
         return jax.grad(loss)(learner).weights

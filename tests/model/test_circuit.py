@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit as circuits
+from cerebellum.model import fixed
 from cerebellum.model.neurons import conductance
 
 KEY = jax.random.key(0)
@@ -199,7 +199,7 @@ def test_other_kinds_of_key_are_refused():
 
 def test_parts_draw_independently():
     raw = jax.random.key_data(KEY)
-    drawn = [jax.random.uniform(circuits.part(raw, name)) for name in ("granule", "golgi")]
+    drawn = [jax.random.uniform(fixed.named_key(raw, name)) for name in ("granule", "golgi")]
     assert drawn[0] != drawn[1]
 
 

@@ -15,7 +15,8 @@ from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import shard
-from cerebellum.sim.simulate import advance_shards
+from cerebellum.sim.chunk import Inputs, advance
+from cerebellum.sim.simulate import chunk_of
 
 KEY = jax.random.key(3)
 RECORD = ("raster:purkinje", "raster:granule:3::7", "counts:nuclei:1:", "v:golgi:1:9:2")
@@ -46,9 +47,11 @@ def standard(spec: cb.Spec):
     return cb.drive.standard(cb.presets.PRESETS["beams"].protocol, spec, KEY)
 
 
-def check(spec: cb.Spec, shards: int, duration_ms: float, burst_at: float) -> None:
+def check(
+    spec: cb.Spec, shards: int, duration_ms: float, burst_at: float, backend: str = "auto"
+) -> None:
     """Run whole and cut: first states, recordings and last states are the same."""
-    whole = cb.build(spec, KEY)
+    whole = cb.build(spec, KEY, backend=backend)
     size = spec.population("mossy_fiber").size
     span = burst_at, burst_at + 50
     drive = {"mossy_fiber": cb.drive.burst(size, 10, 100, *span, size // 5, beams=spec.beams)}
@@ -75,13 +78,13 @@ def check(spec: cb.Spec, shards: int, duration_ms: float, burst_at: float) -> No
     shards=st.integers(1, 8),
     learning=st.booleans(),
     sparsity=st.sampled_from([0.0, 0.2]),
-    kernels=st.sampled_from(["xla", "auto"]),
+    backend=st.sampled_from(["xla", "auto"]),
 )
-def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, kernels):
+def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, backend):
     spec = cb.presets.beams(
         granules, beams=beams, learning_rate=1e-3 * learning, sparsity=sparsity, path="event"
     )
-    check(replace(spec, kernels=kernels), min(beams, shards), 300, 100)
+    check(spec, min(beams, shards), 300, 100, backend)
 
 
 @pytest.mark.slow
@@ -163,10 +166,9 @@ def compiled(spec: cb.Spec, shards: int):
     """The program of a chunk of 20 steps."""
     whole = cb.build(spec, KEY)
     cut = shard.split(whole, shard.mesh(shards))
-    drawn = shard.split_drawn(cut, {"mossy_fiber": cb.drive.poisson(10)})
-    state = shard.init(cut, KEY)
-    operands = cut.params, cut.wiring, state, drawn, {}, 20, (), (), shard.mesh_of(cut)
-    return cut, advance_shards.lower(*operands).compile()
+    inputs = Inputs(drawn=shard.split_drawn(cut, {"mossy_fiber": cb.drive.poisson(10)}))
+    operands = cut.params, cut.wiring, shard.init(cut, KEY), inputs
+    return cut, advance.lower(chunk_of(cut, 20), *operands).compile()
 
 
 COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
@@ -197,9 +199,9 @@ def test_a_second_run_is_not_compiled_again():
     cut = shard.split(cb.build(spec, KEY), shard.mesh(2))
     drive, state = {"mossy_fiber": cb.drive.poisson(10)}, shard.init(cut, KEY)
     state, _ = cb.simulate(cut, state, drive, duration_ms=30)
-    before = advance_shards._cache_size()
+    before = advance._cache_size()
     state, _ = cb.simulate(cut, state, drive, duration_ms=30)
-    assert advance_shards._cache_size() == before
+    assert advance._cache_size() == before
 
 
 def test_gradients_of_shards_are_those_of_the_whole():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
+from cerebellum.sim import chunk
 from cerebellum.sim import record as records
 from cerebellum.sim import simulate as simulations
 from cerebellum.sim.drive import RateFunction, SpikeTimes
@@ -52,19 +53,19 @@ def same(a: records.Recording, b: records.Recording) -> None:
 
 @settings(max_examples=8)
 @given(
-    chunk=st.sampled_from([1, 7, 40, 120]),
+    size=st.sampled_from([1, 7, 40, 120]),
     kind=st.sampled_from(["poisson", "function", "times", "array"]),
 )
-def test_chunked_is_whole(circuit, chunk, kind):
+def test_chunked_is_whole(circuit, size, kind):
     drive = {"input": drives(kind)}
 
-    def run(size):
+    def run(steps):
         state = cb.init(circuit, KEY)
         return cb.simulate(
-            circuit, state, drive, duration_ms=60, record=EVERYTHING, chunk_steps=size
+            circuit, state, drive, duration_ms=60, record=EVERYTHING, chunk_steps=steps
         )
 
-    (whole_state, whole), (state, recording) = run(1_000), run(chunk)
+    (whole_state, whole), (state, recording) = run(1_000), run(size)
     same(whole, recording)
     chex.assert_trees_all_equal(whole_state, state)
     assert whole.spikes["cells"].sum() > 20
@@ -111,13 +112,13 @@ def test_a_batch_is_its_runs(circuit, kind):
 
 def test_one_program_for_a_whole_run(circuit):
     """However many chunks, rates and seeds: one compiled program."""
-    before = simulations.advance._cache_size()
+    before = chunk.advance._cache_size()
     for rate in (10.0, 90.0):
         for seed in (0, 1):
             state = cb.init(circuit, jax.random.key(seed))
             drive = {"input": cb.drive.poisson(rate)}
             cb.simulate(circuit, state, drive, duration_ms=49.5, chunk_steps=33)
-    assert simulations.advance._cache_size() == before + 1
+    assert chunk.advance._cache_size() == before + 1
 
 
 def test_chunks_cover_a_run_once():
@@ -255,7 +256,7 @@ def test_states_that_do_not_fit_are_refused(circuit):
 
 def test_an_odd_length_is_compiled_before_the_clock(circuit, monkeypatch):
     """Two lengths are two programs, and both count as compilation: by a clock that a call moves."""
-    calls, real = [], simulations.advance
+    calls, real = [], chunk.advance
 
     def advance(*arguments):
         calls.append(arguments)

@@ -24,6 +24,7 @@ from flax import struct
 from jax import Array, lax
 
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fixed
 from cerebellum.model.circuit import Circuit, State
@@ -93,7 +94,8 @@ def _side(name: str) -> Array:
 
 def _fires(rate: Array | float, name: str, state: State) -> Array:
     """Independent spikes of a population at these rates (Hz) in this step, [N]."""
-    draws = fixed.uniform(fixed.seed(state.key, f"vor {name}"), state.step, SIZES[name])
+    cells = fixed.CellRange(size=SIZES[name])
+    draws = fixed.uniform(fixed.seed(state.key, f"vor {name}"), state.step, cells)
     return (draws < rate * (DT * 1e-3)).astype(jnp.float32)
 
 
@@ -116,6 +118,8 @@ def cycle(
       eye velocity [T].
     """
 
+    primitives = backends.primitives_of(circuit)
+
     def body(loop: Loop, _):
         state = loop.state
         phase = jnp.remainder(state.step, round(CYCLE / DT)).astype(jnp.float32) * (DT / CYCLE)
@@ -130,7 +134,7 @@ def cycle(
             "olivary_afferent": _fires(taught, "olivary_afferent", state),
             "inferior_olive": current,
         }
-        state, activity = circuits.step(circuit.params, circuit.wiring, state, drive)
+        state, activity = circuits.step(circuit.params, circuit.wiring, state, drive, primitives)
         counts = {}
         for name in ZONES:
             spikes, first = activity.spikes[name], _side(name) > 0

@@ -28,6 +28,12 @@ INTEGRATORS = ("rk4", "averaged")
 SYNAPSES = ("exponential", "alpha")
 
 
+PASSES_GRADIENTS = True
+"""its spikes do, through a surrogate that `step` takes"""
+DRAWS_NOISE = False
+"""none"""
+
+
 @struct.dataclass(kw_only=True)
 class Params:
     """Scalars, or [n] for one value a cell. The default is the granule cell."""

@@ -11,16 +11,18 @@ cell of the common benchmark network and of the large circuits.
 
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model import events
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.native import calls
+
+PASSES_GRADIENTS = True
+"""its spikes do, through a surrogate that `step` takes"""
+DRAWS_NOISE = False
+"""none"""
 
 
 @struct.dataclass(kw_only=True)
@@ -131,44 +133,3 @@ def step(
         refractory=refractory,
     )
     return stepped, spikes.astype(state.v.dtype)
-
-
-def alike(params: Params, state: State) -> bool:
-    """Whether `step_native` can be used: all cells have the same parameters, float32."""
-    same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
-    return same and state.v.dtype == jnp.float32
-
-
-def step_native(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
-    """`step` by native/current.cc on a CPU, for cells that are `alike` and receive a current alone.
-
-    Voltages differ from those of `step` in the last bit, where XLA rounds a product and a sum
-    at once.
-
-    Returns:
-      The state and the packed spikes, uint32 [W].
-    """
-    held = jnp.exp(-dt / params.tau_m)
-    bias = jnp.atleast_1d((1 - held) * (params.drive + jnp.asarray(input.current)))
-    if bias.size > 1:
-        bias = jnp.broadcast_to(bias, state.v.shape)
-    constants = (
-        held,
-        propagator(params.tau_m, params.tau_exc, dt),
-        propagator(params.tau_m, params.tau_inh, dt),
-        *(params.v_leak, params.v_th, params.v_reset),
-        jnp.exp(-dt / params.tau_exc),
-        jnp.exp(-dt / params.tau_inh),
-        jnp.round(jnp.asarray(params.t_ref) / dt),
-    )
-
-    def compiled(state: State, input: Input) -> tuple[State, Array]:
-        given = (state.v, state.exc, state.inh, state.refractory)
-        v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
-        return State(v=v, exc=exc, inh=inh, refractory=refractory), fired
-
-    def plain(state: State, input: Input) -> tuple[State, Array]:
-        stepped, spikes = step(params, state, input, dt)
-        return stepped, events.pack(spikes)
-
-    return calls.either(True, compiled, plain, state, input)

@@ -25,6 +25,11 @@ from jax import Array
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
 
+PASSES_GRADIENTS = False
+"""its spikes have none"""
+DRAWS_NOISE = True
+"""a uniform draw a cell and step, `Input.uniform`"""
+
 
 @struct.dataclass(kw_only=True)
 class Params:

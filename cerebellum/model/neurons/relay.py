@@ -7,6 +7,11 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+PASSES_GRADIENTS = False
+"""its spikes have none"""
+DRAWS_NOISE = False
+"""none"""
+
 
 @struct.dataclass(kw_only=True)
 class Params:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.ops.bench.result import Options, Result, summary
 
 GRANULES = (1_000, 10_000, 100_000)
@@ -21,9 +22,12 @@ def run(options: Options) -> Iterator[Result]:
         circuit = cb.build(spec, jax.random.key(0))
         fibres = spec.population("mossy_fiber").size
 
-        @partial(jax.jit, donate_argnames="state")
-        def step(params, wiring, state, fired):
-            state, activity = cb.step(params, wiring, state, {"mossy_fiber": fired})
+        backend, primitives = backends.of(circuit), backends.primitives_of(circuit)
+
+        @partial(jax.jit, donate_argnames="state", static_argnames="primitives")
+        def step(params, wiring, state, fired, primitives):
+            drive = {"mossy_fiber": fired}
+            state, activity = cb.step(params, wiring, state, drive, primitives)
             return state, activity.spikes["nuclei"]
 
         state = cb.init(circuit, jax.random.key(1), spread=True)
@@ -32,7 +36,7 @@ def run(options: Options) -> Iterator[Result]:
         parts = {"dispatch": [], "compute": [], "read_back": [], "whole": []}
         for tick, fired in enumerate(given):
             began = time.perf_counter()
-            state, spikes = step(circuit.params, circuit.wiring, state, fired)
+            state, spikes = step(circuit.params, circuit.wiring, state, fired, primitives)
             called = time.perf_counter()
             jax.block_until_ready((state, spikes))
             done = time.perf_counter()
@@ -42,7 +46,7 @@ def run(options: Options) -> Iterator[Result]:
                 spans = (called - began, done - called, read - done, read - began)
                 for part, span in zip(parts.values(), spans, strict=True):
                     part.append(span)
-        compiled = step.lower(circuit.params, circuit.wiring, state, given[0]).compile()
+        compiled = step.lower(circuit.params, circuit.wiring, state, given[0], primitives).compile()
         operations = float(_kernels(compiled.as_text() or ""))
         for part, spans in parts.items():
             found = summary(spans)
@@ -51,7 +55,7 @@ def run(options: Options) -> Iterator[Result]:
                 params={
                     "granules": granules,
                     "part": part,
-                    "path": circuit.spec.kernels,
+                    "path": backend.name,
                     "cores": options.cores,
                 },
                 **found,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 
 import cerebellum as cb
-from cerebellum import native
+from cerebellum import backends
 from cerebellum.model.anatomy import resolve_path
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.presets import common
@@ -22,9 +22,7 @@ granule cells; the same within a tenth at other sizes)."""
 
 def run(options: Options) -> Iterator[Result]:
     """The common networks at each size, then production at 1, 2 and 5 Hz, learning off and on."""
-    cpu = jax.default_backend() == "cpu"
-    kernels = ["native", "xla"] if cpu and native.kernels().ready else ["xla"]
-    for each in [options.kernels] if options.kernels else kernels:
+    for each in [options.kernels] if options.kernels else backends.usable():
         for size in options.sizes:
             if size == "production":
                 for learning in (False, True):
@@ -33,17 +31,17 @@ def run(options: Options) -> Iterator[Result]:
             networks = [options.network] if options.network else ["common", "anatomical"]
             for network in networks:
                 wiring = "random" if network == "common" else "anatomical"
-                spec = replace(common.common(size, wiring=wiring), kernels=each)  # pyright: ignore
+                spec = common.common(size, wiring=wiring)  # pyright: ignore
                 drive = cb.drive.standard(common.PROTOCOL, spec, jax.random.key(0))
                 params = {"network": network, "size": size, "path": each, "plasticity": "off"}
-                circuit = cb.build(spec, jax.random.key(0))
+                circuit = cb.build(spec, jax.random.key(0), backend=each)
                 yield _second(circuit, drive, params, options, 1_000.0)
 
 
 def _production(learning: bool, kernels: str, options: Options) -> Iterator[Result]:
     learned = 2e-4 if learning else 0.0
     spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned, path="event")
-    circuit = cb.build(replace(spec, kernels=kernels), jax.random.key(0))  # pyright: ignore
+    circuit = cb.build(spec, jax.random.key(0), backend=kernels)
     for rate in (1.0, 2.0, 5.0):
         params = {"network": "beams", "size": "production", "path": kernels}
         params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from cerebellum import native
+from cerebellum import backends
+from cerebellum.backends.cpu import operations
 from cerebellum.model import events, fixed
 from cerebellum.model.neurons import conductance, current, eglif
 from cerebellum.model.presets.casali import CELLS as CASALI
@@ -33,10 +34,10 @@ def _models(n: int):
 
     driven = scalars(current.Params(drive=16.0))
     yield "current", "xla", *by(current, driven, lambda _: current.Input(), 1.0)
-    if native.kernels().ready:
+    if "native" in backends.usable():
 
         def compiled(state, index):
-            return current.step_native(driven, state, current.Input(), 1.0)
+            return operations.step_current(driven, state, current.Input(), 1.0)
 
         yield "current", "native", compiled, current.init(driven, (n,))
     for name, params in (("conductance", CASALI["golgi"]), ("conductance rk4", CASALI["granule"])):
@@ -44,7 +45,7 @@ def _models(n: int):
         yield name, "xla", *by(conductance, own, lambda _: conductance.Input(), 0.1)
 
     def noise(index):
-        return eglif.Input(uniform=fixed.uniform(jnp.uint32(1), index, n))
+        return eglif.Input(uniform=fixed.uniform(jnp.uint32(1), index, fixed.CellRange(size=n)))
 
     yield "eglif", "xla", *by(eglif, scalars(EGLIF["vitro"]["golgi"]), noise, 1.0)
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import native
+from cerebellum import backends
 from cerebellum.model import events
+from cerebellum.model.presets import common
 from cerebellum.ops.bench.result import Options, Result, clock, summary
 
 SOURCES = 100_000
@@ -34,7 +35,9 @@ def _kinds(rng: np.random.Generator):
 def run(options: Options) -> Iterator[Result]:
     """Seconds a step, and nanoseconds a synaptic event."""
     rng = np.random.default_rng(0)
-    paths = ["native", "xla", "dense"] if native.kernels().ready else ["xla", "dense"]
+    spec = common.common("S")
+    sweeps = {name: backends.BACKENDS[name].primitives(spec).sweep for name in backends.usable()}
+    paths = [*sweeps, "dense"]
     for name, fan, weights, targets, synapses in _kinds(rng):
         for share in SHARES:
             fired = jnp.asarray(rng.random((STEPS, SOURCES)) < share)
@@ -50,8 +53,8 @@ def run(options: Options) -> Iterator[Result]:
                         if path == "dense":
                             spikes = events.unpack(now, SOURCES)
                             return events.dense(spikes, fan, weights, out), None
-                        how = path == "native"
-                        return events.push(now, (fan,), (weights,), (out,), native=how)[0], None
+                        operands = now, (fan,), (weights,), (out,)
+                        return events.push(*operands, sweep=sweeps[path])[0], None
 
                     return jax.lax.scan(body, jnp.zeros(targets), words)[0]
 

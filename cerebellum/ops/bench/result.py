@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import native
+from cerebellum import backends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def machine(cores: int) -> dict[str, Any]:
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    found = native.kernels()
+    native = backends.BACKENDS["native"].unavailable(jax.default_backend())
     return {
         "processor": model,
         "cores": cores,
@@ -132,6 +132,6 @@ def machine(cores: int) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "jaxlib")},
-        "kernels": "native" if found.ready else f"xla ({found.why})",
+        "kernels": "native" if native is None else f"xla ({native})",
         "bandwidth_bytes_s": {"1 MB": bandwidth(2**20), "256 MB": bandwidth(2**28)},
     }

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.ops.bench.network import MOSSY_HZ, PRODUCTION
 from cerebellum.ops.bench.result import Options, Result, summary
 
@@ -63,7 +64,7 @@ def _step(granules: int, rate: float, learning: bool, batch: int, options: Optio
             "rate_hz": rate,
             "plasticity": "on" if learning else "off",
             "batch": batch,
-            "path": circuit.spec.kernels,
+            "path": backends.of(circuit).name,
             "cores": options.cores,
         },
         **found,

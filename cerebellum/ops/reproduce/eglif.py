@@ -47,7 +47,7 @@ def isolated(dt: float, seconds: float, seed: int) -> dict[tuple[Condition, str]
     def run(params, state, word):
         def body(carry, step):
             state, counts = carry
-            input = eglif.Input(uniform=fixed.uniform(word, step, n))
+            input = eglif.Input(uniform=fixed.uniform(word, step, fixed.CellRange(size=n)))
             state, spikes = eglif.step(params, state, input, dt)
             return (state, counts + spikes), None
 

@@ -292,7 +292,7 @@ def untrained(settings: Settings) -> Served:
         nuclei=spec.population("nuclei").size,
     )
     key = jax.random.key(neural.seed)
-    circuit = cb.build(spec, key)
+    circuit = cb.build(spec, key, backend=settings.performance.kernels)
     state = cb.init(circuit, jax.random.fold_in(key, 1), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
@@ -334,8 +334,7 @@ def _rates(design: Design, arrays: Arrays, carry: Carry, found: np.ndarray) -> n
 
 @partial(jax.jit, static_argnames="design")
 def _tick(design: Design, arrays: Arrays, carry: Carry, inputs: Array):
-    params, wiring = arrays.circuit.params, arrays.circuit.wiring
-    return network.unroll(design, params, wiring, carry, inputs[None], 0, arrays.shared)
+    return network.unroll(design, arrays.circuit, carry, inputs[None], 0, arrays.shared)
 
 
 def _walk(count: int, seed: int) -> Tick:

@@ -1,19 +1,9 @@
 """The calls of the native kernels: operands in the order that each .cc file says."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
-
-
-def either(native: bool, compiled: Callable, plain: Callable, *operands: Any) -> Any:
-    """`plain` of the operands; by `compiled`, which must give the same, if native and on a CPU."""
-    if not native:
-        return plain(*operands)
-    return lax.platform_dependent(*operands, cpu=compiled, default=plain)
+from jax import Array
 
 
 def _like(x: Array) -> jax.ShapeDtypeStruct:

@@ -1,6 +1,6 @@
-"""Native kernels give what XLA gives, bit for bit but for sums of rows of floats.
+"""Every backend gives what the reference gives, bit for bit but for sums of rows of floats.
 
-Without a compiler nothing is missed.
+Where one cannot be used on this machine its tests skip, and fail in CI.
 """
 
 import os
@@ -17,20 +17,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cerebellum as cb
-from cerebellum import native
+from cerebellum import backends
+from cerebellum.backends.cpu import library
 from cerebellum.model import events, fixed, plasticity
 from cerebellum.model.neurons import current
-from cerebellum.sim import simulate as running
+from cerebellum.model.plasticity import Closing, Synapses
+from cerebellum.model.primitives import REFERENCE
+from cerebellum.sim import drive as drives
+from cerebellum.sim.chunk import Inputs, advance
+from cerebellum.sim.simulate import chunk_of
 
 KEY = jax.random.key(0)
+OTHERS = [name for name in backends.BACKENDS if name != "xla"]
+ANY = cb.presets.beams(1_000, path="event")
 
 
-@pytest.fixture(autouse=True)
-def _needs_a_compiler():
-    found = native.kernels()
-    if not found.ready and "CI" not in os.environ:
-        pytest.skip(f"native kernels: {found.why}")
-    assert found.ready, found.why
+@pytest.fixture(params=OTHERS, scope="module")
+def primitives(request):
+    """The operations of each backend but the reference."""
+    backend = backends.BACKENDS[request.param]
+    why = backend.unavailable(jax.default_backend())
+    if why is not None and "CI" not in os.environ:
+        pytest.skip(f"{backend.name}: {why}")
+    assert why is None, why
+    return backend.primitives(ANY)
 
 
 def tables(rng, sources: int, targets: int, fan: int, dtype) -> np.ndarray:
@@ -66,20 +76,20 @@ def projections(rng, sources: int, beams: int):
     beams=st.sampled_from([1, 3]),
     members=st.sampled_from([0, 1, 3]),
 )
-def test_push(sources, share, seed, beams, members):
+def test_sweep(primitives, sources, share, seed, beams, members):
     rng = np.random.default_rng(seed)
     sources = max(sources, 2 * beams)
     fans, weights, outs, gains = projections(rng, sources, beams)
     fired = rng.random((members, sources) if members else sources) < share
     words = events.pack(jnp.asarray(fired))
 
-    def run(native):
+    def run(table):
         def one(words):
-            return events.push(words, fans, weights, outs, gains, native=native)
+            return events.push(words, fans, weights, outs, gains, sweep=table.sweep)
 
         return jax.jit(jax.vmap(one) if members else one)(words)
 
-    ours, theirs = run(True), run(False)
+    ours, theirs = run(primitives), run(REFERENCE)
     chex.assert_trees_all_equal(ours[:4], theirs[:4])
     # Rows of floats are summed in another order.
     chex.assert_trees_all_close(ours[4:], theirs[4:], rtol=1e-5, atol=2e-5)
@@ -93,7 +103,7 @@ def test_push(sources, share, seed, beams, members):
     seed=st.integers(0, 99),
     beams=st.sampled_from([1, 3]),
 )
-def test_settle(kind, share, fired, seed, beams):
+def test_settle(primitives, kind, share, fired, seed, beams):
     rng = np.random.default_rng(seed)
     sources, width, w_max = 200, 9, 0.5
     rule = plasticity.Rule(teacher="t", per_spike=3e-3, per_pair=-2e-2)
@@ -105,24 +115,20 @@ def test_settle(kind, share, fired, seed, beams):
         beams, share = 1, 1.0
         fan = events.FanOut(targets=jnp.asarray(tables(rng, sources, 11, width, np.uint16)))
     targets = 11 if kind == "lists" else beams * width
-    depth = sum(plasticity.ring_steps(rule, 1.0))
-    debts = jnp.asarray(rng.poisson(2.0, (depth, targets)), jnp.float32)
-    words = events.pack(jnp.asarray(rng.random(sources) < fired))
-
-    @jax.jit
-    def run(weights, debts):
-        seeds = jnp.uint32(seed), jnp.uint32(7)
-        options = rule, jnp.float32(1), 1.0, share, w_max
-        return [
-            plasticity.settle(
-                weights, debts, words, jnp.int32(5), *seeds, fan, *options, native=native
-            )
-            for native in (True, False)
-        ]
-
-    ours, theirs = run(weights, debts)
+    change = rule.per_spike + rule.per_pair * rng.poisson(2.0, targets)
+    closing = Closing(
+        words=events.pack(jnp.asarray(rng.random(sources) < fired)),
+        change=jnp.asarray(change, jnp.float32),
+        seed=jnp.uint32(seed),
+    )
+    synapses = Synapses(
+        fan=fan, mask_seed=jnp.uint32(7), rule=rule, dt=1.0, share=share, w_max=w_max
+    )
+    ours, theirs = (
+        jax.jit(table.settle)(weights, closing, synapses) for table in (primitives, REFERENCE)
+    )
     chex.assert_trees_all_equal(ours, theirs)
-    assert fired == 0 or (ours[0] != weights).any()
+    assert fired == 0 or (ours != weights).any()
 
 
 SPECS = {
@@ -133,29 +139,30 @@ SPECS = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", SPECS)
-def test_a_circuit_runs_the_same(name):
+def test_a_circuit_runs_the_same(name, backend):
     spec = SPECS[name]()
     source = spec.populations[0].name
     ends = {}
-    for kernels in ("xla", "native"):
-        circuit = cb.build(replace(spec, kernels=kernels), KEY)
-        assert circuit.spec.kernels == kernels
+    for each in ("xla", backend):
+        circuit = cb.build(spec, KEY, backend=each)
         state = cb.init(circuit, KEY, spread=True)
         drive = {source: cb.drive.poisson(30.0)}
-        ends[kernels] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
-        assert ends[kernels][1].spikes["granule"].sum() > 0
-    chex.assert_trees_all_equal(ends["native"][1].spikes, ends["xla"][1].spikes)
+        ends[each] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
+        assert ends[each][1].spikes["granule"].sum() > 0
+    chex.assert_trees_all_equal(ends[backend][1].spikes, ends["xla"][1].spikes)
     # Rows of floats again; and where the program differs, so may the last bit of a voltage.
-    chex.assert_trees_all_close(ends["native"][0].cells, ends["xla"][0].cells, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(ends[backend][0].cells, ends["xla"][0].cells, rtol=1e-4, atol=1e-4)
 
 
 def test_without_a_compiler_xla_does_it(monkeypatch):
-    monkeypatch.setattr(native, "kernels", lambda: native.Kernels(False, "no C++ compiler (c++)"))
-    spec = cb.presets.beams(1_000, path="event")
-    assert cb.build(spec, KEY).spec.kernels == "xla"
-    with pytest.raises(cb.UsageError, match="kernels: 'native'; no C\\+\\+ compiler"):
-        cb.build(replace(spec, kernels="native"), KEY)
+    none = library.Kernels(False, "no C++ compiler (c++)")
+    monkeypatch.setattr(library, "kernels", lambda: none)
+    assert backends.of(cb.build(ANY, KEY)).name == "xla"
+    circuit = cb.build(ANY, KEY, backend="native")
+    with pytest.raises(cb.UsageError, match="backend: 'native'; no C\\+\\+ compiler"):
+        cb.simulate(circuit, cb.init(circuit, KEY), duration_ms=5)
 
 
 @pytest.mark.parametrize(("compiler", "why"), [("false", "false: exit code 1"), (None, "no C++")])
@@ -163,7 +170,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda name: compiler)
     monkeypatch.delenv("CXX", raising=False)
-    found = native.kernels.__wrapped__()
+    found = library.kernels.__wrapped__()
     assert not found.ready
     assert found.why.startswith(why)
     assert not list(tmp_path.rglob("*.so"))
@@ -176,7 +183,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
     members=st.sampled_from([0, 3]),
     drive=st.sampled_from(["one", "each"]),
 )
-def test_cells(size, seed, members, drive):
+def test_integrate(primitives, size, seed, members, drive):
     """Over 40 steps: spikes the same, voltages to the last bits."""
     rng = np.random.default_rng(seed)
     params = current.Params(tau_m=8.0, v_leak=-1.0, v_reset=-3.0, drive=16.5)
@@ -185,21 +192,21 @@ def test_cells(size, seed, members, drive):
     arrivals = jnp.asarray(rng.exponential(0.3, (40, *shape)), jnp.float32)
     given = jnp.asarray(rng.normal(0, 1, size if drive == "each" else ()), jnp.float32)
 
-    def run(step, pack):
+    def run(table):
         def one(state, arrivals):
             def body(state, arrived):
-                state, fired = step(params, state, current.Input(current=given), 1.0)
-                return replace(state, exc=state.exc + arrived), pack(fired)
+                input = current.Input(current=given)
+                state, spikes, words = table.integrate(current, params, state, input, 1.0, None)
+                return replace(state, exc=state.exc + arrived), (spikes, words)
 
             return jax.lax.scan(body, state, arrivals)
 
         over = (0, 1) if members else (None, None)
         return jax.jit(jax.vmap(one, over) if members else one)(first, arrivals)
 
-    ours = run(current.step_native, lambda words: words)
-    theirs = run(current.step, events.pack)
-    assert theirs[1].any()
-    np.testing.assert_array_equal(ours[1], theirs[1])
+    ours, theirs = run(primitives), run(REFERENCE)
+    assert theirs[1][0].any()
+    chex.assert_trees_all_equal(ours[1], theirs[1])
     chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
 
 
@@ -210,38 +217,42 @@ def test_cells(size, seed, members, drive):
     rate=st.sampled_from([0.0, 40.0, 1_000.0]),
     step=st.integers(0, 10**6),
 )
-def test_draws(size, seed, rate, step):
+def test_draw(primitives, size, seed, rate, step):
     rates = np.random.default_rng(seed).uniform(0, 1, size) * rate
     for source in (cb.drive.poisson(rate), cb.drive.poisson(rates)):
         key = jax.random.key_data(jax.random.key(seed))
-        where = source, "x", size, key, jnp.int32(step), 1.0
-        ours, theirs = (cb.drive.draw(*where, native=native) for native in (True, False))
+        now = drives.Moment(key=key, step=jnp.int32(step), dt=1.0)
+        cells = fixed.CellRange(size=size)
+        ours, theirs = (
+            drives.draw(source, "x", now, cells, table) for table in (primitives, REFERENCE)
+        )
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert native._cache() == tmp_path / "cache" / "cerebellum"
+    assert library._cache() == tmp_path / "cache" / "cerebellum"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert native._cache().name.startswith("cerebellum-")
+    assert library._cache().name.startswith("cerebellum-")
 
 
 def test_another_device_gets_none_of_it():
-    """A circuit that was built with native kernels, lowered for a GPU."""
-    spec = replace(cb.presets.beams(1_000, learning_rate=2e-3, path="event"), kernels="native")
-    circuit = cb.build(spec, KEY)
-    drive = {"mossy_fiber": cb.drive.poisson(10.0)}
-    operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), drive, {}
-    traced = running.advance.trace(*operands, steps=5, recorders=())
+    """A circuit that is to run on native kernels, lowered for a GPU."""
+    spec = cb.presets.beams(1_000, learning_rate=2e-3, path="event")
+    circuit = cb.build(spec, KEY, backend="native")
+    inputs = Inputs(drawn={"mossy_fiber": cb.drive.poisson(10.0)})
+    operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), inputs
+    traced = advance.trace(chunk_of(circuit, 5), *operands)
     assert "cerebellum_" in traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "cerebellum_" not in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-def test_bits_past_the_last_cell_are_none():
+def test_bits_past_the_last_cell_are_none(primitives):
     fan = events.FanOut(targets=jnp.zeros((40, 1), jnp.uint16))
     every = jnp.full(2, 0xFFFFFFFF, jnp.uint32)
-    (sent,) = events.push(every, (fan,), (jnp.float32(1),), (jnp.zeros(1),), native=True)
+    operands = every, (fan,), (jnp.float32(1),), (jnp.zeros(1),)
+    (sent,) = events.push(*operands, sweep=primitives.sweep)
     assert sent[0] == 40
 
 
@@ -257,8 +268,7 @@ runs = (listed, cb.drive.standard(PROTOCOL, listed, key)), (
     {"mossy_fiber": cb.drive.poisson(60.0)},
 )
 for spec, drive in runs:
-    circuit = cb.build(spec, key)
-    assert circuit.spec.kernels == "native"
+    circuit = cb.build(spec, key, backend="native")
     state = cb.init(circuit, key, spread=True)
     state, recording = cb.simulate(circuit, state, drive, duration_ms=260, progress=False)
     digest = hashlib.sha256()

@@ -1,0 +1,98 @@
+"""What a circuit can run on: backends, by name.
+
+A backend replaces some of the operations of a step (`model.primitives`) by its own, which give the
+same result. It says of itself whether this machine has what it needs; "auto" takes the first that
+does, in the order of `BACKENDS`. `register` adds one from outside the package.
+"""
+
+from typing import Any, Protocol
+
+import jax
+
+from cerebellum.backends import cpu, xla
+from cerebellum.errors import UsageError
+from cerebellum.model.circuit import Circuit
+from cerebellum.model.primitives import Primitives
+from cerebellum.model.spec import Spec
+
+AUTO = "auto"
+
+
+class Backend(Protocol):
+    """One way to run a circuit."""
+
+    @property
+    def name(self) -> str: ...
+
+    def unavailable(self, platform: str) -> str | None:
+        """Why it cannot be used where JAX computes on `platform` ("cpu", "gpu"), or None."""
+        ...
+
+    def suits(self, spec: Spec) -> bool:
+        """Whether "auto" may take it for such a circuit, where it can be used."""
+        ...
+
+    def primitives(self, spec: Spec) -> Primitives:
+        """The operations of a step of such a circuit."""
+        ...
+
+    def chunk(self, spec: Spec, steps: int, recorders: tuple[Any, ...]) -> Any | None:
+        """A loop of its own over so many steps (`sim.chunk.Chunk`), or None: a scan of steps.
+
+        It must be hashable, and equal to another where it would do the same.
+        """
+        ...
+
+
+BACKENDS: dict[str, Backend] = {each.name: each for each in (cpu.BACKEND, xla.BACKEND)}
+"""In the order in which "auto" looks; the last one suits every circuit and every machine."""
+
+
+def register(backend: Backend) -> None:
+    """Add a backend, which "auto" then asks first.
+
+    Raises:
+      UsageError: its name is taken.
+    """
+    if backend.name in (AUTO, *BACKENDS):
+        raise UsageError(f"backend {backend.name!r}: taken; another name")
+    others = dict(BACKENDS)
+    BACKENDS.clear()
+    BACKENDS.update({backend.name: backend, **others})
+
+
+def choose(name: str, spec: Spec) -> Backend:
+    """The backend of a name, or what "auto" takes for a circuit on this machine.
+
+    Raises:
+      UsageError: there is none of that name, or it cannot be used here.
+    """
+    platform = jax.default_backend()
+    if name == AUTO:
+        return next(
+            backend
+            for backend in BACKENDS.values()
+            if backend.suits(spec) and backend.unavailable(platform) is None
+        )
+    if name not in BACKENDS:
+        raise UsageError(f"backend: {name!r}; one of {', '.join((AUTO, *BACKENDS))}")
+    why = BACKENDS[name].unavailable(platform)
+    if why is not None:
+        raise UsageError(f"backend: {name!r}; {why}")
+    return BACKENDS[name]
+
+
+def of(circuit: Circuit) -> Backend:
+    """The backend that a circuit runs on here: `choose` of the one that it names."""
+    return choose(circuit.backend, circuit.spec)
+
+
+def primitives_of(circuit: Circuit) -> Primitives:
+    """The operations of a step of a circuit, as its backend has them."""
+    return of(circuit).primitives(circuit.spec)
+
+
+def usable() -> list[str]:
+    """Names of the backends that this machine has what it needs for, in the order of "auto"."""
+    platform = jax.default_backend()
+    return [name for name, each in BACKENDS.items() if each.unavailable(platform) is None]

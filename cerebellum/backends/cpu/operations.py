@@ -1,0 +1,139 @@
+"""The native kernels as primitives: each beside the reference that it must equal."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from cerebellum.backends.cpu import calls
+from cerebellum.model import events, fixed, plasticity, primitives
+from cerebellum.model.events import AllToAll, Events, FanOut
+from cerebellum.model.neurons import current
+from cerebellum.model.plasticity import Closing, Synapses
+from cerebellum.model.primitives import Primitives
+from cerebellum.model.surrogate import Surrogate
+
+
+def by_platform(native: Callable, reference: Callable, *operands: Any) -> Any:
+    """`native` of the operands in programs for a CPU, `reference` in those for other devices."""
+    return lax.platform_dependent(*operands, cpu=native, default=reference)
+
+
+def integrate(
+    model: ModuleType,
+    params: Any,
+    state: Any,
+    input: Any,
+    dt: float,
+    surrogate: Surrogate | None,
+) -> tuple[Any, Array, Array]:
+    """Current-based cells whose parameters are all alike by current.cc; others by the reference.
+
+    Voltages differ from the reference's in the last bit, where XLA rounds a product and a sum at
+    once.
+    """
+    if model is not current or not _alike(params, state):
+        return primitives.integrate(model, params, state, input, dt, surrogate)
+    stepped, words = step_current(params, state, input, dt)
+    return stepped, events.unpack(words, state.v.shape[-1]), words
+
+
+def _alike(params: current.Params, state: current.State) -> bool:
+    """Whether all cells have the same parameters, float32."""
+    same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
+    return same and state.v.dtype == jnp.float32
+
+
+def step_current(
+    params: current.Params, state: current.State, input: current.Input, dt: float
+) -> tuple[current.State, Array]:
+    """`current.step` for cells that are alike and receive a current alone.
+
+    Returns:
+      The state and the packed spikes, uint32 [W].
+    """
+    held = jnp.exp(-dt / params.tau_m)
+    bias = jnp.atleast_1d((1 - held) * (params.drive + jnp.asarray(input.current)))
+    if bias.size > 1:
+        bias = jnp.broadcast_to(bias, state.v.shape)
+    constants = (
+        held,
+        current.propagator(params.tau_m, params.tau_exc, dt),
+        current.propagator(params.tau_m, params.tau_inh, dt),
+        *(params.v_leak, params.v_th, params.v_reset),
+        jnp.exp(-dt / params.tau_exc),
+        jnp.exp(-dt / params.tau_inh),
+        jnp.round(jnp.asarray(params.t_ref) / dt),
+    )
+
+    def native(state: current.State, input: current.Input) -> tuple[current.State, Array]:
+        given = (state.v, state.exc, state.inh, state.refractory)
+        v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
+        return current.State(v=v, exc=exc, inh=inh, refractory=refractory), fired
+
+    def reference(state: current.State, input: current.Input) -> tuple[current.State, Array]:
+        stepped, spikes = current.step(params, state, input, dt)
+        return stepped, events.pack(spikes)
+
+    return by_platform(native, reference, state, input)
+
+
+def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
+    """All events in one pass, by push.cc."""
+    if not all(x.dtype in _TYPES for x in (*sums, *weights, *gains)):
+        return events.sweep(sent, fans, weights, gains, sums)
+    return by_platform(_sweep, events.sweep, sent, fans, weights, gains, sums)
+
+
+_TYPES = (jnp.float32, jnp.uint16, jnp.int32)
+"""of what push.cc adds, and adds to"""
+
+
+def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
+    targets = tuple(fan.targets if isinstance(fan, FanOut) else None for fan in fans)
+    ascend = tuple(isinstance(fan, FanOut) and fan.ascends for fan in fans)
+    starts = np.asarray(sent.starts, np.int32)
+    return calls.push(sent.words, targets, weights, gains, sums, starts, ascend)
+
+
+def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
+    """All rows in one pass, by settle.cc."""
+    if weights.dtype not in (jnp.uint16, jnp.float32):
+        return plasticity.settle(weights, closing, synapses)
+    return by_platform(_settle, plasticity.settle, weights, closing, synapses)
+
+
+def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
+    fan, change = synapses.fan, closing.change
+    if isinstance(fan, AllToAll):
+        targets, beams = None, fan.beams
+        if weights.dtype == jnp.uint16:
+            change = fixed.fine(change / fan.unit)
+    else:
+        targets, beams = fan.targets, 1
+    first = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
+    noise = jnp.stack([closing.seed, fixed.contacts(synapses.mask_seed), first])
+    how = beams, fixed.threshold(synapses.share), synapses.w_max
+    return calls.settle(weights, closing.words, targets, change, noise, *how)
+
+
+def draw(key: Array, name: str, step: Array, chance: Array, cells: fixed.CellRange) -> Array:
+    """The same draws in one pass, their keys included, by draw.cc."""
+    if not getattr(jax.config, "jax_threefry_partitionable", True):
+        return primitives.draw(key, name, step, chance, cells)
+
+    def native(key: Array, step: Array, chance: Array) -> Array:
+        first = jnp.asarray(cells.offset).astype(jnp.uint32)
+        return calls.draw(key, step, chance, first, cells.size, fixed.name_number(name))
+
+    def reference(key: Array, step: Array, chance: Array) -> Array:
+        return primitives.draw(key, name, step, chance, cells)
+
+    return by_platform(native, reference, key, step, chance)
+
+
+PRIMITIVES = Primitives(integrate=integrate, sweep=sweep, settle=settle, draw=draw)
