@@ -18,9 +18,11 @@ from cerebellum import xla
 if TYPE_CHECKING:
     from cerebellum import plot
     from cerebellum.errors import UsageError
+    from cerebellum.extend import register
     from cerebellum.model import neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, consolidate, init, step
+    from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.simulate import simulate, simulate_batch
@@ -31,8 +33,10 @@ _HOMES = {
     "Circuit": "cerebellum.model.circuit",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
+    "Rule": "cerebellum.model.plasticity",
     "Spec": "cerebellum.model.spec",
     "UsageError": "cerebellum.errors",
+    "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
     "consolidate": "cerebellum.model.circuit",
     "drive": "cerebellum.sim",
@@ -41,6 +45,7 @@ _HOMES = {
     "plot": "cerebellum",
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
+    "register": "cerebellum.extend",
     "shard": "cerebellum.sim",
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
@@ -51,8 +56,10 @@ __all__ = [
     "Circuit",
     "Population",
     "Projection",
+    "Rule",
     "Spec",
     "UsageError",
+    "Window",
     "build",
     "consolidate",
     "drive",
@@ -61,6 +68,7 @@ __all__ = [
     "plot",
     "presets",
     "record",
+    "register",
     "shard",
     "simulate",
     "simulate_batch",

@@ -119,7 +119,8 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
         trace = recording.traces[name]
         for column, cell in zip(trace.values.T, trace.cells, strict=True):
             axis.plot(time_ms, column, linewidth=0.7, label=f"{population} {cell}")
-        axis.set_ylabel(f"{population}\n{variable} ({'mV' if variable == 'v' else 'nS'})")
+        unit = f" ({trace.unit})" if trace.unit else ""
+        axis.set_ylabel(f"{population}\n{variable}{unit}")
         if len(trace.cells) <= 6:
             axis.legend(loc="upper right", fontsize=8, frameon=False)
         _shade(axis, windows)

@@ -17,6 +17,7 @@ FLOORS = {
     "backends": 2,
     "sim": 3,
     "plot": 4,
+    "extend": 3,
     "learn": 4,
     "ops": 5,
 }

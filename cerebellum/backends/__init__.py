@@ -1,8 +1,8 @@
 """What a circuit can run on: backends, by name.
 
 A backend replaces some of the operations of a step (`model.primitives`) by its own, which give the
-same result. It says of itself whether this machine has what it needs; "auto" takes the first that
-does, in the order of `BACKENDS`. `register` adds one from outside the package.
+same result. It says of itself whether this machine has what it needs; "auto" takes the last in
+`BACKENDS` that does. `cerebellum.register("backend", name, backend)` adds one from outside.
 """
 
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import jax
 
 from cerebellum.backends import cpu, xla
 from cerebellum.errors import UsageError
+from cerebellum.model import registry
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import Primitives
 from cerebellum.model.spec import Spec
@@ -44,21 +45,18 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, Backend] = {each.name: each for each in (cpu.BACKEND, xla.BACKEND)}
-"""In the order in which "auto" looks; the last one suits every circuit and every machine."""
+BACKENDS: dict[str, Backend] = {each.name: each for each in (xla.BACKEND, cpu.BACKEND)}
+"""By name; "auto" looks from the last one to the first, which suits every circuit and machine."""
+
+NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
 
 
-def register(backend: Backend) -> None:
-    """Add a backend, which "auto" then asks first.
+def _wrong(thing: Any) -> str | None:
+    lacking = [name for name in NAMES if not hasattr(thing, name)]
+    return f"without {', '.join(lacking)}; what backends.Backend asks for" if lacking else None
 
-    Raises:
-      UsageError: its name is taken.
-    """
-    if backend.name in (AUTO, *BACKENDS):
-        raise UsageError(f"backend {backend.name!r}: taken; another name")
-    others = dict(BACKENDS)
-    BACKENDS.clear()
-    BACKENDS.update({backend.name: backend, **others})
+
+registry.table("backend", BACKENDS, _wrong)
 
 
 def choose(name: str, spec: Spec) -> Backend:
@@ -71,7 +69,7 @@ def choose(name: str, spec: Spec) -> Backend:
     if name == AUTO:
         return next(
             backend
-            for backend in BACKENDS.values()
+            for backend in reversed(BACKENDS.values())
             if backend.suits(spec) and backend.unavailable(platform) is None
         )
     if name not in BACKENDS:
@@ -95,4 +93,5 @@ def primitives_of(circuit: Circuit) -> Primitives:
 def usable() -> list[str]:
     """Names of the backends that this machine has what it needs for, in the order of "auto"."""
     platform = jax.default_backend()
-    return [name for name, each in BACKENDS.items() if each.unavailable(platform) is None]
+    found = [name for name, each in BACKENDS.items() if each.unavailable(platform) is None]
+    return found[::-1]

@@ -87,6 +87,18 @@ class Training:
     """epochs since, int32"""
 
 
+@struct.dataclass(kw_only=True)
+class Samples:
+    """What one step learns from, on the device: see `feed.Batch`."""
+
+    inputs: Array
+    """[L, B, ...]"""
+    labels: Array
+    """int32 [L, B]"""
+    weights: Array
+    """float32 [L, B]; 0 where nothing is asked"""
+
+
 def optimizer_of(plan: Plan, net: Net, steps: int) -> optax.GradientTransformation:
     """Clipping, the optimiser, the schedule, and steps in each weight's own unit."""
     warm = max(1, round(WARM_UP * steps))
@@ -180,9 +192,7 @@ def descend(
     steps: int,
     circuit: Circuit,
     training: Training,
-    inputs: Array,
-    labels: Array,
-    weights: Array,
+    batch: Samples,
     mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
     """One step of `steps` down the gradient: the run after it, and the loss."""
@@ -190,17 +200,18 @@ def descend(
 
     def loss(learner: Learner):
         segment = 1 if plan.gradient_checkpointing else 0
-        operands = network.with_learned(circuit, learner), training.carry, inputs
+        operands = network.with_learned(circuit, learner), training.carry, batch.inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
-        each = losses.LOSSES[plan.loss](decode.logits(learner.readout, ends.rates), labels)
-        return losses.mean(each, weights), carry
+        logits = decode.logits(learner.readout, ends.rates)
+        each = losses.LOSSES[plan.loss](logits, batch.labels)
+        return losses.mean(each, batch.weights), carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
     held: Any = training.learner
     updates, state = optimizer_of(plan, net, steps).update(gradient, training.optimizer, held)
     moved = jax.tree.map(jnp.add, training.learner, updates)
     learner = network.bounded(net, moved)
-    return _after(training, learner, carry, value, weights, optimizer=state), value
+    return _after(training, learner, carry, value, batch.weights, optimizer=state), value
 
 
 @partial(jax.jit, static_argnames=("design", "plan", "mesh"), donate_argnames=("training",))
@@ -209,9 +220,7 @@ def climb(
     plan: Plan,
     circuit: Circuit,
     training: Training,
-    inputs: Array,
-    labels: Array,
-    weights: Array,
+    batch: Samples,
     key: Array,
     left: Array,
     mesh: Mesh | None = None,
@@ -222,19 +231,19 @@ def climb(
       left: share of the gain that is left, 1 falling to 0 over a run.
     """
     net, learner = Net(design, circuit), training.learner
-    operands = network.with_learned(circuit, learner), training.carry, inputs
+    operands = network.with_learned(circuit, learner), training.carry, batch.inputs
     carry, ends = parallel.unroll(mesh, design, *operands, 0)
     logits = decode.logits(learner.readout, ends.rates)
-    value = losses.mean(losses.LOSSES[plan.loss](logits, labels), weights)
+    value = losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
 
     def flat(x: Array) -> Array:
         return x.reshape(-1, *x.shape[2:])
 
-    errors = climbing.by_zone(net, climbing.error(flat(logits), flat(labels)))
+    errors = climbing.by_zone(net, climbing.error(flat(logits), flat(batch.labels)))
     traces: Any = jax.tree.map(flat, ends.traces)
     gain = plan.plasticity * left
-    learner = climbing.teach(net, learner, traces, errors, flat(weights), gain, key)
-    return _after(training, learner, carry, value, weights), value
+    learner = climbing.teach(net, learner, traces, errors, flat(batch.weights), gain, key)
+    return _after(training, learner, carry, value, batch.weights), value
 
 
 def _after(training: Training, learner, carry, value, weights, **changes: Any) -> Training:
@@ -298,14 +307,18 @@ def run(
             training = replace(training, carry=parallel.divided(fresh, mesh))
         batch = feed.batch(epoch, index)
         weights = batch.weights if factor is None else batch.weights * factor[batch.labels]
-        given = jnp.asarray(batch.inputs), jnp.asarray(batch.labels), jnp.asarray(weights)
-        given = parallel.divided(given, mesh, axis=1)
+        samples = Samples(
+            inputs=jnp.asarray(batch.inputs),
+            labels=jnp.asarray(batch.labels),
+            weights=jnp.asarray(weights),
+        )
+        samples = parallel.divided(samples, mesh, axis=1)
         if plan.climbs(epoch):
             left = parallel.everywhere(jnp.float32(1 - step / steps), mesh)
             once = parallel.everywhere(jax.random.fold_in(key, step), mesh)
-            training, loss = climb(net.design, plan, circuit, training, *given, once, left, mesh)
+            training, loss = climb(net.design, plan, circuit, training, samples, once, left, mesh)
         else:
-            training, loss = descend(net.design, plan, steps, circuit, training, *given, mesh)
+            training, loss = descend(net.design, plan, steps, circuit, training, samples, mesh)
         value = float(loss)
         step += 1
         if not np.isfinite(value):

@@ -15,7 +15,7 @@ from jax import Array
 from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, fixed
+from cerebellum.model import events, fixed, registry
 from cerebellum.model.circuit import Circuit, Params, Wiring
 from cerebellum.model.spec import Projection, Spec
 
@@ -286,6 +286,7 @@ def build(
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             spec=spec,
             drawn=not given,
+            revision=registry.revision(),
         ),
         backend=backend,
     )

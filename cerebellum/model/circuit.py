@@ -20,7 +20,7 @@ from jax import Array, lax
 from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fixed, homeostasis, short_term
 from cerebellum.model.fence import after
-from cerebellum.model.neurons import CIRCUIT_MODELS, relay
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import Arrivals, Synapses, learn, ring_steps
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
@@ -56,6 +56,9 @@ class Wiring:
     spec: Spec = struct.field(pytree_node=False)
     drawn: bool = struct.field(pytree_node=False, default=False)
     """whether `anatomy.build` gives it again from the spec and the seed"""
+    revision: int = struct.field(pytree_node=False, default=0)
+    """how often something registered had been replaced when it was built (see `registry`), so
+    that what was compiled of it before is not run after"""
     shard: Array | None = None
     """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
 
@@ -141,12 +144,12 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
     cells = {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]
-        state = CIRCUIT_MODELS[population.model].init(params, (population.size,))
-        if spread and population.model != "relay":
+        model = CIRCUIT_MODELS[population.model]
+        state = model.init(params, (population.size,))
+        if spread:
             own = fixed.named_key(key, population.name)
             drawn = fixed.threefry_uniform(own, circuit.wiring.cells(population.name))
-            v = params.v_reset + drawn * (params.v_th - params.v_reset)
-            state = replace(state, v=v)
+            state = model.spread(params, state, drawn)
         cells[population.name] = state
     return State(
         step=jnp.int32(0),
@@ -344,7 +347,7 @@ def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitive
                 continue
         if population.homeostasis is not None:
             own = replace(own, v_th=own.v_th + state.watches[name].value)
-        input = relay.Input(spikes=given) if model is relay else model.Input(current=given)
+        input = model.outside(given)
         if model.DRAWS_NOISE:
             seed = fixed.seed(state.key, name)
             input = replace(input, uniform=fixed.uniform(seed, state.step, wiring.cells(name)))

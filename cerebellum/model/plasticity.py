@@ -26,7 +26,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.model import delays, events, fixed
+from cerebellum.model import delays, events, fixed, registry
 from cerebellum.model.fence import fence
 
 LATENCY_MS = 1.0
@@ -58,14 +58,31 @@ def _pair(lag: np.ndarray, tau: float) -> np.ndarray:
     return np.where(lag > 0, 1.0, np.where(lag < 0, -1.0, 0.0)) * np.exp(-np.abs(lag) / tau)
 
 
-KERNELS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "exponential": _exponential,
-    "sine": _sine,
-    "alpha": _alpha,
-    "cosine": _cosine,
-    "pair": _pair,
+@dataclass(frozen=True)
+class Window:
+    """How much a pair of spikes counts, by the time between them."""
+
+    shape: Callable[[np.ndarray, float], np.ndarray]
+    """k of the lag from a presynaptic spike to a teaching one (ms), and of `tau` (ms)"""
+    closed: bool = False
+    """whether a teaching spike at the very end of a rule's window counts"""
+
+
+WINDOWS: dict[str, Window] = {
+    "exponential": Window(_exponential),
+    "sine": Window(_sine, closed=True),
+    "alpha": Window(_alpha, closed=True),
+    "cosine": Window(_cosine, closed=True),
+    "pair": Window(_pair),
 }
-"""k of the lag from a presynaptic spike to a teaching one (ms), and of `tau` (ms)."""
+"""By the name that a rule says; `cerebellum.register("window", name, Window(...))` adds one."""
+
+
+def _wrong(thing: object) -> str | None:
+    return None if isinstance(thing, Window) else f"{type(thing).__name__}; a plasticity.Window"
+
+
+registry.table("window", WINDOWS, _wrong)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +96,7 @@ class Rule:
     per_pair: float = 0.0
     """change for each teaching spike in the window, at k = 1, in the unit of the weight"""
     kernel: str = "exponential"
-    """a name in `KERNELS`"""
+    """a name in `WINDOWS`"""
     tau: float = 50.0
     """time constant of k, ms"""
     window: float = 200.0
@@ -150,19 +167,15 @@ def ring_steps(rule: Rule, dt: float) -> tuple[int, int]:
 
     The ring of debts is as deep as both together.
     """
-    return max(1, int(np.ceil(rule.window / dt - 1e-6)) + _closed(rule)), round(rule.back / dt)
-
-
-def _closed(rule: Rule) -> bool:
-    """Whether a teaching spike at the very end of the window counts."""
-    return rule.kernel in ("sine", "alpha", "cosine")
+    closed = WINDOWS[rule.kernel].closed
+    return max(1, int(np.ceil(rule.window / dt - 1e-6)) + closed), round(rule.back / dt)
 
 
 def kernel(rule: Rule, dt: float) -> np.ndarray:
     """k at the lags -back, -back + dt, ... to the end of the window, ms: float32 [D]."""
     ahead, back = ring_steps(rule, dt)
     lag = np.arange(-back, ahead) * dt
-    return KERNELS[rule.kernel](lag, rule.tau).astype(np.float32)
+    return WINDOWS[rule.kernel].shape(lag, rule.tau).astype(np.float32)
 
 
 def incur(debts: Array, taught: Array, step: Array, rule: Rule, dt: float) -> Array:

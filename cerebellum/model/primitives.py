@@ -7,7 +7,6 @@ backend that is there to it).
 """
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Protocol
 
 import jax
@@ -16,6 +15,7 @@ from jax import Array
 
 from cerebellum.model import events, fixed, plasticity
 from cerebellum.model.fixed import CellRange
+from cerebellum.model.neurons.protocol import NeuronModel
 from cerebellum.model.surrogate import Surrogate
 
 
@@ -24,7 +24,7 @@ class Integrate(Protocol):
 
     def __call__(
         self,
-        model: ModuleType,
+        model: NeuronModel,
         params: Any,
         state: Any,
         input: Any,
@@ -42,7 +42,7 @@ class Draw(Protocol):
 
 
 def integrate(
-    model: ModuleType,
+    model: NeuronModel,
     params: Any,
     state: Any,
     input: Any,

@@ -14,7 +14,7 @@ from cerebellum.model import fixed
 from cerebellum.model.delays import delay_steps
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.plasticity import KERNELS, Rule
+from cerebellum.model.plasticity import WINDOWS, Rule
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.surrogate import Surrogate
 
@@ -313,8 +313,8 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     teachers = [projection.target, *teachers]
     if rule.teacher not in teachers:
         raise UsageError(f"{name}.rule.teacher: {rule.teacher!r}; one of {', '.join(teachers)}")
-    if rule.kernel not in KERNELS:
-        raise UsageError(f"{name}.rule.kernel: {rule.kernel!r}; one of {', '.join(KERNELS)}")
+    if rule.kernel not in WINDOWS:
+        raise UsageError(f"{name}.rule.kernel: {rule.kernel!r}; one of {', '.join(WINDOWS)}")
     for key in ("per_spike", "per_pair"):
         if not math.isfinite(getattr(rule, key)):
             raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)}; a finite number")

@@ -110,6 +110,17 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
+    _serve_command(commands)
+    _simulate_command(commands)
+    _reproduce_command(commands)
+    _bench_command(commands)
+    _profile_command(commands)
+    _training_commands(commands)
+    _checkpoint_commands(commands)
+    return top
+
+
+def _serve_command(commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="turn ticks into signals over HTTP",
@@ -120,6 +131,9 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--config", dest="serve_config", metavar="FILE", help="configuration in TOML"
     )
+
+
+def _simulate_command(commands) -> None:
     simulate = commands.add_parser(
         "simulate",
         help="run a circuit on a stimulus",
@@ -168,6 +182,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME:START:STOP",
         help="report rates between two times, ms; may be repeated (default: the preset's)",
     )
+    _results_of_simulate(simulate)
+
+
+def _results_of_simulate(simulate: argparse.ArgumentParser) -> None:
+    """Flags of what a run leaves, and goes on from."""
     simulate.add_argument(
         "--out", metavar="DIR", default="results/simulate", help="results (default: %(default)s)"
     )
@@ -190,6 +209,9 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+
+
+def _reproduce_command(commands) -> None:
     reproduce = commands.add_parser(
         "reproduce",
         help="run a published protocol and print measured beside published",
@@ -209,6 +231,9 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+
+
+def _bench_command(commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="time things, keep the times, compare them",
@@ -240,6 +265,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", action="store_true", help="one JSON document on standard output, nothing else"
     )
+
+
+def _profile_command(commands) -> None:
     profile = commands.add_parser(
         "profile",
         help="where the time and the memory of some ticks go",
@@ -257,9 +285,6 @@ def parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", default="results/profile", help="(default: %(default)s)"
     )
     profile.add_argument("--json", action="store_true", help="one JSON document, nothing else")
-    _training_commands(commands)
-    _checkpoint_commands(commands)
-    return top
 
 
 def _training_commands(commands) -> None:

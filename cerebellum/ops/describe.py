@@ -8,20 +8,24 @@ from cerebellum.model import homeostasis, plasticity, short_term, surrogate
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 
-_CLASSES: dict[str, type] = {
-    each.__name__: each
-    for each in (
-        Spec,
-        Population,
-        Projection,
-        plasticity.Rule,
-        short_term.ShortTerm,
-        homeostasis.Scaling,
-        homeostasis.Threshold,
-        surrogate.Surrogate,
-    )
-} | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
-_NAMES = {each: name for name, each in _CLASSES.items()}
+_PARTS = (
+    Spec,
+    Population,
+    Projection,
+    plasticity.Rule,
+    short_term.ShortTerm,
+    homeostasis.Scaling,
+    homeostasis.Threshold,
+    surrogate.Surrogate,
+)
+
+
+def _classes() -> dict[str, type]:
+    """What a spec may be made of, by name: models that were registered too."""
+    parts = {each.__name__: each for each in _PARTS}
+    return parts | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
+
+
 _GONE = {"Spec": ("kernels",)}
 """Fields that older versions wrote, and that say nothing of what a circuit is."""
 
@@ -48,7 +52,8 @@ def _encode(value: Any) -> Any:
         fields = {
             field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
-        return {"is": _NAMES[type(value)], **fields}
+        names = {each: name for name, each in _classes().items()}
+        return {"is": names[type(value)], **fields}
     if isinstance(value, tuple):
         return [_encode(each) for each in value]
     return value
@@ -63,9 +68,10 @@ def _decode(tree: Any) -> Any:
     name = fields.pop("is", None)
     for old in _GONE.get(name, ()):
         fields.pop(old, None)
-    if not isinstance(name, str) or name not in _CLASSES:
-        raise UsageError(f"spec: {name!r}; one of {', '.join(_CLASSES)}")
+    known = _classes()
+    if not isinstance(name, str) or name not in known:
+        raise UsageError(f"spec: {name!r}; one of {', '.join(known)}")
     try:
-        return _CLASSES[name](**{key: _decode(each) for key, each in fields.items()})
+        return known[name](**{key: _decode(each) for key, each in fields.items()})
     except (TypeError, AttributeError) as error:
         raise UsageError(f"spec: {name}: {error}") from None

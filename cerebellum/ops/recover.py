@@ -15,6 +15,7 @@ import numpy as np
 import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Dtype
 from cerebellum.ops import configure, model, store
 from cerebellum.ops.convert import convert
@@ -342,7 +343,7 @@ def validate(run: str | Path) -> dict[str, Any]:
         told = [{"file": str(path), "problem": line} for line in str(error).splitlines()]
         return {"ok": False, "checked": len(found.arrays), "problems": [*problems, *told]}
     if not problems:
-        relays = [p.name for p in circuit.spec.populations if p.model == "relay"]
+        relays = [p.name for p in circuit.spec.populations if CIRCUIT_MODELS[p.model].TAKES_SPIKES]
         drive = {name: cb.drive.poisson(10.0) for name in relays}
         _, recording = cb.simulate(circuit, state, drive, duration_ms=PROBE_MS, progress=False)
         rates = cb.record.rates(recording)

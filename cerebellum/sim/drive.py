@@ -22,6 +22,7 @@ from jax import Array, lax
 from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.fixed import CellRange
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Spec
@@ -222,7 +223,8 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             if (source.ndim not in (1, 2) and not member) or not fits or not source.size:
                 raise UsageError(f"{where}: array {source.shape}; {wanted}")
             continue
-        if model != "relay" and isinstance(source, (Poisson, RateFunction, SpikeTimes)):
+        spikes = isinstance(source, (Poisson, RateFunction, SpikeTimes))
+        if spikes and not CIRCUIT_MODELS[model].TAKES_SPIKES:
             raise UsageError(
                 f"{where}: spikes for {model} cells; they take a current in pA, as an array"
             )

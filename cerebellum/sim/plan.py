@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.model.anatomy import list_dtype
-from cerebellum.model.neurons import current
+from cerebellum.model.neurons import CIRCUIT_MODELS, current
 from cerebellum.model.plasticity import ring_steps
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import memory, shard
@@ -56,7 +56,7 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int) -> Cost:
     for population in part.populations:
         size, held = population.size, memory.cells(population)
         touched += 2 * held
-        if population.model != "relay":
+        if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
             operations += cell_operations() * size
     for projection in part.projections:
         fired = memory.sources(projection, part) * rates_hz[projection.source] * part.dt * 1e-3

@@ -48,8 +48,9 @@ class Raster:
 @dataclass(frozen=True)
 class Trace:
     values: np.ndarray
-    """after each step, float32 [steps, cells]; mV or nS"""
+    """after each step, float32 [steps, cells]"""
     cells: np.ndarray
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,9 @@ class Collector:
                 time_ms = (self.start_step + step + 1) * dt
                 rasters[recorder.population] = Raster(time_ms, cells[place], cells)
             else:
-                traces[recorder.label] = Trace(np.concatenate(parts), cells)
+                model = CIRCUIT_MODELS[self.spec.population(recorder.population).model]
+                unit = model.unit(recorder.kind)
+                traces[recorder.label] = Trace(np.concatenate(parts), cells, unit)
         return Recording(
             dt=dt,
             start_ms=self.start_step * dt,
@@ -255,7 +258,7 @@ def join(parts: Sequence[Recording]) -> Recording:
         },
         counts={n: np.sum([part.counts[n] for part in parts], axis=0) for n in first.counts},
         traces={
-            n: Trace(each(lambda part, n=n: part.traces[n].values), trace.cells)
+            n: replace(trace, values=each(lambda part, n=n: part.traces[n].values))
             for n, trace in first.traces.items()
         },
         seconds={n: sum(part.seconds[n] for part in parts) for n in first.seconds},
@@ -304,6 +307,7 @@ def save(recording: Recording, path: str | Path) -> None:
         "steps": recording.steps,
         "sizes": recording.sizes,
         "seconds": recording.seconds,
+        "units": {name: trace.unit for name, trace in recording.traces.items()},
     }
     arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
     for name, values in recording.spikes.items():
@@ -329,6 +333,7 @@ def load(path: str | Path) -> Recording:
             group, _, name = key.partition("/")
             groups.setdefault(group, {})[name] = file[key]
     about = json.loads(str(groups["about"][""]))
+    units = about.pop("units", {})
     times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})
     return Recording(
         **about,
@@ -339,7 +344,7 @@ def load(path: str | Path) -> Recording:
             for name, cells in groups.get("raster_cells", {}).items()
         },
         traces={
-            name: Trace(groups["trace"][name], cells)
+            name: Trace(groups["trace"][name], cells, units.get(name, ""))
             for name, cells in groups.get("trace_cells", {}).items()
         },
     )

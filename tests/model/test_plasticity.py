@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from circuits import run, spikes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
@@ -19,7 +20,7 @@ from cerebellum.model.anatomy import contacts
 from cerebellum.model.events import AllToAll
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import (
-    KERNELS,
+    WINDOWS,
     Rule,
     kernel,
     mossy_fibre_nuclei,
@@ -74,7 +75,7 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
     rule, weights = spec.projections[0].rule, first.astype(float).copy()
     assert rule is not None
     window, back, span = round(rule.window), round(rule.back), spec.beam_size("granule")
-    closed = rule.kernel in ("sine", "alpha", "cosine")
+    closed = WINDOWS[rule.kernel].closed
     fibres = [contacts(spec.projections[1], spec, key, beam) for beam in range(spec.beams)]
     climbing = [
         (step + 4, target)
@@ -90,7 +91,7 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
         for time, target in climbing:
             lag = time - arrival
             if target // width == beam and -back <= lag < window + closed:
-                change = rule.per_pair * KERNELS[rule.kernel](np.float64(lag), rule.tau)
+                change = rule.per_pair * WINDOWS[rule.kernel].shape(np.float64(lag), rule.tau)
                 weights[cell, target % width] += change * (first[cell, target % width] > 0)
     return weights
 
@@ -117,7 +118,7 @@ RULES = {
 }
 
 
-@settings(max_examples=16)
+@examples(16)
 @given(
     granules=st.sampled_from([7, 50]),
     targets=st.sampled_from([4, 11]),

@@ -1,7 +1,6 @@
 """The native kernels as primitives: each beside the reference that it must equal."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from cerebellum.backends.cpu import calls
 from cerebellum.model import events, fixed, plasticity, primitives
 from cerebellum.model.events import AllToAll, Events, FanOut
 from cerebellum.model.neurons import current
+from cerebellum.model.neurons.protocol import NeuronModel
 from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import Primitives
 from cerebellum.model.surrogate import Surrogate
@@ -24,7 +24,7 @@ def by_platform(native: Callable, reference: Callable, *operands: Any) -> Any:
 
 
 def integrate(
-    model: ModuleType,
+    model: NeuronModel,
     params: Any,
     state: Any,
     input: Any,

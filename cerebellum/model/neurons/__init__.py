@@ -4,18 +4,13 @@
     init(params, shape, dtype) -> State
     step(params, state, input, dt) -> (State, spikes)
 
-A model that can stand in a circuit also has
-
-    Input                                what reaches it from outside in a step
-    receptors(state) -> {name: array}    where arriving weights are added
-    with_receptors(state, {name: array}) -> State
-    variables(state) -> {name: array}    what can be recorded
-
-and is listed in `CIRCUIT_MODELS`.
+Those that can stand in a circuit have what `protocol.NeuronModel` asks for, and are in
+`CIRCUIT_MODELS`; `cerebellum.register("neuron", name, model)` adds one from outside.
 """
 
-from types import ModuleType
+from typing import Any
 
+from cerebellum.model import registry
 from cerebellum.model.neurons import (
     conductance,
     current,
@@ -27,16 +22,25 @@ from cerebellum.model.neurons import (
     lif_ex,
     lif_refrac,
     lsnn,
+    protocol,
     relay,
 )
 
-CIRCUIT_MODELS: dict[str, ModuleType] = {
+CIRCUIT_MODELS: dict[str, Any] = {
     "relay": relay,
     "conductance": conductance,
     "current": current,
     "eglif": eglif,
 }
 """Models that a population of a circuit may have, by the name used in its spec."""
+
+
+def _wrong(thing: Any) -> str | None:
+    lacking = protocol.missing(thing)
+    return f"without {', '.join(lacking)}; what a NeuronModel has" if lacking else None
+
+
+registry.table("neuron", CIRCUIT_MODELS, _wrong)
 
 __all__ = [
     "CIRCUIT_MODELS",
@@ -50,5 +54,6 @@ __all__ = [
     "lif_ex",
     "lif_refrac",
     "lsnn",
+    "protocol",
     "relay",
 ]

@@ -28,6 +28,8 @@ INTEGRATORS = ("rk4", "averaged")
 SYNAPSES = ("exponential", "alpha")
 
 
+TAKES_SPIKES = False
+"""a current reaches it from outside"""
 PASSES_GRADIENTS = True
 """its spikes do, through a surrogate that `step` takes"""
 DRAWS_NOISE = False
@@ -145,6 +147,16 @@ def receive(synapse: Synapse, weight: float | Array) -> Synapse:
     return Synapse(g=synapse.g, rise=synapse.rise + weight)
 
 
+def outside(given: float | Array) -> Input:
+    """The input of a current from outside, pA."""
+    return Input(current=given)
+
+
+def spread(params: Params, state: State, drawn: Array) -> State:
+    """First voltages evenly between reset and threshold."""
+    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+
+
 def receptors(state: State) -> dict[str, Array]:
     """The arrays that arriving weights (nS) are added to, by receptor, [..., n]."""
     return {
@@ -168,6 +180,11 @@ def with_receptors(state: State, arrived: dict[str, Array]) -> State:
 def variables(state: State) -> dict[str, Array]:
     """What can be recorded, by name, [..., n]: v in mV, conductances in nS."""
     return {"v": state.v, "g_exc": state.exc.g, "g_inh": state.inh.g}
+
+
+def unit(variable: str) -> str:
+    """The unit of a variable."""
+    return "mV" if variable == "v" else "nS"
 
 
 def _slope(params: Params, exc: Array, inh: Array, current: float | Array):

@@ -19,6 +19,8 @@ from cerebellum.model.fence import fence
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.surrogate import Surrogate
 
+TAKES_SPIKES = False
+"""a current reaches it from outside"""
 PASSES_GRADIENTS = True
 """its spikes do, through a surrogate that `step` takes"""
 DRAWS_NOISE = False
@@ -81,6 +83,16 @@ def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
     )
 
 
+def outside(given: float | Array) -> Input:
+    """The input of a current from outside, mV."""
+    return Input(current=given)
+
+
+def spread(params: Params, state: State, drawn: Array) -> State:
+    """First voltages evenly between reset and threshold."""
+    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+
+
 def receptors(state: State) -> dict[str, Array]:
     """The arrays that arriving weights (mV) are added to, by receptor, [..., n]."""
     return {"exc": state.exc, "inh": state.inh}
@@ -94,6 +106,11 @@ def with_receptors(state: State, arrived: dict[str, Array]) -> State:
 def variables(state: State) -> dict[str, Array]:
     """What can be recorded, by name, [..., n], all in mV."""
     return {"v": state.v, "i_exc": state.exc, "i_inh": state.inh}
+
+
+def unit(variable: str) -> str:
+    """The unit of a variable."""
+    return "mV"
 
 
 def propagator(tau_m: float | Array, tau_s: float | Array, h: float) -> Array:

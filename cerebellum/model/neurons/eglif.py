@@ -25,6 +25,8 @@ from jax import Array
 from cerebellum.model.fence import fence
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
 
+TAKES_SPIKES = False
+"""a current reaches it from outside"""
 PASSES_GRADIENTS = False
 """its spikes have none"""
 DRAWS_NOISE = True
@@ -111,6 +113,16 @@ def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
     )
 
 
+def outside(given: float | Array) -> Input:
+    """The input of a current from outside, pA."""
+    return Input(current=given)
+
+
+def spread(params: Params, state: State, drawn: Array) -> State:
+    """First voltages evenly between reset and threshold."""
+    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+
+
 def receptors(state: State) -> dict[str, Array]:
     """The arrays that arriving weights (nS) are added to, by receptor, [..., n]."""
     return {f"r{i + 1}": s.rise for i, s in enumerate(state.synapses) if s.rise is not None}
@@ -129,6 +141,11 @@ def variables(state: State) -> dict[str, Array]:
     """What can be recorded, by name, [..., n]: v in mV, currents in pA, conductances in nS."""
     conductances = {f"g_r{i + 1}": synapse.g for i, synapse in enumerate(state.synapses)}
     return {"v": state.v, "i_adap": state.i_adap, "i_dep": state.i_dep, **conductances}
+
+
+def unit(variable: str) -> str:
+    """The unit of a variable."""
+    return {"v": "mV", "i_adap": "pA", "i_dep": "pA"}.get(variable, "nS")
 
 
 def _integrate(params: Params, state: State, current: float | Array, h: float):

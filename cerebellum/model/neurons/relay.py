@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+TAKES_SPIKES = True
+"""it sends on spikes from outside"""
 PASSES_GRADIENTS = False
 """its spikes have none"""
 DRAWS_NOISE = False
@@ -35,6 +37,16 @@ def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
     return State(arrived=jnp.zeros(shape, dtype))
 
 
+def outside(given: float | Array) -> Input:
+    """The input of spikes from outside."""
+    return Input(spikes=given)
+
+
+def spread(params: Params, state: State, drawn: Array) -> State:
+    """Relays have nothing to be in step with."""
+    return state
+
+
 def receptors(state: State) -> dict[str, Array]:
     """The array that arriving spikes are added to, [..., n]."""
     return {"spikes": state.arrived}
@@ -48,6 +60,11 @@ def with_receptors(state: State, arrived: dict[str, Array]) -> State:
 def variables(state: State) -> dict[str, Array]:
     """A relay has nothing to record but its spikes."""
     return {}
+
+
+def unit(variable: str) -> str:
+    """A relay has no variables."""
+    return ""
 
 
 def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:

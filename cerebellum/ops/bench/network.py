@@ -9,6 +9,7 @@ import cerebellum as cb
 from cerebellum import backends
 from cerebellum.model.anatomy import resolve_path
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.presets import common
 from cerebellum.model.spec import Spec
 from cerebellum.ops.bench.result import Options, Result, bandwidth, summary
@@ -111,7 +112,7 @@ def step_bytes(spec: Spec, rates: dict[str, float]) -> float:
     A cell of three floats and a counter moves 26 bytes; an event reads its row, or its target and
     weight and reads and writes where it goes.
     """
-    total = 26.0 * sum(p.size for p in spec.populations if p.model != "relay")
+    total = 26.0 * sum(p.size for p in spec.populations if not CIRCUIT_MODELS[p.model].TAKES_SPIKES)
     dense = resolve_path(spec) == "dense"
     for p in spec.projections:
         size = spec.population(p.target).size

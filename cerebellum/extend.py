@@ -1,0 +1,33 @@
+"""Adding to the package from a user's own script.
+
+    cb.register("neuron", "adex", adex)                      a module, or an object, of its names
+    cb.register("window", "step", cb.Window(shape))          how a pair of spikes counts
+    cb.register("backend", "mine", backend)                  what a circuit can run on
+
+What is registered is as good as what is built in; docs/extending.md has a page for each.
+"""
+
+from typing import Any, Literal
+
+from cerebellum import backends
+from cerebellum.model import neurons, plasticity, registry
+
+Kind = Literal["neuron", "window", "backend"]
+
+OWNERS = (backends, neurons, plasticity)
+"""modules that own a table"""
+
+
+def register(kind: Kind, name: str, thing: Any, *, replace: bool = False) -> None:
+    """Give a model, a window or a backend a name that circuits can say.
+
+    Args:
+      thing: for "neuron" what `neurons.protocol.NeuronModel` asks for; for "window" a
+        `plasticity.Window`; for "backend" what `backends.Backend` asks for.
+      replace: whether it may take the place of another of that name. Circuits that are built
+        afterwards run it; those that were built before are to be built again.
+
+    Raises:
+      UsageError: no such kind, a name that is taken, or something lacking, by name.
+    """
+    registry.add(kind, name, thing, replace)

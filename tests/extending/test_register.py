@@ -1,0 +1,248 @@
+"""What a user's own script adds is as good as what is built in."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import quadratic
+
+import cerebellum as cb
+from cerebellum import backends
+from cerebellum.model import neurons, plasticity, registry
+from cerebellum.model.neurons import protocol, relay
+from cerebellum.model.primitives import REFERENCE
+from cerebellum.model.surrogate import Surrogate
+from cerebellum.ops import model, store
+from cerebellum.sim import memory, shard
+from cerebellum.sim.chunk import ScanChunk
+
+KEY = jax.random.key(0)
+DRIVE = {"input": cb.drive.poisson(80.0)}
+
+
+@pytest.fixture(autouse=True)
+def _tables_as_they_were():
+    tables = neurons.CIRCUIT_MODELS, plasticity.WINDOWS, backends.BACKENDS
+    before = [dict(table) for table in tables]
+    cb.register("neuron", "quadratic", quadratic)
+    yield
+    for table, held in zip(tables, before, strict=True):
+        table.clear()
+        table.update(held)
+
+
+def spec(cells=None, beams: int = 2, **changes) -> cb.Spec:
+    population = cb.Population(
+        name="cells", size=40, model="quadratic", params=cells or quadratic.Params()
+    )
+    return cb.Spec(
+        name="mine",
+        populations=(
+            cb.Population(name="input", size=60, model="relay", params=relay.Params()),
+            population,
+        ),
+        projections=(
+            cb.Projection(
+                source="input", target="cells", receptor="exc", weight=9.0, delay=2.0, in_degree=12
+            ),
+        ),
+        beams=beams,
+        **{"path": "event", **changes},
+    )
+
+
+def run(circuit, duration_ms=200.0, **more):
+    return cb.simulate(
+        circuit, cb.init(circuit, KEY, spread=True), DRIVE, duration_ms=duration_ms, **more
+    )
+
+
+def test_a_model_runs_records_and_says_its_units():
+    circuit = cb.build(spec(), KEY)
+    assert np.ptp(cb.init(circuit, KEY, spread=True).cells["cells"].v) > 10
+    _, recording = run(circuit, record=("v:cells:0:3", "i_exc:cells:0:3", "raster:cells"))
+    assert recording.spikes["cells"].sum() > 20
+    assert recording.traces["v:cells"].unit == "mV"
+    labels = [axis.get_ylabel() for axis in cb.plot.traces(recording).axes]
+    assert "(pA)" in labels[1]
+
+
+def test_a_model_s_units_are_saved(tmp_path):
+    _, recording = run(cb.build(spec(), KEY), record="i_exc:cells:0:2")
+    cb.record.save(recording, tmp_path / "r.npz")
+    assert cb.record.load(tmp_path / "r.npz").traces["i_exc:cells"].unit == "pA"
+
+
+def test_a_model_has_noise():
+    """Its cells, driven alike, come apart."""
+    circuit = cb.build(spec(beams=1), KEY)
+    drive = {"cells": np.full((100, 1), 20.0, np.float32)}
+    _, recording = cb.simulate(circuit, cb.init(circuit, KEY), drive, record="v:cells")
+    assert np.ptp(recording.traces["v:cells"].values[-1]) > 0
+
+
+def test_a_model_passes_gradients():
+    circuit = cb.build(spec(path="dense", beams=1, surrogate=Surrogate()), KEY)
+    state = cb.init(circuit, KEY, spread=True)
+    given = jnp.asarray(np.random.default_rng(0).random((50, 60)) < 0.1, jnp.float32)
+
+    def loss(weight):
+        weights = {**circuit.params.weights, "input_cells": weight}
+        params = replace(circuit.params, weights=weights)
+
+        def body(state, now):
+            state, activity = cb.step(params, circuit.wiring, state, {"input": now})
+            return state, activity.spikes["cells"].sum()
+
+        return jnp.sum(jax.lax.scan(body, state, given)[1])
+
+    gradient = jax.jit(jax.grad(loss))(circuit.params.weights["input_cells"])
+    assert float(jnp.abs(gradient).sum()) > 0
+
+
+def test_a_model_is_cut_among_devices():
+    whole = cb.build(spec(), KEY)
+    cut = shard.split(whole, shard.mesh(2))
+    first = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
+    state = jax.tree.map(jnp.asarray, first)
+    _, told = cb.simulate(whole, state, DRIVE, duration_ms=60, record="v:cells")
+    begun = shard.split_state(cut, first)
+    _, again = cb.simulate(cut, begun, DRIVE, duration_ms=60, record="v:cells")
+    np.testing.assert_array_equal(told.traces["v:cells"].values, again.traces["v:cells"].values)
+
+
+def test_a_model_s_memory_is_estimated():
+    state = cb.init(cb.build(spec(), KEY), KEY)
+    wanted = sum(leaf.nbytes for leaf in jax.tree.leaves(state.cells["cells"]))
+    assert memory.arrays(spec())["cells.cells"] == wanted
+
+
+def test_a_model_goes_into_a_checkpoint(tmp_path):
+    circuit = cb.build(spec(), KEY)
+    state, _ = run(circuit)
+    path = store.write(tmp_path, 1, model.tree(circuit, state), model.about(circuit))
+    state, whole = cb.simulate(circuit, state, DRIVE, duration_ms=50)
+    again, restored = model.restore(store.load(path))
+    restored, part = cb.simulate(again, restored, DRIVE, duration_ms=50)
+    jax.tree.map(np.testing.assert_array_equal, part.spikes, whole.spikes)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+def test_an_edited_model_is_run():
+    """What was compiled of the one before is not run in its place."""
+    _, before = run(cb.build(spec(), KEY))
+    edited = SimpleNamespace(**{name: getattr(quadratic, name) for name in protocol.NAMES})
+    edited.step = lambda params, state, *_, **__: (state, 0 * state.v)
+    cb.register("neuron", "quadratic", edited, replace=True)
+    _, after = run(cb.build(spec(), KEY))
+    assert before.spikes["cells"].sum() > 0
+    assert after.spikes["cells"].sum() == 0
+
+
+def test_a_window_is_learned_by():
+    def shape(lag: np.ndarray, tau: float) -> np.ndarray:
+        return ((lag >= 0) & (lag < tau)).astype(float)
+
+    cb.register("window", "step", cb.Window(shape))
+    rule = cb.Rule(teacher="cells", per_pair=0.5, kernel="step", tau=8.0, window=20.0)
+    plastic = spec(beams=1).with_projection("input_cells", plastic=True, w_max=50.0, rule=rule)
+    circuit = cb.build(plastic, KEY)
+    first = np.asarray(cb.init(circuit, KEY).weights["input_cells"])
+    state, recording = run(circuit)
+    assert recording.spikes["cells"].sum() > 0
+    change = np.asarray(state.weights["input_cells"]) - first
+    assert change.max() > 0
+    # Pairs count all alike, so that weights move in whole steps.
+    np.testing.assert_allclose(change / 0.5, np.round(change / 0.5), atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A backend that does what the reference does, and counts how often it was asked."""
+
+    name: str = "counting"
+
+    def unavailable(self, platform: str) -> str | None:
+        return None
+
+    def suits(self, spec: cb.Spec) -> bool:
+        return spec.name == "mine"
+
+    def primitives(self, spec: cb.Spec):
+        ASKED.append("primitives")
+        return REFERENCE
+
+    def chunk(self, spec: cb.Spec, steps: int, recorders):
+        return None
+
+
+@dataclass(frozen=True)
+class Looping(Counting):
+    """One with a loop of its own: two halves of a chunk, one after the other."""
+
+    name: str = "looping"
+
+    def chunk(self, spec: cb.Spec, steps: int, recorders):
+        ASKED.append("chunk")
+        return Halves(ScanChunk(steps=steps, recorders=recorders))
+
+
+@dataclass(frozen=True)
+class Halves:
+    scan: ScanChunk
+
+    def __call__(self, params, wiring, state, inputs):
+        middle = self.scan.steps // 2
+        left = []
+        for steps, part in (
+            (middle, slice(middle)),
+            (self.scan.steps - middle, slice(middle, None)),
+        ):
+            given = {name: x[part] for name, x in inputs.given.items()}
+            half = replace(self.scan, steps=steps)
+            state, seen = half(params, wiring, state, replace(inputs, given=given))
+            left.append(seen)
+        return state, jax.tree.map(lambda *x: jnp.concatenate(x), *left)
+
+
+ASKED: list[str] = []
+
+
+@pytest.mark.parametrize(("backend", "asked"), [(Counting(), "primitives"), (Looping(), "chunk")])
+def test_a_backend_runs_a_circuit(backend, asked):
+    _, wanted = run(cb.build(spec(), KEY, backend="xla"), record="raster:cells")
+    cb.register("backend", backend.name, backend)
+    ASKED.clear()
+    circuit = cb.build(spec(), KEY)
+    assert backends.of(circuit) is backend
+    _, got = run(circuit, record="raster:cells")
+    assert asked in ASKED
+    np.testing.assert_array_equal(got.rasters["cells"].cell, wanted.rasters["cells"].cell)
+    np.testing.assert_array_equal(got.spikes["cells"], wanted.spikes["cells"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("neurone", "x", quadratic), "kind 'neurone'; one of neuron, window, backend"),
+        (("neuron", "x y", quadratic), "neuron 'x y'; letters"),
+        (("neuron", "current", quadratic), "neuron 'current': taken; another name"),
+        (("neuron", "x", SimpleNamespace(init=1)), "neuron 'x': without Params, State, Input"),
+        (("window", "x", lambda lag, tau: lag), "window 'x': function; a plasticity.Window"),
+        (("backend", "x", object()), "backend 'x': without name, unavailable"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_by_name(arguments, message):
+    with pytest.raises(cb.UsageError) as error:
+        cb.register(*arguments)
+    assert message in str(error.value)
+    assert registry.revision() >= 0
+
+
+def test_a_backend_that_is_not_there_is_refused_when_it_is_to_run():
+    circuit = cb.build(spec(), KEY, backend="tpu")
+    with pytest.raises(cb.UsageError, match="backend: 'tpu'; one of auto, xla, native"):
+        run(circuit)
