@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cerebellum as cb
+from cerebellum.model.circuit import State
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -60,7 +61,7 @@ def _scan(params, wiring, state, drive):
     return jax.lax.scan(body, state, drive)
 
 
-def run(circuit: cb.Circuit, state: cb.State, drive):
+def run(circuit: cb.Circuit, state: State, drive):
     """The state after a drive of arrays [time, N], and every step's spikes and cells.
 
     The circuit's arrays are arguments of one compiled function: circuits of a shape share it.

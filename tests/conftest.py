@@ -1,10 +1,12 @@
 """Shared by all tests: strictness, double precision on request, the reference data."""
 
+import logging
 import os
 from pathlib import Path
 
 import hypothesis
 import jax
+import laws
 import pytest
 import serving
 
@@ -29,8 +31,30 @@ for name, value in COMPILED.items():
     os.environ.setdefault(name.upper(), str(value))
     jax.config.update(name, type(value)(os.environ[name.upper()]))
 # A program that is read back is compared with this machine by names of features, two of which
-# are XLA's own and no machine's: it says so at length each time, as an error.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# are XLA's own and no machine's: it says so at length each time, as an error. For the programs
+# that tests start; importing JAX sets it, too.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+
+QUICK = "--xla_backend_optimization_level=0"
+"""Half of the time of a test is the compiler's, and half of that LLVM's optimisation."""
+
+
+def pytest_configure(config):
+    """The default tier alone is compiled quickly, slow tests and what users run in full.
+
+    First of the flags: XLA reads none behind one without dashes, which `xla.one_thread` has.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked soak runs where everything does."""
+    if not laws.THOROUGH:
+        soaked = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soaked)
+        items[:] = [item for item in items if item not in soaked]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,6 +62,17 @@ def _forget_programs():
     """Compiled programs take memory maps, of which a process may have 65,530: then LLVM crashes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """A program that runs in this process begins to log; the next test has not asked for it."""
+    loggers = [logging.getLogger(name) for name in (None, "cerebellum")]
+    before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    yield
+    for each, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
 
 
 @pytest.fixture
@@ -75,7 +110,8 @@ def service(tmp_path_factory):
     """A service that runs, for tests that only ask it."""
     folder = tmp_path_factory.mktemp("service")
     several, soon = {"batch_size": 4}, {"connection_timeout": 3.0}
-    held = serving.serve(folder, performance=several, server=soon)
+    circuit = {"granule_size": 1_000}
+    held = serving.serve(folder, neural=circuit, performance=several, server=soon)
     yield held
     held.stop()
 

@@ -19,7 +19,8 @@ from typing import Any
 START_S = 120.0
 BEGIN_MS = 1_700_000_000_000
 GRANULES = 200
-"""Of the circuits that are served here: enough to fire, few enough to compile and train soon."""
+SMALL = {"granule_size": GRANULES, "purkinje_size": 12, "dcn_size": 48}
+"""Enough cells to fire, few enough to compile and train soon."""
 
 WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
 PORTS = itertools.cycle(range(20_000 + 500 * (WORKER % 20), 20_500 + 500 * (WORKER % 20)))
@@ -48,9 +49,9 @@ def until(true: Callable[[], Any], seconds: float = 60.0, every: float = 0.02) -
 
 
 def configuration(folder: Path, port: int, **sections: dict[str, Any]) -> Path:
-    """A configuration file of a small circuit; `sections` adds keys."""
+    """A configuration file of a small circuit; `sections` adds keys, or names another circuit."""
     given: dict[str, dict[str, Any]] = {
-        "neural": {"granule_size": GRANULES, "purkinje_size": 12, "dcn_size": 48},
+        "neural": {} if "neural" in sections else SMALL,
         "server": {"port": port},
         "logging": {"file": str(folder / "log/application.log")},
         "storage": {name: str(folder / name) for name in ("models", "backups", "data")},

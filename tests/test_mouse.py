@@ -27,7 +27,9 @@ def assert_reference(rates, share: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3, 4))]
+)
 def test_published_stimulus_gives_reference_rates(shared, seed):
     """Every wiring by itself, not only their mean."""
     size = cb.presets.mouse().population("glomerulus").size
@@ -37,6 +39,7 @@ def test_published_stimulus_gives_reference_rates(shared, seed):
     assert rates["background"]["inferior_olive"] == 0
 
 
+@pytest.mark.slow
 def test_own_stimulus_gives_reference_rates():
     """The same protocol drawn by ourselves: needs no reference data."""
     source = cb.drive.standard(PROTOCOL, cb.presets.mouse(), jax.random.key(0))["glomerulus"]

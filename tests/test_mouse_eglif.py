@@ -144,7 +144,7 @@ def test_condition_is_refused_by_name():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("condition", ["vitro", "awake"])
+@pytest.mark.parametrize("condition", [pytest.param("vitro", marks=pytest.mark.soak), "awake"])
 def test_rates_are_the_published_ones(condition):
     """Three circuits at 1 ms: 5 s of 4 Hz in all mossy fibres, then a burst in some for 50 ms.
 

@@ -1,23 +1,36 @@
 """Guard against compilers that give wrong numbers (see cerebellum/xla.py)."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+import os
+import subprocess
+import sys
+
 import pytest
 
 from cerebellum import xla
 
+PATTERNS = """
+import cerebellum  # sets the guard
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-def test_dot_multiply_reduce_over_rows():
-    rows = np.random.default_rng(0).normal(size=(32_769, 3)).astype(np.float32)
-    got = jax.jit(jax.vmap(lambda r: ((jnp.eye(3) @ r) ** 2).sum()))(rows)
-    np.testing.assert_allclose(got, (rows**2).sum(axis=1), rtol=1e-5)
+rows = np.random.default_rng(0).normal(size=(32_769, 3)).astype(np.float32)
+got = jax.jit(jax.vmap(lambda r: ((jnp.eye(3) @ r) ** 2).sum()))(rows)
+np.testing.assert_allclose(got, (rows**2).sum(axis=1), rtol=1e-5)
+
+e = np.random.default_rng(1).normal(size=(5, 60, 60)).astype(np.float32)
+got = jax.jit(lambda e: ((e @ jnp.full_like(e, 2.0)) * e).sum(-1))(e)
+np.testing.assert_allclose(got, ((e @ np.full_like(e, 2.0)) * e).sum(-1), rtol=1e-3, atol=1e-3)
+print("right")
+"""
 
 
-def test_batched_dot_multiply_reduce():
-    e = np.random.default_rng(1).normal(size=(5, 60, 60)).astype(np.float32)
-    got = jax.jit(lambda e: ((e @ jnp.full_like(e, 2.0)) * e).sum(-1))(e)
-    np.testing.assert_allclose(got, ((e @ np.full_like(e, 2.0)) * e).sum(-1), rtol=1e-3, atol=1e-3)
+def test_what_some_versions_miscompile_is_right():
+    """A fused dot, multiply and reduce, compiled as users compile: with no flag of the tests'."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-c", PATTERNS]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "right", done.stderr
 
 
 @pytest.mark.parametrize(("found", "guarded"), [("0.10.1", False), ("0.11.2", True)])

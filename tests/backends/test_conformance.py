@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum import backends
@@ -68,7 +69,7 @@ def projections(rng, sources: int, beams: int):
     return fans, weights, outs, gains
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     sources=st.sampled_from([1, 33, 700, 2_100]),
     share=st.sampled_from([0.0, 0.003, 0.1, 1.0]),
@@ -95,7 +96,7 @@ def test_sweep(primitives, sources, share, seed, beams, members):
     chex.assert_trees_all_close(ours[4:], theirs[4:], rtol=1e-5, atol=2e-5)
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     kind=st.sampled_from(["uint16", "float32", "lists"]),
     share=st.sampled_from([1.0, 0.4]),
@@ -140,7 +141,10 @@ SPECS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name",
+    ["beams", *(pytest.param(name, marks=pytest.mark.soak) for name in [*SPECS][1:])],
+)
 def test_a_circuit_runs_the_same(name, backend):
     spec = SPECS[name]()
     source = spec.populations[0].name
@@ -176,7 +180,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
     assert not list(tmp_path.rglob("*.so"))
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     size=st.sampled_from([1, 31, 32, 33, 1_000]),
     seed=st.integers(0, 99),
@@ -210,7 +214,7 @@ def test_integrate(primitives, size, seed, members, drive):
     chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     size=st.sampled_from([1, 31, 33, 1_000]),
     seed=st.integers(0, 99),

@@ -103,6 +103,7 @@ def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
     assert silent.spikes["inferior_olive"].sum() == 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_forty_pairings_are_learned_from():
     """A short form of `reproduce eyeblink`: responses come, while Purkinje cells fire less."""

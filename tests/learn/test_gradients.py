@@ -46,8 +46,15 @@ def double(tree):
     )
 
 
+TWO = ("superspike", "triangle")
+"""surrogates that are tried at every push"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SURROGATES)
+@pytest.mark.parametrize(
+    "name",
+    [*TWO, *(pytest.param(name, marks=pytest.mark.soak) for name in SURROGATES if name not in TWO)],
+)
 def test_gradients_are_those_of_finite_differences(name):
     """With the step replaced by the surrogate's integral, in double precision: to 1e-5."""
     with jax.enable_x64(True):
@@ -96,7 +103,8 @@ def test_integrals_are_those_of_the_surrogates(name):
     assert INTEGRALS[name](jnp.float32(0), 0.7) == 0
 
 
-@pytest.mark.parametrize("segment", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("segment", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_checkpointed_gradients_are_the_plain_ones(segment):
     net = network.build(SMALL, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
@@ -184,6 +192,7 @@ def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
     assert 0 < small < large
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_checkpointing_cuts_memory_eightfold():
     """10,000 granule cells, 1,000 steps, four streams: bytes that the compiled programs keep beside

@@ -47,6 +47,7 @@ def test_devices_learn_what_one_learns(method):
         np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-5 * np.abs(weights).max())
 
 
+@pytest.mark.slow
 def test_a_gradient_is_the_same_to_rounding():
     design = Design(inputs=24, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=8)
     net, feed = network.build(design, jax.random.key(0)), trials()

@@ -56,9 +56,9 @@ def finish(plan, feed, net, training, history, step=0):
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param("surrogate_gradient", marks=pytest.mark.slow),
-        pytest.param("climbing_fiber", marks=pytest.mark.slow),
-        "hybrid",
+        pytest.param("surrogate_gradient", marks=[pytest.mark.slow, pytest.mark.soak]),
+        "climbing_fiber",
+        pytest.param("hybrid", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_goes_on_bit_for_bit(momentum, net, method):
@@ -79,7 +79,10 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", train.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber", "hybrid"],
+)
 def test_momentum_is_learned(momentum, net, method):
     """The next step repeats the last with 0.8: no more than that is to be had."""
     feed = Ticks(data=momentum, size=16)
@@ -100,16 +103,23 @@ def test_labels_that_mean_nothing_are_not_learned(momentum):
     assert abs(accuracy(net, training.best, feed) - 0.5) < 0.1
 
 
-def test_no_recompilation(momentum, net):
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [
+        ("climbing_fiber", train.climb),
+        pytest.param("surrogate_gradient", train.descend, marks=pytest.mark.slow),
+    ],
+)
+def test_no_recompilation(momentum, net, method, step):
     """One program for every step of a run, and none for a second run."""
-    feed = Ticks(data=momentum, size=16)
-    begun = train.begin(PLAN, feed, net)
-    before = train.descend._cache_size()
-    finish(PLAN, feed, net, jax.tree.map(jnp.copy, begun), [])
-    after = train.descend._cache_size()
+    feed, plan = Ticks(data=momentum, size=16), replace(PLAN, method=method)
+    begun = train.begin(plan, feed, net)
+    before = step._cache_size()
+    finish(plan, feed, net, jax.tree.map(jnp.copy, begun), [])
+    after = step._cache_size()
     assert after <= before + 1
-    finish(PLAN, feed, net, begun, [])
-    assert train.descend._cache_size() == after
+    finish(plan, feed, net, begun, [])
+    assert step._cache_size() == after
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(momentum, net):
@@ -137,6 +147,7 @@ def test_rare_choices_count_for_more_where_asked(momentum):
     np.testing.assert_allclose(factor[0] * counts[0], factor[2] * counts[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_calibration_makes_confidence_as_often_right(momentum, net):
     feed = Ticks(data=momentum, size=16)
     training = train.begin(PLAN, feed, net)
@@ -200,6 +211,7 @@ def test_online_without_gain_is_frozen(momentum, net):
     jax.tree.map(np.testing.assert_array_equal, held, learner)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("control", ["memoryless series", "shuffled labels"])
 def test_controls_are_at_chance(tmp_path, control):
@@ -259,7 +271,12 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
     ("method", "least", "more"),
     [
         ("surrogate_gradient", 0.95, {"epochs": 4}),
-        ("climbing_fiber", 0.85, {"epochs": 20, "plasticity": 5e-4}),
+        pytest.param(
+            "climbing_fiber",
+            0.85,
+            {"epochs": 20, "plasticity": 5e-4},
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_ten_spike_patterns(method, least, more):

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from circuits import KEEPS, as_double, feed_forward, matrix, run, spikes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
@@ -19,7 +20,7 @@ from cerebellum.model.neurons import conductance
 KEY = jax.random.key(0)
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     sources=st.sampled_from([5, 40]),
     targets=st.sampled_from([3, 30]),
@@ -47,7 +48,7 @@ def test_every_spike_arrives_once_per_contact_after_its_delay(
         np.testing.assert_array_equal(got, np.cumsum(want, axis=0))
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(
     sources=st.sampled_from([20, 50]),
     share=st.sampled_from([0.05, 0.5]),

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
+from laws import examples
 
 from cerebellum.model import events
 
@@ -35,7 +36,7 @@ def problem(n: int, targets: int, fan: int, share: float, seed: int, kind: str):
 KINDS = st.sampled_from(["fan-out", "scalar", "all-to-all"])
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(n=SIZES, share=SHARES, seed=st.integers(0, 99))
 def test_pack_unpack_count_select(n, share, seed):
     spikes = np.random.default_rng(seed).random(n) < share
@@ -61,7 +62,7 @@ def propagated(spikes, fan, weight, out, path):
     return value, pull(jnp.linspace(-1, 1, out.size))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     n=st.sampled_from([1, 33, 2_100]),
     targets=st.sampled_from([1, 40]),
@@ -92,7 +93,7 @@ def test_the_gradient_is_the_true_one(kind):
         )
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(n=st.sampled_from([40, 700]), share=SHARES, seed=st.integers(0, 99))
 def test_every_contact_is_delivered_once(n, share, seed):
     """Integer weights: sums are exact, so a lost or doubled event cannot hide."""
@@ -118,7 +119,7 @@ def pushed_batch(words, fan, weight, out, axis):
     return jax.vmap(pushed, in_axes=(0, None, axis, 0))(words, fan, weight, out)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(
     members=st.sampled_from([1, 3]),
     share=SHARES,

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 from cerebellum.model import events, fixed
 
@@ -36,7 +37,7 @@ def test_ten_thousand_updates_equal_float32_in_expectation(drift):
     assert change.std() < 3 * np.sqrt(10_000 / 4)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     delta=st.floats(-1e6, 1e6, width=32),
     start=st.integers(0, fixed.LEVELS),
@@ -86,7 +87,7 @@ def sent(words, weights, beams, block):
     return jax.vmap(lambda w: events.push(w, (fan,), (weights,), (jnp.zeros(targets),))[0])(words)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(
     cells=st.sampled_from([5, 2_000]),
     beams=st.sampled_from([1, 3]),

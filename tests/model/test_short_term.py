@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from circuits import KEEPS, feed_forward, spikes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.model.short_term import ShortTerm
@@ -48,7 +49,7 @@ def factors(times: np.ndarray, rule: ShortTerm) -> list[float]:
     return found
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     path=st.sampled_from(["event", "dense"]),
     plastic=st.booleans(),

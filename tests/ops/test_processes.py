@@ -71,25 +71,25 @@ def same_run(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_and_four_processes_are_one(config, tmp_path):
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.soak)])
+def test_two_and_four_processes_are_one(config, tmp_path, count):
     length = "--duration-ms", 500, "--checkpoint-ms", 200
     [(code, out, said)] = ended(simulate(1, config, tmp_path / "one", *length))
     assert code == 0, said
     assert json.loads(out)["devices"] == 1
-    for count in (2, 4):
-        folder = tmp_path / str(count)
-        told = ended(simulate(count, config, folder, *length))
-        assert [code for code, _, _ in told] == [0] * count, told
-        result = json.loads(told[0][1])
-        assert (result["devices"], result["processes"]) == (count, count)
-        # Six beams of a word of Purkinje, nuclear and olivary cells; padded to eight over four.
-        assert result["exchanged_bytes_per_step"] == {2: 2, 4: 4}[count] * 3 * 4
-        assert [out for _, out, _ in told[1:]] == [""] * (count - 1)
-        same_run(tmp_path / "one", folder)
+    folder = tmp_path / str(count)
+    told = ended(simulate(count, config, folder, *length))
+    assert [code for code, _, _ in told] == [0] * count, told
+    result = json.loads(told[0][1])
+    assert (result["devices"], result["processes"]) == (count, count)
+    # Six beams of a word of Purkinje, nuclear and olivary cells; padded to eight over four.
+    assert result["exchanged_bytes_per_step"] == {2: 2, 4: 4}[count] * 3 * 4
+    assert [out for _, out, _ in told[1:]] == [""] * (count - 1)
+    same_run(tmp_path / "one", folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
     length = "--duration-ms", 3_000, "--checkpoint-ms", 100
     running = simulate(2, config, tmp_path / "two", *length)
@@ -199,7 +199,8 @@ def test_a_run_is_gone_on_with_or_refused(run, config, tmp_path):
     assert "has come to 250" in said
 
 
-@pytest.mark.parametrize("saved_on", [8, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("saved_on", [8, 1])
 def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_on):
     """Nine beams: two to a shard of eight, three of them empty, and the last cells missing."""
     spec = cb.presets.beams(2_000, beams=9, learning_rate=1e-3, path="event")

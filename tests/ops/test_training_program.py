@@ -50,6 +50,7 @@ def program(*given: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_train_then_evaluate(run, market):
     code, out, err = run(*arguments(market, "run", "--method", "climbing_fiber"))
     assert code == 0, err

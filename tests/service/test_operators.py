@@ -287,6 +287,6 @@ def test_the_page_shows_a_service_at_work(service):
     assert 'data-loaded="yes"' in page
     assert re.search(r'id="status" class="healthy">healthy<', page)
     assert "model: untrained" in page
-    assert re.search(rf"<td>granule</td><td>{serving.GRANULES}</td><td>[\d.]+</td>", page)
+    assert re.search(r"<td>granule</td><td>1,000</td><td>[\d.]+</td>", page)
     assert re.search(r"[\d,]+ ticks; mean [\d.]+ ms, p95", page)
     assert "engine" in page

@@ -169,6 +169,7 @@ def test_install(machine):
     assert "/neural/process" in said
 
 
+@pytest.mark.slow
 def test_procedure_1_it_does_not_start(machine):
     machine.change("granule_size = ", "granule_siz = ")
     said = machine.procedure("Procedure 1")
@@ -176,6 +177,7 @@ def test_procedure_1_it_does_not_start(machine):
     assert '"ready":true' in said
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_2_latency(machine):
     machine.start()
@@ -214,6 +216,7 @@ def test_procedure_4_the_device(machine):
     assert not (compiled / "broken").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_5_memory(machine):
     machine.start()
@@ -278,12 +281,14 @@ def test_procedure_8_killed(machine):
     assert again != first[-1]
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_9_slower(machine):
     said = machine.procedure("Procedure 9")
     assert "before" in said
 
 
+@pytest.mark.slow
 def test_logs(machine):
     machine.start()
     machine.ask(0)

@@ -31,6 +31,7 @@ def test_a_restart_goes_on_as_if_it_had_never_stopped(tmp_path):
     assert stopped.stop() == 0
 
 
+@pytest.mark.slow
 def test_killed_under_load_it_says_how_many_ticks_that_cost(tmp_path):
     """Everything up to the last checkpoint is there; the log counts what came after it."""
     held = serving.serve(tmp_path, training={"checkpoint_interval": 1.0})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events
+from cerebellum.model.fixed import CellRange
 from cerebellum.sim import drive
 from cerebellum.sim.drive import RateFunction, SpikeTimes
 
@@ -55,12 +56,18 @@ def test_words_of_a_chunk():
     assert np.argwhere(got).tolist() == [[0, 33], [3, 33]]
 
 
+def draw(source, name, size, key, step, dt):
+    """Packed spikes of so many cells in a step."""
+    now = drive.Moment(key=key, step=step, dt=dt)
+    return drive.draw(source, name, now, CellRange(size=size))
+
+
 @pytest.mark.parametrize("dt", [0.1, 1.0])
 def test_poisson_rates_by_segment(dt):
     source = drive.burst(400, 5.0, 150.0, start_ms=100.0, stop_ms=200.0, cells=100)
     key = jax.random.key_data(jax.random.key(0))
     steps = jnp.arange(round(300 / dt))
-    words = jax.lax.map(lambda step: drive.draw(source, "glomerulus", 400, key, step, dt), steps)
+    words = jax.lax.map(lambda step: draw(source, "glomerulus", 400, key, step, dt), steps)
     fired = np.asarray(events.unpack(words, 400))
     third = len(fired) // 3
     rate = fired.reshape(3, third, 400).sum(axis=1) / 0.1
@@ -77,7 +84,7 @@ def test_draws_depend_on_key_step_and_population_alone():
 
     def spikes(seed, step, name):
         key = jax.random.key_data(jax.random.key(seed))
-        return np.asarray(drive.draw(source, name, 500, key, jnp.int32(step), 1.0))
+        return np.asarray(draw(source, name, 500, key, jnp.int32(step), 1.0))
 
     first = spikes(0, 7, "a")
     np.testing.assert_array_equal(first, spikes(0, 7, "a"))
@@ -88,7 +95,7 @@ def test_draws_depend_on_key_step_and_population_alone():
 def test_a_rate_function_of_time():
     source = RateFunction(lambda t, top: jnp.full(200, jnp.where(t < 50, 0.0, top)), (500.0,))
     key = jax.random.key_data(jax.random.key(0))
-    early, late = (drive.draw(source, "x", 200, key, jnp.int32(s), 1.0) for s in (10, 60))
+    early, late = (draw(source, "x", 200, key, jnp.int32(s), 1.0) for s in (10, 60))
     assert events.count(early) == 0
     assert 60 < events.count(late) < 140
 

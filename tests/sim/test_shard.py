@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
@@ -71,7 +72,13 @@ def check(
     same(shard.join_state(cut, ended), host(state))
 
 
-@settings(max_examples=3, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_a_circuit_that_is_cut_is_the_whole():
+    spec = cb.presets.beams(1_400, beams=5, learning_rate=1e-3, sparsity=0.2, path="event")
+    check(spec, 3, 300, 100)
+
+
+@pytest.mark.slow
+@settings(examples(3), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     granules=st.integers(1_000, 3_000),
     beams=st.integers(1, 9),
@@ -87,6 +94,7 @@ def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, backe
     check(spec, min(beams, shards), 300, 100, backend)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize(("granules", "beams"), [(10_000, 8), (10_000, 11), (100_000, 9)])
 @pytest.mark.parametrize("learning", [0.0, 1e-3])
@@ -96,6 +104,7 @@ def test_large_shards_are_the_whole(granules, learning, beams):
         check(spec, shards, 400, 200)
 
 
+@pytest.mark.slow
 def test_every_kind_of_drive():
     spec = cb.presets.beams(1_050, beams=3, path="event")
     whole, size, rng = (
@@ -129,6 +138,7 @@ def test_every_kind_of_drive():
         same(shard.join_state(cut, ended), host(state))
 
 
+@pytest.mark.slow
 def test_a_batch_lies_along_its_own_axis():
     spec = cb.presets.beams(1_000, beams=3, learning_rate=1e-3, path="event")
     whole = cb.build(spec, KEY)
@@ -147,6 +157,7 @@ def test_a_batch_lies_along_its_own_axis():
         same(shard.join_state(cut, ended), host(state))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_shards():
     spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3, path="event")
     whole, drive = cb.build(spec, KEY), {"mossy_fiber": cb.drive.poisson(30)}
@@ -204,6 +215,7 @@ def test_a_second_run_is_not_compiled_again():
     assert advance._cache_size() == before
 
 
+@pytest.mark.slow
 def test_gradients_of_shards_are_those_of_the_whole():
     spec = replace(
         cb.presets.beams(600, beams=3, dtype="float32", path="dense"), surrogate=Surrogate()

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from circuits import feed_forward, spikes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
@@ -51,7 +52,7 @@ def same(a: records.Recording, b: records.Recording) -> None:
                     np.testing.assert_array_equal(value, getattr(right, key))
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     size=st.sampled_from([1, 7, 40, 120]),
     kind=st.sampled_from(["poisson", "function", "times", "array"]),
