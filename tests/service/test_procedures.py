@@ -203,6 +203,9 @@ def test_procedure_3_not_converging(machine):
 @pytest.mark.slow
 def test_procedure_4_the_device(machine):
     machine.change(f"granule_size = {serving.GRANULES}", "granule_size = 3000000000")
+    # As many of the others as go with so many, or it is they that are refused.
+    machine.change("purkinje_size = 12\n", "")
+    machine.change("dcn_size = 48\n", "")
     machine.change('device = "cpu"', 'device = "cuda"')
     # It is removed: not the one that all tests share.
     compiled = machine.folder / "compiled"
