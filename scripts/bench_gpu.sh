@@ -15,7 +15,7 @@ import jax
 
 print("devices:", *(device.device_kind for device in jax.devices()))
 END
-timeout 480 "$python" -m cerebellum.ops.cli bench network "${sizes[@]}" --json >"$out/bench.json"
+timeout 480 "$python" -m cerebellum.cli bench network "${sizes[@]}" --json >"$out/bench.json"
 "$python" - "$out/bench.json" <<'END'
 import json
 import sys

@@ -13,14 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cerebellum.ops.reproduce import REPRODUCTIONS
+from cerebellum.reproduce import REPRODUCTIONS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reproductions.md"
 
 
 def run(name: str, out: Path) -> None:
     """The program, in a process of its own, as a user would start it."""
-    program = [sys.executable, "-m", "cerebellum.ops.cli", "reproduce", name, "--out", str(out)]
+    program = [sys.executable, "-m", "cerebellum.cli", "reproduce", name, "--out", str(out)]
     code = subprocess.run(program).returncode
     if code not in (0, 1) or not (out / "result.json").exists():
         sys.exit(f"{name}: no result, exit code {code}")

@@ -9,12 +9,12 @@ import sys
 
 import cerebellum as cb
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.ops import recover
+from cerebellum.store import tools
 
 
 def main(run: str, step: int | None = None) -> int:
     try:
-        circuit, state = recover.load(run, step)
+        circuit, state = tools.load(run, step)
     except (FailedError, UsageError) as error:
         print(f"restore_checkpoint: {error}", file=sys.stderr)
         return 1 if isinstance(error, FailedError) else 2

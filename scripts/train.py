@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from cerebellum import store
 from cerebellum.learn import decode, network, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.tasks import ticks
-from cerebellum.ops import store
 
 PLAN = train.Plan(epochs=3)
 

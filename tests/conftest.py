@@ -11,7 +11,7 @@ import pytest
 import serving
 
 import cerebellum as cb
-from cerebellum.ops import cli
+from cerebellum.cli import main
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # For circuits that are cut; everything else runs on the first one.
@@ -81,7 +81,7 @@ def run(capsys):
 
     def call(*arguments) -> tuple[int | str | None, str, str]:
         try:
-            code = cli.main([str(argument) for argument in arguments])
+            code = main.main([str(argument) for argument in arguments])
         except SystemExit as stop:
             code = stop.code
         streams = capsys.readouterr()

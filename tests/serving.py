@@ -84,7 +84,7 @@ class Serving:
     def start(self, wait: bool = True) -> None:
         with (self.folder / "stderr").open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cerebellum.ops.cli", "--config", str(self.config)],
+                [sys.executable, "-m", "cerebellum.cli", "--config", str(self.config)],
                 stdout=subprocess.DEVNULL,
                 stderr=out,
             )

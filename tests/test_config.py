@@ -6,9 +6,9 @@ import os
 import pytest
 from conftest import ROOT
 
-from cerebellum import config
+from cerebellum import config, configure
+from cerebellum.cli import main
 from cerebellum.errors import UsageError
-from cerebellum.ops import cli, configure
 
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 
@@ -158,7 +158,7 @@ def test_sizes(write, text, size):
 
 
 def test_the_schema_describes_every_key(capsys):
-    assert cli.main(["--dump-schema"]) == 0
+    assert main.main(["--dump-schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     for section in schema["$defs"].values():
         for key, field in section["properties"].items():
@@ -168,13 +168,13 @@ def test_the_schema_describes_every_key(capsys):
 def test_validation_by_the_program(write, capsys, monkeypatch):
     path = write("[neural]\ngranule_size = 1000")
     for flag in ("--validate-only", "--validate-config"):
-        assert cli.main(["--config", path, flag]) == 0
+        assert main.main(["--config", path, flag]) == 0
         assert capsys.readouterr().out == f"{path}: valid\n"
-    assert cli.main(["--validate-only"]) == 2
+    assert main.main(["--validate-only"]) == 2
     assert "nothing to validate" in capsys.readouterr().err
     monkeypatch.setenv("CEREBELLAR__PERFORMANCE__DEVICE", "cpu")
     monkeypatch.setattr(configure, "memory_there", lambda: 64 * 10**9)
-    assert cli.main(["--config", str(ROOT / "configs/production.toml"), "--validate-only"]) == 0
+    assert main.main(["--config", str(ROOT / "configs/production.toml"), "--validate-only"]) == 0
 
 
 @pytest.mark.parametrize("granules", [None, 10_000_000])
@@ -186,7 +186,7 @@ def test_a_circuit_too_large_is_refused_before_it_is_built(granules, capsys, mon
     production = str(ROOT / "configs/production.toml")
     for call in (["--validate-only"], ["simulate", "--config", production]):
         arguments = call if call[0] == "simulate" else ["--config", production, *call]
-        assert cli.main(arguments) == 2
+        assert main.main(arguments) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "neural.granule_size: needs " in said
@@ -200,7 +200,7 @@ def test_a_gpu_that_is_not_there(write, capsys, monkeypatch):
     monkeypatch.setattr(configure.jax, "devices", none)
     monkeypatch.setattr(configure, "memory_there", lambda: 64 * 10**9)
     path = write("[performance]\ndevice = 'cuda'")
-    assert cli.main(["--config", path, "--validate-only"]) == 2
+    assert main.main(["--config", path, "--validate-only"]) == 2
     assert "performance.device: no CUDA device on this machine" in capsys.readouterr().err
 
 
@@ -216,7 +216,7 @@ def test_a_gpu_that_is_not_there(write, capsys, monkeypatch):
     ],
 )
 def test_simulate_refuses_by_name(flags, line, capsys):
-    assert cli.main(["simulate", *flags]) == 2
+    assert main.main(["simulate", *flags]) == 2
     said = capsys.readouterr().err
     assert line in said
     assert said.count("\n") == 1
@@ -225,7 +225,7 @@ def test_simulate_refuses_by_name(flags, line, capsys):
 def test_simulate_runs_a_configuration(write, tmp_path, capsys):
     path = write("[neural]\ngranule_size = 1000\nbeams = 2\nlearning_rate = 0.001\nseed = 4")
     arguments = ["--config", path, "--duration-ms", "20", "--json", "--no-plots"]
-    assert cli.main(["simulate", *arguments, "--out", str(tmp_path / "out")]) == 0
+    assert main.main(["simulate", *arguments, "--out", str(tmp_path / "out")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["preset"], result["seed"]) == ("beams", 4)
     assert result["populations"]["granule"]["cells"] == 1_000

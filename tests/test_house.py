@@ -12,6 +12,7 @@ PACKAGE = ROOT / "cerebellum"
 FLOORS = {
     "errors": 0,
     "xla": 0,
+    "files": 0,
     "config": 0,
     "model": 1,
     "backends": 2,
@@ -19,7 +20,12 @@ FLOORS = {
     "plot": 4,
     "extend": 3,
     "learn": 4,
-    "ops": 5,
+    "configure": 4,
+    "store": 5,
+    "service": 6,
+    "bench": 6,
+    "reproduce": 6,
+    "cli": 7,
 }
 
 
@@ -140,7 +146,7 @@ def test_a_circle_is_found():
 
 def test_nothing_heavy_is_loaded_for_help():
     code = (
-        "import sys, cerebellum.ops.cli as cli; cli.parser().format_help(); "
+        "import sys, cerebellum.cli.main as cli; cli.parser().format_help(); "
         "print(*(m for m in ('jax', 'numpy', 'rich', 'matplotlib') if m in sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 import cerebellum as cb
-from cerebellum.ops import model, store
+from cerebellum import store
+from cerebellum.store import snapshot
 
 EVERY = 2
 
@@ -24,9 +25,9 @@ def main(folder: Path, steps: int) -> None:
         circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), _key(0))
         state, done, history = cb.init(circuit, _key(1), spread=True), 0, []
     else:
-        circuit, state = model.restore(found)
+        circuit, state = snapshot.restore(found)
         done, history = found.step, list(found.about["history"])
-    about = model.about(circuit)
+    about = snapshot.about(circuit)
     print("ready", done, flush=True)
     while done < steps:
         state, recording = cb.simulate(circuit, state, drive, duration_ms=10, progress=False)
@@ -35,7 +36,7 @@ def main(folder: Path, steps: int) -> None:
         print("step", done, flush=True)
         if done % EVERY == 0:
             saved.wait()
-            saved.save(done, model.tree(circuit, state), {**about, "history": history})
+            saved.save(done, snapshot.tree(circuit, state), {**about, "history": history})
     saved.close()
     digest = hashlib.sha256(repr(history).encode())
     for leaf in jax.tree.leaves(state):

@@ -24,7 +24,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 import cerebellum as cb  # noqa: E402
-from cerebellum.ops import model, store  # noqa: E402
+from cerebellum import store  # noqa: E402
+from cerebellum.store import snapshot  # noqa: E402
 
 
 def peak() -> int:
@@ -39,7 +40,7 @@ def save(folder: Path, granules: int, beside: bool) -> dict:
     circuit = cb.build(spec, jax.random.key(0))
     state = cb.init(circuit, jax.random.key(1), spread=True)
     jax.block_until_ready(state)
-    tree, about = model.tree(circuit, state), model.about(circuit)
+    tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)
     before, began = peak(), time.perf_counter()
     saved = store.Store(folder, beside=beside)
     saved.save(1, tree, about)

@@ -50,7 +50,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-PROGRAM = (sys.executable, "-m", "cerebellum.ops.cli")
+PROGRAM = (sys.executable, "-m", "cerebellum.cli")
 """The command line."""
 
 DEVICES = 8
@@ -602,8 +602,8 @@ def digest_of(value: Any) -> str:
 def serve_ticks() -> Digests:
     """What the service answers to 20 ticks of two markets, in this process."""
     from cerebellum import config
-    from cerebellum.ops.service import metrics, served, state
-    from cerebellum.ops.service.requests import Tick
+    from cerebellum.service import metrics, served, state
+    from cerebellum.service.requests import Tick
 
     found: Digests = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@
 
 For each file of a real checkpoint: a bit flipped at random places, cut short, emptied, deleted,
 swapped with another. Loading and --verify-data must each refuse it and name a file of those that
-were touched, and the checkpoint before must be used. `tests/ops/test_store.py` has a short form.
+were touched, and the checkpoint before must be used. `tests/store/test_store.py` has a short form.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pathlib import Path
 import jax
 
 import cerebellum as cb
-from cerebellum.ops import model, recover, store
-from cerebellum.ops.store import manifest
+from cerebellum import store
+from cerebellum.store import manifest, snapshot, tools
 
 
 def damages(path: Path, other: Path, flips: int, rng: random.Random) -> Iterator[str]:
@@ -59,7 +59,7 @@ def main() -> int:
         folder = Path(work, "checkpoints")
         circuit = cb.build(cb.presets.beams(2_000, learning_rate=1e-3), jax.random.key(0))
         state = cb.init(circuit, jax.random.key(1), spread=True)
-        tree, about = model.tree(circuit, state), model.about(circuit)
+        tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)
         store.write(folder, 1, tree, about)
         newest = store.write(folder, 2, tree, about)
         files = sorted(path for path in newest.rglob("*") if path.is_file())
@@ -67,7 +67,7 @@ def main() -> int:
             for how in damages(path, files[number - 1], arguments.flips, rng):
                 tried[how] += 1
                 touched = {path.name, files[number - 1].name if how == "swapped" else path.name}
-                named = {Path(each["file"]).name for each in recover.verify(work)["problems"]}
+                named = {Path(each["file"]).name for each in tools.verify(work)["problems"]}
                 kept = shutil.copytree(newest, Path(work, "kept"))
                 fallen_back = store.newest(folder)
                 moved = folder / f"{store.DAMAGED}{newest.name}"

@@ -5,7 +5,7 @@
 A run that learns saves every second step (tests/training_loop.py). It is killed at a random moment
 and started again, over and over. After every kill the newest checkpoint must be intact, and at most
 one interval and one save behind what was reached; at the end everything must be, bit for bit,
-what a run gives that was never stopped. `tests/ops/test_store.py` has a short form.
+what a run gives that was never stopped. `tests/store/test_store.py` has a short form.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cerebellum.ops import store
-from cerebellum.ops.store import manifest
+from cerebellum import store
+from cerebellum.store import manifest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOOP = ROOT / "tests/training_loop.py"

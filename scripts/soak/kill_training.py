@@ -3,7 +3,7 @@
     python scripts/soak/kill_training.py [--kills 10] [--method surrogate_gradient] [--seed 0]
 
 `cerebellar-norse train` learns generated ticks, with a checkpoint every second. Once it is left
-alone; once it is killed, and resumed, over and over. `tests/ops/test_training_program.py` has a
+alone; once it is killed, and resumed, over and over. `tests/cli/test_training_program.py` has a
 short form.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cerebellum.ops import store
+from cerebellum import store
 
 TICKS = 20_000
 ENVIRONMENT = {"CEREBELLAR__TRAINING__CHECKPOINT_INTERVAL": "1"}
@@ -38,7 +38,7 @@ def ticks(path: Path, seed: int) -> Path:
 
 
 def train(data: Path, out: Path, method: str, *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "cerebellum.ops.cli", "train", "--data", str(data)]
+    command = [sys.executable, "-m", "cerebellum.cli", "train", "--data", str(data)]
     command += ["--out", str(out), "--method", method, "--epochs", "12", "--no-plots", "--json"]
     return subprocess.Popen(
         [*command, *more],

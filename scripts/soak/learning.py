@@ -24,7 +24,7 @@ from cerebellum.learn import decode, network, train
 from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import patterns
 from cerebellum.learn.train import Plan
-from cerebellum.ops.reproduce.eyeblink import condition
+from cerebellum.reproduce.eyeblink import condition
 
 NOISE = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 

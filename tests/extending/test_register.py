@@ -10,14 +10,14 @@ import pytest
 import quadratic
 
 import cerebellum as cb
-from cerebellum import backends
+from cerebellum import backends, store
 from cerebellum.model import neurons, plasticity, registry
 from cerebellum.model.neurons import protocol, relay
 from cerebellum.model.primitives import REFERENCE
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.ops import model, store
 from cerebellum.sim import memory, shard
 from cerebellum.sim.chunk import ScanChunk
+from cerebellum.store import snapshot
 
 KEY = jax.random.key(0)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -123,9 +123,9 @@ def test_a_model_s_memory_is_estimated():
 def test_a_model_goes_into_a_checkpoint(tmp_path):
     circuit = cb.build(spec(), KEY)
     state, _ = run(circuit)
-    path = store.write(tmp_path, 1, model.tree(circuit, state), model.about(circuit))
+    path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
     state, whole = cb.simulate(circuit, state, DRIVE, duration_ms=50)
-    again, restored = model.restore(store.load(path))
+    again, restored = snapshot.restore(store.load(path))
     restored, part = cb.simulate(again, restored, DRIVE, duration_ms=50)
     jax.tree.map(np.testing.assert_array_equal, part.spikes, whole.spikes)
     jax.tree.map(np.testing.assert_array_equal, restored, state)

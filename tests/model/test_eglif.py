@@ -11,7 +11,7 @@ from cerebellum.model import fixed
 from cerebellum.model.neurons import eglif
 from cerebellum.model.neurons.eglif import Input, Params
 from cerebellum.model.presets.eglif import CELLS, ISOLATED_HZ
-from cerebellum.ops.reproduce.eglif import isolated
+from cerebellum.reproduce.eglif import isolated
 
 
 @pytest.mark.parametrize("dt", [0.1, 1.0])

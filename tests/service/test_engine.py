@@ -11,10 +11,10 @@ import pytest
 import serving
 
 from cerebellum import config
-from cerebellum.ops.service import app, engine, metrics, served, state
-from cerebellum.ops.service.engine import BusyError, LateError, UnsoundError
-from cerebellum.ops.service.markets import RefusedError
-from cerebellum.ops.service.requests import Tick
+from cerebellum.service import app, engine, metrics, served, state
+from cerebellum.service.engine import BusyError, LateError, UnsoundError
+from cerebellum.service.markets import RefusedError
+from cerebellum.service.requests import Tick
 
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
@@ -221,7 +221,7 @@ def test_an_engine_that_hangs_is_unhealthy_though_it_lives(build, monkeypatch):
 
 def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
     held = build(**{"training.checkpoint_interval": 0.2})
-    from cerebellum.ops.store import keep
+    from cerebellum.store import keep
 
     real = keep.write
 

@@ -11,7 +11,7 @@ import pytest
 
 from cerebellum.config import Logging
 from cerebellum.errors import UsageError
-from cerebellum.ops.service import logs
+from cerebellum.service import logs
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path):
         port = serving.free_port()
         config = serving.configuration(tmp_path, port)
         process = subprocess.Popen(
-            [sys.executable, "-m", "cerebellum.ops.cli", "--config", str(config)],
+            [sys.executable, "-m", "cerebellum.cli", "--config", str(config)],
             env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"},
         )
         said = [heard.recv(100).decode() for _ in range(3)]

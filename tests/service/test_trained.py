@@ -8,9 +8,9 @@ from cerebellum import config
 from cerebellum.learn import online
 from cerebellum.learn.tasks import csv, ticks
 from cerebellum.learn.tasks.ticks import Part
-from cerebellum.ops import learned
-from cerebellum.ops.service import metrics, served, state
-from cerebellum.ops.service.requests import Tick
+from cerebellum.service import metrics, served, state
+from cerebellum.service.requests import Tick
+from cerebellum.store import learned
 
 COUNT = 300
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run and the file that it learned from."""
-    from cerebellum.ops import cli
+    from cerebellum.cli import main
 
     folder = tmp_path_factory.mktemp("trained")
     path = series.write(folder / "ticks.csv", series.steps(3_000, 0.85, 0))
     arguments = ["train", "--data", str(path), "--out", str(folder / "models"), "--epochs", "1"]
-    assert cli.main([*arguments, "--no-plots"]) == 0
+    assert main.main([*arguments, "--no-plots"]) == 0
     return folder / "models", path
 
 

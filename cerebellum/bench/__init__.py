@@ -1,0 +1,43 @@
+"""`cerebellar-norse bench`: how long things take, beside what the machine's memory allows.
+
+One module a benchmark, each with a function (options) -> Iterator[Result]. Nothing of it is
+imported until it runs.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cerebellum.bench.result import Options, Result
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Something that is timed."""
+
+    summary: str
+    module: str
+
+    def load(self) -> "Callable[[Options], Iterator[Result]]":
+        return import_module(f"cerebellum.bench.{self.module}").run
+
+
+BENCHMARKS = {
+    "neuron_step": Benchmark("one step of every neuron model, 1,000 to 4,000,000 cells", "neurons"),
+    "propagation": Benchmark("sending spikes, by kind of projection, rate and size", "propagation"),
+    "network": Benchmark("a biological second of a whole circuit", "network"),
+    "scaling": Benchmark("cost against granule cells, rate and batch", "scaling"),
+    "latency": Benchmark("one step from drive in to spikes out, in process", "latency"),
+    "start": Benchmark("build, compile, peak memory beside the estimate", "start"),
+}
+"""By name."""
+
+ALIASES = {
+    "neuron_step_benchmark": "neuron_step",
+    "build": "start",
+    "compile": "start",
+    "memory": "start",
+}

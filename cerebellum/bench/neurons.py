@@ -1,0 +1,77 @@
+"""One step of every neuron model that can stand in a circuit, spikes packed."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from cerebellum import backends
+from cerebellum.backends.cpu import operations
+from cerebellum.bench.result import Options, Result, bandwidth, clock, scanned, summary
+from cerebellum.model import events, fixed
+from cerebellum.model.neurons import conductance, current, eglif
+from cerebellum.model.presets.casali import CELLS as CASALI
+from cerebellum.model.presets.eglif import CELLS as EGLIF
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 4_000_000)
+
+WORK = 20_000_000
+"""Cell steps to a run."""
+
+
+def _models(n: int):
+    """By name: a step (state, step index) -> (state, words), and a first state."""
+
+    def by(model, params, input, dt):
+        def step(state, index):
+            state, spikes = model.step(params, state, input(index), dt)
+            return state, events.pack(spikes)
+
+        return step, model.init(params, (n,))
+
+    def scalars(params):
+        return jax.tree.map(jnp.float32, params)
+
+    driven = scalars(current.Params(drive=16.0))
+    yield "current", "xla", *by(current, driven, lambda _: current.Input(), 1.0)
+    if "native" in backends.usable():
+
+        def compiled(state, index):
+            return operations.step_current(driven, state, current.Input(), 1.0)
+
+        yield "current", "native", compiled, current.init(driven, (n,))
+    for name, params in (("conductance", CASALI["golgi"]), ("conductance rk4", CASALI["granule"])):
+        own = conductance.Params(**{**vars(params), "i_e": jnp.float32(40.0)})
+        yield name, "xla", *by(conductance, own, lambda _: conductance.Input(), 0.1)
+
+    def noise(index):
+        return eglif.Input(uniform=fixed.uniform(jnp.uint32(1), index, fixed.CellRange(size=n)))
+
+    yield "eglif", "xla", *by(eglif, scalars(EGLIF["vitro"]["golgi"]), noise, 1.0)
+
+
+def run(options: Options) -> Iterator[Result]:
+    """Seconds a step, and how many bytes a second that is, beside the machine's."""
+    for n in SIZES:
+        for name, path, step, first in _models(n):
+            steps = max(5, min(2_000, WORK // n))
+
+            def advance(carry, step=step):
+                state, index, total = carry
+                state, words = step(state, index)
+                return state, index + 1, total + events.count(words)
+
+            run_all = scanned(advance, steps)
+            carry = (first, jnp.int32(0), jnp.int32(0))
+            seconds = [s / steps for s in clock(run_all, (carry,), options.repeats)]
+            moved = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(first))
+            found = summary(seconds)
+            speed = bandwidth(int(moved // 2), options.cores)
+            yield Result(
+                name="neuron_step",
+                params={"model": name, "cells": n, "path": path, "cores": options.cores},
+                **found,
+                per={"cell_ns": found["median_s"] / n * 1e9, "step_ns": found["median_s"] * 1e9},
+                floor_s=moved / speed,
+                extra={"bytes_s": moved / found["median_s"], "machine_bytes_s": speed},
+            )

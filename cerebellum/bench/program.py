@@ -1,0 +1,176 @@
+"""`cerebellar-norse bench`: run benchmarks, show them, keep them, compare them with kept ones."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cerebellum.bench import ALIASES, BENCHMARKS
+from cerebellum.bench.result import Options, Result, machine
+from cerebellum.errors import UsageError
+from cerebellum.files import directory
+
+SIZES = ("S", "M", "L", "production")
+NETWORKS = ("common", "anatomical")
+BASELINES = "results/bench"
+
+NOISE = 0.05
+"""A change counts where quartiles do not overlap and medians differ by more than this."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code: 1 where something got slower.
+
+    Raises:
+      UsageError: no such benchmark, size or baseline; more cores than there are.
+    """
+    given_names: list[str] = arguments.names
+    names = [ALIASES.get(name, name) for name in given_names] or list(BENCHMARKS)
+    for given, name in zip(given_names, names, strict=False):
+        if name not in BENCHMARKS:
+            raise UsageError(f"bench: {given!r}; one of {', '.join(BENCHMARKS)}")
+    options = _options(arguments)
+    baseline = _load(arguments.baseline) if arguments.baseline else None
+    save = _path(arguments.save_baseline) if arguments.save_baseline else None
+    if save:
+        directory(str(save.parent))
+    _pin(options.cores)
+    console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else 120)
+    results: list[Result] = []
+    for name in dict.fromkeys(names):
+        found = []
+        for result in BENCHMARKS[name].load()(options):
+            if sys.stderr.isatty():
+                print(f"{result.key}: {result.median_s:.3g} s", file=sys.stderr)
+            found.append(result)
+        if not arguments.json:
+            show(console, name, found)
+        results += found
+    document = {
+        "machine": machine(options.cores),
+        "results": [result.as_json() for result in results],
+    }
+    if save:
+        save.write_text(json.dumps(document, indent=1) + "\n")
+    if arguments.json:
+        print(json.dumps(document))
+    if baseline is None:
+        return 0
+    changes = compare(baseline, results)
+    show_changes(console, arguments.baseline, changes)
+    return 1 if any(change["slower"] for change in changes) else 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    there = len(os.sched_getaffinity(0))
+    if not 1 <= arguments.cores <= there:
+        raise UsageError(f"--cores: {arguments.cores}; from 1 to the {there} that there are")
+    sizes = tuple(arguments.size or ("S", "M"))
+    return Options(
+        sizes=sizes,
+        network=arguments.network,
+        kernels=arguments.kernels,
+        cores=arguments.cores,
+    )
+
+
+def _pin(cores: int) -> None:
+    """Keep to the first cores and use them all: benchmarks that wander are slower."""
+    os.environ["OMP_NUM_THREADS"] = str(cores)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+def _path(name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise UsageError(f"baseline {name!r}; a name of letters, digits, dots and dashes")
+    return Path(BASELINES) / f"{name}.json"
+
+
+def _load(name: str) -> dict[str, Any]:
+    path = _path(name)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
+        raise UsageError(f"--baseline: {name!r}; {path.parent} has {there}") from None
+    except ValueError:
+        raise UsageError(f"--baseline: {path}; not a baseline that bench saved") from None
+
+
+def compare(baseline: dict[str, Any], results: list[Result]) -> list[dict[str, Any]]:
+    """For each result that the baseline has too: the change in percent, and if it is real."""
+    kept = {Result(**each).key: Result(**each) for each in baseline["results"]}
+    changes = []
+    for result in results:
+        before = kept.get(result.key)
+        if before is None:
+            continue
+        change = result.median_s / before.median_s - 1
+        apart = abs(result.median_s - before.median_s) > (result.iqr_s + before.iqr_s) / 2
+        real = apart and abs(change) > NOISE
+        changes.append(
+            {
+                "key": result.key,
+                "before_s": before.median_s,
+                "now_s": result.median_s,
+                "percent": 100 * change,
+                "slower": real and change > 0,
+                "faster": real and change < 0,
+            }
+        )
+    return changes
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def show(console: Console, name: str, results: list[Result]) -> None:
+    """One table a benchmark."""
+    table = Table(title=f"{name}: {BENCHMARKS[name].summary}", title_justify="left", box=box.SIMPLE)
+    keys = list(dict.fromkeys(key for result in results for key in result.params))
+    per = list(dict.fromkeys(key for result in results for key in result.per))
+    extra = list(dict.fromkeys(key for result in results for key in result.extra))
+    for key in keys:
+        table.add_column(key.replace("_", " "))
+    for heading in ("median", "iqr", "floor", *per, *extra):
+        table.add_column(heading.removesuffix("_s").replace("_", " "), justify="right")
+    for result in results:
+        values = [f"{result.params.get(key, '')}" for key in keys]
+        values += [_seconds(result.median_s), _seconds(result.iqr_s), _seconds(result.floor_s)]
+        values += [f"{result.per[key]:.3g}" if key in result.per else "" for key in per]
+        for key in extra:
+            value = result.extra.get(key)
+            plain = value is None or "bytes" in key or not key.endswith("_s")
+            values.append("" if value is None else f"{value:.3g}" if plain else _seconds(value))
+        table.add_row(*values)
+    console.print(table)
+
+
+def show_changes(console: Console, name: str, changes: list[dict[str, Any]]) -> None:
+    """Against a baseline."""
+    table = Table(title=f"against {name}", title_justify="left", box=box.SIMPLE)
+    for heading in ("benchmark", "before", "now", "change", ""):
+        table.add_column(heading, justify="left" if heading == "benchmark" else "right")
+    for change in changes:
+        verdict = "slower" if change["slower"] else "faster" if change["faster"] else "within noise"
+        table.add_row(
+            change["key"],
+            _seconds(change["before_s"]),
+            _seconds(change["now_s"]),
+            f"{change['percent']:+.1f} %",
+            verdict,
+        )
+    console.print(table if changes else f"against {name}: nothing in common")

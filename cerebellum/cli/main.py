@@ -1,0 +1,488 @@
+"""The program `cerebellar-norse`: arguments in, exit code out.
+
+Only the standard library is imported until a command runs, so that `--help` is instant.
+Exit codes: 0 good, 1 the thing run failed, 2 wrong usage.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cerebellum import xla
+from cerebellum.errors import FailedError, UsageError
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text!r}; a number above zero")
+    return value
+
+
+def _window(text: str) -> tuple[str, float, float]:
+    try:
+        name, start, stop = text.split(":")
+        window = name, float(start), float(stop)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; NAME:START:STOP in ms") from None
+    if not name or not 0 <= window[1] < window[2] < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; NAME:START:STOP in ms, START before STOP")
+    return window
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error: argparse would print the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}; an integer from 0 to 2**32 - 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r}; an integer from 1 to 100,000")
+    return int(text)
+
+
+def _devices(parser: argparse.ArgumentParser, what: str) -> None:
+    """Flags of a command that can run on many devices.
+
+    Args:
+      what: what is divided among them.
+    """
+    group = parser.add_argument_group(
+        "many devices",
+        "Each process of a run is started with the same command but for --process; the folder of "
+        "results is one that all of them see.",
+    )
+    group.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help=f"divide {what} among so many devices, of all processes together "
+        "(default: one, or all that the processes have)",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 listens, for all the same"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which one this is, from 0 on")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
+    top.add_argument("--config", metavar="FILE", help="configuration in TOML")
+    top.add_argument(
+        "--validate-only",
+        "--validate-config",
+        action="store_true",
+        help="say whether the configuration is right, and would run here",
+    )
+    top.add_argument("--dump-schema", action="store_true", help="JSON Schema of the configuration")
+    top.add_argument(
+        "--verify-data",
+        metavar="DIR",
+        help="read every checkpoint, backup and training table below DIR; say which file is bad",
+    )
+    top.add_argument(
+        "--validate-model",
+        metavar="DIR",
+        help="whether a model is intact, finite, of its circuit's shapes, and fires plausibly",
+    )
+    top.add_argument(
+        "--dump-weights",
+        action="store_true",
+        help="how each projection's weights are distributed, as JSON lines",
+    )
+    top.add_argument(
+        "--model", metavar="DIR", help="the run of --dump-weights (default: untrained)"
+    )
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+
+    _serve_command(commands)
+    _simulate_command(commands)
+    _reproduce_command(commands)
+    _bench_command(commands)
+    _profile_command(commands)
+    _training_commands(commands)
+    _checkpoint_commands(commands)
+    return top
+
+
+def _serve_command(commands) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="turn ticks into signals over HTTP",
+        description="Serve: ticks of markets in, signals out, over HTTP on the loopback address. "
+        "SIGTERM answers what was accepted, saves and exits 0. The same as --config FILE alone.",
+        epilog="example: cerebellar-norse serve --config configs/development.toml",
+    )
+    serve.add_argument(
+        "--config", dest="serve_config", metavar="FILE", help="configuration in TOML"
+    )
+
+
+def _simulate_command(commands) -> None:
+    simulate = commands.add_parser(
+        "simulate",
+        help="run a circuit on a stimulus",
+        description="Run a circuit on a stimulus. Prints population rates beside reference rates, "
+        "and writes the recording, what made it, a raster and a rate picture to a directory.",
+        epilog="example: cerebellar-norse simulate --preset mouse --stimulus burst --out out/mouse",
+    )
+    simulate.add_argument(
+        "--preset",
+        default=None,
+        help="the circuit: beams, mouse, mouse-eglif or mouse-eglif-awake (default: beams)",
+    )
+    simulate.add_argument(
+        "--config",
+        dest="simulate_config",
+        metavar="FILE",
+        help="a beams circuit as configured (TOML)",
+    )
+    simulate.add_argument(
+        "--granule-size", type=int, metavar="N", help="granule cells of a beams circuit"
+    )
+    simulate.add_argument(
+        "--stimulus",
+        default="burst",
+        metavar="background|burst|FILE.npz",
+        help="Poisson background; the same with a burst; or spikes from an npz with the arrays "
+        "neuron and time_ms (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--duration-ms",
+        type=_positive,
+        default=1000.0,
+        metavar="MS",
+        help="how long (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--dt-ms", type=_positive, default=None, metavar="MS", help="step (default: the preset's)"
+    )
+    simulate.add_argument(
+        "--seed", type=_seed, default=None, help="of wiring and of noise (default: 0)"
+    )
+    simulate.add_argument(
+        "--window",
+        type=_window,
+        action="append",
+        metavar="NAME:START:STOP",
+        help="report rates between two times, ms; may be repeated (default: the preset's)",
+    )
+    _results_of_simulate(simulate)
+
+
+def _results_of_simulate(simulate: argparse.ArgumentParser) -> None:
+    """Flags of what a run leaves, and goes on from."""
+    simulate.add_argument(
+        "--out", metavar="DIR", default="results/simulate", help="results (default: %(default)s)"
+    )
+    simulate.add_argument("--no-plots", action="store_true", help="no pictures")
+    simulate.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="keep the circuit and its last state in the results",
+    )
+    simulate.add_argument(
+        "--checkpoint-ms",
+        type=_positive,
+        metavar="MS",
+        help="keep them after every so many ms of the run, so that it can be resumed",
+    )
+    simulate.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in --out"
+    )
+    _devices(simulate, "a circuit's beams")
+    simulate.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )
+
+
+def _reproduce_command(commands) -> None:
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a published protocol and print measured beside published",
+        description="Run a published protocol and print measured beside published values, with "
+        "their source. Writes pictures and the result to a directory. Exits 1 where a value is "
+        "outside its tolerance.",
+        epilog="example: cerebellar-norse reproduce eglif-cells",
+    )
+    reproduce.add_argument("name", nargs="?", metavar="NAME", help="see --list")
+    reproduce.add_argument("--list", action="store_true", help="what there is to reproduce")
+    reproduce.add_argument(
+        "--seed", type=_seed, default=None, help="of the first circuit (default: as reported)"
+    )
+    reproduce.add_argument(
+        "--out", metavar="DIR", default=None, help="results (default: results/reproduce/NAME)"
+    )
+    reproduce.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )
+
+
+def _bench_command(commands) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="time things, keep the times, compare them",
+        description="Time neuron models, propagation, whole circuits and their start, each beside "
+        "what the machine's memory allows. Exits 1 where something got slower than a baseline.",
+        epilog="example: cerebellar-norse bench network --size M --baseline before",
+    )
+    bench.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="neuron_step, propagation, network, scaling, latency, start (default: all)",
+    )
+    bench.add_argument(
+        "--size",
+        action="append",
+        choices=("S", "M", "L", "production"),
+        help="of networks; may be repeated (default: S and M)",
+    )
+    bench.add_argument(
+        "--network", choices=("common", "anatomical"), help="one wiring (default: both)"
+    )
+    bench.add_argument("--kernels", choices=("native", "xla"), help="of networks (default: both)")
+    bench.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="cores to keep to (default: %(default)s)"
+    )
+    bench.add_argument("--save-baseline", metavar="NAME", help="keep the results under a name")
+    bench.add_argument("--baseline", metavar="NAME", help="compare with results that were kept")
+    bench.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )
+
+
+def _profile_command(commands) -> None:
+    profile = commands.add_parser(
+        "profile",
+        help="where the time and the memory of some ticks go",
+        description="Run some ticks through what the service would serve; write a profiler trace "
+        "(open it in Perfetto), a device-memory profile (pprof) and a table of parts.",
+        epilog="example: cerebellar-norse profile --config configs/development.toml",
+    )
+    profile.add_argument(
+        "--config", dest="profile_config", metavar="FILE", help="configuration in TOML"
+    )
+    profile.add_argument(
+        "--ticks", type=_count, default=100, metavar="N", help="how many (default: %(default)s)"
+    )
+    profile.add_argument(
+        "--out", metavar="DIR", default="results/profile", help="(default: %(default)s)"
+    )
+    profile.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+
+
+def _training_commands(commands) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn from files of ticks, resumably",
+        description="Learn to foretell a market from CSV files of ticks (columns timestamp, price, "
+        "volume, and where there are some bid, ask, bid_size, ask_size, signed_volume or side). "
+        "Chooses by the 20 % after the first 70 % and never looks at the last 10 %. SIGTERM saves "
+        "and exits 0.",
+        epilog="example: cerebellar-norse train --data ticks.csv.gz --out results/train",
+    )
+    train.add_argument("--data", metavar="FILE|DIR|GLOB", help="ticks (default: training.data)")
+    train.add_argument(
+        "--task",
+        choices=("event", "h10"),
+        default="event",
+        help="the next change's direction, or ten ticks ahead (default: %(default)s)",
+    )
+    train.add_argument("--out", metavar="RUN", required=True, help="the run's directory")
+    train.add_argument(
+        "--config",
+        dest="train_config",
+        metavar="FILE",
+        help="configuration; names the circuit's size, which is small by default",
+    )
+    train.add_argument(
+        "--method", choices=("climbing_fiber", "surrogate_gradient", "hybrid"), help="how to learn"
+    )
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
+    train.add_argument("--seed", type=_seed, default=None, help="of wiring and of noise")
+    train.add_argument("--resume", action="store_true", help="go on from RUN's newest checkpoint")
+    _devices(train, "each batch")
+    train.add_argument("--no-plots", action="store_true", help="no pictures")
+    train.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a trained model beside simple ones",
+        description="Score a trained model on ticks that it has not seen, beside the majority, the "
+        "last change's sign and logistic regression on the same features.",
+        epilog="example: cerebellar-norse evaluate --model results/train --data ticks.csv.gz",
+    )
+    evaluate.add_argument("--model", metavar="RUN", required=True, help="of train")
+    evaluate.add_argument("--data", metavar="FILE|DIR|GLOB", required=True, help="ticks")
+    evaluate.add_argument("--task", choices=("event", "h10"), help="(default: the model's)")
+    evaluate.add_argument(
+        "--split",
+        choices=("test", "all"),
+        default="test",
+        help="the last 10 %%, or everything (default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--online", action="store_true", help="learn from each outcome when it is known"
+    )
+    evaluate.add_argument("--out", metavar="DIR", help="(default: RUN/evaluation)")
+    evaluate.add_argument("--no-plots", action="store_true", help="no pictures")
+    evaluate.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+
+
+def _checkpoint_commands(commands) -> None:
+    listed = commands.add_parser(
+        "checkpoints",
+        help="list a run's checkpoints and whether each is intact",
+        description="List a run's checkpoints, newest first. Every file of each is read. Exits 1 "
+        "where one is not intact.",
+        epilog="example: cerebellar-norse checkpoints results/simulate",
+    )
+    listed.add_argument("run", metavar="RUN", help="a run's directory")
+    listed.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    backup = commands.add_parser(
+        "backup",
+        help="copy a run's newest intact checkpoint out",
+        description="Copy a run's newest intact checkpoint out and verify the copy, also while the "
+        "run goes on.",
+        epilog="example: cerebellar-norse backup results/train /backup/cerebellar-norse",
+    )
+    backup.add_argument("run", metavar="RUN", help="a run's directory")
+    backup.add_argument("target", metavar="DIR", help="a directory for backups")
+    restore = commands.add_parser(
+        "restore",
+        help="bring a checkpoint back, or write its arrays as npz",
+        description="Bring a checkpoint back into a run's directory, verified before and after, or "
+        "write its arrays for NumPy. Needs no configuration.",
+        epilog="example: cerebellar-norse restore /backup/cerebellar-norse results/train --force",
+    )
+    restore.add_argument("source", metavar="SOURCE", help="a backup, a run, or one checkpoint")
+    restore.add_argument("target", metavar="TARGET", help="a run's directory, or FILE.npz")
+    restore.add_argument(
+        "--step", type=int, metavar="N", help="which checkpoint (default: the newest intact one)"
+    )
+    restore.add_argument(
+        "--force", action="store_true", help="set aside checkpoints that TARGET has"
+    )
+    restore.add_argument(
+        "--weight-dtype",
+        choices=("float32", "uint16"),
+        help="turn plastic weights into this type, saying what that changed",
+    )
+    restore.add_argument(
+        "--only",
+        metavar="NAME",
+        help="bring only these arrays, into FILE.npz or into TARGET's newest checkpoint: params, "
+        "state, or a projection or population",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    top = parser()
+    arguments = top.parse_args(argv)
+    try:
+        return _run(top, arguments)
+    except (UsageError, FailedError) as error:
+        for line in str(error).splitlines():
+            print(f"cerebellar-norse: {line}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print("cerebellar-norse: interrupted", file=sys.stderr)
+        return 1
+
+
+def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code."""
+    if arguments.dump_schema:
+        import json
+
+        from cerebellum import config
+
+        print(json.dumps(config.schema(), indent=1))
+        return 0
+    if arguments.validate_only:
+        return _validate(arguments.config)
+    if arguments.command == "simulate":
+        xla.one_thread()
+        from cerebellum.cli import simulate
+
+        if arguments.simulate_config is not None:
+            arguments.config = arguments.simulate_config
+        return simulate.run(arguments)
+    if arguments.command == "reproduce":
+        if not arguments.list:
+            xla.one_thread()
+        from cerebellum.reproduce import program
+
+        return program.run(arguments)
+    if arguments.command == "bench":
+        xla.one_thread()
+        from cerebellum.bench import program
+
+        return program.run(arguments)
+    if arguments.command == "train":
+        from cerebellum.cli import train
+
+        if arguments.train_config is not None:
+            arguments.config = arguments.train_config
+        return train.run(arguments)
+    if arguments.command == "evaluate":
+        from cerebellum.cli import evaluate
+
+        return evaluate.run(arguments)
+    if arguments.command == "profile":
+        xla.one_thread()
+        from cerebellum.cli import profile
+
+        if arguments.profile_config is not None:
+            arguments.config = arguments.profile_config
+        return profile.run(arguments)
+    if arguments.command in ("checkpoints", "backup", "restore"):
+        xla.one_thread()
+        from cerebellum.cli import checkpoints
+
+        return checkpoints.run(arguments)
+    if arguments.verify_data or arguments.validate_model or arguments.dump_weights:
+        xla.one_thread()
+        from cerebellum.cli import checkpoints
+
+        return checkpoints.look(arguments)
+    if arguments.command == "serve" or arguments.config is not None:
+        xla.one_thread()
+        from cerebellum.service import serve
+
+        given = arguments.serve_config if arguments.command == "serve" else None
+        return serve.run(given if given is not None else arguments.config)
+    top.print_help()
+    return 0
+
+
+def _validate(path: str | None) -> int:
+    if path is None:
+        raise UsageError("--validate-only: nothing to validate; --config FILE")
+    from cerebellum import configure
+
+    problems = configure.validate(path)
+    if problems:
+        raise UsageError("\n".join(problems))
+    print(f"{path}: valid")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

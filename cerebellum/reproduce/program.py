@@ -1,0 +1,59 @@
+"""`cerebellar-norse reproduce`: one published protocol, its table, its pictures, its directory."""
+
+import argparse
+import json
+import sys
+import time
+
+from rich.console import Console
+
+from cerebellum.errors import UsageError
+from cerebellum.files import directory
+from cerebellum.reproduce import REPRODUCTIONS
+from cerebellum.reproduce.report import as_json, show
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code: 1 where something is outside tolerance.
+
+    Raises:
+      UsageError: no such reproduction; a directory that cannot be written.
+    """
+    if arguments.list:
+        return _list(arguments.json)
+    name = arguments.name
+    if name not in REPRODUCTIONS:
+        given = "no name" if name is None else repr(name)
+        raise UsageError(f"reproduce: {given}; one of {', '.join(REPRODUCTIONS)}")
+    out = directory(arguments.out or f"results/reproduce/{name}")
+
+    def say(line: str) -> None:
+        if sys.stderr.isatty():
+            print(line, file=sys.stderr)
+
+    began = time.perf_counter()
+    report = REPRODUCTIONS[name].load()(arguments.seed, say)
+    seconds = time.perf_counter() - began
+    for file, figure in report.figures.items():
+        figure.savefig(out / file, dpi=130)
+    result = {**as_json(name, report, str(out)), "seconds": seconds}
+    (out / "result.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    if arguments.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        console = Console()
+        show(console, f"{name}: {REPRODUCTIONS[name].summary}", report)
+        files = ", ".join(["result.json", *report.figures])
+        console.print(f"{seconds:.0f} s; {out}: {files}", highlight=False)
+    return 0 if report.passed else 1
+
+
+def _list(as_document: bool) -> int:
+    lines = {name: each.summary for name, each in REPRODUCTIONS.items()}
+    if as_document:
+        print(json.dumps(lines))
+        return 0
+    width = max(map(len, lines))
+    for name, summary in lines.items():
+        print(f"{name:<{width}}  {summary}")
+    return 0

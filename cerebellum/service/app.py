@@ -1,0 +1,353 @@
+"""HTTP: what is asked, checked and answered. The engine does the rest."""
+
+import asyncio
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from cerebellum.config import Settings
+from cerebellum.service import markets, training
+from cerebellum.service.engine import BusyError, Engine, LateError, UnsoundError
+from cerebellum.service.guard import TooLargeError
+from cerebellum.service.markets import FullError
+from cerebellum.service.metrics import Metrics
+from cerebellum.service.requests import Problem, Process, Signals, Start, Started
+from cerebellum.service.training import Trainer
+
+PATHS = (
+    "/",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/neural/metrics",
+    "/neural/raster",
+    "/neural/process",
+    "/training/start",
+)
+PAGE = Path(__file__).with_name("page.html")
+RETRY_S = "1"
+ANSWER_S = 600.0
+"""For the ticks of one request, once its turn has come."""
+REFERENCE = "#/components/schemas/"
+EDGES_US = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+
+
+@dataclass
+class Service:
+    """What the application speaks for."""
+
+    settings: Settings
+    metrics: Metrics
+    trainer: Trainer
+    engine: Engine | None = None
+    """None until the model is loaded"""
+    stopping: bool = False
+    renewing: threading.Lock = field(default_factory=threading.Lock)
+    began: float = field(default_factory=time.monotonic)
+
+
+def path_of(path: str) -> str:
+    """A path as metrics name it."""
+    if path in PATHS:
+        return path
+    return "/training/status/{id}" if re.fullmatch(r"/training/status/[^/]+", path) else "other"
+
+
+def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) -> FastAPI:
+    """The application.
+
+    Args:
+      begin, end: called when it starts, and when the last request was answered.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI):
+        begin()
+        yield
+        await asyncio.to_thread(end)
+
+    app = FastAPI(
+        title="cerebellar-norse",
+        description="Ticks of markets in, signals of a cerebellum out.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(TooLargeError, _too_large)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _failed)
+    _watching(app, service)
+    _working(app, service)
+    app.openapi = partial(_document, app)
+    return app
+
+
+async def _refused(request: Request, error: Any) -> JSONResponse:
+    headers = getattr(error, "headers", None)
+    return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads it; metrics do."""
+    return Response(status_code=499)
+
+
+async def _too_large(request: Request, error: Exception) -> JSONResponse:
+    headers = {"connection": "close"}
+    return JSONResponse({"detail": "body: more than server.max_body_size"}, 413, headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "internal error; the log says which"}, 500)
+
+
+def _watching(app: FastAPI, service: Service) -> None:
+    """What operators and their tools look at."""
+
+    @app.get("/health", responses={503: {"model": dict[str, Any]}})
+    def health() -> Response:
+        told = health_of(service)
+        return JSONResponse(told, 503 if told["status"] == "unhealthy" else 200)
+
+    @app.get("/ready", responses={503: {"model": dict[str, Any]}})
+    async def ready() -> Response:
+        good = _ready(service)
+        said = "ready" if good else "stopping" if service.stopping else "starting"
+        headers = None if good else {"retry-after": RETRY_S}
+        return JSONResponse({"ready": good, "status": said}, 200 if good else 503, headers)
+
+    @app.get("/metrics", response_class=Response)
+    def metrics() -> Response:
+        if service.engine is not None:
+            service.engine.publish()
+        service.trainer.publish(service.metrics)
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/neural/metrics", responses={503: {"model": Problem}})
+    def neural_metrics() -> Response:
+        return JSONResponse(neural(_engine(service), time.monotonic() - service.began))
+
+    @app.get("/neural/raster", responses={503: {"model": Problem}})
+    def raster() -> Response:
+        engine = _engine(service)
+        told = {
+            "populations": list(engine.served.sizes),
+            "frames": list(engine.frames),
+            "steps": engine.served.form.design.steps,
+            "dt_ms": engine.served.form.design.dt,
+        }
+        return JSONResponse(told)
+
+    @app.get("/training/status/{id}", responses={404: {"model": Problem}})
+    def training_status(id: str) -> Response:
+        told = service.trainer.status(id)
+        if told is None:
+            raise HTTPException(404, "id: no such training run")
+        return JSONResponse(told)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        headers = {"content-security-policy": policy + "connect-src 'self'; img-src data:"}
+        return Response(PAGE.read_bytes(), media_type="text/html", headers=headers)
+
+
+def _working(app: FastAPI, service: Service) -> None:
+    """What does something."""
+
+    @app.post(
+        "/neural/process",
+        response_model=Signals,
+        openapi_extra=_body(Process),
+        responses={code: {"model": Problem} for code in (401, 413, 422, 429, 503)},
+    )
+    async def process(request: Request) -> Response:
+        asked = _parsed(Process, await request.body())
+        engine = _engine(service)
+        limit = service.settings.server.connection_timeout
+        try:
+            future = engine.submit(asked.market_id, asked.ticks, limit)
+            said = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
+        except markets.RefusedError as error:
+            raise HTTPException(422, str(error)) from None
+        except FullError:
+            most = service.settings.server.max_markets
+            raise _later(429, f"market_id: {most} markets are active; server.max_markets") from None
+        except TimeoutError:
+            raise _later(503, "no answer in time") from None
+        except (BusyError, LateError, UnsoundError) as error:
+            raise _later(503, str(error)) from None
+        counts = said.counts
+        told = {
+            "market_id": asked.market_id,
+            "trading_signals": _signals(said.chances),
+            "confidence": float(said.chances.max()),
+            "processing_time_ns": said.processing_ns,
+            "neural_metrics": {
+                "spike_counts": counts,
+                "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+            },
+            "model": engine.served.name,
+            "ticks": len(asked.ticks),
+        }
+        return Response(json.dumps(told), media_type="application/json")
+
+    @app.post(
+        "/training/start",
+        status_code=202,
+        response_model=Started,
+        openapi_extra=_body(Start),
+        responses={code: {"model": Problem} for code in (401, 409, 413, 422, 503)},
+    )
+    async def start(request: Request) -> Response:
+        asked = _parsed(Start, await request.body() or b"{}")
+        try:
+            id = await asyncio.to_thread(service.trainer.start, asked)
+        except training.RefusedError as error:
+            raise HTTPException(422, str(error)) from None
+        except training.RunningError as error:
+            raise HTTPException(409, str(error), {"retry-after": "60"}) from None
+        except OSError as error:
+            raise _later(503, f"storage.models: {os.strerror(error.errno or 0)}") from None
+        return JSONResponse({"id": id, "status": f"/training/status/{id}"}, 202)
+
+
+def _body(model: Any) -> dict[str, Any]:
+    """What a request's body is, for the document: it is parsed here, once, and not by FastAPI."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": REFERENCE + model.__name__}}},
+        }
+    }
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the models of bodies."""
+    if app.openapi_schema is None:
+        told = get_openapi(
+            title=app.title,
+            version=version("cerebellar-norse"),
+            description=app.description,
+            routes=app.routes,
+        )
+        for model in (Process, Start):
+            schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
+            told["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+        app.openapi_schema = told
+    return app.openapi_schema
+
+
+def _later(code: int, detail: str) -> HTTPException:
+    return HTTPException(code, detail, {"retry-after": RETRY_S})
+
+
+def _parsed(model: Any, body: bytes) -> Any:
+    """A body, or 422 with a line that names the field."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise HTTPException(422, f"{place}: {said}"[:300] if place else said[:300]) from None
+
+
+def _signals(chances: np.ndarray) -> list[float]:
+    """Probabilities in double precision, whose sum is one."""
+    exact = chances.astype(np.float64)
+    return (exact / exact.sum()).tolist()
+
+
+def _ready(service: Service) -> bool:
+    engine = service.engine
+    if engine is None or service.stopping:
+        return False
+    return engine.ready and engine.alive and not engine.stuck
+
+
+def _engine(service: Service) -> Engine:
+    if service.engine is None or not service.engine.ready:
+        raise _later(503, "starting")
+    return service.engine
+
+
+def health_of(service: Service) -> dict[str, Any]:
+    """Whether it lives: load does not count, lost progress does."""
+    engine, checks = service.engine, []
+
+    def check(name: str, status: str, message: str) -> None:
+        checks.append({"name": name, "status": status, "message": message})
+
+    if engine is None or not engine.ready:
+        check("engine", "healthy", "starting: the model is loaded and compiled")
+    elif not engine.alive:
+        check("engine", "unhealthy", "the engine is not running; the log says why; restart")
+    elif engine.stuck:
+        check("engine", "unhealthy", f"no progress, and {engine.waiting} requests wait; restart")
+    else:
+        check("engine", "healthy", f"{engine.ticks} ticks answered, {engine.waiting} wait")
+    if engine is not None:
+        name = engine.served.name
+        said = "untrained: the circuit as configured" if name == "untrained" else name
+        check("model", "healthy", said)
+        if engine.keep.failed:
+            check("checkpoints", "degraded", f"not saved: {engine.keep.failed}; it is tried again")
+        else:
+            check("checkpoints", "healthy", f"{engine.keep.folder}")
+    worst = {each["status"] for each in checks}
+    status = next(s for s in ("unhealthy", "degraded", "healthy") if s in worst)
+    return {
+        "status": status,
+        "uptime_seconds": time.monotonic() - service.began,
+        "model": engine.served.name if engine is not None else None,
+        "checks": checks,
+    }
+
+
+def neural(engine: Engine, uptime_s: float) -> dict[str, Any]:
+    """Spikes, rates, latencies."""
+    spent = np.array(list(engine.latencies) or [0])
+    counts = engine.last_counts
+    asked = engine.answered + engine.failed
+    edges = np.array([0, *EDGES_US, np.inf]) * 1e3
+    return {
+        "model": engine.served.name,
+        "neural_metrics": {
+            "cells": engine.served.sizes,
+            "spike_counts": engine.total,
+            "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+        },
+        "performance_metrics": {
+            "avg_latency_ns": float(spent.mean()),
+            "p95_latency_ns": float(np.percentile(spent, 95)),
+            "p99_latency_ns": float(np.percentile(spent, 99)),
+            "throughput_ticks_per_second": engine.answered / max(uptime_s, 1e-9),
+            "error_rate": engine.failed / asked if asked else 0.0,
+            "ticks": engine.answered,
+            "latency_histogram": {
+                "below_us": list(EDGES_US),
+                "ticks": np.histogram(spent, edges)[0].tolist() if engine.latencies else [],
+            },
+        },
+    }

@@ -1,0 +1,214 @@
+"""`train` and `evaluate`, as a batch script calls them."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving import until
+
+from cerebellum import store
+from cerebellum.store import learned, tools
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
+import series
+
+pytestmark = pytest.mark.usefixtures("broadcasting")
+
+SMALL = """
+[neural]
+granule_size = 100
+dcn_size = 48
+purkinje_size = 12
+
+[training]
+epochs = 2
+batch_size = 16
+checkpoint_interval = 0.001
+"""
+
+
+@pytest.fixture
+def market(tmp_path):
+    """A file of ticks, and a configuration of a small circuit."""
+    series.write(tmp_path / "ticks.csv", series.steps(2_500, 0.8, 0))
+    (tmp_path / "small.toml").write_text(SMALL)
+    return tmp_path
+
+
+def arguments(market: Path, out: str, *more: str) -> list[str]:
+    given = ["train", "--data", market / "ticks.csv", "--config", market / "small.toml"]
+    return [str(each) for each in (*given, "--out", market / out, "--json", *more)]
+
+
+def program(*given: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "cerebellum.cli", *given]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_train_then_evaluate(run, market):
+    code, out, err = run(*arguments(market, "run", "--method", "climbing_fiber"))
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["epochs"], result["resumed_from"]) == (2, None)
+    assert np.isfinite(result["final"]["loss"])
+    folder = market / "run"
+    assert "samples to learn from" in err
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["state"], status["progress"]) == ("completed", 1.0)
+    assert len(json.loads((folder / "history.json").read_text())) == 2
+    assert (folder / "history.png").stat().st_size > 10_000
+    assert Path(result["checkpoint"]).is_dir()
+
+    given = ("--model", folder, "--data", market / "ticks.csv", "--json")
+    code, out, err = run("evaluate", *given)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["samples"] == 249
+    assert found["mcc_interval"][0] <= found["mcc"] <= found["mcc_interval"][1]
+    assert set(found["baselines"]) == {"majority", "last_sign", "logistic"}
+    assert found["baselines"]["majority"]["mcc"] == 0
+    assert found["baselines"]["logistic"]["mcc"] > 0.4
+    assert sum(map(sum, found["confusion"])) == 249
+    assert (folder / "evaluation/evaluation.png").stat().st_size > 10_000
+    code, out, _ = run("evaluate", *given, "--online", "--split", "all")
+    assert (code, json.loads(out)["online"]) == (0, True)
+    assert json.loads(out)["samples"] == 2_498
+
+    assert run("--validate-model", folder)[0] == 0
+    code, out, _ = run("--dump-weights", "--model", folder)
+    assert code == 0
+    names = [json.loads(line)["projection"] for line in out.splitlines()]
+    assert "mossy_fiber_nuclei" in names
+    code, _, err = run(*arguments(market, "run"))
+    assert (code, "--resume goes on" in err) == (2, True)
+    code, out, _ = run(*arguments(market, "run", "--resume"))
+    assert (code, json.loads(out)["resumed_from"]) == (0, result["steps"])
+
+
+def test_what_is_wrong_is_said_in_a_line(run, market):
+    (market / "empty.csv").touch()
+    data = market / "ticks.csv"
+    for given, said in (
+        (("train", "--data", market / "empty.csv", "--out", market / "x"), "empty"),
+        (("train", "--data", market / "none.csv", "--out", market / "x"), "no CSV file"),
+        (("train", "--out", market / "x"), "--data: missing"),
+        (("evaluate", "--model", market, "--data", data), "no checkpoints"),
+    ):
+        code, out, err = run(*given)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    (market / "stdp.toml").write_text('[training]\nmethod = "stdp"\n')
+    code, _, err = run(
+        "train", "--data", data, "--config", market / "stdp.toml", "--out", market / "x"
+    )
+    assert (code, "training.method: 'stdp'" in err) == (2, True)
+
+
+def test_other_ticks_do_not_go_on(run, market):
+    run(*arguments(market, "run", "--method", "climbing_fiber", "--epochs", "1"))
+    series.write(market / "ticks.csv", series.steps(2_500, 0.8, 1))
+    code, _, err = run(*arguments(market, "run", "--resume"))
+    assert (code, "not the ticks that" in err) == (2, True)
+
+
+def arrays(run: Path) -> dict[str, np.ndarray]:
+    return store.load(tools.choose(run)).arrays
+
+
+def same(one: Path, other: Path) -> None:
+    """Two runs' last checkpoints, array for array, and their histories."""
+    ours, theirs = arrays(one), arrays(other)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    assert learned.load(one).history == learned.load(other).history
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with(market):
+    """SIGKILL and SIGTERM at random moments: the same parameters and history, bit for bit.
+
+    Hybrid training does what both other methods do. `scripts/soak/kill_training.py` kills often.
+    """
+    rng = random.Random(0)
+    more = ("--method", "hybrid", "--no-plots")
+    whole = program(*arguments(market, "whole", *more))
+    _, err = whole.communicate()
+    assert whole.returncode == 0, err
+    before, killed = -1, 0
+    for number in range(2):
+        process = program(*arguments(market, "cut", *more, "--resume"))
+        folder = market / "cut" / store.FOLDER
+
+        def further(process=process, folder=folder, before=before) -> bool:
+            ended = process.poll() is not None
+            return ended or any(step > before for step, _ in store.steps(folder))
+
+        until(further, 120)
+        # At a random moment of what comes next.
+        time.sleep(rng.uniform(0, 0.5))
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM if number == 1 else signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        if number == 1 and process.returncode is not None and process.returncode >= 0:
+            assert process.returncode == 0
+        found = store.steps(folder)
+        assert found
+        assert found[0][0] >= before
+        before = found[0][0]
+    assert killed
+    last = program(*arguments(market, "cut", *more, "--resume"))
+    out, err = last.communicate()
+    assert last.returncode == 0, err
+    assert json.loads(out)["resumed_from"] is not None
+    same(market / "whole", market / "cut")
+
+
+@pytest.mark.slow
+def test_a_backup_taken_while_it_trains_is_whole(run, market):
+    """Procedures 6 and 7 on a run that trains: back up, damage, restore, the same answers."""
+    run_folder, copy = market / "run", market / "backup"
+    process = program(*arguments(market, "run", "--method", "climbing_fiber", "--epochs", "40"))
+
+    def saved() -> bool:
+        assert process.poll() is None
+        return bool(store.steps(run_folder / store.FOLDER))
+
+    until(saved, 120)
+
+    def call(*given) -> tuple[int | str | None, str]:
+        code, out, err = run(*given)
+        return code, out + err
+
+    code, said = call("backup", run_folder, copy)
+    assert code == 0, said
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 0
+    assert call("--verify-data", market)[0] == 0
+    assert call("--validate-model", copy)[0] == 0
+    before = call("evaluate", "--model", copy, "--data", market / "ticks.csv", "--json")[1]
+
+    for _, path in store.steps(run_folder / store.FOLDER):
+        victim = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        data = bytearray(victim.read_bytes())
+        data[len(data) // 3] ^= 1
+        victim.write_bytes(data)
+        code, said = call("--verify-data", path.parent)
+        assert code == 1
+        assert victim.name in said
+    assert call("--validate-model", run_folder)[0] == 1
+    code, said = call("restore", copy, run_folder, "--force")
+    assert code == 0, said
+    after = call("evaluate", "--model", run_folder, "--data", market / "ticks.csv", "--json")[1]
+    one, other = (json.loads(text.splitlines()[0]) for text in (before, after))
+    assert {**one, "model": ""} == {**other, "model": ""}

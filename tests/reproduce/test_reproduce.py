@@ -1,0 +1,82 @@
+"""`reproduce` as its user meets it; the long ones for one seed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cerebellum.reproduce import REPRODUCTIONS, report
+
+
+def rows(result: dict) -> dict[str, float]:
+    return {row["quantity"]: row["measured"] for row in result["rows"]}
+
+
+def test_the_list_names_what_there_is(run):
+    code, out, _ = run("reproduce", "--list")
+    assert code == 0
+    promised = {
+        *("casali-background", "casali-burst", "eglif-cells", "eglif-basal", "eglif-burst"),
+        *("plasticity-kernels", "eyeblink", "vor"),
+    }
+    assert promised <= {line.split()[0] for line in out.splitlines()}
+    code, out, _ = run("reproduce", "--list", "--json")
+    assert set(json.loads(out)) == set(REPRODUCTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(REPRODUCTIONS))
+def test_every_name_leads_to_a_function(name):
+    assert callable(REPRODUCTIONS[name].load())
+
+
+def test_bad_input_is_one_line_and_exit_2(run, tmp_path):
+    (tmp_path / "file").touch()
+    for arguments, message in [
+        (("eyelid",), "reproduce: 'eyelid'; one of casali-background, "),
+        ((), "reproduce: no name; one of casali-background, "),
+        (("vor", "--seed", "-1"), "--seed: '-1'; an integer from 0 to 2**32 - 1"),
+        (("vor", "--out", tmp_path / "file" / "run"), "--out: "),
+    ]:
+        code, out, err = run("reproduce", *arguments)
+        (line,) = err.splitlines()
+        assert (code, out) == (2, "")
+        assert message in line
+
+
+def test_a_value_outside_its_tolerance_is_exit_1_and_kept(run, monkeypatch, tmp_path):
+    def wrong(seed, say):
+        near = report.close("rate", "Hz", [9.0, 11.0], 10.0, rel=0.05)
+        far = report.bounded("gain", "", 1.0, above=1.2)
+        return report.Report(rows=[near, far], source="nobody", seeds=[seed or 0])
+
+    monkeypatch.setattr("cerebellum.reproduce.vor.adapt", wrong)
+    code, out, _ = run("reproduce", "vor", "--seed", 4, "--out", tmp_path)
+    assert code == 1
+    for text in ("rate", "± 0.5", "over 1.2", "outside", "source: nobody", "seeds: 4"):
+        assert text in out
+    kept = json.loads((tmp_path / "result.json").read_text())
+    assert kept["passed"] is False
+    assert [row["passed"] for row in kept["rows"]] == [True, False]
+    assert kept["rows"][0]["sd"] == pytest.approx(np.sqrt(2))
+
+
+@pytest.mark.slow
+def test_isolated_cells_and_its_json(run, tmp_path):
+    code, out, _ = run("reproduce", "eglif-cells", "--json", "--out", tmp_path)
+    result = json.loads(out)
+    assert code == 0
+    assert set(result) == {
+        *("name", "seed", "seeds", "passed", "source", "rows", "note", "output", "seconds")
+    }
+    assert set(result["rows"][0]) == {
+        *("quantity", "unit", "measured", "sd", "published", "tolerance", "passed")
+    }
+    assert rows(result)["purkinje, vitro"] == pytest.approx(45.6, rel=0.05)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+
+
+@pytest.mark.slow
+def test_kernels(run, tmp_path):
+    code, out, _ = run("reproduce", "plasticity-kernels", "--out", tmp_path)
+    assert code == 0, out
+    assert (tmp_path / "kernels.png").stat().st_size > 10_000

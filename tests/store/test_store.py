@@ -1,0 +1,487 @@
+"""Checkpoints: what is read is what was written, or is refused by name."""
+
+import errno
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import cerebellum as cb
+from cerebellum import store
+from cerebellum.errors import UsageError
+from cerebellum.store import arrays, manifest, snapshot
+from cerebellum.store.convert import convert
+from cerebellum.store.manifest import DamagedError
+
+LOADED = importlib.util.spec_from_file_location("damage", ROOT / "scripts/soak/damage.py")
+assert LOADED is not None
+assert LOADED.loader is not None
+damage = importlib.util.module_from_spec(LOADED)
+LOADED.loader.exec_module(damage)
+
+KEY = jax.random.key(0)
+DRIVE = {"mossy_fiber": cb.drive.poisson(30.0)}
+
+
+def some(seed: int = 0) -> dict:
+    """A tree with one of everything."""
+    rng = np.random.default_rng(seed)
+    return {
+        "a": {"rows": rng.integers(0, 65_536, (700, 40)).astype(np.uint16), "step": np.int32(7)},
+        "b": (jnp.asarray(rng.normal(size=33), jnp.float32), np.zeros((0, 3), np.uint8)),
+        "c": np.array([True, False]),
+    }
+
+
+def same(one, other) -> None:
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def reseal(folder: Path, change) -> None:
+    """What somebody would do who wants to be believed: another manifest, and its sum."""
+    body = json.loads((folder / manifest.NAME).read_bytes().partition(b"\n")[0])
+    change(body)
+    (folder / manifest.NAME).write_bytes(manifest._canonical(body))
+
+
+def test_round_trip(tmp_path):
+    path = store.write(tmp_path, 12, some(), {"history": [1, 2]}, {"loss": 0.5})
+    found = store.load(path)
+    assert found.step == 12
+    assert found.about["history"] == [1, 2]
+    assert found.about["metrics"] == {"loss": 0.5}
+    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["000000000012"]
+
+
+def test_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = store.write(Path("run"), 1, some())
+    same(store.load(path).arrays["c"], some()["c"])
+
+
+def test_a_part_of_it(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    found = store.load(path, wanted=lambda name: name.startswith("b/"))
+    assert set(found.arrays) == {"b/0", "b/1"}
+    same(found.arrays["b/0"], some()["b"][0])
+
+
+def test_straight_onto_a_device(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    found = store.load(path, place=lambda name, shape: where)
+    assert all(isinstance(array, jax.Array) for array in found.arrays.values())
+    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+
+
+def test_in_pieces(tmp_path, monkeypatch):
+    """A large array is kept and brought back a few rows at a time, wherever it goes."""
+    monkeypatch.setattr(arrays, "PIECE", 2**12)
+    path = store.write(tmp_path, 1, some())
+    body = json.loads((path / manifest.NAME).read_bytes().partition(b"\n")[0])
+    assert body["about"]["arrays"]["a/rows"]["rows"] == 51
+    assert body["about"]["arrays"]["c"]["rows"] is None
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    for place in (None, lambda name, shape: where):
+        found = store.load(path, place=place).arrays
+        same(store.unflatten(jax.tree.map(np.asarray, some()), found), some())
+    assert isinstance(found["a/rows"], jax.Array)
+    reseal(path, lambda body: body["about"]["arrays"]["a/rows"].update(rows=50))
+    with pytest.raises(DamagedError, match="a/rows"):
+        store.load(path)
+    reseal(path, lambda body: body["about"]["arrays"]["a/rows"].update(rows=1, shape=[10**9, 40]))
+    with pytest.raises(DamagedError, match="are declared"):
+        store.load(path)
+
+
+def test_an_older_format(tmp_path):
+    """Format 1 said nothing of pieces."""
+    path = store.write(tmp_path, 1, some())
+
+    def age(body):
+        body["format"] = 1
+        for told in body["about"]["arrays"].values():
+            del told["rows"]
+
+    reseal(path, age)
+    same(store.load(path).arrays["a/rows"], some()["a"]["rows"])
+
+
+def test_another_circuits_arrays_are_named(tmp_path):
+    found = store.load(store.write(tmp_path, 1, {"x": np.zeros(3), "y": np.zeros(2)}))
+    template = {"x": np.zeros(4, np.float32), "z": np.zeros(1)}
+    with pytest.raises(UsageError) as error:
+        store.unflatten(template, found.arrays)
+    assert "x: float64 [3]; float32 [4] is wanted" in str(error.value)
+    assert "y: not in this circuit" in str(error.value)
+    assert "z: missing" in str(error.value)
+
+
+def test_any_damage_is_found_and_named(tmp_path):
+    rng, tried = random.Random(0), 0
+    folder = store.write(tmp_path, 1, some())
+    there = files(folder)
+    for number, path in enumerate(there):
+        for how in damage.damages(path, there[number - 1], 3, rng):
+            with pytest.raises(DamagedError) as error:
+                store.load(folder)
+            named = {Path(problem.file).name for problem in manifest.check(folder)}
+            # Where the manifest was swapped with a file, it is what is wrong.
+            expected = manifest.NAME if how == "swapped" and manifest.NAME in named else path.name
+            assert expected in named, how
+            assert expected in str(error.value), how
+            tried += 1
+    assert tried > 50
+    store.load(folder)
+
+
+def test_the_newest_that_is_intact(tmp_path, caplog):
+    paths = [store.write(tmp_path, step, some(step)) for step in (1, 2, 3)]
+    files(paths[2])[0].write_bytes(b"what")
+    (paths[1] / manifest.NAME).unlink()
+    found = store.newest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    same(found.arrays["a/rows"], some(1)["a"]["rows"])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"000000000001", "damaged-000000000002", "damaged-000000000003"}
+    assert "000000000003 is damaged" in caplog.text
+    assert "manifest.json: missing" in caplog.text
+
+
+def test_nothing_saved(tmp_path):
+    assert store.newest(tmp_path) is None
+    assert store.newest(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: body["files"].update({"../x": body["files"].popitem()[1]}), "outside"),
+        (lambda body: body["files"].update({"/etc/x": {"bytes": 1, "sha256": ""}}), "outside"),
+        (lambda body: body["about"]["arrays"]["c"].update(dtype="object"), "object"),
+        (lambda body: body["about"]["arrays"]["c"].update(shape=[10**12]), "declared|at most"),
+        (lambda body: body["about"]["arrays"]["c"].update(shape=[-1]), "numbers in a shape"),
+        (lambda body: body["about"].pop("arrays"), "what the arrays are"),
+        (lambda body: body["about"]["arrays"]["c"].update(rows=0), "one or more"),
+        (lambda body: body.update(format=0), "not a manifest"),
+        (lambda body: body.update(format=99), "format 99, of a later version"),
+        (lambda body: body.update(files=[1]), "not a manifest"),
+    ],
+)
+def test_what_means_harm_is_refused(tmp_path, change, said):
+    path = store.write(tmp_path, 1, some())
+    reseal(path, change)
+    with pytest.raises(DamagedError, match=said):
+        store.load(path, limit=10**9)
+
+
+def test_links_are_refused(tmp_path):
+    path = store.write(tmp_path, 1, some())
+    victim = next(p for p in files(path) if p.name == "_METADATA")
+    moved = tmp_path / "elsewhere"
+    victim.rename(moved)
+    victim.symlink_to(moved)
+    with pytest.raises(DamagedError, match="a link"):
+        store.load(path)
+
+
+def test_only_as_many_as_wanted(tmp_path):
+    keep = store.Keep(newest=2, best="loss", every=4)
+    saved = store.Store(tmp_path, keep=keep, beside=False)
+    for step, loss in enumerate([3.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0], start=1):
+        saved.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [8, 7, 4, 2]
+
+
+def test_a_copy_is_saved(tmp_path):
+    """What the run changes while it is being written is not in it: this was a wrong number once."""
+    saved, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
+    assert saved.save(1, {"x": x}, {"history": history})
+    x[:] = 1
+    history.append(2)
+    saved.close()
+    found = store.load(tmp_path / "000000000001")
+    assert not found.arrays["x"].any()
+    assert found.about["history"] == [1]
+
+
+def test_one_writer_at_a_time(tmp_path):
+    first = store.Store(tmp_path)
+    with pytest.raises(UsageError, match="another process saves there"):
+        store.Store(tmp_path)
+    first.close()
+    (tmp_path / ".saving-left").mkdir()
+    store.Store(tmp_path).close()
+    assert not (tmp_path / ".saving-left").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])
+@pytest.mark.parametrize("where", ["save", "seal"])
+def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where):
+    saved = store.Store(tmp_path, beside=False)
+    saved.save(1, some(1))
+    owner = arrays if where == "save" else manifest
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise OSError(number, os.strerror(number))
+
+        broken.setattr(owner, where, fail)
+        assert saved.save(2, some(2))
+    assert saved.failures == 1
+    assert "checkpoint 2: not saved" in caplog.text
+    assert [step for step, _ in store.steps(tmp_path)] == [1]
+    assert not list(tmp_path.glob(".saving-*"))
+    saved.save(3, some(3))
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
+
+
+def mounted(folder: Path, options: str) -> None:
+    """A small disk of its own at a folder; skips, saying so, where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(
+            f"needs a root that may mount ({done.stderr.strip()}); faults are injected above"
+        )
+
+
+def test_a_disk_that_is_full_and_then_read_only(tmp_path, caplog):
+    disk = tmp_path / "disk"
+    mounted(disk, "size=3m")
+    try:
+        large = {"x": np.random.default_rng(0).random(2**18)}  # 2 MiB
+        saved = store.Store(disk / "run", keep=store.Keep(newest=1), beside=False)
+        saved.save(1, large)
+        saved.save(2, large)
+        assert saved.failures == 1
+        assert "checkpoint 2: not saved" in caplog.text
+        assert "No space left" in caplog.text
+        assert "Traceback" not in caplog.text
+        assert [step for step, _ in store.steps(disk / "run")] == [1]
+        assert not list((disk / "run").glob(".saving-*"))
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        saved.save(3, large)
+        assert [step for step, _ in store.steps(disk / "run")] == [3]
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        saved.save(4, large)
+        assert saved.failures == 2
+        same(store.load(disk / "run" / "000000000003").arrays["x"], large["x"])
+        with pytest.raises(OSError, match="Read-only"):
+            saved.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_slow_disk_does_not_hold_the_run_up(tmp_path, monkeypatch, caplog):
+    slow, save = threading.Event(), arrays.save
+
+    def wait(*given):
+        slow.wait()
+        return save(*given)
+
+    monkeypatch.setattr(arrays, "save", wait)
+    saved = store.Store(tmp_path)
+    assert saved.save(1, some())
+    assert not saved.save(2, some())
+    assert "checkpoint 2: left out" in caplog.text
+    slow.set()
+    saved.wait()
+    assert saved.save(3, some())
+    saved.close()
+    assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
+
+
+def test_the_folder_vanishes(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    saved = store.Store(folder, beside=False)
+    (folder / ".lock").unlink()
+    folder.rmdir()
+    saved.save(1, some())
+    saved.close()
+    assert [step for step, _ in store.steps(folder)] == [1]
+
+
+def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
+    saved = store.Store(tmp_path)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(arrays, "save", fail)
+    saved.save(1, some())
+    with pytest.raises(OSError, match="No space left"):
+        saved.close()
+
+
+@pytest.mark.parametrize("kind", ["beams", "dense", "given"])
+def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
+    edges = None
+    if kind == "given":
+        spec = cb.presets.mouse(scale=0.02)
+        edges = {"golgi_granule": np.array([[0, 5, 2], [1, 3, 1], [1, 2, 4]])}
+    else:
+        path = "event" if kind == "beams" else "dense"
+        spec = cb.presets.beams(1_000, learning_rate=1e-2, path=path)
+    drive = DRIVE if kind != "given" else {"glomerulus": cb.drive.poisson(20.0)}
+    circuit = cb.build(spec, KEY, edges)
+    state = cb.init(circuit, jax.random.key(3), spread=True)
+    length = {"duration_ms": 250 * spec.dt, "progress": False}
+    state, _ = cb.simulate(circuit, state, drive, **length)
+    tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)
+    path = store.write(tmp_path, int(state.step), tree, about)
+    state, whole = cb.simulate(circuit, state, drive, **length)
+
+    again, restored = snapshot.restore(store.load(path))
+    assert (again.wiring.drawn, "wiring/seed" in store.load(path).arrays) == (
+        (False, True) if kind == "given" else (True, False)
+    )
+    same(again.params, circuit.params)
+    same(again.wiring.fans, circuit.wiring.fans)
+    restored, part = cb.simulate(again, restored, drive, **length)
+    same(restored, state)
+    same(part.spikes, whole.spikes)
+
+
+def test_another_weight_type_and_back(tmp_path):
+    spec = cb.presets.beams(1_000, learning_rate=1e-2, path="event")
+    circuit = cb.build(spec, KEY)
+    state, _ = cb.simulate(
+        circuit, cb.init(circuit, KEY, spread=True), DRIVE, duration_ms=100, progress=False
+    )
+    kept = np.asarray(state.weights["granule_purkinje"])
+    floats, state, said = convert(circuit, state, "float32")
+    assert said == [f"granule_purkinje: {kept.size:,} weights, uint16 to float32, none changed"]
+    unit = circuit.wiring.fans["granule_purkinje"].unit
+    held = state.weights["granule_purkinje"]
+    np.testing.assert_allclose(held, kept * np.float32(unit), rtol=1e-6)
+    first = cb.init(floats, KEY).weights["granule_purkinje"]
+    np.testing.assert_allclose(
+        first, cb.init(circuit, KEY).weights["granule_purkinje"] * unit, atol=unit
+    )
+    path = store.write(tmp_path, 1, snapshot.tree(floats, state), snapshot.about(floats))
+    again, restored = snapshot.restore(store.load(path))
+    restored, recording = cb.simulate(again, restored, DRIVE, duration_ms=50, progress=False)
+    assert recording.spikes["purkinje"].sum() > 0
+
+    back, fixed_again, said = convert(floats, state, "uint16")
+    np.testing.assert_array_equal(fixed_again.weights["granule_purkinje"], kept)
+    assert "to the nearest of 65,536 levels" in said[0]
+    assert "0 above that cut" in said[0]
+    path = store.write(tmp_path, 2, snapshot.tree(back, fixed_again), snapshot.about(back))
+    same(snapshot.restore(store.load(path))[1], fixed_again)
+    assert convert(back, fixed_again, "uint16")[2] == []
+
+
+def test_a_consolidated_circuit(tmp_path):
+    circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), KEY)
+    state, _ = cb.simulate(circuit, cb.init(circuit, KEY), DRIVE, duration_ms=100, progress=False)
+    learned = cb.consolidate(circuit, state)
+    path = store.write(tmp_path, 1, snapshot.tree(learned, state), snapshot.about(learned))
+    again, _ = snapshot.restore(store.load(path))
+    same(again.params, learned.params)
+
+
+def test_another_wiring_is_noticed(tmp_path):
+    circuit = cb.build(cb.presets.beams(1_000), KEY)
+    tree, about = snapshot.tree(circuit, cb.init(circuit, KEY)), snapshot.about(circuit)
+    found = store.load(store.write(tmp_path, 1, tree, {**about, "wiring": "another"}))
+    with pytest.raises(UsageError, match="another wiring here"):
+        snapshot.restore(found)
+
+
+LOOP = Path(__file__).parent.parent / "training_loop.py"
+
+
+def walk(folder: Path, steps: int) -> subprocess.Popen:
+    command = [sys.executable, str(LOOP), str(folder), str(steps)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path):
+    """A short form of scripts/soak/kill.py."""
+    steps, rng = 120, random.Random(1)
+    whole = walk(tmp_path / "whole", steps)
+    out, err = whole.communicate()
+    assert whole.returncode == 0, err
+    before = -1
+    for _ in range(6):
+        process = walk(tmp_path / "cut", steps)
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("step"):
+            assert process.poll() is None
+        time.sleep(rng.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        found = store.newest(tmp_path / "cut")
+        assert not list((tmp_path / "cut").glob("damaged-*"))
+        assert (found.step if found else 0) >= before
+        before = found.step if found else 0
+    assert 0 < before < steps
+    last = walk(tmp_path / "cut", steps)
+    resumed, err = last.communicate()
+    assert last.returncode == 0, err
+    assert resumed.splitlines()[-1] == out.splitlines()[-1]
+
+
+EIGHT = """
+import sys
+from pathlib import Path
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from cerebellum import store
+
+mesh = Mesh(jax.devices(), ("cells",))
+
+def place(name, shape):
+    split = bool(shape) and shape[0] % 8 == 0
+    return NamedSharding(mesh, PartitionSpec("cells") if split else PartitionSpec())
+
+folder = Path(sys.argv[1])
+found = store.load(folder / "000000000001", place=place)
+assert all(len(array.sharding.device_set) == 8 for array in found.arrays.values() if array.size)
+assert found.arrays["a/rows"].addressable_shards[0].data.shape == (88, 40)
+store.write(folder, 2, found.arrays)
+"""
+
+
+@pytest.mark.slow
+def test_one_device_eight_and_back(tmp_path):
+    tree = some()
+    tree["a"]["rows"] = np.resize(tree["a"]["rows"], (704, 40))
+    store.write(tmp_path, 1, tree)
+    flags = "--xla_force_host_platform_device_count=8"
+    # First: XLA reads no flag behind one without dashes, which xla.one_thread() has.
+    environment = {**os.environ, "XLA_FLAGS": f"{flags} {os.environ.get('XLA_FLAGS', '')}"}
+    command = [sys.executable, "-c", EIGHT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = (store.load(tmp_path / f"{step:012}").arrays for step in (1, 2))
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        same(array, second[name])
