@@ -22,7 +22,6 @@ def feed_forward(
     delays=(1.0,),
     weight: float = 1.0,
     cell: conductance.Params = CELL,
-    path: str = "event",
     dt: float = 1.0,
     plastic: bool = False,
 ) -> Spec:
@@ -48,7 +47,6 @@ def feed_forward(
         ),
         projections=tuple(projections),
         dt=dt,
-        path=path,  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -128,4 +128,4 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small_mouse() -> cb.Circuit:
     """Model A at a fiftieth of its cells, on the event path."""
-    return cb.build(cb.presets.mouse(scale=0.02, path="event"), jax.random.key(0))
+    return cb.build(cb.presets.mouse(scale=0.02), jax.random.key(0), path="event")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
+from cerebellum.model.part import Part
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.beams import REFERENCE_HZ, counts
 from cerebellum.sim import memory
@@ -31,7 +32,6 @@ SPECS = st.builds(
     learning_rate=st.sampled_from([0.0, 0.01]),
     sparsity=st.sampled_from([0.0, 0.3]),
     dtype=st.sampled_from(["uint16", "float32"]),
-    path=st.just("event"),
 )
 
 
@@ -42,8 +42,7 @@ def spikes_of(recording) -> dict[str, np.ndarray]:
 @settings(max_examples=2)
 @given(spec=SPECS, seed=st.integers(0, 99))
 def test_chunked_is_whole_and_a_batch_is_its_members(spec, seed):
-    spec = replace(spec, path="event")
-    circuit = cb.build(spec, jax.random.key(seed))
+    circuit = cb.build(spec, jax.random.key(seed), path="event")
     keys = jax.random.split(jax.random.key(seed + 1), 2)
 
     def start(key):
@@ -80,7 +79,7 @@ def delivered(fans, weights, sent, outs):
 @given(spec=SPECS, seed=st.integers(0, 99))
 def test_event_and_dense_paths_deliver_alike(spec, seed):
     rng = np.random.default_rng(seed)
-    circuit = cb.build(spec, jax.random.key(seed))
+    circuit = cb.build(spec, jax.random.key(seed), path="event")
     weights = {**circuit.params.weights, **cb.init(circuit, KEY).weights}
     size = {population.name: population.size for population in spec.populations}
     sent = {p.name: jnp.float32(rng.random(size[p.source]) < 0.5) for p in spec.projections}
@@ -92,7 +91,7 @@ def test_event_and_dense_paths_deliver_alike(spec, seed):
 @settings(max_examples=8)
 @given(spec=SPECS, seed=st.integers(0, 99))
 def test_only_the_olivary_loop_leaves_its_beam(spec, seed):
-    circuit = cb.build(spec, jax.random.key(seed))
+    circuit = cb.build(spec, jax.random.key(seed), path="event")
     for projection in spec.projections:
         fan = circuit.wiring.fans[projection.name]
         if isinstance(fan, events.AllToAll):
@@ -115,9 +114,9 @@ def test_only_the_olivary_loop_leaves_its_beam(spec, seed):
 
 
 def test_any_beam_can_be_rebuilt_alone():
-    spec = cb.presets.beams(1_200, beams=3, path="event")
+    spec = cb.presets.beams(1_200, beams=3)
     projection = spec.projections[0]
-    table = np.asarray(cb.build(spec, KEY).wiring.fans[projection.name].targets)
+    table = np.asarray(cb.build(spec, KEY, path="event").wiring.fans[projection.name].targets)
     source, target = anatomy.contacts(projection, spec, KEY, beam=2)
     rebuilt = set(zip(source.tolist(), target.tolist(), strict=True))
     size, span = spec.population("granule").size, spec.beam_size("mossy_fiber")
@@ -127,8 +126,8 @@ def test_any_beam_can_be_rebuilt_alone():
 
 @pytest.mark.parametrize("learning_rate", [0.0, 2e-4])
 def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
-    spec = cb.presets.beams(20_000, learning_rate=learning_rate, path="event")
-    circuit = cb.build(spec, KEY)
+    spec = cb.presets.beams(20_000, learning_rate=learning_rate)
+    circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     rows = state.weights["granule_purkinje"].nbytes
     loop, inputs = chunk_of(circuit, 10), Inputs(drawn=DRIVE)
@@ -150,11 +149,11 @@ def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     [(1_000, 1, "uint16"), (30_000, 3, "uint16"), (20_000, 2, "float32")],
 )
 def test_memory_is_known_before_it_is_allocated(granules, beams, dtype):
-    spec = cb.presets.beams(granules, beams=beams, dtype=dtype, learning_rate=1e-3, path="event")
-    circuit = cb.build(spec, KEY)
+    spec = cb.presets.beams(granules, beams=beams, dtype=dtype, learning_rate=1e-3)
+    circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     there = sum(leaf.nbytes for leaf in jax.tree.leaves((circuit, state)))
-    assert sum(memory.arrays(spec).values()) == pytest.approx(there, rel=0.1)
+    assert sum(memory.arrays(Part(spec=spec), "event").values()) == pytest.approx(there, rel=0.1)
     operands = circuit.params, circuit.wiring, state, Inputs(drawn=DRIVE)
     program = advance.lower(chunk_of(circuit, 10), *operands)
     sizes = program.compile().memory_analysis()
@@ -175,11 +174,11 @@ def test_rates_are_physiological_and_the_same_at_every_size(granules, seeds):
     """Issue ranges: granule .5-3 and 5-20, Golgi 5-20, Purkinje 30-90, interneurons 10-40,
     nuclei 10-50; within 20 % of the reference size."""
     protocol = replace(PRESETS["beams"].protocol, burst_ms=(1_700.0, 2_300.0))
-    spec = cb.presets.beams(granules, path="event")
+    spec = cb.presets.beams(granules)
     spans = {"background": (200, 1_700), "burst": (1_700, 2_300)}
     rates = {name: [] for name in spans}
     for seed in range(seeds):
-        circuit = cb.build(spec, jax.random.key(seed))
+        circuit = cb.build(spec, jax.random.key(seed), path="event")
         state = cb.init(circuit, jax.random.key(seed + 50), spread=True)
         drive = cb.drive.standard(protocol, spec, jax.random.key(seed))
         _, recording = cb.simulate(circuit, state, drive, duration_ms=2_300)
@@ -205,7 +204,7 @@ def test_production_numbers():
     assert spec.population("purkinje").size == 15_000
     rows = next(p for p in spec.projections if p.name == "granule_purkinje")
     assert rows.in_degree == 200_000
-    assert memory.arrays(spec)["weights.granule_purkinje"] == 6_000_000_000
+    assert memory.arrays(Part(spec=spec), "event")["weights.granule_purkinje"] == 6_000_000_000
     assert counts(10_000_000)["granule"] == 10_000_000
 
 

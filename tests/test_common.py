@@ -58,7 +58,7 @@ def test_size_and_wiring_are_refused_by_name():
 def test_it_fires_as_in_six_simulators(wiring):
     """At M, within a fifth of the middle of the peers; the 40 nuclear cells differ by wiring."""
     spec, key = common.common("M", wiring=wiring), jax.random.key(0)
-    circuit = cb.build(spec, key)
+    circuit = cb.build(spec, key, path="event")
     drive = cb.drive.standard(common.PROTOCOL, spec, key)
     _, recording = cb.simulate(circuit, cb.init(circuit, key, spread=True), drive, duration_ms=500)
     for window, span in common.PROTOCOL.windows.items():

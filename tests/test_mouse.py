@@ -51,7 +51,7 @@ def test_a_step_of_1_ms_keeps_background_rates():
     """The averaged integrator at 1 ms beside 0.1 ms, each population within a tenth."""
     rates = {}
     for dt in (0.1, 1.0):
-        circuit = cb.build(cb.presets.mouse(dt=dt, path="event"), jax.random.key(0))
+        circuit = cb.build(cb.presets.mouse(dt=dt), jax.random.key(0), path="event")
         drive = {"glomerulus": cb.drive.poisson(1.0)}
         state = cb.init(circuit, jax.random.key(1))
         _, recording = cb.simulate(circuit, state, drive, duration_ms=1_000)

@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(scope="module")
 def recording():
-    circuit = cb.build(feed_forward(60, 40, 20, weight=3.0), KEY)
+    circuit = cb.build(feed_forward(60, 40, 20, weight=3.0), KEY, path="event")
     _, recording = cb.simulate(
         circuit,
         cb.init(circuit, KEY),

@@ -22,7 +22,7 @@ def main(folder: Path, steps: int) -> None:
     saved = store.Store(folder, keep=store.Keep(newest=3))
     drive = {"mossy_fiber": cb.drive.poisson(30.0)}
     if found is None:
-        circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), _key(0))
+        circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2), _key(0), path="event")
         state, done, history = cb.init(circuit, _key(1), spread=True), 0, []
     else:
         circuit, state = snapshot.restore(found)

@@ -14,7 +14,6 @@ from cerebellum.errors import UsageError
 from cerebellum.model import registry
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import Primitives
-from cerebellum.model.spec import Spec
 
 AUTO = "auto"
 
@@ -29,15 +28,15 @@ class Backend(Protocol):
         """Why it cannot be used where JAX computes on `platform` ("cpu", "gpu"), or None."""
         ...
 
-    def suits(self, spec: Spec) -> bool:
+    def suits(self, circuit: Circuit) -> bool:
         """Whether "auto" may take it for such a circuit, where it can be used."""
         ...
 
-    def primitives(self, spec: Spec) -> Primitives:
+    def primitives(self, circuit: Circuit) -> Primitives:
         """The operations of a step of such a circuit."""
         ...
 
-    def chunk(self, spec: Spec, steps: int, recorders: tuple[Any, ...]) -> Any | None:
+    def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
         """A loop of its own over so many steps (`sim.chunk.Chunk`), or None: a scan of steps.
 
         It must be hashable, and equal to another where it would do the same.
@@ -59,7 +58,7 @@ def _wrong(thing: Any) -> str | None:
 registry.table("backend", BACKENDS, _wrong)
 
 
-def choose(name: str, spec: Spec) -> Backend:
+def choose(name: str, circuit: Circuit) -> Backend:
     """The backend of a name, or what "auto" takes for a circuit on this machine.
 
     Raises:
@@ -70,7 +69,7 @@ def choose(name: str, spec: Spec) -> Backend:
         return next(
             backend
             for backend in reversed(BACKENDS.values())
-            if backend.suits(spec) and backend.unavailable(platform) is None
+            if backend.suits(circuit) and backend.unavailable(platform) is None
         )
     if name not in BACKENDS:
         raise UsageError(f"backend: {name!r}; one of {', '.join((AUTO, *BACKENDS))}")
@@ -82,12 +81,12 @@ def choose(name: str, spec: Spec) -> Backend:
 
 def of(circuit: Circuit) -> Backend:
     """The backend that a circuit runs on here: `choose` of the one that it names."""
-    return choose(circuit.backend, circuit.spec)
+    return choose(circuit.backend, circuit)
 
 
 def primitives_of(circuit: Circuit) -> Primitives:
     """The operations of a step of a circuit, as its backend has them."""
-    return of(circuit).primitives(circuit.spec)
+    return of(circuit).primitives(circuit)
 
 
 def usable() -> list[str]:

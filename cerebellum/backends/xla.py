@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
-from cerebellum.model.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Xla:
     def unavailable(self, platform: str) -> str | None:
         return None
 
-    def suits(self, spec: Spec) -> bool:
+    def suits(self, circuit: Circuit) -> bool:
         return True
 
-    def primitives(self, spec: Spec) -> Primitives:
+    def primitives(self, circuit: Circuit) -> Primitives:
         return REFERENCE
 
-    def chunk(self, spec: Spec, steps: int, recorders: tuple[Any, ...]) -> None:
+    def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None
 
 

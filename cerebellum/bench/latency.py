@@ -18,8 +18,8 @@ TICKS = 2_000
 def run(options: Options) -> Iterator[Result]:
     """Dispatch ends when the call returns, compute when its result is ready, then it is read."""
     for granules in GRANULES:
-        spec = cb.presets.beams(granules, path="event")
-        circuit = cb.build(spec, jax.random.key(0))
+        spec = cb.presets.beams(granules)
+        circuit = cb.build(spec, jax.random.key(0), path="event")
         fibres = spec.population("mossy_fiber").size
 
         backend, primitives = backends.of(circuit), backends.primitives_of(circuit)

@@ -8,7 +8,7 @@ import jax
 import cerebellum as cb
 from cerebellum import backends
 from cerebellum.bench.result import Options, Result, bandwidth, summary
-from cerebellum.model.anatomy import resolve_path
+from cerebellum.model import events
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.presets import common
@@ -35,14 +35,14 @@ def run(options: Options) -> Iterator[Result]:
                 spec = common.common(size, wiring=wiring)  # pyright: ignore
                 drive = cb.drive.standard(common.PROTOCOL, spec, jax.random.key(0))
                 params = {"network": network, "size": size, "path": each, "plasticity": "off"}
-                circuit = cb.build(spec, jax.random.key(0), backend=each)
+                circuit = cb.build(spec, jax.random.key(0), path="event", backend=each)
                 yield _second(circuit, drive, params, options, 1_000.0)
 
 
 def _production(learning: bool, kernels: str, options: Options) -> Iterator[Result]:
     learned = 2e-4 if learning else 0.0
-    spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned, path="event")
-    circuit = cb.build(spec, jax.random.key(0), backend=kernels)
+    spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned)
+    circuit = cb.build(spec, jax.random.key(0), path="event", backend=kernels)
     for rate in (1.0, 2.0, 5.0):
         params = {"network": "beams", "size": "production", "path": kernels}
         params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}
@@ -77,7 +77,7 @@ def _second(
     events = synaptic_events(spec, rates)
     found = summary(seconds)
     steps = 1e3 / spec.dt
-    moved = step_bytes(spec, rates)
+    moved = step_bytes(circuit, rates)
     return Result(
         name="network",
         params={**params, "cores": options.cores},
@@ -106,17 +106,21 @@ def synaptic_events(spec: Spec, rates: dict[str, float]) -> float:
     )
 
 
-def step_bytes(spec: Spec, rates: dict[str, float]) -> float:
+def step_bytes(circuit: Circuit, rates: dict[str, float]) -> float:
     """Bytes that a step must at least read and write: every cell once, every event once.
 
     A cell of three floats and a counter moves 26 bytes; an event reads its row, or its target and
     weight and reads and writes where it goes.
     """
+    spec = circuit.spec
     total = 26.0 * sum(p.size for p in spec.populations if not CIRCUIT_MODELS[p.model].TAKES_SPIKES)
-    dense = resolve_path(spec) == "dense"
+    dense = circuit.wiring.path == "dense"
     for p in spec.projections:
         size = spec.population(p.target).size
         fired = 1.0 if dense else rates[p.source] * spec.dt * 1e-3
-        each = (2 if p.dtype == "uint16" else 4) if spec.has_rows(p) else 2 + 8 + 4 * bool(p.spread)
+        if isinstance(circuit.wiring.fans[p.name], events.AllToAll):
+            each = 2 if p.dtype == "uint16" else 4
+        else:
+            each = 2 + 8 + 4 * bool(p.spread)
         total += fired * p.in_degree * size * each
     return total

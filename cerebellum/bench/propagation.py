@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import cerebellum as cb
 from cerebellum import backends
 from cerebellum.bench.result import Options, Result, clock, summary
 from cerebellum.model import events
@@ -35,8 +36,8 @@ def _kinds(rng: np.random.Generator):
 def run(options: Options) -> Iterator[Result]:
     """Seconds a step, and nanoseconds a synaptic event."""
     rng = np.random.default_rng(0)
-    spec = common.common("S")
-    sweeps = {name: backends.BACKENDS[name].primitives(spec).sweep for name in backends.usable()}
+    circuit = cb.build(common.common("S"), jax.random.key(0), path="event")
+    sweeps = {name: backends.BACKENDS[name].primitives(circuit).sweep for name in backends.usable()}
     paths = [*sweeps, "dense"]
     for name, fan, weights, targets, synapses in _kinds(rng):
         for share in SHARES:

@@ -34,8 +34,8 @@ def run(options: Options) -> Iterator[Result]:
 def _step(granules: int, rate: float, learning: bool, batch: int, options: Options) -> Result:
     sizes = PRODUCTION if granules == 4_000_000 else cb.presets.Sizes()
     learned = 2e-4 if learning else 0.0
-    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learned, path="event")
-    circuit = cb.build(spec, jax.random.key(0))
+    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learned)
+    circuit = cb.build(spec, jax.random.key(0), path="event")
     drive = {"mossy_fiber": cb.drive.poisson(MOSSY_HZ[rate])}
     steps = int(np.clip(100_000_000 // granules, 100, 2_000))
     if batch == 1:

@@ -22,7 +22,6 @@ from cerebellum import backends, configure, store
 from cerebellum.cli import processes
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
-from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
@@ -89,7 +88,9 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     # Keys beyond those that every run has, where they say something.
     if devices > 1:
         result["processes"] = jax.process_count()
-        result["exchanged_bytes_per_step"] = cb.shard.exchanged_bytes(circuit.spec)
+        result["exchanged_bytes_per_step"] = cb.shard.exchanged_bytes(
+            circuit.wiring.part, circuit.wiring.path
+        )
     if found is not None:
         result["resumed_from_ms"] = found.step * spec.dt
     _write(out, arguments, whole, recording, windows, result)
@@ -116,9 +117,8 @@ def _found(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkp
     found = store.newest(folder)
     if found is None:
         return None
-    built = replace(spec, path=anatomy.resolve_path(spec))
     # As JSON gives it back.
-    ours = {**json.loads(json.dumps(describe.to_json(built))), **_same(arguments)}
+    ours = {**json.loads(json.dumps(describe.to_json(spec))), **_same(arguments)}
     theirs = {**found.about.get("spec", {}), **found.about.get("simulate", {})}
     for key, value in ours.items():
         if theirs.get(key) != value:
@@ -361,7 +361,7 @@ def _write(
             ],
             "projections": [asdict(p) for p in spec.projections],
             "beams": spec.beams,
-            "path": spec.path,
+            "path": circuit.wiring.path,
             "kernels": backends.of(circuit).name,
         },
         "result": result,

@@ -200,9 +200,7 @@ def spec_of(design: Design) -> Spec:
         purkinje=design.purkinje,
         nuclei=design.nuclei,
     )
-    spec = cb.presets.beams(
-        design.granule, beams=1, sizes=sizes, dt=design.dt, dtype="float32", path="dense"
-    )
+    spec = cb.presets.beams(design.granule, beams=1, sizes=sizes, dt=design.dt, dtype="float32")
     projections = tuple(
         _projection(p, design) for p in spec.projections if "inferior_olive" not in p.name
     )
@@ -244,7 +242,7 @@ def _projection(projection: Any, design: Design) -> Any:
 
 def build(design: Design, key: Array) -> Net:
     """A circuit of a design."""
-    circuit = cb.build(spec_of(design), key)
+    circuit = cb.build(spec_of(design), key, path="dense")
     return Net(design, _in_zones(design, circuit) if design.microzones else circuit)
 
 
@@ -386,7 +384,7 @@ def unroll(
         return replace(state, weights={}), activity
 
     # An event loop must not be mapped over: every circuit would run as long as the busiest.
-    over = jax.vmap(one) if wiring.spec.path == "dense" else partial(_alone, one)
+    over = jax.vmap(one) if wiring.path == "dense" else partial(_alone, one)
 
     def step(carry: Carry, spikes: Array):
         state, activity = over(carry.state, spikes)

@@ -165,7 +165,7 @@ def _respond(
         after, ends = network.unroll(net.design, circuit, carry, inputs[None], 0, shared, watch)
         return after, jax.tree.map(lambda x: x[0], ends)
 
-    if circuit.spec.path == "dense" or inputs.shape[0] == 1:
+    if circuit.wiring.path == "dense" or inputs.shape[0] == 1:
         return some(carry, inputs)
 
     def alone(given: tuple[Carry, Array]) -> Any:

@@ -6,7 +6,7 @@ none depends on the order of building.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,18 @@ from scipy.sparse import csr_array
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, registry
 from cerebellum.model.circuit import Circuit, Params, Wiring
+from cerebellum.model.part import Part
 from cerebellum.model.spec import Projection, Spec
+
+Path = Literal["auto", "event", "dense"]
+PATHS = get_args(Path)
+
+ROWS_SHARE = 0.5
+"""Share of possible contacts that exist from which the event path keeps rows of weights. A row
+costs one read a target in sequence, a list about six a contact at random."""
+
+MATRIX_SHARE = 0.01
+"""The same for the dense path."""
 
 DENSE_LIMIT = 2_000_000
 """Largest number of possible contacts (source cells times target cells, over all projections)
@@ -163,13 +174,30 @@ def list_dtype(targets: int) -> type[np.unsignedinteger]:
     return np.uint16 if targets < np.iinfo(np.uint16).max else np.uint32
 
 
-def resolve_path(spec: Spec) -> events.Path:
-    """The path that a circuit takes: its own choice, or by its size where that is "auto"."""
-    if spec.path != "auto":
-        return spec.path
+def resolve_path(spec: Spec, path: Path = "auto") -> events.Path:
+    """How a circuit's spikes are sent: as asked for, or by its size where that is "auto".
+
+    Raises:
+      UsageError: there is no such path.
+    """
+    if path not in PATHS:
+        raise UsageError(f"path: {path!r}; one of {', '.join(PATHS)}")
+    if path != "auto":
+        return path
     size = {population.name: population.size for population in spec.populations}
     possible = sum(size[p.source] * size[p.target] for p in spec.projections)
     return "dense" if possible <= DENSE_LIMIT else "event"
+
+
+def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
+    """Whether a projection has a row of weights for every source, not lists of targets."""
+    if projection.dtype == "uint16":
+        return True
+    if projection.crosses:
+        return False
+    limit = MATRIX_SHARE if path == "dense" else ROWS_SHARE
+    even = projection.sites is None and not projection.degree_sd
+    return even and spec.share(projection) >= limit
 
 
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
@@ -180,9 +208,11 @@ def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]
 
 
-def connect(projection: Projection, spec: Spec, key: Array) -> tuple[events.Fan, Array]:
+def connect(
+    projection: Projection, spec: Spec, key: Array, path: events.Path
+) -> tuple[events.Fan, Array]:
     """One projection's wiring and first weights (see `circuit.Params`)."""
-    if spec.has_rows(projection):
+    if has_rows(projection, spec, path):
         w_max = projection.w_max
         unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
         return events.AllToAll(beams=spec.beams, unit=unit), _rows(projection, spec, key)
@@ -250,6 +280,7 @@ def build(
     key: Array,
     edges: Mapping[str, np.ndarray] | None = None,
     *,
+    path: Path = "auto",
     backend: str = "auto",
 ) -> Circuit:
     """Draw a circuit's wiring and first parameters.
@@ -259,19 +290,23 @@ def build(
       key: a JAX random key; the same key gives the same circuit on any machine.
       edges: projections whose edges are given, by name: source, target and number of contacts,
         integers [pairs, 3], each pair once. They go before those that the spec places.
+      path: how spikes are sent. "event" sends packed spikes; "dense" sends every synapse in every
+        step and has gradients; "auto" is dense up to `DENSE_LIMIT` possible contacts.
       backend: what it is to run on: see `Circuit`. Asked for when it runs, not here.
 
     Raises:
       UsageError: edges of another shape, of cells or projections that are not there, or for rows.
     """
-    spec = replace(spec, path=resolve_path(spec))
+    taken = resolve_path(spec, path)
     given = {**(spec.place(key) if spec.place else {}), **(edges or {})}
     known = [projection.name for projection in spec.projections]
     for name in given:
         if name not in known:
             raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
     wired = {
-        p.name: connect_edges(p, spec, given[p.name]) if p.name in given else connect(p, spec, key)
+        p.name: connect_edges(p, spec, given[p.name])
+        if p.name in given
+        else connect(p, spec, key, taken)
         for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
@@ -284,7 +319,8 @@ def build(
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in wired.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
-            spec=spec,
+            part=Part(spec=spec),
+            path=taken,
             drawn=not given,
             revision=registry.revision(),
         ),

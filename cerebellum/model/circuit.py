@@ -21,6 +21,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fixed, homeostasis, short_term
 from cerebellum.model.fence import after
 from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Arrivals, Synapses, learn, ring_steps
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
@@ -53,7 +54,10 @@ class Wiring:
     """by projection"""
     seed: Array
     """key that the circuit was built with, uint32 [2]"""
-    spec: Spec = struct.field(pytree_node=False)
+    part: Part = struct.field(pytree_node=False)
+    """the circuit's spec, and how it is cut"""
+    path: events.Path = struct.field(pytree_node=False)
+    """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
     drawn: bool = struct.field(pytree_node=False, default=False)
     """whether `anatomy.build` gives it again from the spec and the seed"""
     revision: int = struct.field(pytree_node=False, default=0)
@@ -62,9 +66,14 @@ class Wiring:
     shard: Array | None = None
     """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
 
+    @property
+    def spec(self) -> Spec:
+        """Of the whole circuit."""
+        return self.part.spec
+
     def cells(self, name: str) -> fixed.CellRange:
         """A population's cells here, by their numbers in the whole circuit."""
-        size = self.spec.population(name).size
+        size = self.part.size(name)
         offset = 0 if self.shard is None else self.shard * jnp.uint32(size)
         return fixed.CellRange(size=size, offset=offset)
 
@@ -139,13 +148,13 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
 @partial(jax.jit, static_argnames="spread")
 def _init(circuit: Circuit, key: Array, spread: bool) -> State:
     """`init`, as one program: started apart, its small ones take longer to compile than to run."""
-    spec = circuit.spec
+    spec, part = circuit.spec, circuit.wiring.part
     key = jnp.array(key, jnp.uint32)
     cells = {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]
         model = CIRCUIT_MODELS[population.model]
-        state = model.init(params, (population.size,))
+        state = model.init(params, (part.size(population.name),))
         if spread:
             own = fixed.named_key(key, population.name)
             drawn = fixed.threefry_uniform(own, circuit.wiring.cells(population.name))
@@ -155,23 +164,23 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         step=jnp.int32(0),
         key=key,
         cells=cells,
-        lines=_lines(spec),
+        lines=_lines(circuit.wiring),
         weights={p.name: _first_weights(circuit, p) for p in spec.projections if p.plastic},
         debts={
             p.name: jnp.zeros(
-                (sum(ring_steps(p.rule, spec.dt)), spec.beams * spec.beam_size(p.target)),
+                (sum(ring_steps(p.rule, spec.dt)), part.beams * spec.beam_size(p.target)),
                 jnp.float32,
             )
             for p in spec.projections
             if p.rule is not None
         },
         terminals={
-            p.name: short_term.rested(spec.population(p.source).size)
+            p.name: short_term.rested(part.size(p.source))
             for p in spec.projections
             if p.short_term is not None
         },
         watches={
-            name: homeostasis.begin(rule, spec.population(population).size)
+            name: homeostasis.begin(rule, part.size(population))
             for name, population, rule in spec.watched()
         },
     )
@@ -188,14 +197,14 @@ def depths(spec: Spec) -> dict[str, int]:
     return deepest
 
 
-def _lines(spec: Spec) -> dict[str, Array]:
-    lines = {}
-    for name, depth in depths(spec).items():
-        shards = spec.shards if name in spec.crossing() else 1
-        if spec.path == "dense":
-            lines[name] = jnp.zeros((depth, shards * spec.population(name).size), jnp.float32)
+def _lines(wiring: Wiring) -> dict[str, Array]:
+    lines, part = {}, wiring.part
+    for name, depth in depths(part.spec).items():
+        shards = part.count if name in part.spec.crossing() else 1
+        if wiring.path == "dense":
+            lines[name] = jnp.zeros((depth, shards * part.size(name)), jnp.float32)
         else:
-            words = -(-spec.population(name).size // events.BITS)
+            words = -(-part.size(name) // events.BITS)
             lines[name] = jnp.zeros((depth, shards * words), jnp.uint32)
     return lines
 
@@ -203,7 +212,7 @@ def _lines(spec: Spec) -> dict[str, Array]:
 def _first_weights(circuit: Circuit, projection: Projection) -> Array:
     """A copy of a plastic projection's weights, or its rows drawn from their mean."""
     given, spec = circuit.params.weights[projection.name], circuit.spec
-    if given.ndim or not spec.has_rows(projection):
+    if given.ndim or projection.dtype != "uint16":
         return jnp.copy(given)
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
@@ -284,7 +293,7 @@ def step(
     with jax.named_scope("delays"):
         # The lines are read above and written here: the fence says so to the compiler.
         lines = after((cells, weights, debts), state.lines)
-        emitted = _everywhere(spec, words if spec.path == "event" else spikes)
+        emitted = _everywhere(wiring, words if wiring.path == "event" else spikes)
         lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
     stepped = State(
         step=state.step + 1,
@@ -303,10 +312,10 @@ BEAM = "beam"
 """The axis of a mesh along which a circuit is cut into shards."""
 
 
-def _everywhere(spec: Spec, emitted: dict[str, Array]) -> dict[str, Array]:
+def _everywhere(wiring: Wiring, emitted: dict[str, Array]) -> dict[str, Array]:
     """Spikes of this step, those that cross beams from all shards: in a single exchange."""
-    names = spec.crossing()
-    if spec.shards == 1 or not names:
+    names = wiring.spec.crossing()
+    if wiring.part.count == 1 or not names:
         return emitted
     sent = jnp.concatenate([emitted[name] for name in names])
     everyone = lax.all_gather(sent, BEAM)
@@ -317,12 +326,10 @@ def _everywhere(spec: Spec, emitted: dict[str, Array]) -> dict[str, Array]:
 
 def _existing(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Array]):
     """Spikes, and the same packed, without those of cells for which a last shard has room only."""
-    spec, whole = wiring.spec, wiring.spec.whole
-    if whole is None:
-        return spikes, words
-    for population in whole.populations:
-        name, size = population.name, spec.population(population.name).size
-        if population.size < spec.shards * size:
+    part = wiring.part
+    for population in part.spec.populations:
+        name = population.name
+        if population.size < part.count * part.size(name):
             there = wiring.cells(name).numbers < jnp.uint32(population.size)
             spikes = {**spikes, name: jnp.where(there, spikes[name], 0)}
             words = {**words, name: words[name] & events.pack(there)}
@@ -335,7 +342,7 @@ def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitive
     cells, spikes, words = {}, {}, {}
     reached = {projection.target for projection in spec.projections}
     for population in spec.populations:
-        name, size = population.name, population.size
+        name, size = population.name, wiring.part.size(population.name)
         model, own = CIRCUIT_MODELS[population.model], params.cells[name]
         before = state.cells[name]
         given = drive.get(name, 0.0)
@@ -375,8 +382,8 @@ def _synapses(
             gain = None
             if p.short_term is not None:
                 fired = spikes
-                if spec.path == "event":
-                    fired = events.unpack(spikes, spec.population(p.source).size)
+                if wiring.path == "event":
+                    fired = events.unpack(spikes, wiring.part.size(p.source))
                 terminals[p.name], gain = short_term.use(
                     terminals[p.name], fired, p.short_term, spec.dt
                 )
@@ -388,7 +395,7 @@ def _synapses(
             out if p.scaling is None else jnp.zeros_like(out)
             for p, out in zip(bundle.projections, before, strict=True)
         ]
-        if spec.path == "event":
+        if wiring.path == "event":
             operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
             outs = events.push(*operands, sweep=primitives.sweep)
         else:
@@ -456,10 +463,10 @@ def _taught(
     spec = wiring.spec
     delay = delays.delay_steps(teacher.delay, spec.dt)
     spikes = delays.due(state.lines[teacher.source], state.step, delay)
-    fan, none = wiring.fans[teacher.name], jnp.zeros(spec.population(teacher.target).size)
+    fan, none = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
     one = jnp.float32(1)
     if isinstance(fan, events.AllToAll):
         one = (params.weights[teacher.name] > 0).astype(jnp.float32)
-    if spec.path == "event":
+    if wiring.path == "event":
         return events.push(spikes, (fan,), (one,), (none,), sweep=primitives.sweep)[0]
     return events.dense(spikes, fan, one, none)

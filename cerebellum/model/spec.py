@@ -18,18 +18,8 @@ from cerebellum.model.plasticity import WINDOWS, Rule
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.surrogate import Surrogate
 
-Path = Literal["auto", "event", "dense"]
-PATHS = get_args(Path)
-
 Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
-
-ROWS_SHARE = 0.5
-"""Share of possible contacts that exist from which the event path keeps rows of weights. A row
-costs one read a target in sequence, a list about six a contact at random."""
-
-MATRIX_SHARE = 0.01
-"""The same for the dense path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +83,13 @@ class Projection:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A circuit's populations and projections, its step, and the way spikes are sent."""
+    """A circuit's populations and projections, and its step."""
 
     name: str
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     dt: float = 1.0
     """ms"""
-    path: Path = "auto"
-    """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
     surrogate: Surrogate | None = None
     """how spikes of "current" and "conductance" cells pass gradients on the dense path"""
     place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
@@ -111,11 +99,6 @@ class Spec:
     """Parts of equal size, left by no projection but those that cross: the first
     ceil(size / beams) cells of every population are the first beam's, and so on; the last may be
     smaller."""
-    whole: "Spec | None" = None
-    """of a shard (see `sim.shard`): the circuit that it is a part of. Its own sizes are then those
-    of one shard, and the last shards may have room for more cells than there are."""
-    shards: int = 1
-    """how many such parts there are"""
 
     def __post_init__(self):
         _check(self)
@@ -146,16 +129,6 @@ class Spec:
             return min(1.0, projection.in_degree / self.population(projection.source).size)
         return min(1.0, projection.in_degree / self.beam_size(projection.source))
 
-    def has_rows(self, projection: Projection) -> bool:
-        """Whether a projection has a row of weights for every source, not lists of targets."""
-        if projection.dtype == "uint16":
-            return True
-        if projection.crosses:
-            return False
-        limit = MATRIX_SHARE if self.path == "dense" else ROWS_SHARE
-        even = projection.sites is None and not projection.degree_sd
-        return even and self.share(projection) >= limit
-
     def watched(self) -> list[tuple[str, str, Scaling | Threshold]]:
         """Homeostatic rules: name of what learns, the population that it watches, the rule."""
         scaled = [(p.name, p.target, p.scaling) for p in self.projections if p.scaling]
@@ -183,8 +156,6 @@ class Spec:
 def _check(spec: Spec) -> None:
     if not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
-    if spec.path not in PATHS:
-        raise UsageError(f"path: {spec.path!r}; one of {', '.join(PATHS)}")
     if not spec.populations:
         raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]
@@ -253,7 +224,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
     if projection.receptor not in known:
         raise UsageError(f"{name}.receptor: {projection.receptor!r}; one of {', '.join(known)}")
-    sources = source.size * spec.shards
+    sources = source.size
     if not projection.crosses:
         sources = source.size - (spec.beams - 1) * spec.beam_size(source.name)
     most = sources - (source.name == target.name)

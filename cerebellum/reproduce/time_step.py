@@ -15,9 +15,9 @@ CIRCUITS = 2
 
 
 def _casali(seed: int, dt: float) -> dict[str, float]:
-    spec = cb.presets.mouse(dt=dt, path="event")
+    spec = cb.presets.mouse(dt=dt)
     build_key, run_key = jax.random.split(jax.random.key(seed))
-    circuit = cb.build(spec, build_key)
+    circuit = cb.build(spec, build_key, path="event")
     drive = {"glomerulus": cb.drive.poisson(1.0)}
     state = cb.init(circuit, run_key)
     _, recording = cb.simulate(circuit, state, drive, duration_ms=1_000, progress=False)

@@ -272,7 +272,7 @@ def untrained(settings: Settings) -> Served:
       UsageError: sizes that cannot be; fewer mossy fibres than there are features.
     """
     neural = settings.neural
-    spec = replace(configure.spec_of(settings, learning=False), path="event")
+    spec = configure.spec_of(settings, learning=False)
     fields = Fields()
     inputs, fibres = len(fields.names), spec.population("mossy_fiber").size
     if fibres < inputs:
@@ -293,7 +293,7 @@ def untrained(settings: Settings) -> Served:
         nuclei=spec.population("nuclei").size,
     )
     key = jax.random.key(neural.seed)
-    circuit = cb.build(spec, key, backend=settings.performance.kernels)
+    circuit = cb.build(spec, key, path="event", backend=settings.performance.kernels)
     state = cb.init(circuit, jax.random.fold_in(key, 1), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
@@ -319,8 +319,14 @@ def untrained(settings: Settings) -> Served:
         name=UNTRAINED,
         task="event",
         band=0.0,
-        told={"spec": describe.to_json(spec), "seed": neural.seed},
+        told={"spec": {**describe.to_json(spec), **_ran(settings)}, "seed": neural.seed},
     )
+
+
+def _ran(settings: Settings) -> dict[str, Any]:
+    """What a spec said of how it runs when digests were first made of it: they stay the same."""
+    kernels = settings.performance.kernels
+    return {"path": "event", "kernels": kernels, "whole": None, "shards": 1}
 
 
 def _rates(design: Design, arrays: Arrays, carry: Carry, found: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 
 from cerebellum.model import events
-from cerebellum.model.anatomy import LIST_STEP, list_dtype, resolve_path
+from cerebellum.model.anatomy import LIST_STEP, Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.circuit import depths
 from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -21,31 +22,32 @@ cells with XLA kernels and jax 0.10.1 (`scripts/experiments/scale.py`), which it
 native kernels need less."""
 
 
-def arrays(spec: Spec) -> dict[str, int]:
+def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
     """Bytes of a built circuit's arrays and its state, by name; or of one shard's.
 
     Lists are as wide as their largest fan-out, which is random: the estimate takes what is
     exceeded by about one source cell in the population.
     """
-    path = resolve_path(spec)
+    spec = part.spec
+    taken = resolve_path(spec, path)
     found = {}
     for population in spec.populations:
-        found[f"cells.{population.name}"] = cells(population)
+        found[f"cells.{population.name}"] = cells(population, part.size(population.name))
     for name, depth in depths(spec).items():
-        size = spec.population(name).size
-        row = 4 * size if path == "dense" else 4 * -(-size // events.BITS)
-        shards = spec.shards if name in spec.crossing() else 1
+        size = part.size(name)
+        row = 4 * size if taken == "dense" else 4 * -(-size // events.BITS)
+        shards = part.count if name in spec.crossing() else 1
         found[f"lines.{name}"] = depth * row * shards
     for projection in spec.projections:
-        found |= _projection(projection, spec)
+        found |= _projection(projection, part, taken)
     for name, population, _ in spec.watched():
-        found[f"watches.{name}"] = 8 * spec.population(population).size
+        found[f"watches.{name}"] = 8 * part.size(population)
     return found
 
 
-def cells(population: Population) -> int:
-    """Bytes of a population's state."""
-    model, params, size = CIRCUIT_MODELS[population.model], population.params, population.size
+def cells(population: Population, size: int) -> int:
+    """Bytes of the state of so many cells of a population."""
+    model, params = CIRCUIT_MODELS[population.model], population.params
     state = jax.eval_shape(lambda: model.init(params, (size,)))
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
 
@@ -54,39 +56,33 @@ def _bytes(leaf) -> int:
     return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
 
 
-def _projection(projection: Projection, spec: Spec) -> dict[str, int]:
+def _projection(projection: Projection, part: Part, path: events.Path) -> dict[str, int]:
     """Bytes of one projection's wiring, weights and debts."""
-    name, size = projection.name, sources(projection, spec)
+    spec, name, size = part.spec, projection.name, part.sources(projection)
     found = {}
     width = spec.beam_size(projection.target)
-    if spec.has_rows(projection):
+    if has_rows(projection, spec, path):
         fixed = projection.dtype == "uint16"
         copies = 1 if fixed else 1 + projection.plastic
         found[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
     else:
-        places = size * list_width(projection, spec)
-        targets = spec.population(projection.target).size
+        places = size * list_width(projection, part)
+        targets = part.size(projection.target)
         found[f"wiring.{name}"] = places * np.dtype(list_dtype(targets)).itemsize
         own = projection.plastic or projection.spread > 0
         found[f"weights.{name}"] = 4 * places * (1 + projection.plastic) if own else 4
     if projection.rule is not None:
         steps = sum(ring_steps(projection.rule, spec.dt))
-        found[f"debts.{name}"] = 4 * steps * spec.beams * width
+        found[f"debts.{name}"] = 4 * steps * part.beams * width
     if projection.short_term is not None:
         found[f"terminals.{name}"] = 8 * size
     return found
 
 
-def sources(projection: Projection, spec: Spec) -> int:
-    """Source cells that have a list or a row here: of one that crosses, those of all shards."""
-    size = spec.population(projection.source).size
-    return size * spec.shards if projection.crosses else size
-
-
-def list_width(projection: Projection, spec: Spec) -> int:
+def list_width(projection: Projection, part: Part) -> int:
     """Expected largest fan-out of a projection, rounded as its list is."""
-    size, beams = sources(projection, spec), spec.reach(projection)
-    targets = -(-spec.population(projection.target).size // beams)
+    size, beams = part.sources(projection), 1 if projection.crosses else part.beams
+    targets = -(-part.size(projection.target) // beams)
     mean = projection.in_degree * targets / -(-size // beams)
     most = _poisson_maximum(mean, size)
     return max(1, -(-min(most, targets) // LIST_STEP) * LIST_STEP)
@@ -105,12 +101,12 @@ def _poisson_maximum(mean: float, draws: int) -> int:
     return k
 
 
-def peak(spec: Spec) -> int:
+def peak(spec: Spec, path: Path = "auto") -> int:
     """Bytes that building and running a circuit takes at most on a CPU, the program included.
 
     A list is there twice while it is handed over, once in NumPy.
     """
-    found = arrays(spec)
+    found = arrays(Part(spec=spec), path)
     wiring = [size for name, size in found.items() if name.startswith("wiring.")]
     rules = sum(projection.rule is not None for projection in spec.projections)
     program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES

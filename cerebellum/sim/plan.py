@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.model.anatomy import list_dtype
+from cerebellum.model import events
+from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS, current
+from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import memory, shard
@@ -41,7 +43,7 @@ class Cost:
     """a step, its own part included, in one exchange of all shards"""
 
 
-def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int) -> Cost:
+def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "auto") -> Cost:
     """What one of `devices` shards of a circuit holds and does.
 
     Args:
@@ -52,34 +54,36 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int) -> Cost:
       UsageError: fewer beams than devices.
     """
     part = shard.part_of(spec, devices)
-    events = synapses = touched = operations = 0.0
-    for population in part.populations:
-        size, held = population.size, memory.cells(population)
+    spikes = synapses = touched = operations = 0.0
+    taken, dt = resolve_path(spec, path), spec.dt
+    for population in spec.populations:
+        size = part.size(population.name)
+        held = memory.cells(population, size)
         touched += 2 * held
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
             operations += cell_operations() * size
-    for projection in part.projections:
-        fired = memory.sources(projection, part) * rates_hz[projection.source] * part.dt * 1e-3
-        width, own = _width(projection, part)
-        events += fired
+    for projection in spec.projections:
+        fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
+        width, own = _width(projection, part, taken)
+        spikes += fired
         synapses += fired * width
         touched += fired * own
         operations += fired * width
         if projection.rule is not None:
-            row = part.beam_size(projection.target)
-            taught = rates_hz[_teacher(projection, part)] * part.dt * 1e-3
-            taught *= part.population(projection.target).size
-            depth = sum(ring_steps(projection.rule, part.dt))
+            row = spec.beam_size(projection.target)
+            taught = rates_hz[_teacher(projection, spec)] * dt * 1e-3
+            taught *= part.size(projection.target)
+            depth = sum(ring_steps(projection.rule, dt))
             # The row is written too; debts: one step's row, and a column for each teaching spike.
             touched += 2 * fired * own + 8 * row * part.beams + 8 * depth * taught
             operations += fired * row * LEARNED_OPERATIONS + 2 * depth * taught
     return Cost(
-        resident_bytes=sum(memory.arrays(part).values()),
-        events=events,
+        resident_bytes=sum(memory.arrays(part, taken).values()),
+        events=spikes,
         synaptic_events=synapses,
         touched_bytes=touched,
         operations=operations,
-        received_bytes=shard.exchanged_bytes(part),
+        received_bytes=shard.exchanged_bytes(part, taken),
     )
 
 
@@ -90,17 +94,17 @@ def _teacher(projection: Projection, spec: Spec) -> str:
     return by_name.get(projection.rule.teacher, projection.target)
 
 
-def _width(projection: Projection, spec: Spec) -> tuple[float, float]:
+def _width(projection: Projection, part: Part, path: events.Path) -> tuple[float, float]:
     """Synapses of one source cell here, mean, and the bytes that its spike touches."""
-    targets = spec.population(projection.target).size
-    if spec.has_rows(projection):
-        width = spec.beam_size(projection.target)
+    targets = part.size(projection.target)
+    if has_rows(projection, part.spec, path):
+        width = part.spec.beam_size(projection.target)
         return width, width * (2 if projection.dtype == "uint16" else 4)
-    mean = projection.in_degree * targets / memory.sources(projection, spec)
+    mean = projection.in_degree * targets / part.sources(projection)
     index = np.dtype(list_dtype(targets)).itemsize
     own = projection.plastic or projection.spread > 0
     # Its list as wide as all are; what is added to is read and written.
-    places = memory.list_width(projection, spec)
+    places = memory.list_width(projection, part)
     return mean, places * (index + 4 * own) + 8 * mean
 
 

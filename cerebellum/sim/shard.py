@@ -24,7 +24,8 @@ from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, circuit, events
-from cerebellum.model.circuit import BEAM, Circuit, State, Wiring
+from cerebellum.model.circuit import BEAM, Circuit, State
+from cerebellum.model.part import Part
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import record
 from cerebellum.sim.chunk import BATCH
@@ -61,8 +62,8 @@ def mesh_of(cut: Circuit) -> Mesh:
     return sharding.mesh
 
 
-def part_of(spec: Spec, shards: int) -> Spec:
-    """The spec of each of so many shards.
+def part_of(spec: Spec, shards: int) -> Part:
+    """Each of so many shards of a circuit.
 
     Raises:
       UsageError: fewer beams than shards.
@@ -71,18 +72,14 @@ def part_of(spec: Spec, shards: int) -> Spec:
         raise UsageError(
             f"devices: {shards}; a beam is not divided, and the circuit has {spec.beams}"
         )
-    beams = -(-spec.beams // shards)
-    populations = tuple(replace(p, size=beams * spec.beam_size(p.name)) for p in spec.populations)
-    return replace(
-        spec, populations=populations, beams=beams, place=None, whole=spec, shards=shards
-    )
+    return Part(spec=spec, shards=shards)
 
 
-def exchanged_bytes(part: Spec) -> int:
+def exchanged_bytes(part: Part, path: events.Path) -> int:
     """Bytes that each shard receives in a step, its own included, in one exchange."""
-    words = sum(-(-part.population(name).size // events.BITS) for name in part.crossing())
-    spikes = sum(part.population(name).size for name in part.crossing())
-    return part.shards * 4 * (words if part.path == "event" else spikes) * (part.shards > 1)
+    sizes = [part.size(name) for name in part.spec.crossing()]
+    words = sum(-(-size // events.BITS) for size in sizes)
+    return part.count * 4 * (words if path == "event" else sum(sizes)) * (part.count > 1)
 
 
 @dataclass(frozen=True)
@@ -117,42 +114,40 @@ def _places_of_state(spec: Spec, state: State) -> State:
     )
 
 
-def _cut(x: np.ndarray, place: _Place, part: Spec, fill: Any = 0) -> np.ndarray:
+def _cut(x: np.ndarray, place: _Place, part: Part, fill: Any = 0) -> np.ndarray:
     """An array of the whole circuit as those of its shards, [shards, ...]."""
     if place.name is None:
-        return np.broadcast_to(x, (part.shards, *x.shape))
-    assert part.whole is not None
-    size, axis = part.population(place.name).size, place.axis % x.ndim
-    packed = place.line and part.path == "event"
+        return np.broadcast_to(x, (part.count, *x.shape))
+    size, axis = part.size(place.name), place.axis % x.ndim
+    packed = place.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.whole.population(place.name).size)
-    if missing := part.shards * size - x.shape[axis]:
+        x = record.unpack(x, part.spec.population(place.name).size)
+    if missing := part.count * size - x.shape[axis]:
         padding = [(0, missing if each == axis else 0) for each in range(x.ndim)]
         x = np.pad(x, padding, constant_values=fill)
-    x = x.reshape(*x.shape[:axis], part.shards, size, *x.shape[axis + 1 :])
+    x = x.reshape(*x.shape[:axis], part.count, size, *x.shape[axis + 1 :])
     x = np.moveaxis(x, axis, 0)
     if packed:
         x = record.pack(x)
-    if place.line and place.name in part.crossing():
+    if place.line and place.name in part.spec.crossing():
         everyone = np.moveaxis(x, 0, -2)
         everyone = everyone.reshape(*everyone.shape[:-2], -1)
-        return np.broadcast_to(everyone, (part.shards, *everyone.shape))
+        return np.broadcast_to(everyone, (part.count, *everyone.shape))
     return x
 
 
-def _uncut(x: np.ndarray, place: _Place, part: Spec) -> np.ndarray:
+def _uncut(x: np.ndarray, place: _Place, part: Part) -> np.ndarray:
     """The inverse of `_cut`."""
     if place.name is None:
         return x[0]
-    assert part.whole is not None
-    size = part.whole.population(place.name).size
+    size = part.spec.population(place.name).size
     if place.beams:
-        size = part.whole.beams * part.whole.beam_size(place.name)
-    if place.line and place.name in part.crossing():
-        x = np.moveaxis(x[0].reshape(*x.shape[1:-1], part.shards, -1), -2, 0)
-    packed = place.line and part.path == "event"
+        size = part.spec.beams * part.spec.beam_size(place.name)
+    if place.line and place.name in part.spec.crossing():
+        x = np.moveaxis(x[0].reshape(*x.shape[1:-1], part.count, -1), -2, 0)
+    packed = place.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.population(place.name).size)
+        x = record.unpack(x, part.size(place.name))
     axis = place.axis % (x.ndim - 1)
     x = np.moveaxis(x, 0, axis)
     x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
@@ -177,10 +172,10 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     Raises:
       UsageError: fewer beams than shards, or a circuit that is cut already.
     """
-    if whole.spec.whole is not None:
+    if whole.wiring.shard is not None:
         raise UsageError("circuit: cut already; split takes a whole one")
     part = part_of(whole.spec, mesh.shape[BEAM])
-    projections = {p.name: p for p in part.projections}
+    projections = {p.name: p for p in whole.spec.projections}
 
     def cut(x: Any, name: str, axis: int = -1) -> Array:
         x = np.asarray(x)
@@ -193,24 +188,32 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     }
     weights = {n: cut(x, projections[n].source, -2) for n, x in whole.params.weights.items()}
     rates = {n: cut(x, n) for n, x in whole.params.rates.items()}
-    fans = {n: _cut_fan(fan, projections[n], part, mesh) for n, fan in whole.wiring.fans.items()}
-    wiring = Wiring(
+    wiring = whole.wiring
+    packed = wiring.path == "event"
+    fans = {n: _cut_fan(fan, projections[n], part, mesh, packed) for n, fan in wiring.fans.items()}
+    wiring = replace(
+        wiring,
         fans=fans,
-        seed=_laid(_cut(np.asarray(whole.wiring.seed), _Place(), part), mesh),
-        spec=part,
-        drawn=whole.wiring.drawn,
-        shard=_laid(np.arange(part.shards, dtype=np.uint32), mesh),
+        seed=_laid(_cut(np.asarray(wiring.seed), _Place(), part), mesh),
+        part=part,
+        shard=_laid(np.arange(part.count, dtype=np.uint32), mesh),
     )
     params = replace(whole.params, cells=cells, weights=weights, rates=rates)
     return replace(whole, params=params, wiring=wiring)
 
 
-def _cut_fan(fan: events.Fan, projection: Projection, part: Spec, mesh: Mesh) -> events.Fan:
-    """A projection's wiring in every shard, in the numbers that its cells have there."""
+def _cut_fan(
+    fan: events.Fan, projection: Projection, part: Part, mesh: Mesh, packed: bool
+) -> events.Fan:
+    """A projection's wiring in every shard, in the numbers that its cells have there.
+
+    Args:
+      packed: whether spikes are sent packed, so that lists of sources fill words.
+    """
     if isinstance(fan, events.AllToAll):
         return replace(fan, beams=part.beams)
-    lists, shards = np.asarray(fan.targets), part.shards
-    size, dtype = part.population(projection.target).size, lists.dtype
+    lists, shards = np.asarray(fan.targets), part.count
+    size, dtype = part.size(projection.target), lists.dtype
     nowhere = np.iinfo(dtype).max
     if not projection.crosses:
         cut = _cut(lists, _Place(projection.source, axis=0), part, fill=nowhere)
@@ -221,7 +224,7 @@ def _cut_fan(fan: events.Fan, projection: Projection, part: Spec, mesh: Mesh) ->
         longest = int((cut != nowhere).sum(axis=-1).max())
         cut = cut[..., : max(1, -(-longest // anatomy.LIST_STEP)) * anatomy.LIST_STEP]
         cut = np.stack([_cut(own, _Place(projection.source, 0), part, nowhere) for own in cut])
-        if part.path == "event" and (missing := -cut.shape[2] % events.BITS):
+        if packed and (missing := -cut.shape[2] % events.BITS):
             padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
             cut = np.pad(cut, padding, constant_values=nowhere)
         cut = cut.reshape(shards, -1, cut.shape[-1])
@@ -241,19 +244,19 @@ def _own(lists: np.ndarray, first: int, size: int) -> np.ndarray:
 
 def split_state(cut: Circuit, state: State) -> State:
     """A state of the whole circuit, or a batch of them, for the circuit that is cut."""
-    part, grid = cut.spec, mesh_of(cut)
+    part, grid = cut.wiring.part, mesh_of(cut)
     axes = (BATCH,) if state.step.ndim else ()
 
     def laid(x: Any, place: _Place) -> Array:
         return _laid(_cut(np.asarray(x), place, part), grid, *axes)
 
-    return jax.tree.map(laid, state, _places_of_state(part, state))
+    return jax.tree.map(laid, state, _places_of_state(cut.spec, state))
 
 
 def join_state(cut: Circuit, state: State) -> State:
     """The inverse of `split_state`, as NumPy; where there are several processes, in each."""
     places = _places_of_state(cut.spec, state)
-    return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.spec), state, places)
+    return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.wiring.part), state, places)
 
 
 def to_host(x: Array) -> np.ndarray:
@@ -280,7 +283,7 @@ def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
 
 def split_drawn(cut: Circuit, drawn: dict[str, Any]) -> dict[str, Any]:
     """Sources that are drawn on the device: rates of a shard's own cells, the rest in every one."""
-    part, grid = cut.spec, mesh_of(cut)
+    part, grid = cut.wiring.part, mesh_of(cut)
 
     def every(x: Any) -> Array:
         return _laid(_cut(np.asarray(x), _Place(), part), grid)
@@ -295,7 +298,7 @@ def split_drawn(cut: Circuit, drawn: dict[str, Any]) -> dict[str, Any]:
 
 def split_given(cut: Circuit, given: dict[str, Any], own: tuple[str, ...]) -> dict[str, Array]:
     """Arrays of a chunk's drive, [steps, N] or packed, or [B, steps, N] if in `own`."""
-    part, grid = cut.spec, mesh_of(cut)
+    part, grid = cut.wiring.part, mesh_of(cut)
     sent = {}
     for name, x in given.items():
         x = np.asarray(x)
@@ -310,9 +313,9 @@ def join_left(
     cut: Circuit, recorders: tuple[record.Recorder, ...], totals: dict[str, Any], seen: Any
 ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
     """What the steps of a chunk left (see `record.observe`), of the whole circuit."""
-    part, joined = cut.spec, []
+    joined = []
     for r, values in zip(recorders, seen, strict=True):
-        size = part.population(r.population).size
+        size = cut.wiring.part.size(r.population)
         spikes = r.kind in ("counts", "raster")
         shards = []
         for index, own in enumerate(values):

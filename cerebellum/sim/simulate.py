@@ -95,7 +95,7 @@ def _run(
     chunk_steps: int,
     progress: bool | None,
 ) -> tuple[State, list[Recording]]:
-    cut, spec = circuit.wiring.shard is not None, circuit.spec.whole or circuit.spec
+    cut, spec = circuit.wiring.shard is not None, circuit.spec
     drives.check(drive, spec, batch)
     _check_state(state, circuit, batch)
     recorders = records.parse(record, spec)
@@ -170,10 +170,10 @@ def chunk_of(
     Raises:
       UsageError: the circuit's backend cannot be used on this machine.
     """
-    spec, backend = circuit.spec, backends.of(circuit)
-    chunk = backend.chunk(spec, steps, recorders)
+    backend = backends.of(circuit)
+    chunk = backend.chunk(circuit, steps, recorders)
     if chunk is None:
-        primitives = backend.primitives(spec)
+        primitives = backend.primitives(circuit)
         chunk = ScanChunk(steps=steps, recorders=recorders, primitives=primitives)
     if batched is not None:
         chunk = BatchChunk(chunk=chunk, batched=batched)
@@ -185,19 +185,19 @@ def chunk_of(
 
 def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
     """Raise UsageError where a state is spent, not of this circuit, or not of this batch."""
-    spec, shards = circuit.spec, circuit.spec.shards
+    part = circuit.wiring.part
     if state.step.is_deleted():
         raise UsageError("state: given to an earlier run; go on with the state that it returned")
-    if circuit.wiring.shard is not None and state.step.shape[:1] != (shards,):
-        raise UsageError(f"state: not in {shards} shards as the circuit is; shard.split_state")
+    if circuit.wiring.shard is not None and state.step.shape[:1] != (part.count,):
+        raise UsageError(f"state: not in {part.count} shards as the circuit is; shard.split_state")
     if batch is None and state.step.ndim > (circuit.wiring.shard is not None):
         raise UsageError("state: a batch of them; simulate_batch runs batches")
-    for population in spec.populations:
+    for population in part.spec.populations:
+        size = part.size(population.name)
         for leaf in jax.tree.leaves(state.cells.get(population.name)):
-            if leaf.shape[-1] != population.size:
+            if leaf.shape[-1] != size:
                 raise UsageError(
-                    f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has "
-                    f"{population.size}"
+                    f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has {size}"
                 )
 
 

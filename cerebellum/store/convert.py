@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, fixed
+from cerebellum.model import anatomy, events, fixed
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.spec import Dtype, Projection, Spec
 
@@ -27,7 +27,7 @@ def convert(circuit: Circuit, state: State, dtype: Dtype) -> tuple[Circuit, Stat
         name, fan = projection.name, fans[projection.name]
         if name not in now or projection.dtype == dtype or not isinstance(fan, events.AllToAll):
             continue
-        spec = _spec(spec, projection, dtype)
+        spec = _spec(spec, projection, dtype, circuit.wiring.path)
         w_max = projection.w_max
         assert w_max is not None  # or the spec would have been refused
         before = now[name]
@@ -40,15 +40,16 @@ def convert(circuit: Circuit, state: State, dtype: Dtype) -> tuple[Circuit, Stat
             now[name] = fixed.decode(before, w_max)
             first[name] = _first(circuit, projection)
             said.append(f"{name}: {before.size:,} weights, uint16 to float32, none changed")
-    wiring = dataclasses.replace(circuit.wiring, fans=fans, spec=spec)
+    part = dataclasses.replace(circuit.wiring.part, spec=spec)
+    wiring = dataclasses.replace(circuit.wiring, fans=fans, part=part)
     params = dataclasses.replace(circuit.params, weights=first)
     converted = dataclasses.replace(circuit, params=params, wiring=wiring)
     return converted, dataclasses.replace(state, weights=now), said
 
 
-def _spec(spec: Spec, projection: Projection, dtype: Dtype) -> Spec:
+def _spec(spec: Spec, projection: Projection, dtype: Dtype, path: events.Path) -> Spec:
     changed = spec.with_projection(projection.name, dtype=dtype)
-    if not changed.has_rows(dataclasses.replace(projection, dtype=dtype)):
+    if not anatomy.has_rows(dataclasses.replace(projection, dtype=dtype), changed, path):
         share = spec.share(projection)
         raise UsageError(f"{projection.name}: {share:.0%} of its contacts; {dtype} would be lists")
     return changed

@@ -26,8 +26,8 @@ def _classes() -> dict[str, type]:
     return parts | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
 
 
-_GONE = {"Spec": ("kernels",)}
-"""Fields that older versions wrote, and that say nothing of what a circuit is."""
+_GONE = {"Spec": ("kernels", "path", "whole", "shards")}
+"""Fields that older versions wrote; they say how a circuit ran, not what it is."""
 
 
 def to_json(spec: Spec) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import cerebellum as cb
 from cerebellum import store
 from cerebellum.errors import UsageError
-from cerebellum.model import events
+from cerebellum.model import anatomy, events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.model.spec import Spec
 from cerebellum.store import Checkpoint, describe
@@ -34,6 +34,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
     """
     return {
         "spec": describe.to_json(circuit.spec),
+        "path": circuit.wiring.path,
         "seed": np.asarray(circuit.wiring.seed).tolist(),
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
     }
@@ -57,10 +58,12 @@ def restore(checkpoint: Checkpoint) -> tuple[Circuit, State]:
     """
     spec = spec_of(checkpoint)
     key = jax.random.wrap_key_data(jnp.asarray(checkpoint.about["seed"], jnp.uint32))
+    # Older versions wrote it into the spec.
+    path = checkpoint.about.get("path", checkpoint.about["spec"].get("path", "auto"))
     if checkpoint.about["wiring"] is None:
-        circuit = _given(checkpoint, spec)
+        circuit = _given(checkpoint, spec, path)
     else:
-        circuit = cb.build(spec, key)
+        circuit = cb.build(spec, key, path=path)
         if digest(circuit.wiring) != checkpoint.about["wiring"]:
             wrote = checkpoint.about["versions"]
             raise UsageError(
@@ -110,10 +113,10 @@ def _consolidated(circuit: Circuit, checkpoint: Checkpoint) -> Params:
     return jax.tree.unflatten(tree_of, leaves)
 
 
-def _given(checkpoint: Checkpoint, spec: Spec) -> Circuit:
+def _given(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -> Circuit:
     """A circuit whose wiring is in the checkpoint, its parameters as they were first drawn."""
     bare = dataclasses.replace(spec, place=None)
-    circuit = cb.build(bare, jax.random.key(0))
+    circuit = cb.build(bare, jax.random.key(0), path=path)
     fans: dict[str, events.Fan] = {}
     for name, fan in circuit.wiring.fans.items():
         if isinstance(fan, events.FanOut):

@@ -15,8 +15,8 @@ jax.distributed.initialize(address, processes, process)
 import cerebellum as cb  # noqa: E402  (JAX must meet the others first)
 
 granules = int(sys.argv[4]) if len(sys.argv) > 4 else 200_000 * jax.device_count()
-spec = cb.presets.beams(granules, beams=jax.device_count(), learning_rate=2e-4, path="event")
-circuit = cb.shard.split(cb.build(spec, jax.random.key(0)), cb.shard.mesh())
+spec = cb.presets.beams(granules, beams=jax.device_count(), learning_rate=2e-4)
+circuit = cb.shard.split(cb.build(spec, jax.random.key(0), path="event"), cb.shard.mesh())
 state = cb.shard.init(circuit, jax.random.key(1), spread=True)
 drive = {"mossy_fiber": cb.drive.poisson(10.0)}
 

@@ -36,8 +36,8 @@ def save(folder: Path, granules: int, beside: bool) -> dict:
     sizes = cb.presets.Sizes()
     if granules == 4_000_000:
         sizes = cb.presets.Sizes(purkinje=15_000, golgi=400, nuclei=100)
-    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=2e-4, path="event")
-    circuit = cb.build(spec, jax.random.key(0))
+    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=2e-4)
+    circuit = cb.build(spec, jax.random.key(0), path="event")
     state = cb.init(circuit, jax.random.key(1), spread=True)
     jax.block_until_ready(state)
     tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)

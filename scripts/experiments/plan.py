@@ -38,7 +38,7 @@ def production(granules: int):
 
     beams = max(1, granules // 200_000)
     sizes = cb.presets.Sizes(golgi=20 * beams, purkinje=750 * beams, nuclei=75 * beams)
-    return cb.presets.beams(granules, beams=beams, sizes=sizes, learning_rate=2e-4, path="event")
+    return cb.presets.beams(granules, beams=beams, sizes=sizes, learning_rate=2e-4)
 
 
 def plan(granules: int, rates: Mapping[str, float]) -> None:
@@ -46,7 +46,7 @@ def plan(granules: int, rates: Mapping[str, float]) -> None:
 
     spec = production(granules)
     for devices in (100, 250, 500, 1_000, 2_000, 4_000):
-        found = cost(spec, rates, devices)
+        found = cost(spec, rates, devices, "event")
         row = {"devices": devices, **{k: float(f"{v:.4g}") for k, v in vars(found).items()}}
         for name, (size, bandwidth, network, speed) in HARDWARE.items():
             fits = found.resident_bytes < 0.9 * size
@@ -85,9 +85,9 @@ def weak(granules: int) -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     drive = {"mossy_fiber": cb.drive.poisson(10.0)}
     for devices in (1, 2, 4, 8):
-        spec = cb.presets.beams(granules * devices, beams=devices, learning_rate=2e-4, path="event")
+        spec = cb.presets.beams(granules * devices, beams=devices, learning_rate=2e-4)
         # XLA does not look into native kernels.
-        whole = cb.build(spec, jax.random.key(0), backend="xla")
+        whole = cb.build(spec, jax.random.key(0), backend="xla", path="event")
         cut = cb.shard.split(whole, cb.shard.mesh(devices))
         program = compiled(cut, cb.shard.init(cut, jax.random.key(1)), drive, 1)
         counted: Any = program.cost_analysis()
@@ -105,7 +105,7 @@ def check(granules: int, duration_ms: int) -> None:
 
     jax.config.update("jax_num_cpu_devices", 2)
     spec, key = production(granules), jax.random.key(0)
-    whole = cb.build(spec, key)
+    whole = cb.build(spec, key, path="event")
     cut = shard.split(whole, shard.mesh(2))
     drive = {"mossy_fiber": cb.drive.poisson(10.0)}
     state = shard.init(cut, jax.random.key(1), spread=True)

@@ -33,8 +33,8 @@ def measure(granules: int, learning_rate: float) -> dict[str, float]:
     """One size: seconds, bytes and rate."""
     sizes = PRODUCTION if granules == 4_000_000 else cb.presets.Sizes()
     began = time.perf_counter()
-    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learning_rate, path="event")
-    circuit = cb.build(spec, jax.random.key(0))
+    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learning_rate)
+    circuit = cb.build(spec, jax.random.key(0), path="event")
     state = cb.init(circuit, jax.random.key(1), spread=True)
     jax.block_until_ready((circuit, state))
     build = time.perf_counter() - began

@@ -28,8 +28,8 @@ def child(shards: int, cores: int, granules: int, steps: int) -> None:
     jax.config.update("jax_num_cpu_devices", max(1, shards))
     import cerebellum as cb
 
-    spec = cb.presets.beams(granules, beams=4, learning_rate=2e-4, path="event")
-    circuit, key = cb.build(spec, jax.random.key(0)), jax.random.key(1)
+    spec = cb.presets.beams(granules, beams=4, learning_rate=2e-4)
+    circuit, key = cb.build(spec, jax.random.key(0), path="event"), jax.random.key(1)
     if shards:
         circuit = cb.shard.split(circuit, cb.shard.mesh(shards))
         state = cb.shard.init(circuit, key, spread=True)

@@ -19,7 +19,7 @@ key = jax.random.key(0)
 began = time.perf_counter()
 wiring = "anatomical" if params.beams(size) else "random"
 spec = common(size.removesuffix(params.ANATOMICAL), wiring=wiring)
-circuit = cb.build(spec, key, backend=kernels)
+circuit = cb.build(spec, key, path="event", backend=kernels)
 drive = cb.drive.standard(PROTOCOL, spec, key)
 jax.block_until_ready(circuit)
 build = time.perf_counter() - began

@@ -30,7 +30,7 @@ from cerebellum.sim.simulate import chunk_of
 
 KEY = jax.random.key(0)
 OTHERS = [name for name in backends.BACKENDS if name != "xla"]
-ANY = cb.presets.beams(1_000, path="event")
+ANY = cb.presets.beams(1_000)
 
 
 @pytest.fixture(params=OTHERS, scope="module")
@@ -41,7 +41,7 @@ def primitives(request):
     if why is not None and "CI" not in os.environ:
         pytest.skip(f"{backend.name}: {why}")
     assert why is None, why
-    return backend.primitives(ANY)
+    return backend.primitives(cb.build(ANY, KEY, path="event"))
 
 
 def tables(rng, sources: int, targets: int, fan: int, dtype) -> np.ndarray:
@@ -133,8 +133,8 @@ def test_settle(primitives, kind, share, fired, seed, beams):
 
 
 SPECS = {
-    "beams": lambda: cb.presets.beams(2_000, beams=2, learning_rate=2e-3, path="event"),
-    "mouse": lambda: cb.presets.mouse(scale=0.02, path="event"),
+    "beams": lambda: cb.presets.beams(2_000, beams=2, learning_rate=2e-3),
+    "mouse": lambda: cb.presets.mouse(scale=0.02),
     "mouse-eglif, dynamic terminals": lambda: cb.presets.mouse_eglif(dt=1.0, short_term=True),
 }
 
@@ -150,7 +150,7 @@ def test_a_circuit_runs_the_same(name, backend):
     source = spec.populations[0].name
     ends = {}
     for each in ("xla", backend):
-        circuit = cb.build(spec, KEY, backend=each)
+        circuit = cb.build(spec, KEY, path="event", backend=each)
         state = cb.init(circuit, KEY, spread=True)
         drive = {source: cb.drive.poisson(30.0)}
         ends[each] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
@@ -163,8 +163,8 @@ def test_a_circuit_runs_the_same(name, backend):
 def test_without_a_compiler_xla_does_it(monkeypatch):
     none = library.Kernels(False, "no C++ compiler (c++)")
     monkeypatch.setattr(library, "kernels", lambda: none)
-    assert backends.of(cb.build(ANY, KEY)).name == "xla"
-    circuit = cb.build(ANY, KEY, backend="native")
+    assert backends.of(cb.build(ANY, KEY, path="event")).name == "xla"
+    circuit = cb.build(ANY, KEY, path="event", backend="native")
     with pytest.raises(cb.UsageError, match="backend: 'native'; no C\\+\\+ compiler"):
         cb.simulate(circuit, cb.init(circuit, KEY), duration_ms=5)
 
@@ -243,8 +243,8 @@ def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, t
 
 def test_another_device_gets_none_of_it():
     """A circuit that is to run on native kernels, lowered for a GPU."""
-    spec = cb.presets.beams(1_000, learning_rate=2e-3, path="event")
-    circuit = cb.build(spec, KEY, backend="native")
+    spec = cb.presets.beams(1_000, learning_rate=2e-3)
+    circuit = cb.build(spec, KEY, backend="native", path="event")
     inputs = Inputs(drawn={"mossy_fiber": cb.drive.poisson(10.0)})
     operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), inputs
     traced = advance.trace(chunk_of(circuit, 5), *operands)
@@ -266,13 +266,13 @@ import cerebellum as cb
 from cerebellum.model.presets.common import PROTOCOL, common
 
 key = jax.random.key(0)
-listed, beams = common("M"), cb.presets.beams(40_000, learning_rate=1e-3, path="event")
+listed, beams = common("M"), cb.presets.beams(40_000, learning_rate=1e-3)
 runs = (listed, cb.drive.standard(PROTOCOL, listed, key)), (
     beams,
     {"mossy_fiber": cb.drive.poisson(60.0)},
 )
 for spec, drive in runs:
-    circuit = cb.build(spec, key, backend="native")
+    circuit = cb.build(spec, key, path="event", backend="native")
     state = cb.init(circuit, key, spread=True)
     state, recording = cb.simulate(circuit, state, drive, duration_ms=260, progress=False)
     digest = hashlib.sha256()

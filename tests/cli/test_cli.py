@@ -15,7 +15,7 @@ from cerebellum.model.presets import PRESETS, Preset
 def quick(monkeypatch):
     """The mouse preset at a fiftieth of its size."""
     preset = PRESETS["mouse"]
-    small = Preset(lambda **o: cb.presets.mouse(scale=0.02, path="event", **o), preset.protocol)
+    small = Preset(lambda **o: cb.presets.mouse(scale=0.02, **o), preset.protocol)
     monkeypatch.setitem(PRESETS, "mouse", small)
 
 

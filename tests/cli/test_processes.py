@@ -204,8 +204,8 @@ def test_a_run_is_gone_on_with_or_refused(run, config, tmp_path):
 @pytest.mark.parametrize("saved_on", [8, 1])
 def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_on):
     """Nine beams: two to a shard of eight, three of them empty, and the last cells missing."""
-    spec = cb.presets.beams(2_000, beams=9, learning_rate=1e-3, path="event")
-    whole, drive = cb.build(spec, KEY), {"mossy_fiber": cb.drive.poisson(30)}
+    spec = cb.presets.beams(2_000, beams=9, learning_rate=1e-3)
+    whole, drive = cb.build(spec, KEY, path="event"), {"mossy_fiber": cb.drive.poisson(30)}
 
     def run(circuit, state, shards: int):
         if shards == 1:

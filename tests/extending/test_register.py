@@ -13,6 +13,7 @@ import cerebellum as cb
 from cerebellum import backends, store
 from cerebellum.model import neurons, plasticity, registry
 from cerebellum.model.neurons import protocol, relay
+from cerebellum.model.part import Part
 from cerebellum.model.primitives import REFERENCE
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import memory, shard
@@ -50,7 +51,7 @@ def spec(cells=None, beams: int = 2, **changes) -> cb.Spec:
             ),
         ),
         beams=beams,
-        **{"path": "event", **changes},
+        **changes,
     )
 
 
@@ -61,7 +62,7 @@ def run(circuit, duration_ms=200.0, **more):
 
 
 def test_a_model_runs_records_and_says_its_units():
-    circuit = cb.build(spec(), KEY)
+    circuit = cb.build(spec(), KEY, path="event")
     assert np.ptp(cb.init(circuit, KEY, spread=True).cells["cells"].v) > 10
     _, recording = run(circuit, record=("v:cells:0:3", "i_exc:cells:0:3", "raster:cells"))
     assert recording.spikes["cells"].sum() > 20
@@ -71,21 +72,21 @@ def test_a_model_runs_records_and_says_its_units():
 
 
 def test_a_model_s_units_are_saved(tmp_path):
-    _, recording = run(cb.build(spec(), KEY), record="i_exc:cells:0:2")
+    _, recording = run(cb.build(spec(), KEY, path="event"), record="i_exc:cells:0:2")
     cb.record.save(recording, tmp_path / "r.npz")
     assert cb.record.load(tmp_path / "r.npz").traces["i_exc:cells"].unit == "pA"
 
 
 def test_a_model_has_noise():
     """Its cells, driven alike, come apart."""
-    circuit = cb.build(spec(beams=1), KEY)
+    circuit = cb.build(spec(beams=1), KEY, path="event")
     drive = {"cells": np.full((100, 1), 20.0, np.float32)}
     _, recording = cb.simulate(circuit, cb.init(circuit, KEY), drive, record="v:cells")
     assert np.ptp(recording.traces["v:cells"].values[-1]) > 0
 
 
 def test_a_model_passes_gradients():
-    circuit = cb.build(spec(path="dense", beams=1, surrogate=Surrogate()), KEY)
+    circuit = cb.build(spec(beams=1, surrogate=Surrogate()), KEY, path="dense")
     state = cb.init(circuit, KEY, spread=True)
     given = jnp.asarray(np.random.default_rng(0).random((50, 60)) < 0.1, jnp.float32)
 
@@ -104,7 +105,7 @@ def test_a_model_passes_gradients():
 
 
 def test_a_model_is_cut_among_devices():
-    whole = cb.build(spec(), KEY)
+    whole = cb.build(spec(), KEY, path="event")
     cut = shard.split(whole, shard.mesh(2))
     first = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
     state = jax.tree.map(jnp.asarray, first)
@@ -115,13 +116,13 @@ def test_a_model_is_cut_among_devices():
 
 
 def test_a_model_s_memory_is_estimated():
-    state = cb.init(cb.build(spec(), KEY), KEY)
+    state = cb.init(cb.build(spec(), KEY, path="event"), KEY)
     wanted = sum(leaf.nbytes for leaf in jax.tree.leaves(state.cells["cells"]))
-    assert memory.arrays(spec())["cells.cells"] == wanted
+    assert memory.arrays(Part(spec=spec()))["cells.cells"] == wanted
 
 
 def test_a_model_goes_into_a_checkpoint(tmp_path):
-    circuit = cb.build(spec(), KEY)
+    circuit = cb.build(spec(), KEY, path="event")
     state, _ = run(circuit)
     path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
     state, whole = cb.simulate(circuit, state, DRIVE, duration_ms=50)
@@ -133,11 +134,11 @@ def test_a_model_goes_into_a_checkpoint(tmp_path):
 
 def test_an_edited_model_is_run():
     """What was compiled of the one before is not run in its place."""
-    _, before = run(cb.build(spec(), KEY))
+    _, before = run(cb.build(spec(), KEY, path="event"))
     edited = SimpleNamespace(**{name: getattr(quadratic, name) for name in protocol.NAMES})
     edited.step = lambda params, state, *_, **__: (state, 0 * state.v)
     cb.register("neuron", "quadratic", edited, replace=True)
-    _, after = run(cb.build(spec(), KEY))
+    _, after = run(cb.build(spec(), KEY, path="event"))
     assert before.spikes["cells"].sum() > 0
     assert after.spikes["cells"].sum() == 0
 
@@ -149,7 +150,7 @@ def test_a_window_is_learned_by():
     cb.register("window", "step", cb.Window(shape))
     rule = cb.Rule(teacher="cells", per_pair=0.5, kernel="step", tau=8.0, window=20.0)
     plastic = spec(beams=1).with_projection("input_cells", plastic=True, w_max=50.0, rule=rule)
-    circuit = cb.build(plastic, KEY)
+    circuit = cb.build(plastic, KEY, path="event")
     first = np.asarray(cb.init(circuit, KEY).weights["input_cells"])
     state, recording = run(circuit)
     assert recording.spikes["cells"].sum() > 0
@@ -168,14 +169,14 @@ class Counting:
     def unavailable(self, platform: str) -> str | None:
         return None
 
-    def suits(self, spec: cb.Spec) -> bool:
-        return spec.name == "mine"
+    def suits(self, circuit: cb.Circuit) -> bool:
+        return circuit.spec.name == "mine"
 
-    def primitives(self, spec: cb.Spec):
+    def primitives(self, circuit: cb.Circuit):
         ASKED.append("primitives")
         return REFERENCE
 
-    def chunk(self, spec: cb.Spec, steps: int, recorders):
+    def chunk(self, circuit: cb.Circuit, steps: int, recorders):
         return None
 
 
@@ -185,7 +186,7 @@ class Looping(Counting):
 
     name: str = "looping"
 
-    def chunk(self, spec: cb.Spec, steps: int, recorders):
+    def chunk(self, circuit: cb.Circuit, steps: int, recorders):
         ASKED.append("chunk")
         return Halves(ScanChunk(steps=steps, recorders=recorders))
 
@@ -213,10 +214,10 @@ ASKED: list[str] = []
 
 @pytest.mark.parametrize(("backend", "asked"), [(Counting(), "primitives"), (Looping(), "chunk")])
 def test_a_backend_runs_a_circuit(backend, asked):
-    _, wanted = run(cb.build(spec(), KEY, backend="xla"), record="raster:cells")
+    _, wanted = run(cb.build(spec(), KEY, backend="xla", path="event"), record="raster:cells")
     cb.register("backend", backend.name, backend)
     ASKED.clear()
-    circuit = cb.build(spec(), KEY)
+    circuit = cb.build(spec(), KEY, path="event")
     assert backends.of(circuit) is backend
     _, got = run(circuit, record="raster:cells")
     assert asked in ASKED
@@ -243,6 +244,6 @@ def test_what_cannot_be_registered_is_refused_by_name(arguments, message):
 
 
 def test_a_backend_that_is_not_there_is_refused_when_it_is_to_run():
-    circuit = cb.build(spec(), KEY, backend="tpu")
+    circuit = cb.build(spec(), KEY, backend="tpu", path="event")
     with pytest.raises(cb.UsageError, match="backend: 'tpu'; one of auto, xla, native"):
         run(circuit)

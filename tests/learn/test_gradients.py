@@ -124,9 +124,9 @@ def test_checkpointed_gradients_are_the_plain_ones(segment):
 
 
 def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
-    spec = cb.presets.beams(500, path="dense", dtype="float32")
+    spec = cb.presets.beams(500, dtype="float32")
     for given, wanted in ((None, False), (Surrogate(), True)):
-        circuit = cb.build(replace(spec, surrogate=given), jax.random.key(0))
+        circuit = cb.build(replace(spec, surrogate=given), jax.random.key(0), path="dense")
         state = cb.init(circuit, jax.random.key(1), spread=True)
         drive = jnp.ones((20, 40), jnp.float32)
 

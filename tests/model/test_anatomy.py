@@ -80,7 +80,7 @@ def test_each_part_can_be_built_alone():
     spec = cb.presets.mouse(scale=0.01)
     whole = cb.build(spec, KEY)
     for projection in spec.projections[::3]:
-        fan, weight = anatomy.connect(projection, whole.spec, KEY)
+        fan, weight = anatomy.connect(projection, whole.spec, KEY, whole.wiring.path)
         jax.tree.map(np.testing.assert_array_equal, fan, whole.wiring.fans[projection.name])
         np.testing.assert_array_equal(weight, whole.params.weights[projection.name])
     other = cb.build(spec, jax.random.key(4))
@@ -90,22 +90,27 @@ def test_each_part_can_be_built_alone():
 
 @pytest.mark.parametrize("path", ["event", "dense"])
 def test_both_paths_are_the_same_circuit(path):
-    spec = feed_forward(60, 40, 12, weight=2.5, path=path)
+    spec = feed_forward(60, 40, 12, weight=2.5)
     np.testing.assert_array_equal(
-        matrix(cb.build(spec, KEY), "input_p0_cells"),
-        matrix(cb.build(replace(spec, path="event"), KEY), "input_p0_cells"),
+        matrix(cb.build(spec, KEY, path=path), "input_p0_cells"),
+        matrix(cb.build(spec, KEY, path="event"), "input_p0_cells"),
     )
 
 
 def test_auto_takes_the_dense_path_for_small_circuits_only():
-    assert cb.build(feed_forward(10, 10, 3, path="auto"), KEY).spec.path == "dense"
+    assert cb.build(feed_forward(10, 10, 3), KEY).wiring.path == "dense"
     assert anatomy.resolve_path(cb.presets.mouse()) == "event"
 
 
+def test_a_path_that_there_is_not_is_refused():
+    with pytest.raises(UsageError, match="path: 'Dense'; one of auto, event, dense"):
+        cb.build(feed_forward(9, 9, 2), KEY, path="Dense")  # pyright: ignore[reportArgumentType]
+
+
 def test_dense_path_keeps_lists_where_few_contacts_exist():
-    circuit = cb.build(feed_forward(400, 30, 3, path="dense"), KEY)
+    circuit = cb.build(feed_forward(400, 30, 3), KEY, path="dense")
     assert isinstance(circuit.wiring.fans["input_p0_cells"], events.FanOut)
-    circuit = cb.build(feed_forward(400, 30, 40, path="dense"), KEY)
+    circuit = cb.build(feed_forward(400, 30, 40), KEY, path="dense")
     assert isinstance(circuit.wiring.fans["input_p0_cells"], events.AllToAll)
 
 
@@ -132,7 +137,6 @@ def test_a_bundle_ends_on_each_receptor_once():
     [
         ({"dt": 0.0}, "dt: 0.0 ms; a step is longer than zero"),
         ({"dt": 0.001}, "cells.t_ref: 1.5 ms is over 255 steps of 0.001 ms"),
-        ({"path": "Dense"}, "path: 'Dense'; one of auto, event, dense"),
         ({"populations": ()}, "populations: none; a circuit has at least one"),
     ],
 )

@@ -34,8 +34,8 @@ def test_every_spike_arrives_once_per_contact_after_its_delay(
     sources, targets, share, delays, path, dt, seed
 ):
     """Up to all cells firing in every step; targets count what arrives and forget nothing."""
-    spec = feed_forward(sources, targets, sources / 3, delays=delays, cell=KEEPS, path=path, dt=dt)
-    circuit = cb.build(spec, jax.random.key(seed))
+    spec = feed_forward(sources, targets, sources / 3, delays=delays, cell=KEEPS, dt=dt)
+    circuit = cb.build(spec, jax.random.key(seed), path=path)
     sent = spikes(25, sources, share, seed)
     _, (_, cells) = run(circuit, cb.init(circuit, KEY), {"input": sent})
     for receptor in ("exc", "inh"):
@@ -61,7 +61,7 @@ def test_event_and_dense_circuits_fire_alike(sources, share, delays, seed):
     drive = {"input": spikes(80, sources, share, seed)}
     fired = {}
     for path in ("event", "dense"):
-        circuit = cb.build(replace(spec, path=path), jax.random.key(seed))
+        circuit = cb.build(spec, jax.random.key(seed), path=path)
         with jax.enable_x64(True):
             circuit, state = as_double(circuit), as_double(cb.init(circuit, KEY))
             _, (z, _) = run(circuit, state, as_double(jax.tree.map(jnp.asarray, drive)))
@@ -71,7 +71,7 @@ def test_event_and_dense_circuits_fire_alike(sources, share, delays, seed):
 
 
 def test_refractory_cells_are_silent():
-    circuit = cb.build(feed_forward(30, 20, 20, weight=40.0, dt=0.5), KEY)
+    circuit = cb.build(feed_forward(30, 20, 20, weight=40.0, dt=0.5), KEY, path="event")
     drive = {"input": np.ones((100, 30), np.float32)}
     _, (z, _) = run(circuit, cb.init(circuit, KEY), drive)
     for train in np.asarray(z["cells"]).T:
@@ -82,7 +82,7 @@ def test_refractory_cells_are_silent():
 
 @pytest.mark.parametrize(("path", "dt"), [("event", 0.1), ("event", 1.0), ("dense", 1.0)])
 def test_all_cells_firing_all_the_time_is_finite(path, dt):
-    circuit = cb.build(cb.presets.mouse(scale=0.003, dt=dt, path=path), KEY)
+    circuit = cb.build(cb.presets.mouse(scale=0.003, dt=dt), KEY, path=path)
     size = circuit.spec.population("glomerulus").size
     drive = {"glomerulus": np.ones((200, size), np.float32)}
     state, (z, _) = run(circuit, cb.init(circuit, KEY), drive)
@@ -123,7 +123,7 @@ def test_no_two_arrays_of_a_state_share_memory(small_mouse):
 
 def test_the_compiled_step_copies_no_weights(small_mouse):
     """A hidden copy of the state's weights would show as temporary memory."""
-    circuit = cb.build(cb.presets.mouse(scale=0.1, path="event"), KEY)
+    circuit = cb.build(cb.presets.mouse(scale=0.1), KEY, path="event")
     state = cb.init(circuit, KEY)
 
     def steps(params, wiring, state):
@@ -141,7 +141,7 @@ def test_the_compiled_step_copies_no_weights(small_mouse):
 
 def test_current_drives_cells():
     """The olive is silent unless driven, and its climbing fibres reach Purkinje cells."""
-    circuit = cb.build(cb.presets.mouse(scale=0.003, path="event"), KEY)
+    circuit = cb.build(cb.presets.mouse(scale=0.003), KEY, path="event")
     olive = circuit.spec.population("inferior_olive").size
     current = np.zeros((600, olive), np.float32)
     current[100:] = 400.0
@@ -155,7 +155,7 @@ def test_current_drives_cells():
 
 
 def test_plastic_weights_live_in_the_state_and_are_used_from_there():
-    circuit = cb.build(feed_forward(9, 7, 3, plastic=True, cell=KEEPS), KEY)
+    circuit = cb.build(feed_forward(9, 7, 3, plastic=True, cell=KEEPS), KEY, path="event")
     state = cb.init(circuit, KEY)
     name = "input_p0_cells"
     assert list(state.weights) == [name]
@@ -171,7 +171,7 @@ def test_plastic_weights_live_in_the_state_and_are_used_from_there():
 
 
 def test_spread_voltages_and_leak():
-    circuit = cb.build(feed_forward(9, 500, 3), KEY)
+    circuit = cb.build(feed_forward(9, 500, 3), KEY, path="event")
     at_leak = cb.init(circuit, KEY).cells["cells"].v
     assert (at_leak == conductance.Params().e_l).all()
     spread = cb.init(circuit, KEY, spread=True).cells["cells"].v
@@ -186,14 +186,14 @@ def test_relays_fire_or_do_not_on_both_paths(value):
     drive = {"input": np.full((5, 9), value, np.float32)}
     g = {}
     for path in ("event", "dense"):
-        circuit = cb.build(feed_forward(9, 7, 3, cell=KEEPS, path=path), KEY)
+        circuit = cb.build(feed_forward(9, 7, 3, cell=KEEPS), KEY, path=path)
         g[path] = run(circuit, cb.init(circuit, KEY), drive)[0].cells["cells"].exc.g
     np.testing.assert_array_equal(g["event"], g["dense"])
     np.testing.assert_array_equal(g["event"], 12.0 if value > 0 else 0.0)
 
 
 def test_other_kinds_of_key_are_refused():
-    circuit = cb.build(feed_forward(9, 7, 3), KEY)
+    circuit = cb.build(feed_forward(9, 7, 3), KEY, path="event")
     with pytest.raises(UsageError, match="key: 4 words; a threefry key"):
         cb.init(circuit, jax.random.key(0, impl="rbg"))
 
@@ -205,7 +205,7 @@ def test_parts_draw_independently():
 
 
 def test_an_unknown_population_is_refused():
-    circuit = cb.build(feed_forward(9, 7, 3), KEY)
+    circuit = cb.build(feed_forward(9, 7, 3), KEY, path="event")
     with pytest.raises(UsageError, match="population 'granula': feed_forward has input, cells"):
         cb.step(circuit.params, circuit.wiring, cb.init(circuit, KEY), {"granula": jnp.ones(9)})
 
@@ -219,7 +219,7 @@ def test_relays_pass_spikes_on():
         spec.projections[0], source="mossy_fiber", target="glomerulus", receptor="spikes", delay=2.0
     )
     spec = replace(spec, populations=(inputs, glomerulus), projections=(projection,))
-    circuit = cb.build(spec, KEY)
+    circuit = cb.build(spec, KEY, path="event")
     drive = np.zeros((6, 4), np.float32)
     drive[1] = 1
     _, (z, _) = run(circuit, cb.init(circuit, KEY), {"mossy_fiber": drive})
@@ -229,8 +229,8 @@ def test_relays_pass_spikes_on():
 @pytest.mark.parametrize("train", ["weights", "cells"])
 def test_the_dense_path_has_gradients(train):
     """Voltages follow weights and cell parameters through many steps; checked by differences."""
-    spec = feed_forward(12, 5, 6, path="dense", cell=conductance.Params(v_th=1e9), weight=0.3)
-    circuit = cb.build(spec, KEY)
+    spec = feed_forward(12, 5, 6, cell=conductance.Params(v_th=1e9), weight=0.3)
+    circuit = cb.build(spec, KEY, path="dense")
     drive = {"input": spikes(20, 12, 0.3, 0)}
     with jax.enable_x64(True):
         circuit, state = as_double(circuit), as_double(cb.init(circuit, KEY))

@@ -20,7 +20,7 @@ SCALING = Scaling(target=20.0, tau=4_000.0, tau_rate=500.0)
 
 
 def watched(
-    *, threshold: Threshold | None = None, scaling: Scaling | None = None, path="event", **options
+    *, threshold: Threshold | None = None, scaling: Scaling | None = None, **options
 ) -> Spec:
     """60 relays onto 12 cells, some of which fire far too much and others too little."""
     options = {"in_degree": 20, "spread": 0.8, "weight": 0.8, "plastic": True} | options
@@ -46,7 +46,6 @@ def watched(
                 **options,
             ),
         ),
-        path=path,
     )
 
 
@@ -65,9 +64,9 @@ def rates(circuit: cb.Circuit, state: cb.model.circuit.State | None = None, ms: 
     "rule", [{"threshold": THRESHOLD}, {"scaling": SCALING}], ids=["threshold", "scaling"]
 )
 def test_cells_come_to_the_wanted_rate(rule):
-    before = rates(cb.build(watched(), KEY))[1]
+    before = rates(cb.build(watched(), KEY, path="event"))[1]
     assert abs(before - 20).max() > 8
-    circuit = cb.build(watched(**rule), KEY)
+    circuit = cb.build(watched(**rule), KEY, path="event")
     state, after = rates(circuit)
     np.testing.assert_allclose(after, 20, atol=5)
     (watch,) = state.watches.values()
@@ -98,7 +97,7 @@ def test_one_step_is_the_equation():
 )
 def test_bounds_hold(rule):
     (bounds,) = rule.values()
-    circuit = cb.build(watched(**rule), KEY)
+    circuit = cb.build(watched(**rule), KEY, path="event")
     state = cb.init(circuit, KEY)
     low, high = np.inf, -np.inf
     for hertz in [250.0] * 30 + [0.0] * 60:
@@ -110,7 +109,7 @@ def test_bounds_hold(rule):
 
 
 def test_learning_is_switched_off_by_its_factor():
-    circuit = cb.build(watched(threshold=THRESHOLD, scaling=SCALING), KEY)
+    circuit = cb.build(watched(threshold=THRESHOLD, scaling=SCALING), KEY, path="event")
     assert set(circuit.params.rates) == {"cells", "input_cells"}
     still = {name: jnp.float32(0) for name in circuit.params.rates}
     circuit = replace(circuit, params=replace(circuit.params, rates=still))
@@ -128,8 +127,8 @@ def test_what_is_consolidated_goes_on_as_before(form, path):
         "row": {"in_degree": 60, "weight": 0.25},
         "uint16": {"in_degree": 60, "weight": 0.25, "dtype": "uint16", "w_max": 4.0},
     }[form]
-    spec = watched(threshold=THRESHOLD, scaling=replace(SCALING, tau=500.0), path=path, **options)
-    circuit = cb.build(spec, KEY)
+    spec = watched(threshold=THRESHOLD, scaling=replace(SCALING, tau=500.0), **options)
+    circuit = cb.build(spec, KEY, path=path)
     state, _ = rates(circuit, ms=2_000)
     learned = cb.consolidate(circuit, state)
     factor, shift = state.watches["input_cells"].value, state.watches["cells"].value

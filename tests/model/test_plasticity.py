@@ -34,9 +34,7 @@ KEY = jax.random.key(3)
 RULE = Rule(teacher="olive_cells", per_spike=0.003, per_pair=-0.02, tau=12.0, window=30.0)
 
 
-def taught(
-    granules: int, targets: int, *, beams=1, dtype="float32", share=1.0, path="event", rule=RULE
-) -> Spec:
+def taught(granules: int, targets: int, *, beams=1, dtype="float32", share=1.0, rule=RULE) -> Spec:
     """Relays for granule cells and olive, and cells between them that never fire."""
     quiet = current.Params(v_th=1e30)
     return Spec(
@@ -65,7 +63,6 @@ def taught(
             ),
         ),
         beams=beams,
-        path=path,
     )
 
 
@@ -132,8 +129,8 @@ RULES = {
 def test_weights_follow_every_pair_of_spikes(
     granules, targets, beams, share, dtype, path, rule, seed
 ):
-    spec = taught(granules, targets, beams=beams, dtype=dtype, share=share, path=path, rule=rule)
-    circuit = cb.build(spec, jax.random.key(seed))
+    spec = taught(granules, targets, beams=beams, dtype=dtype, share=share, rule=rule)
+    circuit = cb.build(spec, jax.random.key(seed), path=path)
     state = cb.init(circuit, KEY)
     unit = fixed.unit(2.0) if dtype == "uint16" else 1.0
     first = matrix(circuit, state.weights["granule_cells"]) * unit
@@ -151,7 +148,7 @@ def test_weights_follow_every_pair_of_spikes(
 def test_weights_stay_within_their_bounds(dtype):
     rule = replace(RULE, per_spike=0.4, per_pair=-0.45)
     spec = taught(20, 6, dtype=dtype, rule=rule)
-    circuit = cb.build(spec, KEY)
+    circuit = cb.build(spec, KEY, path="event")
     drive = {"granule": spikes(300, 20, 0.3, 0), "olive": spikes(300, 6, 0.03, 1)}
     weights = np.asarray(run(circuit, cb.init(circuit, KEY), drive)[0].weights["granule_cells"])
     top = fixed.LEVELS if dtype == "uint16" else 2.0
@@ -161,7 +158,7 @@ def test_weights_stay_within_their_bounds(dtype):
 
 def test_absent_contacts_stay_absent():
     spec = taught(60, 9, dtype="uint16", share=0.4)
-    circuit = cb.build(spec, KEY)
+    circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     absent = np.asarray(state.weights["granule_cells"]) == 0
     assert 0.5 < absent.mean() < 0.7
@@ -172,7 +169,7 @@ def test_absent_contacts_stay_absent():
 
 
 def test_a_batch_learns_as_its_members_do():
-    circuit = cb.build(taught(30, 6, dtype="uint16"), KEY)
+    circuit = cb.build(taught(30, 6, dtype="uint16"), KEY, path="event")
     keys = jax.random.split(KEY, 3)
     drives = [
         {"granule": spikes(60, 30, 0.1, seed), "olive": spikes(60, 6, 0.05, seed + 9)}
@@ -190,7 +187,7 @@ def test_a_batch_learns_as_its_members_do():
 @pytest.mark.parametrize("rule", [None, RULE])
 def test_the_compiled_step_holds_no_second_copy_of_the_weights(rule):
     spec = taught(20_000, 64, dtype="uint16", rule=rule, beams=2)
-    circuit = cb.build(spec, KEY)
+    circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     size = state.weights["granule_cells"].nbytes
 
@@ -232,7 +229,7 @@ def test_impossible_learning_is_refused_by_name(change, message):
 
 
 def test_drawn_rows_survive_consolidation():
-    circuit = cb.build(taught(20, 6, dtype="uint16"), KEY)
+    circuit = cb.build(taught(20, 6, dtype="uint16"), KEY, path="event")
     state = cb.init(circuit, KEY)
     after = cb.consolidate(circuit, state)
     chex.assert_trees_all_equal(cb.init(after, KEY).weights, state.weights)
@@ -286,7 +283,7 @@ def test_a_cell_that_fires_teaches_its_own_synapses():
     spec = taught(2, 1, rule=pair_stdp("cells", 0.1, tau=10.0))
     eager = replace(spec.populations[2], params=current.Params())
     spec = replace(spec, populations=(*spec.populations[:2], eager))
-    circuit = cb.build(spec, KEY)
+    circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     current_in = np.zeros((150, 1), np.float32)
     current_in[40] = 1e5
@@ -302,7 +299,7 @@ def test_a_cell_that_fires_teaches_its_own_synapses():
 
 
 def test_learning_is_switched_off_and_on_by_a_factor():
-    circuit = cb.build(taught(20, 6), KEY)
+    circuit = cb.build(taught(20, 6), KEY, path="event")
     drive = {"granule": spikes(100, 20, 0.1, 0), "olive": spikes(100, 6, 0.05, 1)}
     state = cb.init(circuit, KEY)
     (name,) = circuit.params.rates

@@ -57,9 +57,9 @@ def factors(times: np.ndarray, rule: ShortTerm) -> list[float]:
     seed=st.integers(0, 99),
 )
 def test_every_spike_counts_what_the_recursion_says(path, plastic, rule, seed):
-    circuit = cb.build(with_terminals(rule, path=path, plastic=plastic), jax.random.key(seed))
+    circuit = cb.build(with_terminals(rule, plastic=plastic), jax.random.key(seed), path=path)
     given = spikes(150, 40, 0.05, seed)
-    plain = cb.build(feed_forward(40, 9, 12, cell=KEEPS, path="dense"), jax.random.key(seed))
+    plain = cb.build(feed_forward(40, 9, 12, cell=KEEPS), jax.random.key(seed), path="dense")
     from circuits import matrix
 
     weights = matrix(plain, "input_p0_cells")
@@ -79,7 +79,7 @@ def test_a_steady_train_settles_where_the_closed_form_says():
     x = (1 - e_rec) / (1 - (1 - u) * e_rec)
     given = np.zeros((2_000, 40), np.float32)
     given[::20] = 1
-    total = arrived(cb.build(with_terminals(RULE), KEY), given)
+    total = arrived(cb.build(with_terminals(RULE), KEY, path="event"), given)
     jumps = np.diff(total, axis=0).max(axis=1)
     assert jumps[-60:].max() / jumps[:5].max() == pytest.approx(u * x / RULE.utilisation, rel=1e-3)
 
@@ -88,7 +88,7 @@ def test_both_paths_agree_under_a_batch():
     given = np.stack([spikes(60, 40, 0.1, seed) for seed in range(3)])
     seen = {}
     for path in ("event", "dense"):
-        circuit = cb.build(with_terminals(RULE, path=path), KEY)
+        circuit = cb.build(with_terminals(RULE), KEY, path=path)
         states = jax.vmap(cb.init, (None, 0))(circuit, jax.random.split(KEY, 3))
         _, recordings = cb.simulate_batch(
             circuit, states, {"input": jnp.asarray(given)}, record=("g_exc:cells",)

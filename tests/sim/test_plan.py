@@ -19,10 +19,8 @@ from cerebellum.sim import memory, plan, shard
 )
 def test_costs_are_those_of_a_run(beams, shards):
     sizes = cb.presets.Sizes(purkinje=100 * beams, nuclei=10 * beams)
-    spec = cb.presets.beams(
-        6_000 * beams, beams=beams, sizes=sizes, learning_rate=1e-3, path="event"
-    )
-    whole = cb.build(spec, jax.random.key(0))
+    spec = cb.presets.beams(6_000 * beams, beams=beams, sizes=sizes, learning_rate=1e-3)
+    whole = cb.build(spec, jax.random.key(0), path="event")
     cut = shard.split(whole, shard.mesh(shards))
     state = shard.init(cut, jax.random.key(1), spread=True)
     arrays = cut.params.weights, cut.wiring.fans, state
@@ -30,7 +28,7 @@ def test_costs_are_those_of_a_run(beams, shards):
     drive = {"mossy_fiber": cb.drive.poisson(10.0)}
     state, told = cb.simulate(cut, state, drive, duration_ms=200)
     rates = cb.record.rates(told)
-    found = plan.cost(spec, rates, shards)
+    found = plan.cost(spec, rates, shards, "event")
     # Lists are as wide as the longest, which is random.
     assert found.resident_bytes == pytest.approx(held, rel=0.05)
 
@@ -49,18 +47,18 @@ def test_costs_are_those_of_a_run(beams, shards):
         synapses += fired * width * share
     assert found.events == pytest.approx(looked, rel=1e-3)
     assert found.synaptic_events == pytest.approx(synapses, rel=1e-2)
-    assert found.received_bytes == shard.exchanged_bytes(cut.spec)
+    assert found.received_bytes == shard.exchanged_bytes(cut.wiring.part, "event")
     assert found.touched_bytes > 2 * sum(
-        memory.cells(population) for population in cut.spec.populations
+        memory.cells(each, cut.wiring.part.size(each.name)) for each in spec.populations
     )
     assert found.operations > found.synaptic_events
 
 
 def test_a_device_of_many_holds_a_part():
     """Memory falls with the number of devices; what each receives does not."""
-    spec = cb.presets.beams(4_000_000_000, beams=20_000, path="event")
+    spec = cb.presets.beams(4_000_000_000, beams=20_000)
     rates = {**cb.presets.PRESETS["beams"].protocol.reference_hz["background"]}
-    few, many = (plan.cost(spec, rates, devices) for devices in (1_000, 4_000))
+    few, many = (plan.cost(spec, rates, devices, "event") for devices in (1_000, 4_000))
     assert few.resident_bytes > 3 * many.resident_bytes
     assert many.received_bytes == pytest.approx(few.received_bytes, rel=0.02)
     assert few.synaptic_events == pytest.approx(4 * many.synaptic_events, rel=0.01)

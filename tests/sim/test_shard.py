@@ -52,7 +52,7 @@ def check(
     spec: cb.Spec, shards: int, duration_ms: float, burst_at: float, backend: str = "auto"
 ) -> None:
     """Run whole and cut: first states, recordings and last states are the same."""
-    whole = cb.build(spec, KEY, backend=backend)
+    whole = cb.build(spec, KEY, path="event", backend=backend)
     size = spec.population("mossy_fiber").size
     span = burst_at, burst_at + 50
     drive = {"mossy_fiber": cb.drive.burst(size, 10, 100, *span, size // 5, beams=spec.beams)}
@@ -73,7 +73,7 @@ def check(
 
 
 def test_a_circuit_that_is_cut_is_the_whole():
-    spec = cb.presets.beams(1_400, beams=5, learning_rate=1e-3, sparsity=0.2, path="event")
+    spec = cb.presets.beams(1_400, beams=5, learning_rate=1e-3, sparsity=0.2)
     check(spec, 3, 300, 100)
 
 
@@ -88,9 +88,7 @@ def test_a_circuit_that_is_cut_is_the_whole():
     backend=st.sampled_from(["xla", "auto"]),
 )
 def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, backend):
-    spec = cb.presets.beams(
-        granules, beams=beams, learning_rate=1e-3 * learning, sparsity=sparsity, path="event"
-    )
+    spec = cb.presets.beams(granules, beams=beams, learning_rate=1e-3 * learning, sparsity=sparsity)
     check(spec, min(beams, shards), 300, 100, backend)
 
 
@@ -99,16 +97,16 @@ def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, backe
 @pytest.mark.parametrize(("granules", "beams"), [(10_000, 8), (10_000, 11), (100_000, 9)])
 @pytest.mark.parametrize("learning", [0.0, 1e-3])
 def test_large_shards_are_the_whole(granules, learning, beams):
-    spec = cb.presets.beams(granules, beams=beams, learning_rate=learning, path="event")
+    spec = cb.presets.beams(granules, beams=beams, learning_rate=learning)
     for shards in (1, 2, 4, 8):
         check(spec, shards, 400, 200)
 
 
 @pytest.mark.slow
 def test_every_kind_of_drive():
-    spec = cb.presets.beams(1_050, beams=3, path="event")
+    spec = cb.presets.beams(1_050, beams=3)
     whole, size, rng = (
-        cb.build(spec, KEY),
+        cb.build(spec, KEY, path="event"),
         spec.population("mossy_fiber").size,
         np.random.default_rng(1),
     )
@@ -140,8 +138,8 @@ def test_every_kind_of_drive():
 
 @pytest.mark.slow
 def test_a_batch_lies_along_its_own_axis():
-    spec = cb.presets.beams(1_000, beams=3, learning_rate=1e-3, path="event")
-    whole = cb.build(spec, KEY)
+    spec = cb.presets.beams(1_000, beams=3, learning_rate=1e-3)
+    whole = cb.build(spec, KEY, path="event")
     size = spec.population("mossy_fiber").size
     own = (np.random.default_rng(0).random((4, 90, size)) < 0.05).astype(np.float32)
     keys = jax.random.split(KEY, 4)
@@ -159,8 +157,8 @@ def test_a_batch_lies_along_its_own_axis():
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_shards():
-    spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3, path="event")
-    whole, drive = cb.build(spec, KEY), {"mossy_fiber": cb.drive.poisson(30)}
+    spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3)
+    whole, drive = cb.build(spec, KEY, path="event"), {"mossy_fiber": cb.drive.poisson(30)}
     state = cb.init(whole, KEY)
     state, told = cb.simulate(whole, state, drive, duration_ms=200)
     parts, at = [], host(cb.init(whole, KEY))
@@ -175,7 +173,7 @@ def test_a_run_goes_on_with_another_number_of_shards():
 
 def compiled(spec: cb.Spec, shards: int):
     """The program of a chunk of 20 steps."""
-    whole = cb.build(spec, KEY)
+    whole = cb.build(spec, KEY, path="event")
     cut = shard.split(whole, shard.mesh(shards))
     inputs = Inputs(drawn=shard.split_drawn(cut, {"mossy_fiber": cb.drive.poisson(10)}))
     operands = cut.params, cut.wiring, shard.init(cut, KEY), inputs
@@ -189,7 +187,7 @@ def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
     found = {}
     for granules, purkinje in ((2_000, 64), (8_000, 64), (2_000, 640)):
         sizes = cb.presets.Sizes(purkinje=purkinje, nuclei=8, inferior_olive=8)
-        spec = cb.presets.beams(granules, beams=4, sizes=sizes, learning_rate=1e-3, path="event")
+        spec = cb.presets.beams(granules, beams=4, sizes=sizes, learning_rate=1e-3)
         cut, program = compiled(spec, 4)
         sent = re.findall(
             rf"= u32\[([\d,]+)\]\S* (?:{COLLECTIVES})(?:-start)?\(", program.as_text()
@@ -197,7 +195,7 @@ def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
         every = re.findall(rf" (?:{COLLECTIVES})(?:-start)?\(", program.as_text())
         assert len(sent) == len(every) == 1
         received = 4 * int(np.prod([int(n) for n in sent[0].split(",")]))
-        assert received == shard.exchanged_bytes(cut.spec)
+        assert received == shard.exchanged_bytes(cut.wiring.part, "event")
         found[granules, purkinje] = received
         rows = spec.beam_size("granule") * spec.beam_size("purkinje") * 2
         assert program.memory_analysis().temp_size_in_bytes < rows / 2 + 200_000
@@ -206,8 +204,8 @@ def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
 
 
 def test_a_second_run_is_not_compiled_again():
-    spec = cb.presets.beams(1_000, beams=2, path="event")
-    cut = shard.split(cb.build(spec, KEY), shard.mesh(2))
+    spec = cb.presets.beams(1_000, beams=2)
+    cut = shard.split(cb.build(spec, KEY, path="event"), shard.mesh(2))
     drive, state = {"mossy_fiber": cb.drive.poisson(10)}, shard.init(cut, KEY)
     state, _ = cb.simulate(cut, state, drive, duration_ms=30)
     before = advance._cache_size()
@@ -217,10 +215,8 @@ def test_a_second_run_is_not_compiled_again():
 
 @pytest.mark.slow
 def test_gradients_of_shards_are_those_of_the_whole():
-    spec = replace(
-        cb.presets.beams(600, beams=3, dtype="float32", path="dense"), surrogate=Surrogate()
-    )
-    whole = cb.build(spec, KEY)
+    spec = replace(cb.presets.beams(600, beams=3, dtype="float32"), surrogate=Surrogate())
+    whole = cb.build(spec, KEY, path="dense")
     cut = shard.split(whole, shard.mesh(2))
     size, steps = spec.population("mossy_fiber").size, 30
     given = (np.random.default_rng(2).random((steps, size)) < 0.1).astype(np.float32)
@@ -258,8 +254,8 @@ def test_gradients_of_shards_are_those_of_the_whole():
 
 
 def test_what_cannot_be_cut_is_refused():
-    spec = cb.presets.beams(1_000, beams=2, path="event")
-    whole = cb.build(spec, KEY)
+    spec = cb.presets.beams(1_000, beams=2)
+    whole = cb.build(spec, KEY, path="event")
     with pytest.raises(UsageError, match=r"devices: 3; a beam is not divided, and .* has 2"):
         shard.split(whole, shard.mesh(3))
     with pytest.raises(UsageError, match="devices: 9; there are 8"):

@@ -25,7 +25,9 @@ EVERYTHING = ("raster:cells", "raster:input:1:9:2", "counts:cells", "v:cells:0:3
 
 @pytest.fixture(scope="module")
 def circuit():
-    return cb.build(feed_forward(60, 40, 20, delays=(1.0, 3.0), weight=3.0, dt=0.5), KEY)
+    return cb.build(
+        feed_forward(60, 40, 20, delays=(1.0, 3.0), weight=3.0, dt=0.5), KEY, path="event"
+    )
 
 
 def drives(kind: str):
@@ -247,7 +249,7 @@ def test_states_that_do_not_fit_are_refused(circuit):
         cb.simulate(circuit, states, duration_ms=5)
     with pytest.raises(UsageError, match="state: a single one"):
         cb.simulate_batch(circuit, single, duration_ms=5)
-    other = cb.build(feed_forward(61, 40, 20, dt=0.5), KEY)
+    other = cb.build(feed_forward(61, 40, 20, dt=0.5), KEY, path="event")
     with pytest.raises(UsageError, match="state: 60 cells in input; the circuit has 61"):
         cb.simulate(other, single, duration_ms=5)
     cb.simulate(circuit, single, duration_ms=5)

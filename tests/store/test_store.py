@@ -340,15 +340,14 @@ def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["beams", "dense", "given"])
 def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
-    edges = None
+    edges, path = None, "dense" if kind == "dense" else "event"
     if kind == "given":
         spec = cb.presets.mouse(scale=0.02)
         edges = {"golgi_granule": np.array([[0, 5, 2], [1, 3, 1], [1, 2, 4]])}
     else:
-        path = "event" if kind == "beams" else "dense"
-        spec = cb.presets.beams(1_000, learning_rate=1e-2, path=path)
+        spec = cb.presets.beams(1_000, learning_rate=1e-2)
     drive = DRIVE if kind != "given" else {"glomerulus": cb.drive.poisson(20.0)}
-    circuit = cb.build(spec, KEY, edges)
+    circuit = cb.build(spec, KEY, edges, path=path)
     state = cb.init(circuit, jax.random.key(3), spread=True)
     length = {"duration_ms": 250 * spec.dt, "progress": False}
     state, _ = cb.simulate(circuit, state, drive, **length)
@@ -368,8 +367,8 @@ def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
 
 
 def test_another_weight_type_and_back(tmp_path):
-    spec = cb.presets.beams(1_000, learning_rate=1e-2, path="event")
-    circuit = cb.build(spec, KEY)
+    spec = cb.presets.beams(1_000, learning_rate=1e-2)
+    circuit = cb.build(spec, KEY, path="event")
     state, _ = cb.simulate(
         circuit, cb.init(circuit, KEY, spread=True), DRIVE, duration_ms=100, progress=False
     )
@@ -398,7 +397,7 @@ def test_another_weight_type_and_back(tmp_path):
 
 
 def test_a_consolidated_circuit(tmp_path):
-    circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), KEY)
+    circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2), KEY, path="event")
     state, _ = cb.simulate(circuit, cb.init(circuit, KEY), DRIVE, duration_ms=100, progress=False)
     learned = cb.consolidate(circuit, state)
     path = store.write(tmp_path, 1, snapshot.tree(learned, state), snapshot.about(learned))

@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(scope="module")
 def circuit():
-    return cb.build(cb.presets.beams(1_000, learning_rate=1e-2, path="event"), KEY)
+    return cb.build(cb.presets.beams(1_000, learning_rate=1e-2), KEY, path="event")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cerebellum.backends.cpu import library, operations
+from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import Primitives
-from cerebellum.model.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Native:
         found = library.kernels()
         return None if found.ready else found.why
 
-    def suits(self, spec: Spec) -> bool:
+    def suits(self, circuit: Circuit) -> bool:
         # The dense path has no events; cells alone are not worth another program.
-        return spec.path != "dense"
+        return circuit.wiring.path != "dense"
 
-    def primitives(self, spec: Spec) -> Primitives:
+    def primitives(self, circuit: Circuit) -> Primitives:
         return operations.PRIMITIVES
 
-    def chunk(self, spec: Spec, steps: int, recorders: tuple[Any, ...]) -> None:
+    def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None
 
 

@@ -21,7 +21,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import Rule
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Dtype, Path, Population, Projection, Spec
+from cerebellum.model.spec import Dtype, Population, Projection, Spec
 
 BEAM_GRANULES = 200_000
 """Most granule cells in a beam: about the parallel fibres that cross one Purkinje dendrite."""
@@ -157,7 +157,6 @@ def beams(
     learning_rate: float = 0.0,
     sparsity: float = 0.0,
     dtype: Dtype = "uint16",
-    path: Path = "auto",
 ) -> Spec:
     """Spec of the large circuit.
 
@@ -170,7 +169,6 @@ def beams(
         switches learning off.
       sparsity: share of a beam's parallel fibres that have no contact with a Purkinje cell.
       dtype: of parallel-fibre weights onto Purkinje cells.
-      path: "event", "dense" or "auto".
 
     Raises:
       UsageError: sizes that do not fill the beams; a step or a share out of range.
@@ -200,7 +198,6 @@ def beams(
             _projection(row, cells, parts, learning_rate, sparsity, dtype) for row in TABLE
         ),
         dt=dt,
-        path=path,
         beams=parts,
     )
 

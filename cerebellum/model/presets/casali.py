@@ -15,7 +15,7 @@ from dataclasses import replace
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Path, Population, Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 
 SIZES = {
     "glomerulus": 7_073,
@@ -194,14 +194,13 @@ PROTOCOL = Protocol(
 """Background and burst of Bogdan et al. 2021; the stimulated share is Kuriyama et al. 2021's."""
 
 
-def mouse(*, scale: float = 1.0, dt: float = 0.1, path: Path = "auto") -> Spec:
+def mouse(*, scale: float = 1.0, dt: float = 0.1) -> Spec:
     """Spec of Model A.
 
     Args:
       scale: share of the cells; in-degrees stay, but for those that would take more than half
         of a smaller source population: these shrink, and their weights grow to match.
       dt: ms.
-      path: "event", "dense" or "auto".
 
     Raises:
       UsageError: a scale that is not above zero; a step that the cells or delays do not allow.
@@ -237,4 +236,4 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1, path: Path = "auto") -> Spec:
             )
         )
     spec = Spec(name="mouse", populations=tuple(populations), projections=tuple(projections), dt=dt)
-    return replace(spec, path=path)
+    return spec

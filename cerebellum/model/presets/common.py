@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Path, Population, Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 
 Size = Literal["S", "M", "L"]
 Wiring = Literal["random", "anatomical"]
@@ -89,13 +89,12 @@ PROTOCOL = Protocol(
 )
 
 
-def common(size: Size = "M", *, wiring: Wiring = "random", path: Path = "event") -> Spec:
+def common(size: Size = "M", *, wiring: Wiring = "random") -> Spec:
     """Spec of the common network.
 
     Args:
       size: "S" (10,000 granule cells), "M" (100,000) or "L" (1,000,000).
       wiring: "random", or "anatomical" with beams and rows of uint16 weights.
-      path: "event", "dense" or "auto".
 
     Raises:
       UsageError: another size or wiring.
@@ -127,7 +126,6 @@ def common(size: Size = "M", *, wiring: Wiring = "random", path: Path = "event")
         ),
         projections=tuple(_projection(row, cells, own, beams, rows) for row in TABLE),
         dt=1.0,
-        path=path,
         beams=beams,
     )
 

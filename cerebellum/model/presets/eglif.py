@@ -19,7 +19,7 @@ from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.short_term import ShortTerm
-from cerebellum.model.spec import Path, Population, Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 
 Condition = Literal["vitro", "awake"]
 
@@ -289,7 +289,6 @@ def mouse_eglif(
     condition: Condition = "vitro",
     *,
     dt: float = 0.1,
-    path: Path = "auto",
     microzones: int = 1,
     short_term: bool = False,
 ) -> Spec:
@@ -298,7 +297,6 @@ def mouse_eglif(
     Args:
       condition: "vitro" or "awake".
       dt: ms.
-      path: "event", "dense" or "auto".
       microzones: parts that the loops of Purkinje cells, nuclei and olive do not leave, nor
         mossy fibres to nuclei; in-degrees stay. See `eglif_space.microzone`.
       short_term: with short-term plasticity and its own weights, known for a slice; else static.
@@ -327,7 +325,6 @@ def mouse_eglif(
         ),
         projections=tuple(_projection(row, awake, short_term) for row in _TABLE),
         dt=dt,
-        path=path,
         place=_placing(microzones),
     )
 
