@@ -23,15 +23,16 @@ from flax import struct
 from jax import Array, lax
 
 import cerebellum as cb
-from cerebellum import backends
 from cerebellum.learn import decode, encode
 from cerebellum.learn.decode import Readout
-from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
-from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.circuit import Activity, Circuit, Params, State, Wiring
 from cerebellum.model.neurons import current
 from cerebellum.model.spec import Spec
 from cerebellum.model.surrogate import Surrogate
+from cerebellum.sim import chunk
+from cerebellum.sim.chunk import BatchChunk, Chunk, Coupled, Inputs
+from cerebellum.sim.drive import Moment
 
 LEARNED = (
     "mossy_fiber_granule",
@@ -374,35 +375,25 @@ def unroll(
       shared: weights of plastic projections, which stay as they are, the same for every circuit.
       watch: whether there is `Seen`.
     """
-    fade, params, wiring = design.fade, circuit.params, circuit.wiring
-    primitives = backends.primitives_of(circuit)
-
-    def one(state: State, spikes: Array):
-        state = replace(state, weights=dict(shared))
-        drive = {"mossy_fiber": spikes}
-        state, activity = circuits.step(params, wiring, state, drive, primitives)
-        return replace(state, weights={}), activity
-
+    # Weights that a state does not hold are those of the parameters.
+    params = replace(circuit.params, weights={**circuit.params.weights, **shared})
+    wiring = circuit.wiring
+    one = chunk.of(circuit, design.steps, environment=Listener(design=design, watch=watch))
     # An event loop must not be mapped over: every circuit would run as long as the busiest.
-    over = jax.vmap(one) if wiring.path == "dense" else partial(_alone, one)
-
-    def step(carry: Carry, spikes: Array):
-        state, activity = over(carry.state, spikes)
-        fired = activity.spikes
-        traces = carry.traces
-        if traces is not None:
-            traces = Traces(
-                mossy=traces.mossy * fade + spikes,
-                granule=traces.granule * fade + fired["granule"],
-            )
-        rates = decode.filtered(carry.rates, fired["nuclei"], design.tau, design.dt)
-        return Carry(state=state, rates=rates, traces=traces), _look(activity) if watch else None
+    some = BatchChunk(chunk=one, batched=("mossy_fiber",)) if wiring.path == "dense" else Alone(one)
 
     def tick(carry: Carry, given: Array):
-        carry, seen = lax.scan(step, carry, sense(design, given))
+        spikes = jnp.moveaxis(sense(design, given), 1, 0)
+        before = Coupled(state=carry.state, place=Heard(rates=carry.rates, traces=carry.traces))
+        after, seen = some(params, wiring, before, Inputs(given={"mossy_fiber": spikes}))
+        rates, traces = after.place.rates, after.place.traces
         if seen is not None:
-            seen = replace(seen, counts=jax.tree.map(lambda x: x.sum(0), seen.counts))
-        return carry, Ends(rates=carry.rates, traces=carry.traces, seen=seen)
+            # Of members, then of steps.
+            sample = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), seen.sample)
+            seen = Seen(counts=jax.tree.map(lambda x: x.sum(1), seen.counts), sample=sample)
+        return Carry(state=after.state, rates=rates, traces=traces), Ends(
+            rates=rates, traces=traces, seen=seen
+        )
 
     if segment <= 1:
         return lax.scan(jax.checkpoint(tick) if segment else tick, carry, inputs)
@@ -412,16 +403,53 @@ def unroll(
     return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 
 
-def _look(activity: circuits.Activity) -> Seen:
+@struct.dataclass(kw_only=True)
+class Heard:
+    """What is kept of a circuit's spikes from step to step."""
+
+    rates: Array
+    """filtered nuclear rates, [N]"""
+    traces: Traces | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """The environment of a circuit that is taught: it listens, and drives nothing."""
+
+    design: Design
+    watch: bool
+
+    def drive(self, place: Heard, now: Moment) -> dict[str, Array]:
+        return {}
+
+    def react(
+        self, place: Heard, drive: dict[str, Array], activity: Activity
+    ) -> tuple[Heard, Seen | None]:
+        design, fired, traces = self.design, activity.spikes, place.traces
+        if traces is not None:
+            traces = Traces(
+                mossy=traces.mossy * design.fade + drive["mossy_fiber"],
+                granule=traces.granule * design.fade + fired["granule"],
+            )
+        rates = decode.filtered(place.rates, fired["nuclei"], design.tau, design.dt)
+        return Heard(rates=rates, traces=traces), _look(activity) if self.watch else None
+
+
+def _look(activity: Activity) -> Seen:
     words = activity.words
     counted = {n: jnp.sum(lax.population_count(w), -1, jnp.int32) for n, w in words.items()}
     return Seen(counts=counted, sample={name: word[..., 0] for name, word in words.items()})
 
 
-def _alone(one: Any, state: State, spikes: Array) -> Any:
-    """A step of a single circuit, whose arrays have an axis of one in front."""
-    first, given = jax.tree.map(lambda x: x[0], (state, spikes))
-    return jax.tree.map(lambda x: x[None], one(first, given))
+@dataclass(frozen=True)
+class Alone:
+    """A chunk of a batch of one, whose arrays have an axis of one in front."""
+
+    chunk: Chunk
+
+    def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Inputs) -> Any:
+        first, given = jax.tree.map(lambda x: x[0], (state, inputs))
+        return jax.tree.map(lambda x: x[None], self.chunk(params, wiring, first, given))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from jax import Array
 
-from cerebellum import backends
 from cerebellum.errors import UsageError
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
 from cerebellum.sim import shard
-from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ScanChunk, ShardChunk, advance
+from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ShardChunk, advance
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
 from cerebellum.sim.record import Recorder, Recording
 
@@ -162,7 +162,7 @@ def chunk_of(
     recorders: tuple[Recorder, ...] = (),
     batched: tuple[str, ...] | None = None,
 ) -> Chunk:
-    """The loop that runs so many steps of a circuit: its backend's own, or a scan of steps.
+    """The loop that runs so many steps of a circuit, a batch of it, or its shards.
 
     Args:
       batched: drives with an axis of members, where there is a batch.
@@ -170,11 +170,7 @@ def chunk_of(
     Raises:
       UsageError: the circuit's backend cannot be used on this machine.
     """
-    backend = backends.of(circuit)
-    chunk = backend.chunk(circuit, steps, recorders)
-    if chunk is None:
-        primitives = backend.primitives(circuit)
-        chunk = ScanChunk(steps=steps, recorders=recorders, primitives=primitives)
+    chunk = chunks.of(circuit, steps, recorders)
     if batched is not None:
         chunk = BatchChunk(chunk=chunk, batched=batched)
     if circuit.wiring.shard is not None:

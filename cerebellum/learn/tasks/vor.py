@@ -21,17 +21,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array, lax
+from jax import Array
 
 import cerebellum as cb
-from cerebellum import backends
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fixed
-from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.circuit import Activity, Circuit, State
 from cerebellum.model.plasticity import parallel_fibre_purkinje
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.model.presets.eglif_space import microzone
 from cerebellum.model.spec import Spec
+from cerebellum.sim import chunk
+from cerebellum.sim.chunk import Coupled, Inputs
+from cerebellum.sim.drive import Moment
 
 DT = 1.0
 """ms"""
@@ -92,10 +94,10 @@ def _side(name: str) -> Array:
     return jnp.asarray(1 - 2 * microzone(SIZES[name], 2), jnp.float32)
 
 
-def _fires(rate: Array | float, name: str, state: State) -> Array:
+def _fires(rate: Array | float, name: str, now: Moment) -> Array:
     """Independent spikes of a population at these rates (Hz) in this step, [N]."""
     cells = fixed.CellRange(size=SIZES[name])
-    draws = fixed.uniform(fixed.seed(state.key, f"vor {name}"), state.step, cells)
+    draws = fixed.uniform(fixed.seed(now.key, f"vor {name}"), now.step, cells)
     return (draws < rate * (DT * 1e-3)).astype(jnp.float32)
 
 
@@ -118,23 +120,52 @@ def cycle(
       eye velocity [T].
     """
 
-    primitives = backends.primitives_of(circuit)
+    task = Task(demand=demand, per_hz=per_hz, teaching=teaching, current=current)
+    place = Reflex(step=loop.state.step, eye=loop.eye, slip=loop.slip, task=task)
+    turning = chunk.of(circuit, round(CYCLE / DT), environment=Head())
+    before = Coupled(state=loop.state, place=place)
+    after, seen = turning(circuit.params, circuit.wiring, before, Inputs())
+    return Loop(state=after.state, eye=after.place.eye, slip=after.place.slip), seen
 
-    def body(loop: Loop, _):
-        state = loop.state
-        phase = jnp.remainder(state.step, round(CYCLE / DT)).astype(jnp.float32) * (DT / CYCLE)
-        head = jnp.sin(2 * jnp.pi * phase)
-        place = jnp.remainder(state.step, SLIP_DELAY)
-        seen = jnp.clip(_side("inferior_olive") * loop.slip[place], 0, 1)
-        taught = teaching * (CLIMBING_HZ + SLIP_HZ * seen)
-        drive = {
-            "mossy_fiber": _fires(
-                MOSSY_HZ + MOSSY_SWING_HZ * head * _side("mossy_fiber"), "mossy_fiber", state
-            ),
-            "olivary_afferent": _fires(taught, "olivary_afferent", state),
-            "inferior_olive": current,
+
+@struct.dataclass(kw_only=True)
+class Task:
+    """What is asked of the reflex: see `cycle`."""
+
+    demand: Array
+    per_hz: Array
+    teaching: Array
+    current: Array
+
+
+@struct.dataclass(kw_only=True)
+class Reflex:
+    """Head and eye; `Loop` says what the rest is."""
+
+    step: Array
+    eye: Array
+    slip: Array
+    task: Task
+
+
+@dataclass(frozen=True)
+class Head:
+    """The environment: a head that turns, an eye that the nuclei move, and slip that teaches."""
+
+    def drive(self, place: Reflex, now: Moment) -> dict[str, Array]:
+        late = place.slip[jnp.remainder(now.step, SLIP_DELAY)]
+        seen = jnp.clip(_side("inferior_olive") * late, 0, 1)
+        swing = MOSSY_HZ + MOSSY_SWING_HZ * _velocity(now.step) * _side("mossy_fiber")
+        taught = place.task.teaching * (CLIMBING_HZ + SLIP_HZ * seen)
+        return {
+            "mossy_fiber": _fires(swing, "mossy_fiber", now),
+            "olivary_afferent": _fires(taught, "olivary_afferent", now),
+            "inferior_olive": place.task.current,
         }
-        state, activity = circuits.step(circuit.params, circuit.wiring, state, drive, primitives)
+
+    def react(
+        self, place: Reflex, drive: dict[str, Array], activity: Activity
+    ) -> tuple[Reflex, tuple[dict[str, Array], Array]]:
         counts = {}
         for name in ZONES:
             spikes, first = activity.spikes[name], _side(name) > 0
@@ -142,12 +173,17 @@ def cycle(
                 [jnp.sum(jnp.where(first, spikes, 0)), jnp.sum(jnp.where(first, 0, spikes))]
             )
         hertz = counts["nuclei"] / _sizes("nuclei") * (1e3 / DT)
-        wanted = per_hz * (hertz[0] - hertz[1])
-        eye = loop.eye + (wanted - loop.eye) * (DT / EYE_TAU)
-        slip = loop.slip.at[place].set(demand * head - eye)
-        return Loop(state=state, eye=eye, slip=slip), (counts, eye)
+        wanted = place.task.per_hz * (hertz[0] - hertz[1])
+        eye = place.eye + (wanted - place.eye) * (DT / EYE_TAU)
+        left = place.task.demand * _velocity(place.step) - eye
+        slip = place.slip.at[jnp.remainder(place.step, SLIP_DELAY)].set(left)
+        return replace(place, step=place.step + 1, eye=eye, slip=slip), (counts, eye)
 
-    return lax.scan(body, loop, None, length=round(CYCLE / DT))
+
+def _velocity(step: Array) -> Array:
+    """Of the head, in its peak velocity."""
+    phase = jnp.remainder(step, round(CYCLE / DT)).astype(jnp.float32) * (DT / CYCLE)
+    return jnp.sin(2 * jnp.pi * phase)
 
 
 def _sizes(name: str) -> np.ndarray:
