@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import plot
+    from cerebellum import io, plot
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.model import neurons, presets
@@ -41,6 +41,7 @@ _HOMES = {
     "consolidate": "cerebellum.model.circuit",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
+    "io": "cerebellum",
     "neurons": "cerebellum.model",
     "plot": "cerebellum",
     "presets": "cerebellum.model",
@@ -64,6 +65,7 @@ __all__ = [
     "consolidate",
     "drive",
     "init",
+    "io",
     "neurons",
     "plot",
     "presets",
@@ -80,7 +82,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "neurons", "plot", "presets", "record", "shard"):
+    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

@@ -155,7 +155,7 @@ def _through(
         every = max(1, round(arguments.checkpoint_ms / spec.dt))
     if found is None and processes.leads():
         shutil.rmtree(out / PARTS, ignore_errors=True)
-    parts = [cb.record.load(out / PARTS / f"{step}.npz") for step in _steps(out, done)]
+    parts = [cb.io.load(out / PARTS / f"{step}.npz") for step in _steps(out, done)]
     if sum(part.steps for part in parts) != done:
         raise UsageError(f"--resume: {out / PARTS} has not all of the {done} steps; begin again")
     keeps = arguments.checkpoint or arguments.checkpoint_ms
@@ -185,7 +185,7 @@ def _through(
             if keep is not None:
                 if arguments.checkpoint_ms:
                     (out / PARTS).mkdir(exist_ok=True)
-                    cb.record.save(recording, out / PARTS / f"{done}.npz")
+                    cb.io.save(recording, out / PARTS / f"{done}.npz")
                 keep.save(done, snapshot.tree(whole, joined), about)
         if keep is not None:
             keep.close()
@@ -366,7 +366,7 @@ def _write(
         },
         "result": result,
     }
-    cb.record.save(recording, out / "recording.npz")
+    cb.io.save(recording, out / "recording.npz")
     (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
     for name in ("raster.png", "rates.png"):
         (out / name).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from cerebellum.model import delays, events, fixed, homeostasis, short_term
 from cerebellum.model.fence import after
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
-from cerebellum.model.plasticity import Arrivals, Synapses, learn, ring_steps
+from cerebellum.model.plasticity import Moment, Sizes, Synapses
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
 
@@ -93,8 +93,8 @@ class State:
     shard, of those that cross the lines of all shards, one after another"""
     weights: dict[str, Array]
     """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
-    debts: dict[str, Array]
-    """by projection with a rule, what its teachers owe it: see `plasticity`, [D, G R]"""
+    debts: dict[str, Any]
+    """by projection with a rule, the rule's own state: of a window, what its teachers owe"""
     terminals: dict[str, short_term.Terminals]
     """by projection with short-term plasticity"""
     watches: dict[str, homeostasis.Watch]
@@ -167,10 +167,7 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         lines=_lines(circuit.wiring),
         weights={p.name: _first_weights(circuit, p) for p in spec.projections if p.plastic},
         debts={
-            p.name: jnp.zeros(
-                (sum(ring_steps(p.rule, spec.dt)), part.beams * spec.beam_size(p.target)),
-                jnp.float32,
-            )
+            p.name: p.rule.begin(_sizes(circuit, p), spec.dt)
             for p in spec.projections
             if p.rule is not None
         },
@@ -186,13 +183,28 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
     )
 
 
+def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
+    """Of a plastic projection's synapses here."""
+    part, fan = circuit.wiring.part, circuit.wiring.fans[projection.name]
+    width = part.spec.beam_size(projection.target)
+    shape = part.size(projection.source), width
+    if isinstance(fan, events.FanOut):
+        shape = fan.targets.shape[0], fan.targets.shape[1]
+    return Sizes(
+        sources=part.size(projection.source),
+        targets=part.size(projection.target),
+        row=part.beams * width,
+        weights=shape,
+    )
+
+
 def depths(spec: Spec) -> dict[str, int]:
     """By source population, how many steps its delay line holds."""
     deepest: dict[str, int] = {}
     for projection in spec.projections:
         steps = delays.delay_steps(projection.delay, spec.dt)
         if projection.rule is not None:
-            steps += ring_steps(projection.rule, spec.dt)[0] - 1
+            steps += projection.rule.history(spec.dt)
         deepest[projection.source] = max(steps, deepest.get(projection.source, 0))
     return deepest
 
@@ -429,10 +441,12 @@ def _learn(
         rule = projection.rule
         if rule is None:
             continue
-        if rule.teacher == projection.target:
-            taught = spikes[rule.teacher]
-        else:
-            taught = _taught(params, wiring, state, by_name[rule.teacher], primitives)
+        taught = {
+            teacher: spikes[teacher]
+            if teacher == projection.target
+            else _taught(params, wiring, state, by_name[teacher], primitives)
+            for teacher in rule.teachers
+        }
         # The weights were read for these cells, and are written below.
         weights[name] = after(cells, weights[name])
         synapses = Synapses(
@@ -445,14 +459,23 @@ def _learn(
             share=spec.share(projection),
             w_max=math.inf if projection.w_max is None else projection.w_max,
         )
-        arrivals = Arrivals(
+        line = state.lines[projection.source]
+        arrived = delays.due(line, state.step, synapses.delay)
+        if wiring.path == "event":
+            arrived = events.unpack(arrived, wiring.part.sources(projection))
+        model = CIRCUIT_MODELS[spec.population(projection.target).model]
+        moment = Moment(
             step=state.step,
-            line=state.lines[projection.source],
+            line=line,
+            arrived=arrived,
+            fired=spikes[projection.target],
+            cells=model.variables(cells[projection.target]),
             taught=taught,
+            gain=params.rates[name],
             seed=fixed.seed(state.key, name),
+            settle=primitives.settle,
         )
-        operands = weights[name], debts[name], arrivals, params.rates[name], synapses
-        weights[name], debts[name] = learn(*operands, primitives.settle)
+        weights[name], debts[name] = rule.learn(weights[name], debts[name], moment, synapses)
     return cells, weights, debts
 
 

@@ -38,7 +38,7 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
       UsageError: no such kind, a name that is taken or is none, or a thing that lacks something.
     """
     if kind not in _TABLES:
-        raise UsageError(f"register: kind {kind!r}; one of {', '.join(_TABLES)}")
+        raise UsageError(f"register: kind {kind!r}; one of {', '.join(sorted(_TABLES))}")
     things, wrong = _TABLES[kind].things, _TABLES[kind].wrong(thing)
     if not name or not name.replace("-", "_").isidentifier():
         raise UsageError(f"register: {kind} {name!r}; letters, digits, underscores and hyphens")

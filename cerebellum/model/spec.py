@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import fixed
 from cerebellum.model.delays import delay_steps
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.plasticity import WINDOWS, Rule
+from cerebellum.model.plasticity import RULES
+from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.surrogate import Surrogate
 
@@ -280,24 +280,17 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         return
     if not projection.plastic:
         raise UsageError(f"{name}.rule: given; its weights must be plastic")
-    teachers = [p.name for p in spec.projections if p.target == projection.target]
-    teachers = [projection.target, *teachers]
-    if rule.teacher not in teachers:
-        raise UsageError(f"{name}.rule.teacher: {rule.teacher!r}; one of {', '.join(teachers)}")
-    if rule.kernel not in WINDOWS:
-        raise UsageError(f"{name}.rule.kernel: {rule.kernel!r}; one of {', '.join(WINDOWS)}")
-    for key in ("per_spike", "per_pair"):
-        if not math.isfinite(getattr(rule, key)):
-            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)}; a finite number")
-    for key in ("tau", "window"):
-        if not 0 < getattr(rule, key) < math.inf:
-            raise UsageError(f"{name}.rule.{key}: {getattr(rule, key)} ms; above zero")
-    if not 0 <= rule.back < math.inf:
-        raise UsageError(f"{name}.rule.back: {rule.back} ms; zero or more")
-    if projection.dtype == "uint16":
-        assert w_max is not None
-        if max(abs(rule.per_spike), abs(rule.per_pair)) / fixed.unit(w_max) > 16_384:
-            raise UsageError(f"{name}.rule: steps of over a quarter of w_max {w_max}; smaller ones")
+    if type(rule) not in RULES.values():
+        kind = type(rule).__name__
+        raise UsageError(f'{name}.rule: {kind}; cb.register("rule", NAME, {kind}) first')
+    known = [projection.target]
+    known += [p.name for p in spec.projections if p.target == projection.target]
+    for teacher in rule.teachers:
+        if teacher not in known:
+            raise UsageError(f"{name}.rule.teacher: {teacher!r}; one of {', '.join(known)}")
+    problem = rule.problem(projection)
+    if problem is not None:
+        raise UsageError(f"{name}.rule.{problem}")
 
 
 def _check_short_term(where: str, rule: ShortTerm, dtype: str) -> None:

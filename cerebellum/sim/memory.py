@@ -10,7 +10,7 @@ from cerebellum.model.anatomy import LIST_STEP, Path, has_rows, list_dtype, reso
 from cerebellum.model.circuit import depths
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
-from cerebellum.model.plasticity import ring_steps
+from cerebellum.model.plasticity import Sizes
 from cerebellum.model.spec import Population, Projection, Spec
 
 PROGRAM_BYTES = 480 * 2**20
@@ -71,9 +71,17 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
         found[f"wiring.{name}"] = places * np.dtype(list_dtype(targets)).itemsize
         own = projection.plastic or projection.spread > 0
         found[f"weights.{name}"] = 4 * places * (1 + projection.plastic) if own else 4
-    if projection.rule is not None:
-        steps = sum(ring_steps(projection.rule, spec.dt))
-        found[f"debts.{name}"] = 4 * steps * part.beams * width
+    rule = projection.rule
+    if rule is not None:
+        has_lists = not has_rows(projection, spec, path)
+        sizes = Sizes(
+            sources=part.size(projection.source),
+            targets=part.size(projection.target),
+            row=part.beams * width,
+            weights=(size, list_width(projection, part) if has_lists else width),
+        )
+        state = jax.eval_shape(lambda: rule.begin(sizes, spec.dt))
+        found[f"debts.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
     if projection.short_term is not None:
         found[f"terminals.{name}"] = 8 * size
     return found

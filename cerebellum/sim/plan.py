@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.model import events
+from cerebellum.model import events, plasticity
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS, current
 from cerebellum.model.part import Part
@@ -69,14 +69,20 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
         synapses += fired * width
         touched += fired * own
         operations += fired * width
-        if projection.rule is not None:
+        rule = projection.rule
+        if isinstance(rule, plasticity.Rule):
             row = spec.beam_size(projection.target)
-            taught = rates_hz[_teacher(projection, spec)] * dt * 1e-3
+            taught = rates_hz[_teacher(rule, projection, spec)] * dt * 1e-3
             taught *= part.size(projection.target)
-            depth = sum(ring_steps(projection.rule, dt))
+            depth = sum(ring_steps(rule, dt))
             # The row is written too; debts: one step's row, and a column for each teaching spike.
             touched += 2 * fired * own + 8 * row * part.beams + 8 * depth * taught
             operations += fired * row * LEARNED_OPERATIONS + 2 * depth * taught
+        elif rule is not None:
+            # Any other may read and write every synapse in every step.
+            synapses_here = part.sources(projection) * width
+            touched += 8 * synapses_here
+            operations += LEARNED_OPERATIONS * synapses_here
     return Cost(
         resident_bytes=sum(memory.arrays(part, taken).values()),
         events=spikes,
@@ -87,11 +93,10 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
     )
 
 
-def _teacher(projection: Projection, spec: Spec) -> str:
+def _teacher(rule: plasticity.Rule, projection: Projection, spec: Spec) -> str:
     """The population whose spikes teach a projection."""
-    assert projection.rule is not None
     by_name = {each.name: each.source for each in spec.projections}
-    return by_name.get(projection.rule.teacher, projection.target)
+    return by_name.get(rule.teacher, projection.target)
 
 
 def _width(projection: Projection, part: Part, path: events.Path) -> tuple[float, float]:

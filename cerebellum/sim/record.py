@@ -1,10 +1,8 @@
 """What is kept of a run: on the device in a step, and on the host after it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -297,54 +295,3 @@ def rate_course(recording: Recording, bin_ms: float) -> tuple[np.ndarray, dict[s
         * (scale / recording.sizes[name])
         for name, spikes in recording.spikes.items()
     }
-
-
-def save(recording: Recording, path: str | Path) -> None:
-    """Write a recording as one npz; `load` reads it back."""
-    about = {
-        "dt": recording.dt,
-        "start_ms": recording.start_ms,
-        "steps": recording.steps,
-        "sizes": recording.sizes,
-        "seconds": recording.seconds,
-        "units": {name: trace.unit for name, trace in recording.traces.items()},
-    }
-    arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
-    for name, values in recording.spikes.items():
-        arrays[f"spikes/{name}"] = values
-    for name, values in recording.counts.items():
-        arrays[f"counts/{name}"] = values
-    for name, raster in recording.rasters.items():
-        arrays[f"raster_time_ms/{name}"] = raster.time_ms
-        arrays[f"raster_cell/{name}"] = raster.cell
-        arrays[f"raster_cells/{name}"] = raster.cells
-    for name, trace in recording.traces.items():
-        arrays[f"trace/{name}"] = trace.values
-        arrays[f"trace_cells/{name}"] = trace.cells
-    with open(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
-def load(path: str | Path) -> Recording:
-    """Read a recording that `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        groups: dict[str, dict[str, np.ndarray]] = {}
-        for key in file.files:
-            group, _, name = key.partition("/")
-            groups.setdefault(group, {})[name] = file[key]
-    about = json.loads(str(groups["about"][""]))
-    units = about.pop("units", {})
-    times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})
-    return Recording(
-        **about,
-        spikes=groups["spikes"],
-        counts=groups.get("counts", {}),
-        rasters={
-            name: Raster(times[name], cell[name], cells)
-            for name, cells in groups.get("raster_cells", {}).items()
-        },
-        traces={
-            name: Trace(groups["trace"][name], cells, units.get(name, ""))
-            for name, cells in groups.get("trace_cells", {}).items()
-        },
-    )

@@ -26,6 +26,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, circuit, events
 from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
+from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import record
 from cerebellum.sim.chunk import BATCH
@@ -97,6 +98,7 @@ class _Place:
 def _places_of_state(spec: Spec, state: State) -> State:
     """For every array of a state, its `_Place`."""
     ends = {p.name: (p.source, p.target) for p in spec.projections}
+    rules = {p.name: p.rule for p in spec.projections if p.rule is not None}
     watched = {name: population for name, population, _ in spec.watched()}
 
     def each(trees: dict[str, Any], place) -> dict[str, Any]:
@@ -108,10 +110,26 @@ def _places_of_state(spec: Spec, state: State) -> State:
         cells=each(state.cells, _Place),
         lines=each(state.lines, lambda n: _Place(n, line=True)),
         weights=each(state.weights, lambda n: _Place(ends[n][0], axis=-2)),
-        debts=each(state.debts, lambda n: _Place(ends[n][1], beams=True)),
+        debts={n: _places_of_rule(n, tree, rules[n], ends[n]) for n, tree in state.debts.items()},
         terminals=each(state.terminals, lambda n: _Place(ends[n][0])),
         watches=each(state.watches, lambda n: _Place(watched[n])),
     )
+
+
+def _places_of_rule(name: str, tree: Any, rule: Rule, ends: tuple[str, str]) -> Any:
+    """For every array of a rule's state, its `_Place`."""
+    source, target = ends
+    places = {
+        "source": _Place(source),
+        "target": _Place(target),
+        "row": _Place(target, beams=True),
+        "synapse": _Place(source, axis=-2),
+        "none": _Place(),
+    }
+    axes = rule.axes()
+    if jax.tree.structure(axes) != jax.tree.structure(tree):
+        raise UsageError(f"{name}.rule.axes: not a tree like the rule's state")
+    return jax.tree.map(lambda axis: places[axis], axes)
 
 
 def _cut(x: np.ndarray, place: _Place, part: Part, fill: Any = 0) -> np.ndarray:

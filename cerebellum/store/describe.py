@@ -23,7 +23,9 @@ _PARTS = (
 def _classes() -> dict[str, type]:
     """What a spec may be made of, by name: models that were registered too."""
     parts = {each.__name__: each for each in _PARTS}
-    return parts | {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
+    parts |= {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
+    rules = plasticity.RULES.items()
+    return parts | {f"{name}.Rule": rule for name, rule in rules if rule not in _PARTS}
 
 
 _GONE = {"Spec": ("kernels", "path", "whole", "shards")}

@@ -41,7 +41,7 @@ def test_a_run_leaves_its_table_pictures_and_what_made_it(quick, run, tmp_path):
     assert about["arguments"]["seed"] == 3
     assert about["versions"]["jax"]
     assert len(about["spec"]["projections"]) == 17
-    recording = cb.record.load(tmp_path / "run" / "recording.npz")
+    recording = cb.io.load(tmp_path / "run" / "recording.npz")
     assert recording.duration_ms == pytest.approx(340)
     assert recording.spikes["granule"].sum() > 0
 

@@ -73,8 +73,8 @@ def test_a_model_runs_records_and_says_its_units():
 
 def test_a_model_s_units_are_saved(tmp_path):
     _, recording = run(cb.build(spec(), KEY, path="event"), record="i_exc:cells:0:2")
-    cb.record.save(recording, tmp_path / "r.npz")
-    assert cb.record.load(tmp_path / "r.npz").traces["i_exc:cells"].unit == "pA"
+    cb.io.save(recording, tmp_path / "r.npz")
+    assert cb.io.load(tmp_path / "r.npz").traces["i_exc:cells"].unit == "pA"
 
 
 def test_a_model_has_noise():
@@ -228,7 +228,7 @@ def test_a_backend_runs_a_circuit(backend, asked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("neurone", "x", quadratic), "kind 'neurone'; one of neuron, window, backend"),
+        (("neurone", "x", quadratic), "kind 'neurone'; one of backend, neuron, rule, window, writer"),
         (("neuron", "x y", quadratic), "neuron 'x y'; letters"),
         (("neuron", "current", quadratic), "neuron 'current': taken; another name"),
         (("neuron", "x", SimpleNamespace(init=1)), "neuron 'x': without Params, State, Input"),

@@ -212,7 +212,10 @@ def test_the_compiled_step_holds_no_second_copy_of_the_weights(rule):
         ({"rule": replace(RULE, back=-1.0)}, "granule_cells.rule.back: -1.0 ms; zero or more"),
         ({"rule": replace(RULE, kernel="hat")}, "rule.kernel: 'hat'; one of exponential, sine"),
         ({"rule": replace(RULE, per_spike=math.nan)}, "rule.per_spike: nan; a finite number"),
-        ({"rule": replace(RULE, per_pair=-1.0)}, "rule: steps of over a quarter of w_max 2.0"),
+        (
+            {"rule": replace(RULE, per_pair=-1.0)},
+            "rule.per_pair: -1.0; at most a quarter of",
+        ),
         ({"plastic": False, "dtype": "float32"}, "granule_cells.rule: given; its weights must be"),
         ({"plastic": False}, "granule_cells.dtype: 'uint16'; weights that are not plastic"),
         ({"w_max": None}, "granule_cells.w_max: missing; uint16 weights need one"),

@@ -174,8 +174,8 @@ def test_saved_is_loaded(circuit, tmp_path):
         duration_ms=30,
         record=EVERYTHING,
     )
-    cb.record.save(recording, tmp_path / "r.npz")
-    loaded = cb.record.load(tmp_path / "r.npz")
+    cb.io.save(recording, tmp_path / "r.npz")
+    loaded = cb.io.load(tmp_path / "r.npz")
     same(recording, loaded)
     assert loaded.seconds == recording.seconds
 

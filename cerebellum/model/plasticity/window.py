@@ -19,15 +19,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import Array, lax
 
 from cerebellum.model import delays, events, fixed, registry
 from cerebellum.model.fence import fence
+from cerebellum.model.plasticity.protocol import Closing, Moment, Sizes, Synapses
 
 LATENCY_MS = 1.0
 """The published kernels count from this long before the teaching spike (CerebNEST)."""
@@ -103,6 +103,56 @@ class Rule:
     """how long after a presynaptic spike a teaching one still counts, ms"""
     back: float = 0.0
     """how long before it, ms"""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        return (self.teacher,)
+
+    def history(self, dt: float) -> int:
+        return ring_steps(self, dt)[0] - 1
+
+    def problem(self, projection: Any) -> str | None:
+        if self.kernel not in WINDOWS:
+            return f"kernel: {self.kernel!r}; one of {', '.join(WINDOWS)}"
+        for key in ("per_spike", "per_pair"):
+            if not math.isfinite(getattr(self, key)):
+                return f"{key}: {getattr(self, key)}; a finite number"
+        for key in ("tau", "window"):
+            if not 0 < getattr(self, key) < math.inf:
+                return f"{key}: {getattr(self, key)} ms; above zero"
+        if not 0 <= self.back < math.inf:
+            return f"back: {self.back} ms; zero or more"
+        if projection.dtype == "uint16":
+            key = max(("per_spike", "per_pair"), key=lambda key: abs(getattr(self, key)))
+            most, w_max = getattr(self, key), projection.w_max
+            if abs(most) / fixed.unit(w_max) > 16_384:
+                return f"{key}: {most}; at most a quarter of w_max {w_max}"
+        return None
+
+    def axes(self) -> str:
+        return "row"
+
+    def begin(self, sizes: Sizes, dt: float) -> Array:
+        """The ring of debts, float32 [D, G R]."""
+        return jnp.zeros((sum(ring_steps(self, dt)), sizes.row), jnp.float32)
+
+    def learn(
+        self, weights: Array, state: Array, moment: Moment, synapses: Synapses
+    ) -> tuple[Array, Array]:
+        """One step: new debts, then the spikes whose window closes.
+
+        Args:
+          weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
+          state: the ring of debts, float32 [D, G R].
+        """
+        dt, step = synapses.dt, moment.step
+        debts = incur(state, moment.taught[self.teacher], step, self, dt)
+        closing = delays.due(moment.line, step, synapses.delay + self.history(dt))
+        words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
+        seed = fixed.mix(moment.seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
+        change, debts = owed(debts, step, moment.gain, synapses)
+        closing = Closing(words=words, change=change, seed=seed)
+        return moment.settle(weights, closing, synapses), debts
 
 
 def parallel_fibre_purkinje(teacher: str, a_plus: float, a_minus: float) -> Rule:
@@ -204,44 +254,6 @@ def incur(debts: Array, taught: Array, step: Array, rule: Rule, dt: float) -> Ar
     return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), debts))[1]
 
 
-@struct.dataclass(kw_only=True)
-class Synapses:
-    """The synapses of a plastic projection, as its rule needs to know them."""
-
-    fan: events.Fan
-    mask_seed: Array
-    """uint32 scalar of `fixed.exists`, where `share` of a row's contacts is below one"""
-    cell_offset: Array | int = 0
-    """number of the first source cell, where these are a shard's"""
-    rule: Rule = struct.field(pytree_node=False)
-    dt: float = struct.field(pytree_node=False)
-    """ms"""
-    delay: int = struct.field(pytree_node=False, default=1)
-    """steps"""
-    share: float = struct.field(pytree_node=False, default=1.0)
-    """of a row's contacts that exist"""
-    w_max: float = struct.field(pytree_node=False, default=math.inf)
-    """bound of the weights; the other one is 0"""
-
-
-@struct.dataclass(kw_only=True)
-class Closing:
-    """The spikes whose window closes in a step, and what each target owes them."""
-
-    words: Array
-    """packed, uint32 [W]"""
-    change: Array
-    """of a synapse of each target, float32 [G R], or [T] beside lists"""
-    seed: Array
-    """uint32 scalar for the rounding of uint16, another one in every step"""
-
-
-class Settle(Protocol):
-    """The part of learning that a backend may replace: `settle` is the reference."""
-
-    def __call__(self, weights: Array, closing: Closing, synapses: Synapses) -> Array: ...
-
-
 def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Array, Array]:
     """What each target owes a synapse whose window closes in this step, and the debts after it.
 
@@ -304,47 +316,3 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
     edges = jnp.asarray(events.beam_edges(cells, beams))
     words = closing.words
     return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
-
-
-@struct.dataclass(kw_only=True)
-class Arrivals:
-    """What a rule sees of a step."""
-
-    step: Array
-    """int32 scalar"""
-    line: Array
-    """delay line of the source, before this step is written: at least the projection's delay and
-    the window less one step deep"""
-    taught: Array
-    """teaching spikes that arrive at each target, float32 [T]"""
-    seed: Array
-    """uint32 scalar, of this run and projection"""
-
-
-def learn(
-    weights: Array,
-    debts: Array,
-    arrivals: Arrivals,
-    gain: Array,
-    synapses: Synapses,
-    settle: Settle = settle,
-) -> tuple[Array, Array]:
-    """One step of a rule: new debts, then the spikes whose window closes.
-
-    Args:
-      weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
-      debts: float32 [D, G R].
-      gain: factor of all changes, 0 to learn nothing, scalar.
-      settle: how the weights are written; every one gives the same result.
-
-    Returns:
-      weights, debts.
-    """
-    rule, dt, step = synapses.rule, synapses.dt, arrivals.step
-    debts = incur(debts, arrivals.taught, step, rule, dt)
-    late = synapses.delay + ring_steps(rule, dt)[0] - 1
-    closing = delays.due(arrivals.line, step, late)
-    words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
-    seed = fixed.mix(arrivals.seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
-    change, debts = owed(debts, step, gain, synapses)
-    return settle(weights, Closing(words=words, change=change, seed=seed), synapses), debts

@@ -1,0 +1,179 @@
+"""Rules of plasticity from a user's own script: runs, paths, shards, memory, checkpoints."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rules import Rewarded, Triplet
+
+import cerebellum as cb
+from cerebellum import store
+from cerebellum.model import plasticity, registry
+from cerebellum.model.neurons import conductance, relay
+from cerebellum.model.part import Part
+from cerebellum.sim import memory, shard
+from cerebellum.store import snapshot
+
+KEY = jax.random.key(0)
+RULES = [Triplet(), Rewarded(reward="reward_cells")]
+DRIVE = {"input": cb.drive.poisson(60.0), "reward": cb.drive.poisson(20.0)}
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    before = dict(plasticity.RULES)
+    cb.register("rule", "triplet", Triplet)
+    cb.register("rule", "rewarded", Rewarded)
+    yield
+    plasticity.RULES.clear()
+    plasticity.RULES.update(before)
+
+
+def spec(rule, in_degree=12, beams=2, **changes) -> cb.Spec:
+    """Relays onto cells that fire, and relays that teach them."""
+    return cb.Spec(
+        name="mine",
+        populations=(
+            cb.Population(name="input", size=60, model="relay", params=relay.Params()),
+            cb.Population(name="reward", size=12, model="relay", params=relay.Params()),
+            cb.Population(name="cells", size=12, model="conductance", params=conductance.Params()),
+        ),
+        projections=(
+            cb.Projection(
+                source="input",
+                target="cells",
+                receptor="exc",
+                weight=1.2,
+                spread=0.4,
+                delay=3.0,
+                in_degree=in_degree,
+                plastic=True,
+                w_max=4.0,
+                rule=rule,
+            ),
+            cb.Projection(
+                source="reward", target="cells", receptor="exc", weight=0.01, delay=1.0, in_degree=1
+            ),
+        ),
+        beams=beams,
+        **changes,
+    )
+
+
+def run(circuit, state=None, duration_ms=150.0):
+    state = cb.init(circuit, KEY, spread=True) if state is None else state
+    record = ("raster:input", "raster:cells")
+    return cb.simulate(circuit, state, DRIVE, duration_ms=duration_ms, record=record)
+
+
+def matrix(circuit, state) -> np.ndarray:
+    """Weights by source and target, zero where there is no contact."""
+    fan, weights = circuit.wiring.fans["input_cells"], np.asarray(state.weights["input_cells"])
+    if weights.shape[1] == 12 // circuit.spec.beams and not hasattr(fan, "targets"):
+        full = np.zeros((60, 12))
+        for beam in range(circuit.spec.beams):
+            rows = slice(beam * 30, (beam + 1) * 30) if circuit.spec.beams == 2 else slice(None)
+            width = weights.shape[1]
+            full[rows, beam * width : (beam + 1) * width] = weights[rows]
+        return full
+    full = np.zeros((60, 13))
+    targets = np.minimum(np.asarray(fan.targets).astype(int), 12)
+    np.put_along_axis(full, targets, weights, axis=1)
+    return full[:, :12]
+
+
+@pytest.mark.parametrize("in_degree", [12, 30])
+def test_triplets_are_learned_as_the_equations_say(in_degree):
+    rule = Triplet()
+    circuit = cb.build(spec(rule, in_degree), KEY, path="event")
+    state = cb.init(circuit, KEY, spread=True)
+    weights = matrix(circuit, state)
+    exists = weights > 0
+    state, recording = run(circuit, state)
+    fired = {name: np.zeros((150, size)) for name, size in (("input", 60), ("cells", 12))}
+    for name, raster in recording.rasters.items():
+        # A spike of step n is stamped n + 1.
+        fired[name][np.round(raster.time_ms).astype(int) - 1, raster.cell] = 1
+    assert fired["cells"].sum() > 20
+    r, o1, o2 = np.zeros(60), np.zeros(12), np.zeros(12)
+    for step in range(150):
+        arrived = fired["input"][step - 3] if step >= 3 else np.zeros(60)
+        r, o1, o2 = r * np.exp(-1 / 16.8), o1 * np.exp(-1 / 33.7), o2 * np.exp(-1 / 114)
+        post = fired["cells"][step]
+        weights += r[:, None] * (post * (rule.a2_plus + rule.a3_plus * o2))[None]
+        weights -= arrived[:, None] * (rule.a2_minus * o1)[None]
+        weights = np.where(exists, np.clip(weights, 0, 4.0), 0)
+        r, o1, o2 = r + arrived, o1 + post, o2 + post
+    np.testing.assert_allclose(matrix(circuit, state), weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_it_changes_weights_alike_on_both_paths_and_stops_where_it_is_switched_off(rule):
+    ends = {}
+    for path in ("event", "dense"):
+        # Rows on both: lists are drawn otherwise.
+        circuit = cb.build(spec(rule, in_degree=30), KEY, path=path)
+        first = matrix(circuit, cb.init(circuit, KEY))
+        ends[path] = matrix(circuit, run(circuit, duration_ms=60.0)[0])
+        assert np.abs(ends[path] - first).max() > 0.01
+        off = {name: 0 * value for name, value in circuit.params.rates.items()}
+        still = replace(circuit, params=replace(circuit.params, rates=off))
+        np.testing.assert_array_equal(matrix(still, run(still)[0]), first)
+    np.testing.assert_allclose(ends["event"], ends["dense"], atol=1e-3)
+
+
+@pytest.mark.parametrize("in_degree", [12, 30])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_it_is_cut_among_devices(rule, in_degree):
+    whole = cb.build(spec(rule, in_degree), KEY, path="event")
+    first = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
+    ended, _ = run(whole, jax.tree.map(jnp.asarray, first))
+    cut = shard.split(whole, shard.mesh(2))
+    begun = shard.init(cut, KEY, spread=True)
+    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, begun), first)
+    moved, _ = run(cut, shard.split_state(cut, first))
+    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, moved), ended)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_its_state_is_estimated_and_saved(rule, tmp_path):
+    circuit = cb.build(spec(rule, in_degree=30), KEY, path="event")
+    state, _ = run(circuit)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.debts))
+    assert memory.arrays(Part(spec=circuit.spec), "event")["debts.input_cells"] == held
+    path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
+    whole, _ = run(circuit, state)
+    again, restored = snapshot.restore(store.load(path))
+    assert again.spec == circuit.spec
+    parted, _ = run(again, restored)
+    jax.tree.map(np.testing.assert_array_equal, parted, whole)
+
+
+def test_an_edited_rule_is_run():
+    before = matrix(circuit := cb.build(spec(Triplet()), KEY), run(circuit)[0])
+
+    class Edited(Triplet):
+        def learn(self, weights, state, moment, synapses):
+            return weights, state
+
+    cb.register("rule", "triplet", Edited, replace=True)
+    circuit = cb.build(spec(Edited()), KEY)
+    first = matrix(circuit, cb.init(circuit, KEY))
+    assert (before != first).any()
+    np.testing.assert_array_equal(matrix(circuit, run(circuit)[0]), first)
+    assert registry.revision() > 0
+
+
+def test_a_rule_that_nobody_registered_is_refused_and_so_is_what_is_none():
+    del plasticity.RULES["triplet"]
+    with pytest.raises(cb.UsageError, match=r'input_cells\.rule: Triplet; cb\.register\("rule"'):
+        spec(Triplet())
+    with pytest.raises(cb.UsageError, match="rule 'x': without teachers, history, problem"):
+        cb.register("rule", "x", dict)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(cb.UsageError, match=r"input_cells\.rule\.teacher: 'nobody'; one of cells"):
+        spec(Rewarded(reward="nobody"))
+    cb.register("rule", "triplet", Triplet)
+    with pytest.raises(cb.UsageError, match=r"input_cells\.rule\.tau_plus: -1 ms; above zero"):
+        spec(Triplet(tau_plus=-1))
