@@ -58,7 +58,7 @@ def finish(plan, feed, net, training, history, step=0):
     [
         pytest.param("surrogate_gradient", marks=[pytest.mark.slow, pytest.mark.soak]),
         "climbing_fiber",
-        pytest.param("hybrid", marks=pytest.mark.slow),
+        pytest.param("hybrid", marks=[pytest.mark.slow, pytest.mark.soak]),
     ],
 )
 def test_a_run_goes_on_bit_for_bit(momentum, net, method):

@@ -430,7 +430,7 @@ def test_killed_again_and_again(tmp_path):
     out, err = whole.communicate()
     assert whole.returncode == 0, err
     before = -1
-    for _ in range(6):
+    for _ in range(4):
         process = walk(tmp_path / "cut", steps)
         assert process.stdout is not None
         while not process.stdout.readline().startswith("step"):
