@@ -58,6 +58,8 @@ mkdir -p "$program" "$config" "$state/models" "$state/data" "$logs" "$backups" \
 source=${CEREBELLUM_WHEEL:-.}
 extra=''
 ! command -v nvidia-smi >/dev/null 2>&1 || extra='[cuda]'
+# The service's account may not write there: each of its starts would compile all that it imports.
+export UV_COMPILE_BYTECODE=1
 install_into "$program" "$source$extra"
 # The same version may be another program.
 install_into "$program" --force-reinstall --no-deps "$source"

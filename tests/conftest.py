@@ -9,6 +9,7 @@ import jax
 import laws
 import pytest
 import serving
+from learn import series
 
 import cerebellum as cb
 from cerebellum.cli import main
@@ -41,12 +42,23 @@ QUICK = "--xla_backend_optimization_level=0"
 
 
 def pytest_configure(config):
-    """The default tier alone is compiled quickly, slow tests and what users run in full.
+    """The default tier is compiled quickly; of the slow tier, the programs that tests start.
 
-    First of the flags: XLA reads none behind one without dashes, which `xla.one_thread` has.
+    What a slow test runs itself is compiled in full, as for users: XLA reads its flags once, when
+    it first looks for devices. Ours comes first: XLA reads none behind one without dashes, which
+    `xla.one_thread` has. `in_full` is for programs that run longer than they are compiled.
     """
-    if config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+    if config.option.markexpr not in ("slow", "not slow"):
+        return
+    if config.option.markexpr == "slow":
+        jax.devices()
+    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+
+def in_full() -> dict[str, str]:
+    """The environment of a program that is compiled as for users."""
+    flags = os.environ.get("XLA_FLAGS", "").replace(QUICK, "").strip()
+    return {**os.environ, "XLA_FLAGS": flags}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -114,6 +126,18 @@ def service(tmp_path_factory):
     held = serving.serve(folder, neural=circuit, performance=several, server=soon)
     yield held
     held.stop()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """What a training run of a small circuit left, and the ticks that it learned from."""
+    folder = tmp_path_factory.mktemp("trained")
+    ticks = series.write(folder / "ticks.csv", series.steps(2_000, 0.85, 0))
+    small = serving.configuration(folder, 1, training={"method": "climbing_fiber", "epochs": 1})
+    given = ("--data", ticks, "--out", folder / "models", "--config", small, "--no-plots")
+    with jax.numpy_rank_promotion("allow"):
+        assert main.main(["train", *map(str, given)]) == 0
+    return folder / "models", ticks
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, in_full
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -25,7 +25,9 @@ def test_outputs_are_stripped(path):
 def test_it_runs_and_shows_pictures(path, tmp_path):
     book = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(book, timeout=600, kernel_name="python3", resources=resources).execute()
+    NotebookClient(book, timeout=600, kernel_name="python3", resources=resources).execute(
+        env=in_full()
+    )
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     pictures = [
         output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})

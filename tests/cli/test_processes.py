@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving import free_port, until
+from serving import configuration, free_port, until
 
 import cerebellum as cb
 from cerebellum import store
@@ -131,15 +131,17 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
 def test_batches_are_divided_among_processes(tmp_path):
     rng, price = np.random.default_rng(0), 100.0
     rows = ["timestamp,price,volume"]
-    for tick in range(3_000):
+    for tick in range(1_000):
         price += float(rng.choice([-0.01, 0.01]))
         rows.append(f"{1_700_000_000_000 + 200 * tick},{price:.2f},1")
     data = tmp_path / "ticks.csv"
     data.write_text("\n".join(rows) + "\n")
+    config = configuration(tmp_path, 1, training={"batch_size": 8})
     found = []
     for count in (1, 2):
         out = tmp_path / str(count)
         given = "--data", data, "--out", out, "--epochs", 1, "--no-plots", "--json"
+        given = *given, "--config", config
         told = ended(start(count, "train", *given))
         assert [code for code, _, _ in told] == [0] * count, told
         found.append(json.loads(told[0][1])["final"])

@@ -20,6 +20,7 @@ import series
 
 pytestmark = pytest.mark.usefixtures("broadcasting")
 
+TICKS = 1_500
 SMALL = """
 [neural]
 granule_size = 100
@@ -36,7 +37,7 @@ checkpoint_interval = 0.001
 @pytest.fixture
 def market(tmp_path):
     """A file of ticks, and a configuration of a small circuit."""
-    series.write(tmp_path / "ticks.csv", series.steps(2_500, 0.8, 0))
+    series.write(tmp_path / "ticks.csv", series.steps(TICKS, 0.8, 0))
     (tmp_path / "small.toml").write_text(SMALL)
     return tmp_path
 
@@ -70,16 +71,16 @@ def test_train_then_evaluate(run, market):
     code, out, err = run("evaluate", *given)
     assert code == 0, err
     found = json.loads(out)
-    assert found["samples"] == 249
+    assert found["samples"] == TICKS // 10 - 1
     assert found["mcc_interval"][0] <= found["mcc"] <= found["mcc_interval"][1]
     assert set(found["baselines"]) == {"majority", "last_sign", "logistic"}
     assert found["baselines"]["majority"]["mcc"] == 0
     assert found["baselines"]["logistic"]["mcc"] > 0.4
-    assert sum(map(sum, found["confusion"])) == 249
+    assert sum(map(sum, found["confusion"])) == TICKS // 10 - 1
     assert (folder / "evaluation/evaluation.png").stat().st_size > 10_000
     code, out, _ = run("evaluate", *given, "--online", "--split", "all")
     assert (code, json.loads(out)["online"]) == (0, True)
-    assert json.loads(out)["samples"] == 2_498
+    assert json.loads(out)["samples"] == TICKS - 2
 
     assert run("--validate-model", folder)[0] == 0
     code, out, _ = run("--dump-weights", "--model", folder)
@@ -113,7 +114,7 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
 
 def test_other_ticks_do_not_go_on(run, market):
     run(*arguments(market, "run", "--method", "climbing_fiber", "--epochs", "1"))
-    series.write(market / "ticks.csv", series.steps(2_500, 0.8, 1))
+    series.write(market / "ticks.csv", series.steps(TICKS, 0.8, 1))
     code, _, err = run(*arguments(market, "run", "--resume"))
     assert (code, "not the ticks that" in err) == (2, True)
 

@@ -228,7 +228,10 @@ def test_a_backend_runs_a_circuit(backend, asked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("neurone", "x", quadratic), "kind 'neurone'; one of backend, neuron, rule, window, writer"),
+        (
+            ("neurone", "x", quadratic),
+            "kind 'neurone'; one of backend, neuron, rule, window, writer",
+        ),
         (("neuron", "x y", quadratic), "neuron 'x y'; letters"),
         (("neuron", "current", quadratic), "neuron 'current': taken; another name"),
         (("neuron", "x", SimpleNamespace(init=1)), "neuron 'x': without Params, State, Input"),

@@ -36,7 +36,9 @@ def taught(method: str, devices: int):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber"]
+)
 def test_devices_learn_what_one_learns(method):
     losses, history, training = taught(method, 1)
     again, story, divided = taught(method, 4)

@@ -58,7 +58,7 @@ def finish(plan, feed, net, training, history, step=0):
     [
         pytest.param("surrogate_gradient", marks=[pytest.mark.slow, pytest.mark.soak]),
         "climbing_fiber",
-        pytest.param("hybrid", marks=pytest.mark.slow),
+        pytest.param("hybrid", marks=[pytest.mark.slow, pytest.mark.soak]),
     ],
 )
 def test_a_run_goes_on_bit_for_bit(momentum, net, method):
@@ -270,7 +270,7 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 @pytest.mark.parametrize(
     ("method", "least", "more"),
     [
-        ("surrogate_gradient", 0.95, {"epochs": 4}),
+        pytest.param("surrogate_gradient", 0.95, {"epochs": 4}, marks=pytest.mark.soak),
         pytest.param(
             "climbing_fiber",
             0.85,

@@ -7,6 +7,7 @@ everything else is real.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,7 +74,7 @@ class Machine:
         self.config = serving.configuration(
             folder,
             self.port,
-            performance={"device": "cpu", "batch_size": 4},
+            performance={"device": "cpu", "batch_size": 1},
             training={"learning_rate": 0.001, "checkpoint_interval": 1.0, "batch_size": 8},
         )
         programs = folder / "programs"
@@ -84,7 +85,7 @@ class Machine:
             path.chmod(0o755)
         (folder / "journal").touch()
         (folder / "data").mkdir()
-        series.write(folder / "data/ticks.csv", series.steps(3_000, 0.85, 0))
+        series.write(folder / "data/ticks.csv", series.steps(2_000, 0.85, 0))
         self.env = {
             **os.environ,
             "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -180,6 +181,7 @@ def test_procedure_1_it_does_not_start(machine):
 @pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_2_latency(machine):
+    machine.change("batch_size = 1", "batch_size = 4")
     machine.start()
     machine.ask(0)
     said = machine.procedure("Procedure 2")
@@ -243,11 +245,8 @@ def test_procedure_6_critical_failure(machine):
 
 
 @pytest.mark.slow
-def test_procedure_7_corrupt_data(machine):
-    machine.run(
-        'cerebellar-norse train --data "$TRAINING_DATA" --out "$MODELS" --config "$CONFIG" '
-        "--epochs 1 --no-plots"
-    )
+def test_procedure_7_corrupt_data(machine, trained):
+    shutil.copytree(trained[0], machine.folder / "models")
     machine.start()
     before = [machine.ask(i) for i in range(3)]
     machine.run('systemctl stop; cerebellar-norse backup "$MODELS" "$BACKUPS"')
@@ -265,6 +264,7 @@ def test_procedure_7_corrupt_data(machine):
 
 @pytest.mark.slow
 def test_procedure_8_killed(machine):
+    machine.change("[training]\n", '[training]\nmethod = "climbing_fiber"\n')
     machine.start()
     first = [machine.ask(i) for i in range(3)]
     serving.until((machine.folder / "models/service/checkpoints/000000000003").is_dir)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from learn import series
 
 from cerebellum import config
 from cerebellum.learn import online
@@ -14,18 +13,6 @@ from cerebellum.store import learned
 
 COUNT = 300
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run and the file that it learned from."""
-    from cerebellum.cli import main
-
-    folder = tmp_path_factory.mktemp("trained")
-    path = series.write(folder / "ticks.csv", series.steps(3_000, 0.85, 0))
-    arguments = ["train", "--data", str(path), "--out", str(folder / "models"), "--epochs", "1"]
-    assert main.main([*arguments, "--no-plots"]) == 0
-    return folder / "models", path
 
 
 @pytest.mark.slow
