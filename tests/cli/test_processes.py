@@ -128,7 +128,10 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
 
 
 @pytest.mark.slow
-def test_batches_are_divided_among_processes(tmp_path):
+@pytest.mark.parametrize(
+    "method", [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber"]
+)
+def test_batches_are_divided_among_processes(tmp_path, method):
     rng, price = np.random.default_rng(0), 100.0
     rows = ["timestamp,price,volume"]
     for tick in range(1_000):
@@ -136,7 +139,7 @@ def test_batches_are_divided_among_processes(tmp_path):
         rows.append(f"{1_700_000_000_000 + 200 * tick},{price:.2f},1")
     data = tmp_path / "ticks.csv"
     data.write_text("\n".join(rows) + "\n")
-    config = configuration(tmp_path, 1, training={"batch_size": 8})
+    config = configuration(tmp_path, 1, training={"batch_size": 8, "method": method})
     found = []
     for count in (1, 2):
         out = tmp_path / str(count)

@@ -133,13 +133,16 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_and_gone_on_with(market):
+@pytest.mark.parametrize(
+    "method", ["climbing_fiber", pytest.param("hybrid", marks=pytest.mark.soak)]
+)
+def test_killed_and_gone_on_with(market, method):
     """SIGKILL and SIGTERM at random moments: the same parameters and history, bit for bit.
 
     Hybrid training does what both other methods do. `scripts/soak/kill_training.py` kills often.
     """
     rng = random.Random(0)
-    more = ("--method", "hybrid", "--no-plots")
+    more = ("--method", method, "--no-plots")
     whole = program(*arguments(market, "whole", *more))
     _, err = whole.communicate()
     assert whole.returncode == 0, err

@@ -81,7 +81,11 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
-    [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber", "hybrid"],
+    [
+        pytest.param("surrogate_gradient", marks=pytest.mark.soak),
+        pytest.param("climbing_fiber", marks=pytest.mark.soak),
+        "hybrid",
+    ],
 )
 def test_momentum_is_learned(momentum, net, method):
     """The next step repeats the last with 0.8: no more than that is to be had."""

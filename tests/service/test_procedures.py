@@ -75,7 +75,12 @@ class Machine:
             folder,
             self.port,
             performance={"device": "cpu", "batch_size": 1},
-            training={"learning_rate": 0.001, "checkpoint_interval": 1.0, "batch_size": 8},
+            training={
+                "method": "climbing_fiber",
+                "learning_rate": 0.001,
+                "checkpoint_interval": 1.0,
+                "batch_size": 8,
+            },
         )
         programs = folder / "programs"
         programs.mkdir()
@@ -246,6 +251,8 @@ def test_procedure_6_critical_failure(machine):
 
 @pytest.mark.slow
 def test_procedure_7_corrupt_data(machine, trained):
+    # Or it would go on learning from what it is asked.
+    machine.change("climbing_fiber", "surrogate_gradient")
     shutil.copytree(trained[0], machine.folder / "models")
     machine.start()
     before = [machine.ask(i) for i in range(3)]
@@ -264,7 +271,6 @@ def test_procedure_7_corrupt_data(machine, trained):
 
 @pytest.mark.slow
 def test_procedure_8_killed(machine):
-    machine.change("[training]\n", '[training]\nmethod = "climbing_fiber"\n')
     machine.start()
     first = [machine.ask(i) for i in range(3)]
     serving.until((machine.folder / "models/service/checkpoints/000000000003").is_dir)
