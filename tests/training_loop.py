@@ -19,7 +19,7 @@ EVERY = 2
 
 def main(folder: Path, steps: int) -> None:
     found = store.newest(folder)
-    saved = store.Store(folder, keep=store.Keep(newest=3))
+    saved = store.Store(folder, retention=store.Retention(newest=3))
     drive = {"mossy_fiber": cb.drive.poisson(30.0)}
     if found is None:
         circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2), _key(0), path="event")

@@ -165,7 +165,9 @@ def _through(
     if keeps and leads:
         # Only a run that began in an empty folder may remove what is there.
         newest = 2 if arguments.checkpoint_ms else sys.maxsize
-        keep = store.Store(out / store.FOLDER, keep=store.Keep(newest=newest), beside=False)
+        keep = store.Store(
+            out / store.FOLDER, retention=store.Retention(newest=newest), beside=False
+        )
     try:
         while done < total:
             last = min(total, (done // every + 1) * every)

@@ -194,7 +194,7 @@ def _saved(folder: Path, settings: Settings):
     if not processes.leads():
         yield None
         return
-    keep = store.Store(folder, keep=store.Keep(newest=settings.training.max_checkpoints))
+    keep = store.Store(folder, retention=store.Retention(newest=settings.training.max_checkpoints))
     yield keep
     keep.close()
 

@@ -207,21 +207,21 @@ def test_links_are_refused(tmp_path):
 
 
 def test_only_as_many_as_wanted(tmp_path):
-    keep = store.Keep(newest=2, best="loss", every=4)
-    saved = store.Store(tmp_path, keep=keep, beside=False)
+    retention = store.Retention(newest=2, best="loss", every=4)
+    checkpoints = store.Store(tmp_path, retention=retention, beside=False)
     for step, loss in enumerate([3.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0], start=1):
-        saved.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
-    saved.close()
+        checkpoints.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [8, 7, 4, 2]
 
 
 def test_a_copy_is_saved(tmp_path):
     """What the run changes while it is being written is not in it: this was a wrong number once."""
     saved, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
-    assert saved.save(1, {"x": x}, {"history": history})
+    assert checkpoints.save(1, {"x": x}, {"history": history})
     x[:] = 1
     history.append(2)
-    saved.close()
+    checkpoints.close()
     found = store.load(tmp_path / "000000000001")
     assert not found.arrays["x"].any()
     assert found.about["history"] == [1]
@@ -240,8 +240,8 @@ def test_one_writer_at_a_time(tmp_path):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])
 @pytest.mark.parametrize("where", ["save", "seal"])
 def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where):
-    saved = store.Store(tmp_path, beside=False)
-    saved.save(1, some(1))
+    checkpoints = store.Store(tmp_path, beside=False)
+    checkpoints.save(1, some(1))
     owner = arrays if where == "save" else manifest
     with monkeypatch.context() as broken:
 
@@ -249,13 +249,13 @@ def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where
             raise OSError(number, os.strerror(number))
 
         broken.setattr(owner, where, fail)
-        assert saved.save(2, some(2))
-    assert saved.failures == 1
+        assert checkpoints.save(2, some(2))
+    assert checkpoints.failures == 1
     assert "checkpoint 2: not saved" in caplog.text
     assert [step for step, _ in store.steps(tmp_path)] == [1]
     assert not list(tmp_path.glob(".saving-*"))
-    saved.save(3, some(3))
-    saved.close()
+    checkpoints.save(3, some(3))
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
 
 
@@ -275,24 +275,24 @@ def test_a_disk_that_is_full_and_then_read_only(tmp_path, caplog):
     mounted(disk, "size=3m")
     try:
         large = {"x": np.random.default_rng(0).random(2**18)}  # 2 MiB
-        saved = store.Store(disk / "run", keep=store.Keep(newest=1), beside=False)
-        saved.save(1, large)
-        saved.save(2, large)
-        assert saved.failures == 1
+        checkpoints = store.Store(disk / "run", retention=store.Retention(newest=1), beside=False)
+        checkpoints.save(1, large)
+        checkpoints.save(2, large)
+        assert checkpoints.failures == 1
         assert "checkpoint 2: not saved" in caplog.text
         assert "No space left" in caplog.text
         assert "Traceback" not in caplog.text
         assert [step for step, _ in store.steps(disk / "run")] == [1]
         assert not list((disk / "run").glob(".saving-*"))
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
-        saved.save(3, large)
+        checkpoints.save(3, large)
         assert [step for step, _ in store.steps(disk / "run")] == [3]
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        saved.save(4, large)
-        assert saved.failures == 2
+        checkpoints.save(4, large)
+        assert checkpoints.failures == 2
         same(store.load(disk / "run" / "000000000003").arrays["x"], large["x"])
         with pytest.raises(OSError, match="Read-only"):
-            saved.close()
+            checkpoints.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -305,37 +305,37 @@ def test_a_slow_disk_does_not_hold_the_run_up(tmp_path, monkeypatch, caplog):
         return save(*given)
 
     monkeypatch.setattr(arrays, "save", wait)
-    saved = store.Store(tmp_path)
-    assert saved.save(1, some())
-    assert not saved.save(2, some())
+    checkpoints = store.Store(tmp_path)
+    assert checkpoints.save(1, some())
+    assert not checkpoints.save(2, some())
     assert "checkpoint 2: left out" in caplog.text
     slow.set()
-    saved.wait()
-    assert saved.save(3, some())
-    saved.close()
+    checkpoints.wait()
+    assert checkpoints.save(3, some())
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
 
 
 def test_the_folder_vanishes(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
-    saved = store.Store(folder, beside=False)
+    checkpoints = store.Store(folder, beside=False)
     (folder / ".lock").unlink()
     folder.rmdir()
-    saved.save(1, some())
-    saved.close()
+    checkpoints.save(1, some())
+    checkpoints.close()
     assert [step for step, _ in store.steps(folder)] == [1]
 
 
 def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
-    saved = store.Store(tmp_path)
+    checkpoints = store.Store(tmp_path)
 
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(arrays, "save", fail)
-    saved.save(1, some())
+    checkpoints.save(1, some())
     with pytest.raises(OSError, match="No space left"):
-        saved.close()
+        checkpoints.close()
 
 
 @pytest.mark.parametrize("kind", ["beams", "dense", "given"])
