@@ -217,7 +217,7 @@ def test_only_as_many_as_wanted(tmp_path):
 
 def test_a_copy_is_saved(tmp_path):
     """What the run changes while it is being written is not in it: this was a wrong number once."""
-    saved, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
+    checkpoints, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
     assert checkpoints.save(1, {"x": x}, {"history": history})
     x[:] = 1
     history.append(2)
