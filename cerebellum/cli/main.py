@@ -1,13 +1,13 @@
-"""The program `cerebellar-norse`: arguments in, exit code out.
+"""The program `cerebellar-norse`: it parses the arguments, runs a command, returns the exit code.
 
-Only the standard library is imported until a command runs, so that `--help` is instant.
-Exit codes: 0 good, 1 the thing run failed, 2 wrong usage.
+Only the standard library is imported before the command is known, so that `--help` is fast.
+Exit codes: 0 success, 1 the command failed, 2 wrong usage.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cerebellum import xla
@@ -36,7 +36,7 @@ def _window(text: str) -> tuple[str, float, float]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for an error: argparse would print the usage before it."""
+    """A parser that reports an error in one line; argparse would print the usage before it."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
@@ -55,10 +55,10 @@ def _count(text: str) -> int:
 
 
 def _devices(parser: argparse.ArgumentParser, what: str) -> None:
-    """Flags of a command that can run on many devices.
+    """Add the flags of a command that can run on many devices.
 
     Args:
-      what: what is divided among them.
+      what: what is divided among the devices, for the help text.
     """
     group = parser.add_argument_group(
         "many devices",
@@ -80,7 +80,7 @@ def _devices(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """The parser of the whole command line."""
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
     top.add_argument("--config", metavar="FILE", help="configuration in TOML")
     top.add_argument(
@@ -110,17 +110,17 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
-    _serve_command(commands)
-    _simulate_command(commands)
-    _reproduce_command(commands)
-    _bench_command(commands)
-    _profile_command(commands)
-    _training_commands(commands)
-    _checkpoint_commands(commands)
+    _add_serve(commands)
+    _add_simulate(commands)
+    _add_reproduce(commands)
+    _add_bench(commands)
+    _add_profile(commands)
+    _add_training(commands)
+    _add_checkpoints(commands)
     return top
 
 
-def _serve_command(commands) -> None:
+def _add_serve(commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="turn ticks into signals over HTTP",
@@ -133,7 +133,7 @@ def _serve_command(commands) -> None:
     )
 
 
-def _simulate_command(commands) -> None:
+def _add_simulate(commands) -> None:
     simulate = commands.add_parser(
         "simulate",
         help="run a circuit on a stimulus",
@@ -182,11 +182,11 @@ def _simulate_command(commands) -> None:
         metavar="NAME:START:STOP",
         help="report rates between two times, ms; may be repeated (default: the preset's)",
     )
-    _results_of_simulate(simulate)
+    _simulate_results(simulate)
 
 
-def _results_of_simulate(simulate: argparse.ArgumentParser) -> None:
-    """Flags of what a run leaves, and goes on from."""
+def _simulate_results(simulate: argparse.ArgumentParser) -> None:
+    """Add the flags about results, checkpoints and resuming."""
     simulate.add_argument(
         "--out", metavar="DIR", default="results/simulate", help="results (default: %(default)s)"
     )
@@ -211,7 +211,7 @@ def _results_of_simulate(simulate: argparse.ArgumentParser) -> None:
     )
 
 
-def _reproduce_command(commands) -> None:
+def _add_reproduce(commands) -> None:
     reproduce = commands.add_parser(
         "reproduce",
         help="run a published protocol and print measured beside published",
@@ -233,7 +233,7 @@ def _reproduce_command(commands) -> None:
     )
 
 
-def _bench_command(commands) -> None:
+def _add_bench(commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="time things, keep the times, compare them",
@@ -267,7 +267,7 @@ def _bench_command(commands) -> None:
     )
 
 
-def _profile_command(commands) -> None:
+def _add_profile(commands) -> None:
     profile = commands.add_parser(
         "profile",
         help="where the time and the memory of some ticks go",
@@ -287,7 +287,7 @@ def _profile_command(commands) -> None:
     profile.add_argument("--json", action="store_true", help="one JSON document, nothing else")
 
 
-def _training_commands(commands) -> None:
+def _add_training(commands) -> None:
     train = commands.add_parser(
         "train",
         help="learn from files of ticks, resumably",
@@ -344,16 +344,16 @@ def _training_commands(commands) -> None:
     evaluate.add_argument("--json", action="store_true", help="one JSON document, nothing else")
 
 
-def _checkpoint_commands(commands) -> None:
-    listed = commands.add_parser(
+def _add_checkpoints(commands) -> None:
+    checkpoints = commands.add_parser(
         "checkpoints",
         help="list a run's checkpoints and whether each is intact",
         description="List a run's checkpoints, newest first. Every file of each is read. Exits 1 "
         "where one is not intact.",
         epilog="example: cerebellar-norse checkpoints results/simulate",
     )
-    listed.add_argument("run", metavar="RUN", help="a run's directory")
-    listed.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    checkpoints.add_argument("run", metavar="RUN", help="a run's directory")
+    checkpoints.add_argument("--json", action="store_true", help="one JSON document, nothing else")
     backup = commands.add_parser(
         "backup",
         help="copy a run's newest intact checkpoint out",
@@ -407,81 +407,134 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code."""
-    if arguments.dump_schema:
-        import json
-
-        from cerebellum import config
-
-        print(json.dumps(config.schema(), indent=1))
+    """Run the command that the arguments name; returns the exit code."""
+    name = _command_name(arguments)
+    if name is None:
+        top.print_help()
         return 0
+    command_config = getattr(arguments, f"{name}_config", None)
+    if command_config is not None:
+        arguments.config = command_config
+    return _COMMANDS[name](arguments)
+
+
+def _command_name(arguments: argparse.Namespace) -> str | None:
+    """The key in the table of commands; None where the arguments name no command.
+
+    Flags that stand for a command come before `serve`, which is also what --config alone means.
+    """
+    if arguments.dump_schema:
+        return "--dump-schema"
     if arguments.validate_only:
-        return _validate(arguments.config)
-    if arguments.command == "simulate":
-        xla.one_thread()
-        from cerebellum.cli import simulate
-
-        if arguments.simulate_config is not None:
-            arguments.config = arguments.simulate_config
-        return simulate.run(arguments)
-    if arguments.command == "reproduce":
-        if not arguments.list:
-            xla.one_thread()
-        from cerebellum.reproduce import program
-
-        return program.run(arguments)
-    if arguments.command == "bench":
-        xla.one_thread()
-        from cerebellum.bench import program
-
-        return program.run(arguments)
-    if arguments.command == "train":
-        from cerebellum.cli import train
-
-        if arguments.train_config is not None:
-            arguments.config = arguments.train_config
-        return train.run(arguments)
-    if arguments.command == "evaluate":
-        from cerebellum.cli import evaluate
-
-        return evaluate.run(arguments)
-    if arguments.command == "profile":
-        xla.one_thread()
-        from cerebellum.cli import profile
-
-        if arguments.profile_config is not None:
-            arguments.config = arguments.profile_config
-        return profile.run(arguments)
-    if arguments.command in ("checkpoints", "backup", "restore"):
-        xla.one_thread()
-        from cerebellum.cli import checkpoints
-
-        return checkpoints.run(arguments)
+        return "--validate-only"
+    if arguments.command not in (None, "serve"):
+        return arguments.command
     if arguments.verify_data or arguments.validate_model or arguments.dump_weights:
-        xla.one_thread()
-        from cerebellum.cli import checkpoints
-
-        return checkpoints.look(arguments)
+        return "--verify-data"
     if arguments.command == "serve" or arguments.config is not None:
-        xla.one_thread()
-        from cerebellum.service import serve
+        return "serve"
+    return None
 
-        given = arguments.serve_config if arguments.command == "serve" else None
-        return serve.run(given if given is not None else arguments.config)
-    top.print_help()
+
+def _dump_schema(arguments: argparse.Namespace) -> int:
+    import json
+
+    from cerebellum import config
+
+    print(json.dumps(config.schema(), indent=1))
     return 0
 
 
-def _validate(path: str | None) -> int:
-    if path is None:
+def _validate(arguments: argparse.Namespace) -> int:
+    if arguments.config is None:
         raise UsageError("--validate-only: nothing to validate; --config FILE")
     from cerebellum import configure
 
-    problems = configure.validate(path)
+    problems = configure.validate(arguments.config)
     if problems:
         raise UsageError("\n".join(problems))
-    print(f"{path}: valid")
+    print(f"{arguments.config}: valid")
     return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.service import serve
+
+    return serve.run(arguments.config)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import simulate
+
+    return simulate.run(arguments)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    if not arguments.list:
+        xla.one_thread()
+    from cerebellum.reproduce import program
+
+    return program.run(arguments)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.bench import program
+
+    return program.run(arguments)
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import profile
+
+    return profile.run(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from cerebellum.cli import train
+
+    return train.run(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from cerebellum.cli import evaluate
+
+    return evaluate.run(arguments)
+
+
+def _manage_checkpoints(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import checkpoints
+
+    return checkpoints.run(arguments)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import checkpoints
+
+    return checkpoints.inspect(arguments)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "--dump-schema": _dump_schema,
+    "--validate-only": _validate,
+    "--verify-data": _inspect,
+    "serve": _serve,
+    "simulate": _simulate,
+    "reproduce": _reproduce,
+    "bench": _bench,
+    "profile": _profile,
+    "train": _train,
+    "evaluate": _evaluate,
+    "checkpoints": _manage_checkpoints,
+    "backup": _manage_checkpoints,
+    "restore": _manage_checkpoints,
+}
+"""What runs each command. A command imports its modules itself, when it is run."""
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Store:
     """
 
     folder: Path
-    retention: Retention = Retention()
+    retention: Retention = field(default_factory=Retention)
     beside: bool = True
     """If true, `save` copies the arrays and returns while a thread writes them. Otherwise `save`
     takes no copy and returns when everything is on the disk."""

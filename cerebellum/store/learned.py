@@ -64,7 +64,11 @@ def tree(run: Run) -> dict[str, Any]:
 
 
 def about(run: Run, circuit: dict[str, Any]) -> dict[str, Any]:
-    """The JSON values to store with the arrays; `circuit` is `snapshot.about` of the net's circuit."""
+    """The JSON values to store with the arrays.
+
+    Args:
+      circuit: `snapshot.about` of the net's circuit.
+    """
     return {
         **circuit,
         "design": dataclasses.asdict(run.model.net.design),
