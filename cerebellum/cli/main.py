@@ -429,8 +429,9 @@ def _command_name(arguments: argparse.Namespace) -> str | None:
         return "--validate-only"
     if arguments.command not in (None, "serve"):
         return arguments.command
-    if arguments.verify_data or arguments.validate_model or arguments.dump_weights:
-        return "--verify-data"
+    for flag in ("verify_data", "validate_model", "dump_weights"):
+        if getattr(arguments, flag):
+            return "--" + flag.replace("_", "-")
     if arguments.command == "serve" or arguments.config is not None:
         return "serve"
     return None
@@ -523,6 +524,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "--dump-schema": _dump_schema,
     "--validate-only": _validate,
     "--verify-data": _inspect,
+    "--validate-model": _inspect,
+    "--dump-weights": _inspect,
     "serve": _serve,
     "simulate": _simulate,
     "reproduce": _reproduce,
