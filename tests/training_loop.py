@@ -1,6 +1,6 @@
-"""A run that learns and is checkpoints every few steps, to be killed: FOLDER STEPS.
+"""A run that learns and saves a checkpoint every few steps, for tests that kill it: FOLDER STEPS.
 
-Says "ready" when it starts to learn, every step, and at its end a digest of everything.
+It prints "ready" when it starts to learn, each step, and at its end a digest of its state.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Many processes on one machine, over real sockets: the run that one process makes."""
+"""Many processes on one machine, over real sockets, give the results of one process."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def config(tmp_path) -> Path:
 
 
 def start(processes: int, *arguments) -> list[subprocess.Popen]:
-    """The same command in so many processes that know of each other; alone where it is one."""
+    """Start the same command in several connected processes, or in a single one."""
     many = "--coordinator", f"127.0.0.1:{free_port()}", "--processes", str(processes), "--process"
     program = [sys.executable, "-m", "cerebellum.cli", *map(str, arguments)]
     return [
@@ -249,7 +249,7 @@ def test_the_example_for_clusters_runs():
 
 @pytest.mark.slow
 def test_the_example_over_ssh_starts_every_host(tmp_path):
-    """With a stand-in for ssh that runs here what it is arguments."""
+    """A stand-in for ssh runs its command on this machine."""
     ssh = tmp_path / "ssh"
     ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$(echo "$*" | sed s/100000/200/)"\n')
     ssh.chmod(0o755)
