@@ -1,7 +1,7 @@
-"""The one schema of everything that can be set: TOML, then environment, then flags.
+"""The schema of all settings. Flags override the environment, which overrides a TOML file.
 
-`load` gives settings or one line for each thing wrong with them, naming where it stands. Keys
-left out of [neural] follow from `granule_size`.
+`load` returns the settings, or raises an error with a line for each problem that names its place.
+Keys left out of [neural] are derived from `granule_size`.
 """
 
 import difflib
@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from cerebellum.errors import UsageError
 
 PREFIX = "CEREBELLAR__"
+"""Start of the names of environment variables that are settings."""
 
 Population = Literal[
     "granule", "golgi", "purkinje", "basket", "stellate", "nuclei", "inferior_olive"
@@ -33,20 +34,21 @@ Population = Literal[
 
 
 def _whole(value: Any) -> Any:
-    """Refuse what pydantic would round or read as a number."""
+    """Refuse floats and booleans, which pydantic would round or read as integers."""
     if isinstance(value, (bool, float)):
         raise ValueError("not a whole number")
     return value
 
 
 def _not_bool(value: Any) -> Any:
+    """Refuse booleans, which pydantic would read as numbers."""
     if isinstance(value, bool):
         raise ValueError("not a number")
     return value
 
 
 def _size(value: Any) -> Any:
-    """Plain bytes, or a number with a unit of bytes; "20Gb", gigabits, is nobody's memory."""
+    """Accept bytes as an integer, or a number with a unit of bytes; "20Gb" is gigabits, refused."""
     if isinstance(value, (bool, float)) or (isinstance(value, int) and value < 1):
         raise ValueError("not a size")
     if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?\s*([kKMGTP]i?)?B?", value.strip()):
@@ -62,13 +64,13 @@ Size = Annotated[ByteSize, BeforeValidator(_size)]
 
 
 class Section(BaseModel):
-    """Frozen, and closed to unknown keys."""
+    """A table of the configuration: it is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Neural(Section):
-    """The circuit."""
+    """The circuit, its step and its random seed."""
 
     granule_size: Annotated[Count, Field(ge=100)] = Field(
         default=100_000, description="granule cells"
@@ -84,57 +86,74 @@ class Neural(Section):
     mossy_fiber_size: Count | None = Field(default=None, description="mossy fibres")
     beams: Count | None = Field(
         default=None,
-        description="parts that no parallel fibre leaves; default 200,000 granules each",
+        description="number of parts that no parallel fibre leaves; default 200,000 granules each",
     )
     model: dict[Population, Literal["current"]] = Field(
         default_factory=dict, description="neuron model by population"
     )
-    dt: Annotated[Positive, Field(le=2)] = Field(default=1.0, description="step, ms")
-    steps_per_tick: Count = Field(default=10, description="steps that a market tick takes")
+    dt: Annotated[Positive, Field(le=2)] = Field(default=1.0, description="time step, ms")
+    steps_per_tick: Count = Field(default=10, description="simulated steps for each market tick")
     learning_rate: Annotated[Number, Field(ge=0, le=0.1)] = Field(
         default=2e-4,
-        description="of plasticity: gain of a parallel-fibre weight at each spike, as a share of "
-        "its bound; 0 switches learning off",
+        description="gain of plasticity: change of a parallel-fibre weight at each spike, as a "
+        "share of its bound; 0 switches learning off",
     )
     sparsity: Annotated[Number, Field(ge=0, lt=1)] = Field(
         default=0.0,
         description="share of a beam's parallel fibres that a Purkinje cell has no contact with",
     )
     seed: Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**32)] = Field(
-        default=0, description="of wiring and noise"
+        default=0, description="random seed of wiring and noise"
     )
 
 
 class Performance(Section):
-    """Where and how it runs."""
+    """The device, the backend, and limits of memory."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="what computes")
-    batch_size: Count = Field(default=1, description="markets to a call")
-    cuda_streams: Annotated[Count, Field(le=64)] = Field(default=2, description="chunks in flight")
-    kernels: Literal["auto", "xla", "native"] = Field(default="auto", description="which kernels")
-    threads: Annotated[Count, Field(le=1_024)] | None = Field(
-        default=None, description="of native kernels; default OMP_NUM_THREADS, or else 1"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="the device that computes"
     )
-    memory_pool_enabled: bool = Field(default=True, description="let XLA's allocator keep a pool")
-    memory_pool_size: Size = Field(default=ByteSize(20 * 10**9), description="that pool, bytes")
+    batch_size: Count = Field(default=1, description="markets that are processed in one batch")
+    cuda_streams: Annotated[Count, Field(le=64)] = Field(default=2, description="chunks in flight")
+    kernels: Literal["auto", "xla", "native"] = Field(
+        default="auto", description="the backend of the event path"
+    )
+    threads: Annotated[Count, Field(le=1_024)] | None = Field(
+        default=None, description="threads of native kernels; default OMP_NUM_THREADS, or else 1"
+    )
+    memory_pool_enabled: bool = Field(
+        default=True, description="whether XLA's allocator keeps a pool of memory"
+    )
+    memory_pool_size: Size = Field(
+        default=ByteSize(20 * 10**9), description="size of that pool, bytes"
+    )
     memory_limit: Size | None = Field(
-        default=None, description="what needs more is refused, bytes; default what there is"
+        default=None,
+        description="a circuit that needs more memory is refused, bytes; default all there is",
     )
     garbage_collection_threshold: Annotated[Share, Field(gt=0)] = Field(
         default=0.9, description="share of the limit at which idle markets and programs are dropped"
     )
     weight_dtype: Literal["float32", "uint16"] = Field(
-        default="uint16", description="of parallel-fibre weights; uint16 is fixed point"
+        default="uint16", description="type of parallel-fibre weights; uint16 is fixed point"
     )
 
 
 class Stdp(Section):
     """Spike-timing dependent plasticity."""
 
-    tau_pre: Positive = Field(default=20.0, description="presynaptic trace, ms")
-    tau_post: Positive = Field(default=20.0, description="postsynaptic trace, ms")
-    a_plus: Annotated[Number, Field(ge=0)] = Field(default=0.01, description="gain of a pair")
-    a_minus: Annotated[Number, Field(ge=0)] = Field(default=0.012, description="loss of a pair")
+    tau_pre: Positive = Field(
+        default=20.0, description="time constant of the presynaptic trace, ms"
+    )
+    tau_post: Positive = Field(
+        default=20.0, description="time constant of the postsynaptic trace, ms"
+    )
+    a_plus: Annotated[Number, Field(ge=0)] = Field(
+        default=0.01, description="gain of a weight for a pair of spikes"
+    )
+    a_minus: Annotated[Number, Field(ge=0)] = Field(
+        default=0.012, description="loss of a weight for a pair of spikes"
+    )
     w_min: Number = Field(default=0.0, description="least weight")
     w_max: Number = Field(default=1.0, description="largest weight")
 
@@ -146,59 +165,69 @@ class Stdp(Section):
 
 
 class Training(Section):
-    """Batch training."""
+    """Batch training of a model."""
 
     method: Literal["climbing_fiber", "surrogate_gradient", "hybrid", "stdp"] = Field(
-        default="surrogate_gradient", description="how it learns"
+        default="surrogate_gradient", description="the method of learning"
     )
-    optimizer: Literal["adam", "sgd", "rmsprop"] = Field(default="adam", description="of gradients")
+    optimizer: Literal["adam", "sgd", "rmsprop"] = Field(
+        default="adam", description="optimizer of the gradient methods"
+    )
     loss: Literal["mse", "mae", "huber", "cross_entropy"] = Field(
-        default="cross_entropy", description="what falls"
+        default="cross_entropy", description="the loss that training minimises"
     )
     epochs: Count = Field(default=10, description="passes over the data")
-    batch_size: Count = Field(default=32, description="samples to an update")
+    batch_size: Count = Field(default=32, description="samples in an update")
     learning_rate: Positive = Field(
-        default=1e-2, description="a step of a weight, as a share of its mean"
+        default=1e-2, description="size of an update of a weight, as a share of its mean"
     )
     gradient_clipping: Positive = Field(default=1.0, description="largest norm of a gradient")
     gradient_checkpointing: bool = Field(
-        default=True, description="compute again instead of keeping"
+        default=True, description="whether the backward pass recomputes states to save memory"
     )
     validation_split: Annotated[Share, Field(lt=1)] = Field(
-        default=0.2, description="share held out"
+        default=0.2, description="share of the data held out for validation"
     )
-    early_stopping_patience: Count = Field(default=5, description="epochs without progress")
-    checkpoint_interval: Positive = Field(default=600.0, description="between checkpoints, s")
-    max_checkpoints: Count = Field(default=5, description="newest ones kept")
+    early_stopping_patience: Count = Field(
+        default=5, description="epochs without progress after which training stops"
+    )
+    checkpoint_interval: Positive = Field(default=600.0, description="time between checkpoints, s")
+    max_checkpoints: Count = Field(default=5, description="how many of the newest checkpoints stay")
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="whether rare choices count for more"
+        default="none", description="whether rare classes have larger weights in the loss"
     )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="names of a file's columns, by what they are"
+        default_factory=dict, description="names of a file's columns, by their meaning"
     )
     data: Path | None = Field(default=None, description="file or directory of training data")
-    stdp: Stdp = Field(default_factory=Stdp, description="of method stdp")
+    stdp: Stdp = Field(default_factory=Stdp, description="parameters of method stdp")
 
 
 class Server(Section):
-    """The service."""
+    """The HTTP service."""
 
     host: Annotated[str, Field(min_length=1)] = Field(default="127.0.0.1", description="address")
     port: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=65_535)] = Field(
         default=8080, description="TCP port"
     )
     worker_threads: Annotated[Count, Field(le=1_024)] = Field(
-        default=4, description="for blocking work"
+        default=4, description="threads for blocking work"
     )
     latency_slo: Positive | None = Field(
-        default=None, description="longest good step, s; default 10e-6 on CUDA, 1e-3 on CPU"
+        default=None, description="longest acceptable step, s; default 10e-6 on CUDA, 1e-3 on CPU"
     )
-    connection_timeout: Positive = Field(default=30.0, description="s")
-    keep_alive_timeout: Positive = Field(default=5.0, description="s")
-    max_connections: Count = Field(default=1_000, description="open at once")
+    connection_timeout: Positive = Field(
+        default=30.0, description="time limit of a request, and of a silent connection, s"
+    )
+    keep_alive_timeout: Positive = Field(
+        default=5.0, description="time after which an idle connection is closed, s"
+    )
+    max_connections: Count = Field(default=1_000, description="most open connections")
     max_body_size: Size = Field(default=ByteSize(10**6), description="largest request, bytes")
-    max_markets: Count = Field(default=100, description="markets with a state")
-    api_key_file: Path | None = Field(default=None, description="needed where host is not loopback")
+    max_markets: Count = Field(default=100, description="most markets that are active at once")
+    api_key_file: Path | None = Field(
+        default=None, description="file of the API key; required if host is not loopback"
+    )
 
     @model_validator(mode="after")
     def _guarded(self):
@@ -208,35 +237,41 @@ class Server(Section):
 
 
 class Logging(Section):
-    """What is written down."""
+    """Log files."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="least level"
+        default="INFO", description="lowest level that is logged"
     )
-    format: Literal["json", "human"] = Field(default="json", description="of a line")
-    file: Path | None = Field(default=None, description="default standard error")
-    max_files: Count = Field(default=30, description="rotated files kept")
-    max_size: Size = Field(default=ByteSize(100 * 10**6), description="at which it rotates, bytes")
-    compression: Literal["gzip", "none"] = Field(default="gzip", description="of rotated files")
+    format: Literal["json", "human"] = Field(default="json", description="format of a line")
+    file: Path | None = Field(default=None, description="log file; default standard error")
+    max_files: Count = Field(default=30, description="rotated files that stay")
+    max_size: Size = Field(
+        default=ByteSize(100 * 10**6), description="size at which the file is rotated, bytes"
+    )
+    compression: Literal["gzip", "none"] = Field(
+        default="gzip", description="compression of rotated files"
+    )
 
 
 class Storage(Section):
-    """Directories."""
+    """The directories of models, backups and data."""
 
     models: Path = Field(default=Path("models"), description="checkpoints")
-    backups: Path = Field(default=Path("backups"), description="copies of them")
+    backups: Path = Field(default=Path("backups"), description="copies of checkpoints")
     data: Path = Field(default=Path("data"), description="training data")
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__"
     )
 
     neural: Neural = Field(default_factory=Neural, description="the circuit")
-    performance: Performance = Field(default_factory=Performance, description="where it runs")
+    performance: Performance = Field(
+        default_factory=Performance, description="device, backend and memory"
+    )
     training: Training = Field(default_factory=Training, description="batch training")
     server: Server = Field(default_factory=Server, description="the service")
     logging: Logging = Field(default_factory=Logging, description="logs")
@@ -246,7 +281,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
     ):
-        """Only what `load` has merged: it knows where each value came from."""
+        """Use only the values that `load` has merged, because it knows where each came from."""
         return (init_settings,)
 
 
@@ -254,26 +289,26 @@ Tree = dict[str, Any]
 
 
 def load(path: str | Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Settings of a file, overridden by the environment, overridden by flags.
+    """Load the settings of a file, overridden by the environment, overridden by flags.
 
     Args:
-      path: TOML file; None for defaults.
-      flags: by dotted key, such as "neural.granule_size".
+      path: a TOML file; None for the defaults.
+      flags: values by dotted key, such as "neural.granule_size".
 
     Raises:
-      UsageError: one line for each problem, `place: section.key: problem (value; what would be
-        right)`.
+      UsageError: the message has a line for each problem, `place: section.key: problem (value; what
+        would be right)`.
     """
-    file = {} if path is None else read(Path(path))
+    file_values = {} if path is None else read(Path(path))
     problems = _unknown_variables()
     variables = {} if problems else EnvSettingsSource(Settings)()
-    dotted = {tuple(key.split(".")): value for key, value in (flags or {}).items()}
+    flag_values = {tuple(key.split(".")): value for key, value in (flags or {}).items()}
     merged: Tree = {}
     places: dict[tuple[str, ...], str] = {}
     layers = (
-        (_leaves(file), lambda key: str(path)),
+        (_leaves(file_values), lambda key: str(path)),
         (_leaves(variables), lambda key: PREFIX + "__".join(key).upper()),
-        (dotted.items(), lambda key: "--" + key[-1].replace("_", "-")),
+        (flag_values.items(), lambda key: "--" + key[-1].replace("_", "-")),
     )
     for leaves, place in layers:
         for key, value in leaves:
@@ -290,10 +325,10 @@ def load(path: str | Path | None = None, flags: Mapping[str, Any] | None = None)
 
 
 def read(path: Path) -> Tree:
-    """The tables of a TOML file.
+    """Read the tables of a TOML file.
 
     Raises:
-      UsageError: not there, not readable, or not TOML.
+      UsageError: the file does not exist, cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -305,82 +340,85 @@ def read(path: Path) -> Tree:
         raise UsageError(f"{path}: not UTF-8; a configuration in TOML") from None
     except tomllib.TOMLDecodeError as error:
         end = f"(at line {len(path.read_text().splitlines())}, the last)"
-        said = str(error).replace("(at end of document)", end)
-        raise UsageError(f"{path}: not TOML: {said}") from None
+        message = str(error).replace("(at end of document)", end)
+        raise UsageError(f"{path}: not TOML: {message}") from None
 
 
 def schema() -> Tree:
-    """JSON Schema of the configuration."""
+    """The JSON Schema of the configuration."""
     return Settings.model_json_schema()
 
 
-def _leaves(tree: Tree, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(tree: Tree, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values of nested tables, each with its key as a path."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, (*above, key))
+            yield from _leaves(value, (*prefix, key))
         else:
-            yield (*above, key), value
+            yield (*prefix, key), value
 
 
 def _put(tree: Tree, key: tuple[str, ...], value: Any) -> None:
-    for part in key[:-1]:
-        inner = tree.get(part)
-        if not isinstance(inner, dict):
-            inner = tree[part] = {}
-        tree = inner
+    """Set a value in nested tables, making the tables on its path."""
+    for name in key[:-1]:
+        table = tree.get(name)
+        if not isinstance(table, dict):
+            table = tree[name] = {}
+        tree = table
     tree[key[-1]] = value
 
 
-def _keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every key that can be set."""
+def _keys(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys that can be set."""
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _keys(inner, (*above, name))
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from _keys(section, (*prefix, name))
         else:
-            yield (*above, name)
+            yield (*prefix, name)
 
 
 def _unknown_variables() -> list[str]:
-    """A line for each variable that sets nothing: pydantic-settings ignores these silently."""
+    """A line for each environment variable that sets nothing; pydantic-settings ignores these."""
     known = ["__".join(key).upper() for key in _keys(Settings)]
     known += [f"NEURAL__MODEL__{population.upper()}" for population in get_args(Population)]
     problems = []
-    for name, value in os.environ.items():
-        if name.upper().startswith(PREFIX):
-            rest = name.upper().removeprefix(PREFIX)
-            if rest not in known:
-                near = difflib.get_close_matches(rest, known, 1, 0)
-                problems.append(f"{name}: no such key ({value!r}; perhaps {PREFIX}{near[0]})")
+    for variable, value in os.environ.items():
+        if variable.upper().startswith(PREFIX):
+            key = variable.upper().removeprefix(PREFIX)
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1, 0)
+                problems.append(f"{variable}: no such key ({value!r}; perhaps {PREFIX}{near[0]})")
     return problems
 
 
 def _line(error: Any, places: Mapping[tuple[str, ...], str], file: str) -> str:
-    """One of pydantic's errors as a line."""
-    at = tuple(str(part) for part in error["loc"] if part != "[key]")
-    place = next((where for key, where in places.items() if key[: len(at)] == at), file)
-    name, value = ".".join(at), error["input"]
+    """An error of pydantic as a line."""
+    key = tuple(str(name) for name in error["loc"] if name != "[key]")
+    place = next((place for path, place in places.items() if path[: len(key)] == key), file)
+    name, value = ".".join(key), error["input"]
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{place}: {name}: unknown {_unknown(at)}"
+        return f"{place}: {name}: unknown {_suggest(key)}"
     if kind == "value_error" and isinstance(value, Mapping | BaseModel):
         return f"{place}: {name}: {context['error']}"
-    return f"{place}: {name}: {_said(kind, context)} ({value!r}; {_right(at, kind, context)})"
+    problem, remedy = _problem(kind, context), _remedy(kind, context)
+    return f"{place}: {name}: {problem} ({value!r}; {remedy})"
 
 
-def _unknown(at: tuple[str, ...]) -> str:
-    """What an unknown key may have meant."""
+def _suggest(key: tuple[str, ...]) -> str:
+    """The kind of an unknown key, and the known key that is nearest to it."""
     keys = list(_keys(Settings))
-    if len(at) == 1:
-        near = difflib.get_close_matches(at[0], Settings.model_fields, 1, 0)
+    if len(key) == 1:
+        near = difflib.get_close_matches(key[0], Settings.model_fields, 1, 0)
         return f"section; perhaps [{near[0]}]"
-    inside = [".".join(key) for key in keys if key[: len(at) - 1] == at[:-1]]
-    elsewhere = [".".join(key) for key in keys if key[-1] == at[-1]]
-    near = elsewhere or difflib.get_close_matches(".".join(at), inside, 1, 0)
+    same_section = [".".join(each) for each in keys if each[: len(key) - 1] == key[:-1]]
+    same_name = [".".join(each) for each in keys if each[-1] == key[-1]]
+    near = same_name or difflib.get_close_matches(".".join(key), same_section, 1, 0)
     return f"key; perhaps {near[0]}" if near else "key"
 
 
-_SAID = {
+_PROBLEMS = {
     "greater_than": "too small",
     "greater_than_equal": "too small",
     "less_than": "too large",
@@ -389,7 +427,7 @@ _SAID = {
     "literal_error": "unknown choice",
     "string_too_short": "empty",
 }
-_RIGHT = {
+_REMEDIES = {
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
@@ -412,17 +450,18 @@ _RIGHT = {
 }
 
 
-def _said(kind: str, context: Mapping[str, Any]) -> str:
+def _problem(kind: str, context: Mapping[str, Any]) -> str:
+    """What is wrong with a value, by the type of pydantic's error."""
     if kind == "value_error":
         return str(context["error"])
-    return _SAID.get(kind, "wrong type")
+    return _PROBLEMS.get(kind, "wrong type")
 
 
-def _right(at: tuple[str, ...], kind: str, context: Mapping[str, Any]) -> str:
-    """What would have been right."""
+def _remedy(kind: str, context: Mapping[str, Any]) -> str:
+    """What value would be right, by the type of pydantic's error."""
     if kind != "value_error":
-        return _RIGHT.get(kind, "another value").format(**context)
-    said = str(context["error"])
-    if said == "not a size":
+        return _REMEDIES.get(kind, "another value").format(**context)
+    message = str(context["error"])
+    if message == "not a size":
         return 'bytes, or a size such as "20GB"'
-    return "a whole number" if said == "not a whole number" else "a number"
+    return "a whole number" if message == "not a whole number" else "a number"

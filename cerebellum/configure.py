@@ -1,14 +1,14 @@
-"""From settings to what they mean on this machine: a circuit's spec, a device, memory."""
+"""Apply settings on this machine: the circuit's spec, the device, and the memory it needs."""
 
 import os
 from pathlib import Path
 
 import jax
 
-import cerebellum as cb
 from cerebellum import config
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
+from cerebellum.model import presets
 from cerebellum.model.spec import Spec
 from cerebellum.sim import memory
 
@@ -17,13 +17,13 @@ def spec_of(settings: Settings, learning: bool = True) -> Spec:
     """The circuit that a configuration describes.
 
     Args:
-      learning: whether its parallel fibres are plastic, as configured.
+      learning: whether the parallel fibres are plastic, with the configured learning rate.
 
     Raises:
-      UsageError: counts, beams or a step that do not go together.
+      UsageError: the numbers of cells, the beams or the step do not go together.
     """
     neural = settings.neural
-    sizes = cb.presets.Sizes(
+    sizes = presets.Sizes(
         mossy_fiber=neural.mossy_fiber_size,
         golgi=neural.golgi_size,
         purkinje=neural.purkinje_size,
@@ -32,7 +32,7 @@ def spec_of(settings: Settings, learning: bool = True) -> Spec:
         nuclei=neural.dcn_size,
         inferior_olive=neural.inferior_olive_size,
     )
-    return cb.presets.beams(
+    return presets.beams(
         neural.granule_size,
         beams=neural.beams,
         sizes=sizes,
@@ -44,10 +44,10 @@ def spec_of(settings: Settings, learning: bool = True) -> Spec:
 
 
 def use_device(settings: Settings) -> None:
-    """Let JAX compute on the configured device and threads, if it has not started yet.
+    """Make JAX compute on the configured device and threads; no effect once JAX has started.
 
     Raises:
-      UsageError: no such device.
+      UsageError: there is no such device.
     """
     if settings.performance.threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.performance.threads)
@@ -66,49 +66,49 @@ def use_device(settings: Settings) -> None:
 
 
 def memory_there() -> int:
-    """Bytes of memory that the computing device has: of a GPU, or of the machine."""
+    """The memory of the computing device, bytes: that of the GPU, or that of the machine."""
     device = jax.devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     group = Path("/sys/fs/cgroup/memory.max")
     limit = group.read_text().strip() if group.is_file() else "max"
-    return min(there, int(limit)) if limit.isdecimal() else there
+    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def check_memory(spec: Spec, limit: int | None = None) -> None:
-    """Refuse a circuit that will not fit, before anything of it is allocated.
+    """Refuse a circuit that does not fit into memory, before any of it is allocated.
 
     Args:
-      limit: bytes that it may take; by default all there are.
+      limit: memory that the circuit may use, bytes; by default all of it.
 
     Raises:
-      UsageError: it needs more.
+      UsageError: the circuit needs more.
     """
-    needed, there = memory.peak(spec), memory_there()
-    allowed = there if limit is None else min(there, limit)
+    needed, total = memory.peak(spec), memory_there()
+    allowed = total if limit is None else min(total, limit)
     if needed <= allowed:
         return
     granules = spec.population("granule").size
-    of = "this machine has" if allowed == there else "performance.memory_limit allows"
+    source = "this machine has" if allowed == total else "performance.memory_limit allows"
     raise UsageError(
-        f"neural.granule_size: needs {needed:,} bytes of memory, {of} {allowed:,} "
+        f"neural.granule_size: needs {needed:,} bytes of memory, {source} {allowed:,} "
         f"({granules}; fewer granule or Purkinje cells)"
     )
 
 
 def problems(settings: Settings) -> list[str]:
-    """What keeps valid settings from working on this machine, a line each."""
-    found = []
+    """The problems that valid settings have on this machine, a line each."""
+    lines = []
     try:
         use_device(settings)
     except UsageError as error:
-        found.append(str(error))
+        lines.append(str(error))
     try:
         check_memory(spec_of(settings), settings.performance.memory_limit)
     except UsageError as error:
-        found.append(_by_key(str(error)))
+        lines.append(_by_key(str(error)))
     paths = {
         "logging.file": settings.logging.file and settings.logging.file.parent,
         "storage.models": settings.storage.models,
@@ -117,22 +117,23 @@ def problems(settings: Settings) -> list[str]:
     }
     for key, path in paths.items():
         if path is not None and path.exists() and not os.access(path, os.W_OK):
-            found.append(f"{key}: not writable ({path}; a directory that this user may write)")
+            lines.append(f"{key}: not writable ({path}; a directory that this user may write)")
     readable = {
         "server.api_key_file": settings.server.api_key_file,
         "training.data": settings.training.data,
     }
     for key, path in readable.items():
         if path is not None and not os.access(path, os.R_OK):
-            found.append(f"{key}: not readable ({path}; a file that this user may read)")
-    return found
+            lines.append(f"{key}: not readable ({path}; a file that this user may read)")
+    return lines
 
 
 _KEYS = {"nuclei": "dcn"}
+"""Names in the configuration of populations that it calls by another name."""
 
 
 def _by_key(line: str) -> str:
-    """A line about a spec, under the name that its part has in the configuration."""
+    """A line about a spec, with the name of the configuration's key instead of the spec's."""
     if line.startswith(("neural.", "performance.")):
         return line
     name, _, rest = line.partition(".size:")
@@ -142,10 +143,10 @@ def _by_key(line: str) -> str:
 
 
 def configured(path: str | None, flags: dict[str, object]) -> tuple[Settings, Spec]:
-    """Settings that are valid and fit this machine, and their circuit.
+    """Load settings and check that they work on this machine; returns them and their circuit.
 
     Raises:
-      UsageError: a line for each problem.
+      UsageError: the message has a line for each problem.
     """
     settings = config.load(path, flags)
     try:
@@ -153,18 +154,19 @@ def configured(path: str | None, flags: dict[str, object]) -> tuple[Settings, Sp
         spec = spec_of(settings)
         check_memory(spec, settings.performance.memory_limit)
     except UsageError as error:
-        raise UsageError(_placed(path, _by_key(str(error)))) from None
+        raise UsageError(_in_file(path, _by_key(str(error)))) from None
     return settings, spec
 
 
-def _placed(path: str | None, line: str) -> str:
+def _in_file(path: str | None, line: str) -> str:
+    """A line with the name of the file that it is about."""
     return line if path is None else f"{path}: {line}"
 
 
 def validate(path: str) -> list[str]:
-    """Problems of a configuration file on this machine, a line each.
+    """The problems of a configuration file on this machine, a line each.
 
     Raises:
-      UsageError: it cannot be read, or is not valid by itself.
+      UsageError: the file cannot be read, or its settings are not valid on any machine.
     """
-    return [_placed(path, line) for line in problems(config.load(path))]
+    return [_in_file(path, line) for line in problems(config.load(path))]

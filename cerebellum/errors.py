@@ -1,16 +1,16 @@
-"""What ends a program with one line instead of a traceback."""
+"""Errors that a program reports in a line instead of a traceback."""
 
 
 class UsageError(ValueError):
-    """Something was asked for that cannot be done.
+    """The request is wrong and cannot be carried out.
 
     The message is one line that names the key or file, its value, and what would be right.
-    Programs print it and exit with code 2.
+    Programs print the message and exit with code 2.
     """
 
 
 class FailedError(Exception):
-    """What was asked for was right, and could not be done: a damaged file, a full disk.
+    """The request is right but could not be carried out: a file is damaged, or the disk is full.
 
-    The message is one line a problem. Programs print it and exit with code 1.
+    The message has a line for each problem. Programs print it and exit with code 1.
     """

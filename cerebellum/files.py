@@ -1,4 +1,4 @@
-"""Where results go."""
+"""The directory of a program's results."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from cerebellum.errors import UsageError
 
 
 def directory(path: str) -> Path:
-    """A directory for results, made if need be.
+    """A writable directory for results; created if it does not exist.
 
     Raises:
-      UsageError: it cannot be made or written.
+      UsageError: the directory cannot be created or written.
     """
     if not path:
         raise UsageError("--out: ''; a directory")

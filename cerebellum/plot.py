@@ -1,4 +1,7 @@
-"""Pictures of recordings. Every function returns a matplotlib figure; save it with `savefig`."""
+"""Plots of recordings and results.
+
+Every function returns a matplotlib figure; save it with `savefig`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -23,10 +26,10 @@ COLOURS = {
     "nuclei_inhibitory": "#8c564b",
     "inferior_olive": "#9467bd",
 }
-"""One colour a population, the same in every picture."""
+"""The colour of each population, the same in every plot."""
 
 Windows = Mapping[str, tuple[float, float]]
-"""Named spans of time, ms, shaded in pictures."""
+"""Time windows by name, (start, stop) in ms; they are shaded in plots."""
 
 
 def _figure(
@@ -57,7 +60,7 @@ def _finish(axes: np.ndarray, recording: Recording) -> None:
 
 
 def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
-    """Every recorded raster, one panel a population, a dot a spike.
+    """Plot every recorded raster: one panel for each population, a dot for each spike.
 
     Raises:
       UsageError: the recording has no raster.
@@ -68,16 +71,16 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
     heights = [0.5 + 0.9 * np.sqrt(len(recording.rasters[n].cells) / 600) for n in names]
     figure, axes = _figure(len(names), np.clip(heights, 0.6, 2.4).tolist())
     for axis, name in zip(axes, names, strict=True):
-        watched = recording.rasters[name]
-        row = np.searchsorted(watched.cells, watched.cell)
-        size = float(np.clip(60 / max(len(watched.cells), 1), 0.4, 4))
+        raster = recording.rasters[name]
+        recorded, size = len(raster.cells), recording.sizes[name]
+        row = np.searchsorted(raster.cells, raster.cell)
+        dot_size = float(np.clip(60 / max(recorded, 1), 0.4, 4))
         colour = COLOURS.get(name, "#333333")
-        axis.scatter(watched.time_ms, row, s=size, c=colour, linewidths=0, rasterized=True)
-        axis.set_ylim(-0.5, len(watched.cells) - 0.5)
+        axis.scatter(raster.time_ms, row, s=dot_size, c=colour, linewidths=0, rasterized=True)
+        axis.set_ylim(-0.5, recorded - 0.5)
         axis.set_yticks([])
-        shown, all_cells = len(watched.cells), recording.sizes[name]
-        of = "" if shown == all_cells else f"\n{shown:,} of"
-        label = f"{name.replace('_', ' ')}{of}\n{all_cells:,} cells"
+        share = "" if recorded == size else f"\n{recorded:,} of"
+        label = f"{name.replace('_', ' ')}{share}\n{size:,} cells"
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         _shade(axis, windows)
     _finish(axes, recording)
@@ -85,7 +88,7 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
 
 
 def rates(recording: Recording, bin_ms: float = 5.0, windows: Windows | None = None) -> "Figure":
-    """The rate of every population over time, one panel each, in bins of `bin_ms`."""
+    """Plot the rate of every active population over time, one panel each, in bins of `bin_ms`."""
     time_ms, courses = rate_course(recording, bin_ms)
     shown = {name: course for name, course in courses.items() if course.any()}
     if not shown:
@@ -104,7 +107,7 @@ def rates(recording: Recording, bin_ms: float = 5.0, windows: Windows | None = N
 
 
 def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
-    """Every recorded variable over time, one panel each, a line a cell.
+    """Plot every recorded variable over time: one panel each, a line for each cell.
 
     Raises:
       UsageError: the recording has no trace.
@@ -129,21 +132,21 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
 
 
 def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) -> "Figure":
-    """Measured beside published values, one panel a group, a pair of bars a quantity.
+    """Plot measured next to published values: one panel a group, a pair of bars a quantity.
 
     Args:
-      groups: by group and quantity, (measured, published).
+      groups: (measured, published) by group and quantity.
     """
     figure, axes = _figure(len(groups), [2.2] * len(groups), sharex=False)
     longest = max(map(len, groups.values()))
     for axis, (group, values) in zip(axes, groups.items(), strict=True):
-        place = np.arange(len(values))
+        position = np.arange(len(values))
         for shift, index in ((-0.2, 0), (0.2, 1)):
             heights = [pair[index] for pair in values.values()]
             colours = [COLOURS.get(name, "#333333") for name in values]
             bars = {"color": colours} if index == 0 else {"color": "none", "edgecolor": colours}
-            axis.bar(place + shift, heights, 0.38, **bars)
-        axis.set_xticks(place, [name.replace("_", "\n") for name in values], fontsize=8)
+            axis.bar(position + shift, heights, 0.38, **bars)
+        axis.set_xticks(position, [name.replace("_", "\n") for name in values], fontsize=8)
         axis.set_ylabel(f"{group}\n({unit})")
         axis.set_xlim(-0.6, longest - 0.4)
         axis.spines[["top", "right"]].set_visible(False)
@@ -154,7 +157,11 @@ def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) 
 def curves(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str, y_label: str
 ) -> "Figure":
-    """Lines over one axis, by label: (x, y)."""
+    """Plot lines over one axis.
+
+    Args:
+      lines: (x, y) by label.
+    """
     figure, (axis,) = _figure(1, [3.2])
     for label, (x, y) in lines.items():
         axis.plot(x, y, linewidth=1.3, label=label)
@@ -170,28 +177,28 @@ def learning_curve(
     published: Mapping[str, np.ndarray] | None = None,
     whose: str = "published",
 ) -> "Figure":
-    """Percent of conditioned responses by block, phase after phase.
+    """Plot the percentage of conditioned responses by block, phase after phase.
 
     Args:
-      phases: by name, percent [circuits, blocks]: the mean is drawn, and each circuit thinly.
-      published: by name of a phase, percent [blocks].
-      whose: what those are called.
+      phases: percent [circuits, blocks] by phase; the mean is drawn thickly, each circuit thinly.
+      published: percent [blocks] by phase.
+      whose: the label of the published values.
     """
     figure, (axis,) = _figure(1, [3.2])
-    first = 1
+    first_block = 1
     for name, values in phases.items():
-        block = first + np.arange(values.shape[1])
-        for own in values:
-            axis.plot(block, own, color=COLOURS["purkinje"], alpha=0.25, linewidth=0.8)
+        block = first_block + np.arange(values.shape[1])
+        for circuit_values in values:
+            axis.plot(block, circuit_values, color=COLOURS["purkinje"], alpha=0.25, linewidth=0.8)
         mean = values.mean(axis=0)
-        label = "model" if first == 1 else None
+        label = "model" if first_block == 1 else None
         axis.plot(block, mean, "o-", color=COLOURS["purkinje"], linewidth=1.8, label=label)
         if published and name in published:
             axis.plot(block, published[name], "s--", color=COLOURS["granule"], label=whose)
         axis.axvline(block[-1] + 0.5, color="#cccccc", linewidth=0.8)
         axis.text(block.mean(), 104, name, ha="center", fontsize=9)
-        first = int(block[-1]) + 1
-    axis.set_xlim(0.5, first - 0.5)
+        first_block = int(block[-1]) + 1
+    axis.set_xlim(0.5, first_block - 0.5)
     axis.set_ylim(-3, 112)
     axis.set_yticks(range(0, 101, 20))
     axis.set_xlabel("block of ten trials")
@@ -207,12 +214,12 @@ def evoked(
     windows: Windows | None = None,
     smooth_ms: float = 5.0,
 ) -> "Figure":
-    """Mean rates around a stimulus, one panel a population, a line a condition.
+    """Plot mean rates around a stimulus: one panel a population, a line a condition.
 
     Args:
-      time_ms: from the stimulus, in steps of equal length, [T].
-      rates: by population and condition, Hz, [T].
-      smooth_ms: of the Gaussian that lines are smoothed by.
+      time_ms: time from the stimulus, ms, in equal steps, [T].
+      rates: rates by population and condition, Hz, [T].
+      smooth_ms: standard deviation of the Gaussian that smooths the lines, ms.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -239,20 +246,22 @@ def _few_ticks():
 
 
 def history(epochs: Sequence[Mapping]) -> "Figure":
-    """Loss and accuracy of a training run, by epoch.
+    """Plot the loss and the accuracy of a training run by epoch.
 
     Args:
-      epochs: what `learn.train` keeps of each.
+      epochs: the entries of the history of `learn.train`, one for each epoch.
     """
     figure, (above, below) = _figure(2, (2.5, 2.5))
-    at = [each["epoch"] for each in epochs]
-    above.plot(at, [each["loss"] for each in epochs], color="#1f77b4", marker="o", label="training")
+    epoch = [each["epoch"] for each in epochs]
+    above.plot(
+        epoch, [each["loss"] for each in epochs], color="#1f77b4", marker="o", label="training"
+    )
     losses = [each["validation_loss"] for each in epochs]
-    above.plot(at, losses, color="#d62728", marker="o", label="validation")
+    above.plot(epoch, losses, color="#d62728", marker="o", label="validation")
     above.set_ylabel("loss")
     above.legend(frameon=False)
     accuracy = [100 * each["validation_accuracy"] for each in epochs]
-    below.plot(at, accuracy, color="#d62728", marker="o")
+    below.plot(epoch, accuracy, color="#d62728", marker="o")
     below.set_ylabel("validation accuracy (%)")
     below.set_xlabel("epoch")
     below.xaxis.get_major_locator().set_params(integer=True)
@@ -262,36 +271,36 @@ def history(epochs: Sequence[Mapping]) -> "Figure":
 
 
 def evaluation(result: Mapping) -> "Figure":
-    """MCC beside the baselines, calibration, and MCC by day.
+    """Plot the MCC next to that of the baselines, the calibration, and the MCC by day.
 
     Args:
-      result: what `cerebellar-norse evaluate --json` prints.
+      result: the JSON that `cerebellar-norse evaluate --json` prints.
     """
-    figure, (scores, trust, days) = _figure(3, (2.0, 2.5, 2.0), sharex=False)
+    figure, (scores, calibration, days) = _figure(3, (2.0, 2.5, 2.0), sharex=False)
     rows = {**result["baselines"], "this model": result}
-    for place, each in enumerate(rows.values()):
-        low, high = each["mcc_interval"]
-        colour = "#d62728" if each is result else "#7f7f7f"
-        scores.plot([low, high], [place, place], color=colour, linewidth=2)
-        scores.plot([each["mcc"]], [place], color=colour, marker="o")
+    for position, row in enumerate(rows.values()):
+        low, high = row["mcc_interval"]
+        colour = "#d62728" if row is result else "#7f7f7f"
+        scores.plot([low, high], [position, position], color=colour, linewidth=2)
+        scores.plot([row["mcc"]], [position], color=colour, marker="o")
     scores.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
     scores.axvline(0, color="#cccccc", linewidth=1)
     scores.set_xlabel("Matthews correlation, 95 % interval")
     bins = result["calibration"]
-    trust.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
+    calibration.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
     sizes = np.array([each["samples"] for each in bins])
-    trust.scatter(
+    calibration.scatter(
         [each["confidence"] for each in bins],
         [each["accuracy"] for each in bins],
         s=10 + 150 * sizes / sizes.max(),
         color="#d62728",
     )
-    trust.set_xlabel("confidence")
-    trust.set_ylabel("accuracy")
+    calibration.set_xlabel("confidence")
+    calibration.set_ylabel("accuracy")
     names = list(result["per_day"])
     days.bar(names, [result["per_day"][name]["mcc"] for name in names], color="#1f77b4", width=0.5)
     days.set_xlim(-1, len(names))
     days.set_ylabel("MCC by day")
-    for axis in (scores, trust, days):
+    for axis in (scores, calibration, days):
         axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,8 +1,8 @@
-"""Compiler versions that need care. Imported before anything touches JAX.
+"""Flags of the XLA compiler, set before JAX starts.
 
-jax 0.10.2 and 0.11.1 to 0.11.2 miscompile on CPU: fused dots with elementwise work and a
-reduction give wrong numbers without an error. Emptying one fusion type avoids it. Versions
-without the fault may not know the flag, and refuse to start with it.
+jax 0.10.2 and 0.11.1 to 0.11.2 miscompile on CPU: a dot product that is fused with elementwise
+operations and a reduction gives wrong numbers without an error. Emptying one fusion type avoids
+this. Versions without the fault may not know the flag, and then refuse to start.
 """
 
 import os
@@ -16,20 +16,22 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def _add(flag: str) -> None:
+    """Add a flag to XLA_FLAGS, once."""
     flags = os.environ.get("XLA_FLAGS", "")
     if flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def guard() -> None:
-    """Keep the faulty fusion off; has no effect once a backend has started."""
+    """Switch the faulty fusion off; this has no effect once a backend has started."""
     if version("jaxlib") in FAULTY:
         _add(GUARD)
 
 
 def one_thread() -> None:
-    """One thread an operation: the event path's small loops are slower when they are shared out.
+    """Limit each operation to one thread.
 
-    For programs, before JAX starts; never called by importing the library.
+    Intra-op threading slows down the small loops of the event path. Programs call this before JAX
+    starts; importing the library does not.
     """
     _add(ONE_THREAD)

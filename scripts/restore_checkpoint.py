@@ -1,8 +1,8 @@
-"""The smallest program that brings a checkpoint back and goes on from it: RUN [STEP].
+"""The smallest program that restores a checkpoint and resumes it; its arguments are RUN [STEP].
 
     python scripts/restore_checkpoint.py results/simulate
 
-Needs no configuration: a checkpoint knows its circuit. Every file of it is verified first.
+It needs no configuration: a checkpoint holds its circuit. Every file is verified first.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""The smallest batch script that learns from ticks: DATA RUN.
+"""The smallest batch script that learns from ticks; its arguments are DATA and RUN.
 
     python scripts/train.py ticks.csv.gz results/mine
 
-Goes on from RUN's newest checkpoint where there is one. What `cerebellar-norse train` does beside
-this: a progress bar, a status file, checkpoints by the clock, an end by SIGTERM.
+It resumes from RUN's newest checkpoint if there is one. `cerebellar-norse train` also has a
+progress bar, a status file, checkpoints at intervals of time, and stops cleanly on SIGTERM.
 """
 
 import sys
@@ -26,24 +26,24 @@ def main(data: str, run: str) -> None:
     design = network.Design(inputs=task.ranks.shape[1], choices=ticks.CHOICES["event"], granule=100)
     net = network.build(design, jax.random.key(0))
 
-    saved = store.Store(Path(run) / store.FOLDER)
-    found, step, history = store.newest(saved.folder), 0, []
-    if found is None:
+    checkpoints = store.Store(Path(run) / store.FOLDER)
+    checkpoint, step, history = store.newest(checkpoints.folder), 0, []
+    if checkpoint is None:
         training = train.begin(PLAN, feed, net)
     else:
-        step, history = found.step, found.about["history"]
-        training = store.unflatten(train.shape(PLAN, net, feed.size), found.arrays)
-    for held, seen in train.run(PLAN, feed, net, training, history, step):
-        training = held
-        if seen.over:
+        step, history = checkpoint.step, checkpoint.about["history"]
+        training = store.unflatten(train.shape(PLAN, net, feed.size), checkpoint.arrays)
+    for latest, progress in train.run(PLAN, feed, net, training, history, step):
+        training = latest
+        if progress.over:
             print(history[-1])
-            saved.wait()
-            saved.save(seen.step, training, {"history": history})
-    saved.close()
+            checkpoints.wait()
+            checkpoints.save(progress.step, training, {"history": history})
+    checkpoints.close()
 
     rates, labels = feed.rates(net, training.best, "test")
-    right = decode.logits(training.best.readout, jnp.asarray(rates)).argmax(axis=-1) == labels
-    print(f"accuracy on the last tenth: {right.mean():.3f} of {len(labels):,}")
+    correct = decode.logits(training.best.readout, jnp.asarray(rates)).argmax(axis=-1) == labels
+    print(f"accuracy on the last tenth: {correct.mean():.3f} of {len(labels):,}")
 
 
 if __name__ == "__main__":

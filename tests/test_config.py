@@ -97,11 +97,11 @@ def test_what_is_wrong_is_named(write, text, line):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("[neural]\ndt = = 3", "line 2"), ("[neural]\ndt = [1,", "line 2"), ("x", "line 1")],
 )
-def test_broken_toml_is_named_with_its_line(write, text, said):
-    with pytest.raises(UsageError, match=f"some.toml: not TOML: .*{said}"):
+def test_broken_toml_is_named_with_its_line(write, text, message):
+    with pytest.raises(UsageError, match=f"some.toml: not TOML: .*{message}"):
         config.load(write(text))
 
 
@@ -187,10 +187,10 @@ def test_a_circuit_too_large_is_refused_before_it_is_built(granules, capsys, mon
     for call in (["--validate-only"], ["simulate", "--config", production]):
         arguments = call if call[0] == "simulate" else ["--config", production, *call]
         assert main.main(arguments) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert "neural.granule_size: needs " in said
-        assert "this machine has 4,000,000,000" in said
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "neural.granule_size: needs " in err
+        assert "this machine has 4,000,000,000" in err
 
 
 def test_a_gpu_that_is_not_there(write, capsys, monkeypatch):
@@ -217,9 +217,9 @@ def test_a_gpu_that_is_not_there(write, capsys, monkeypatch):
 )
 def test_simulate_refuses_by_name(flags, line, capsys):
     assert main.main(["simulate", *flags]) == 2
-    said = capsys.readouterr().err
-    assert line in said
-    assert said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
 
 
 def test_simulate_runs_a_configuration(write, tmp_path, capsys):

@@ -33,10 +33,10 @@ def test_what_some_versions_miscompile_is_right():
     assert done.stdout.strip() == "right", done.stderr
 
 
-@pytest.mark.parametrize(("found", "guarded"), [("0.10.1", False), ("0.11.2", True)])
-def test_the_guard_is_set_for_faulty_versions_only(monkeypatch, found, guarded):
+@pytest.mark.parametrize(("version", "guarded"), [("0.10.1", False), ("0.11.2", True)])
+def test_the_guard_is_set_for_faulty_versions_only(monkeypatch, version, guarded):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
-    monkeypatch.setattr(xla, "version", lambda name: found)
+    monkeypatch.setattr(xla, "version", lambda name: version)
     xla.guard()
     xla.guard()
     flags = xla.os.environ["XLA_FLAGS"]

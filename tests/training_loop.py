@@ -1,6 +1,6 @@
-"""A run that learns and is saved every few steps, to be killed: FOLDER STEPS.
+"""A run that learns and saves a checkpoint every few steps, for tests that kill it: FOLDER STEPS.
 
-Says "ready" when it starts to learn, every step, and at its end a digest of everything.
+It prints "ready" when it starts to learn, each step, and at its end a digest of its state.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ EVERY = 2
 
 
 def main(folder: Path, steps: int) -> None:
-    found = store.newest(folder)
-    saved = store.Store(folder, keep=store.Keep(newest=3))
+    checkpoint = store.newest(folder)
+    checkpoints = store.Store(folder, retention=store.Retention(newest=3))
     drive = {"mossy_fiber": cb.drive.poisson(30.0)}
-    if found is None:
+    if checkpoint is None:
         circuit = cb.build(cb.presets.beams(1_000, learning_rate=1e-2), _key(0), path="event")
         state, done, history = cb.init(circuit, _key(1), spread=True), 0, []
     else:
-        circuit, state = snapshot.restore(found)
-        done, history = found.step, list(found.about["history"])
+        circuit, state = snapshot.restore(checkpoint)
+        done, history = checkpoint.step, list(checkpoint.about["history"])
     about = snapshot.about(circuit)
     print("ready", done, flush=True)
     while done < steps:
@@ -35,9 +35,9 @@ def main(folder: Path, steps: int) -> None:
         done += 1
         print("step", done, flush=True)
         if done % EVERY == 0:
-            saved.wait()
-            saved.save(done, snapshot.tree(circuit, state), {**about, "history": history})
-    saved.close()
+            checkpoints.wait()
+            checkpoints.save(done, snapshot.tree(circuit, state), {**about, "history": history})
+    checkpoints.close()
     digest = hashlib.sha256(repr(history).encode())
     for leaf in jax.tree.leaves(state):
         digest.update(np.asarray(leaf).tobytes())

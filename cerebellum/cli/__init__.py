@@ -1,1 +1,1 @@
-"""The program `cerebellar-norse`: `main` reads the command line, one module a command runs it."""
+"""The program `cerebellar-norse`: `main` reads the command line, and a module runs each command."""

@@ -1,4 +1,4 @@
-"""`python -m cerebellum.cli` is the program."""
+"""Run the program by `python -m cerebellum.cli`."""
 
 import sys
 

@@ -1,8 +1,9 @@
-"""The commands of `recover`: what they print, and their exit codes."""
+"""The commands `checkpoints`, `backup` and `restore`, and the flags that inspect checkpoints."""
 
 import argparse
 import json
 import sys
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -14,11 +15,11 @@ from cerebellum.store import tools, weights
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """`checkpoints`, `backup` or `restore`; returns the exit code.
+    """Run `checkpoints`, `backup` or `restore`; returns the exit code.
 
     Raises:
-      UsageError: no such run or checkpoint, or something in the way.
-      FailedError: damage, or a disk that refuses.
+      UsageError: there is no such run or checkpoint, or the target already has checkpoints.
+      FailedError: a checkpoint is damaged, or the disk refuses.
     """
     try:
         if arguments.command == "checkpoints":
@@ -33,23 +34,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    given = {"step": arguments.step}
+    if arguments.target.endswith(".npz"):
+        return _export(arguments)
     source, target, only = arguments.source, arguments.target, arguments.only
-    if not target.endswith(".npz"):
-        if only and (arguments.weight_dtype or arguments.force):
-            raise UsageError(f"--only: {only!r}; alone: neither --force nor --weight-dtype")
-        said: list[str] = []
-        if only:
-            path, said = tools.restore_part(source, target, only, **given)
-        elif arguments.weight_dtype:
-            given["force"] = arguments.force
-            path, said = tools.restore_as(source, target, arguments.weight_dtype, **given)
-        else:
-            path = tools.restore(source, target, force=arguments.force, **given)
-        print(path)
-        for line in said or ["nothing to change"] * bool(arguments.weight_dtype):
-            print(f"  {line}")
-        return 0
+    step, force = arguments.step, arguments.force
+    if only and (arguments.weight_dtype or force):
+        raise UsageError(f"--only: {only!r}; alone: neither --force nor --weight-dtype")
+    report: list[str] = []
+    if only:
+        path, report = tools.restore_part(source, target, only, step=step)
+    elif arguments.weight_dtype:
+        dtype = arguments.weight_dtype
+        path, report = tools.restore_as(source, target, dtype, step=step, force=force)
+        report = report or ["nothing to change"]
+    else:
+        path = tools.restore(source, target, step=step, force=force)
+    print(path)
+    for line in report:
+        print(f"  {line}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Write a checkpoint's arrays to an npz file."""
     if arguments.weight_dtype:
         raise UsageError(f"--weight-dtype: {arguments.weight_dtype}; goes with a run, not a file")
     path = tools.choose(arguments.source, arguments.step)
@@ -59,27 +66,35 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = tools.listing(arguments.run)
+    checkpoints = tools.listing(arguments.run)
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps(checkpoints))
     else:
         table = Table(box=box.SIMPLE)
         for heading in ("step", "created", "MB", "intact", "metrics"):
             table.add_column(heading, justify="right" if heading in ("step", "MB") else "left")
-        for each in found:
-            metrics = ", ".join(f"{name} {value:.4g}" for name, value in each["metrics"].items())
-            intact = "yes" if each["intact"] else f"no: {each['reason']}"
-            row = str(each["step"]), each["created"] or "", f"{each['bytes'] / 1e6:.1f}"
-            table.add_row(*row, intact, metrics)
+        for checkpoint in checkpoints:
+            table.add_row(*_row(checkpoint))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
-    return 0 if all(each["intact"] for each in found) else 1
+    return 0 if all(each["intact"] for each in checkpoints) else 1
 
 
-def look(arguments: argparse.Namespace) -> int:
-    """`--verify-data`, `--validate-model` or `--dump-weights`; returns the exit code.
+def _row(checkpoint: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a checkpoint's row in the table."""
+    return (
+        str(checkpoint["step"]),
+        checkpoint["created"] or "",
+        f"{checkpoint['bytes'] / 1e6:.1f}",
+        "yes" if checkpoint["intact"] else f"no: {checkpoint['reason']}",
+        ", ".join(f"{name} {value:.4g}" for name, value in checkpoint["metrics"].items()),
+    )
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Run `--verify-data`, `--validate-model` or `--dump-weights`; returns the exit code.
 
     Raises:
-      UsageError, FailedError: see `recover`.
+      UsageError, FailedError: see `cerebellum.store.tools`.
     """
     if arguments.dump_weights:
         model = arguments.model
@@ -94,6 +109,6 @@ def look(arguments: argparse.Namespace) -> int:
     else:
         report = tools.validate(arguments.validate_model)
     print(json.dumps(report))
-    for each in report["problems"]:
-        print(f"{each['file']}: {each['problem']}", file=sys.stderr)
+    for problem in report["problems"]:
+        print(f"{problem['file']}: {problem['problem']}", file=sys.stderr)
     return 0 if report["ok"] else 1

@@ -1,4 +1,4 @@
-"""`cerebellar-norse evaluate`: how well a trained model foretells, beside simple models."""
+"""`cerebellar-norse evaluate`: score a trained model next to simple baselines."""
 
 import argparse
 import json
@@ -20,30 +20,31 @@ from cerebellum.learn.tasks.ticks import Part
 from cerebellum.store import learned
 from cerebellum.store.learned import Model
 
-SHOWN = ("accuracy", "balanced_accuracy", "mcc", "auc", "log_loss")
+COLUMNS = ("accuracy", "balanced_accuracy", "mcc", "auc", "log_loss")
+"""Scores that the table shows."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises:
-      UsageError: no model, other data than it can read, no scikit-learn.
+      UsageError: there is no model, the data do not fit it, or scikit-learn is not installed.
     """
-    held = learned.load(arguments.model)
-    trained = held.model
-    task = arguments.task or trained.task
-    if task != trained.task:
-        raise UsageError(f"--task: {task}; {arguments.model} learned {trained.task}")
+    training_run = learned.load(arguments.model)
+    model = training_run.model
+    task = arguments.task or model.task
+    if task != model.task:
+        raise UsageError(f"--task: {task}; {arguments.model} learned {model.task}")
     stream = ticks.load(arguments.data)
-    if stream.fields != trained.fields:
+    if stream.fields != model.fields:
         raise UsageError(
             f"--data: {arguments.data} has other columns than {arguments.model} learned from "
-            f"({', '.join(trained.fields.names)})"
+            f"({', '.join(model.fields.names)})"
         )
-    data = ticks.prepare(stream, task, trained.receptive, trained.band)
-    part = data.test if arguments.split == "test" else Part(start=0, stop=data.test.stop)
-    chances = predict(trained, data, part, arguments.online, held.plan.plasticity)
-    result = judge(chances, stream, data, part)
+    data = ticks.prepare(stream, task, model.receptive, model.band)
+    split = data.test if arguments.split == "test" else Part(start=0, stop=data.test.stop)
+    probabilities = predict(model, data, split, arguments.online, training_run.plan.plasticity)
+    result = judge(probabilities, stream, data, split)
     result = {"model": str(arguments.model), "task": task, "split": arguments.split, **result}
     result["online"] = arguments.online
     out = directory(arguments.out or str(Path(arguments.model) / "evaluation"))
@@ -58,59 +59,60 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def predict(
-    model: Model, data: ticks.Data, part: Part, learning: bool = False, gain: float = 0.0
+    model: Model, data: ticks.Data, split: Part, learning: bool = False, gain: float = 0.0
 ) -> np.ndarray:
-    """Probabilities [n, 3] at the questions of a part.
+    """Probabilities [n, 3] at the questions of a split.
 
     Args:
-      learning: whether outcomes are learned from as they come.
-      gain: of climbing fibres then.
+      learning: whether the model learns from each outcome when it is known.
+      gain: of climbing fibres, if it learns.
     """
-    at = data.asked(part) - part.start
+    rows = data.asked(split) - split.start
     if learning:
-        _, said = online.prequential(
-            model.net, model.learner, data, part, gain=gain * online.GAIN, rate=online.RATE
+        _, probabilities = online.prequential(
+            model.net, model.learner, data, split, gain=gain * online.GAIN, rate=online.RATE
         )
-        return said[at]
-    found = feed.run(model.net, model.learner, data.ranks, part)[at]
-    return np.asarray(decode.signals(model.learner.readout, jnp.asarray(found))[0])
+        return probabilities[rows]
+    rates = feed.run(model.net, model.learner, data.ranks, split)[rows]
+    return np.asarray(decode.signals(model.learner.readout, jnp.asarray(rates))[0])
 
 
 def judge(
-    chances: np.ndarray, stream: ticks.Stream, data: ticks.Data, part: Part
+    probabilities: np.ndarray, stream: ticks.Stream, data: ticks.Data, split: Part
 ) -> dict[str, Any]:
-    """Scores of probabilities at the questions of a part, and of the baselines there."""
-    asked = data.asked(part)
-    labels = data.labels[asked].astype(int)
-    guessed = score.guesses(chances, labels)
-    others = score.baselines(stream, data, part)
-    logistic = score.guesses(others["logistic"], labels)
+    """The scores of probabilities at the questions of a split, and of the baselines there."""
+    questions = data.asked(split)
+    labels = data.labels[questions].astype(int)
+    guesses = score.guesses(probabilities, labels)
+    baselines = score.baselines(stream, data, split)
+    logistic = score.guesses(baselines["logistic"], labels)
     return {
         "samples": len(labels),
-        **score.scores(chances, labels),
-        "mcc_interval": score.bootstrap(labels, guessed),
-        "mcc_above_logistic": score.bootstrap(labels, guessed, logistic),
+        **score.scores(probabilities, labels),
+        "mcc_interval": score.bootstrap(labels, guesses),
+        "mcc_above_logistic": score.bootstrap(labels, guesses, logistic),
         "baselines": {
             name: {
-                **score.scores(each, labels),
-                "mcc_interval": score.bootstrap(labels, score.guesses(each, labels)),
+                **score.scores(baseline, labels),
+                "mcc_interval": score.bootstrap(labels, score.guesses(baseline, labels)),
             }
-            for name, each in others.items()
+            for name, baseline in baselines.items()
         },
-        **score.details(chances, labels, data.day[asked]),
+        **score.details(probabilities, labels, data.day[questions]),
     }
 
 
 def _show(result: dict[str, Any], out: Path) -> None:
+    """Print the table of scores, and where the results are."""
     table = Table(box=box.SIMPLE)
     table.add_column("")
-    for name in SHOWN:
+    for name in COLUMNS:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("MCC, 95 %", justify="right")
     rows = {"this model": result, **result["baselines"]}
-    for name, each in rows.items():
-        low, high = each["mcc_interval"]
-        numbers = ("" if each[k] is None else f"{each[k]:.3f}" for k in SHOWN)
+    for name, scores in rows.items():
+        low, high = scores["mcc_interval"]
+        numbers = ("" if scores[k] is None else f"{scores[k]:.3f}" for k in COLUMNS)
         table.add_row(name.replace("_", " "), *numbers, f"{low:.3f} to {high:.3f}")
     console = Console()
     console.print(table)

@@ -1,13 +1,13 @@
-"""The program `cerebellar-norse`: arguments in, exit code out.
+"""The program `cerebellar-norse`: it parses the arguments, runs a command, returns the exit code.
 
-Only the standard library is imported until a command runs, so that `--help` is instant.
-Exit codes: 0 good, 1 the thing run failed, 2 wrong usage.
+Only the standard library is imported before the command is known, so that `--help` is fast.
+Exit codes: 0 success, 1 the command failed, 2 wrong usage.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cerebellum import xla
@@ -36,7 +36,7 @@ def _window(text: str) -> tuple[str, float, float]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for an error: argparse would print the usage before it."""
+    """A parser that reports an error in one line; argparse would print the usage before it."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
@@ -55,10 +55,10 @@ def _count(text: str) -> int:
 
 
 def _devices(parser: argparse.ArgumentParser, what: str) -> None:
-    """Flags of a command that can run on many devices.
+    """Add the flags of a command that can run on many devices.
 
     Args:
-      what: what is divided among them.
+      what: what is divided among the devices, for the help text.
     """
     group = parser.add_argument_group(
         "many devices",
@@ -80,47 +80,49 @@ def _devices(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """The parser of the whole command line."""
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
     top.add_argument("--config", metavar="FILE", help="configuration in TOML")
     top.add_argument(
         "--validate-only",
         "--validate-config",
         action="store_true",
-        help="say whether the configuration is right, and would run here",
+        help="check the configuration, and whether it would run on this machine",
     )
-    top.add_argument("--dump-schema", action="store_true", help="JSON Schema of the configuration")
+    top.add_argument(
+        "--dump-schema", action="store_true", help="print the JSON Schema of the configuration"
+    )
     top.add_argument(
         "--verify-data",
         metavar="DIR",
-        help="read every checkpoint, backup and training table below DIR; say which file is bad",
+        help="read every checkpoint, backup and training table below DIR; name each bad file",
     )
     top.add_argument(
         "--validate-model",
         metavar="DIR",
-        help="whether a model is intact, finite, of its circuit's shapes, and fires plausibly",
+        help="check that a model is intact, finite, of its circuit's shapes, and fires plausibly",
     )
     top.add_argument(
         "--dump-weights",
         action="store_true",
-        help="how each projection's weights are distributed, as JSON lines",
+        help="print the distribution of each projection's weights, as JSON lines",
     )
     top.add_argument(
-        "--model", metavar="DIR", help="the run of --dump-weights (default: untrained)"
+        "--model", metavar="DIR", help="the run of --dump-weights (default: an untrained circuit)"
     )
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
-    _serve_command(commands)
-    _simulate_command(commands)
-    _reproduce_command(commands)
-    _bench_command(commands)
-    _profile_command(commands)
-    _training_commands(commands)
-    _checkpoint_commands(commands)
+    _add_serve(commands)
+    _add_simulate(commands)
+    _add_reproduce(commands)
+    _add_bench(commands)
+    _add_profile(commands)
+    _add_training(commands)
+    _add_checkpoints(commands)
     return top
 
 
-def _serve_command(commands) -> None:
+def _add_serve(commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="turn ticks into signals over HTTP",
@@ -133,7 +135,7 @@ def _serve_command(commands) -> None:
     )
 
 
-def _simulate_command(commands) -> None:
+def _add_simulate(commands) -> None:
     simulate = commands.add_parser(
         "simulate",
         help="run a circuit on a stimulus",
@@ -150,7 +152,7 @@ def _simulate_command(commands) -> None:
         "--config",
         dest="simulate_config",
         metavar="FILE",
-        help="a beams circuit as configured (TOML)",
+        help="configuration of a beams circuit in TOML",
     )
     simulate.add_argument(
         "--granule-size", type=int, metavar="N", help="granule cells of a beams circuit"
@@ -159,7 +161,7 @@ def _simulate_command(commands) -> None:
         "--stimulus",
         default="burst",
         metavar="background|burst|FILE.npz",
-        help="Poisson background; the same with a burst; or spikes from an npz with the arrays "
+        help="Poisson background; background with a burst; or spikes from an npz with the arrays "
         "neuron and time_ms (default: %(default)s)",
     )
     simulate.add_argument(
@@ -167,13 +169,17 @@ def _simulate_command(commands) -> None:
         type=_positive,
         default=1000.0,
         metavar="MS",
-        help="how long (default: %(default)s)",
+        help="simulated time (default: %(default)s)",
     )
     simulate.add_argument(
-        "--dt-ms", type=_positive, default=None, metavar="MS", help="step (default: the preset's)"
+        "--dt-ms",
+        type=_positive,
+        default=None,
+        metavar="MS",
+        help="time step (default: the preset's)",
     )
     simulate.add_argument(
-        "--seed", type=_seed, default=None, help="of wiring and of noise (default: 0)"
+        "--seed", type=_seed, default=None, help="random seed of wiring and noise (default: 0)"
     )
     simulate.add_argument(
         "--window",
@@ -182,61 +188,70 @@ def _simulate_command(commands) -> None:
         metavar="NAME:START:STOP",
         help="report rates between two times, ms; may be repeated (default: the preset's)",
     )
-    _results_of_simulate(simulate)
+    _simulate_results(simulate)
 
 
-def _results_of_simulate(simulate: argparse.ArgumentParser) -> None:
-    """Flags of what a run leaves, and goes on from."""
+def _simulate_results(simulate: argparse.ArgumentParser) -> None:
+    """Add the flags about results, checkpoints and resuming."""
     simulate.add_argument(
-        "--out", metavar="DIR", default="results/simulate", help="results (default: %(default)s)"
+        "--out",
+        metavar="DIR",
+        default="results/simulate",
+        help="directory of results (default: %(default)s)",
     )
-    simulate.add_argument("--no-plots", action="store_true", help="no pictures")
+    simulate.add_argument("--no-plots", action="store_true", help="draw no pictures")
     simulate.add_argument(
         "--checkpoint",
         action="store_true",
-        help="keep the circuit and its last state in the results",
+        help="save the circuit and its last state in the results",
     )
     simulate.add_argument(
         "--checkpoint-ms",
         type=_positive,
         metavar="MS",
-        help="keep them after every so many ms of the run, so that it can be resumed",
+        help="save them at this interval of simulated time, so that the run can be resumed",
     )
     simulate.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in --out"
+        "--resume", action="store_true", help="resume from the newest checkpoint in --out"
     )
     _devices(simulate, "a circuit's beams")
     simulate.add_argument(
-        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+        "--json", action="store_true", help="print only one JSON document on standard output"
     )
 
 
-def _reproduce_command(commands) -> None:
+def _add_reproduce(commands) -> None:
     reproduce = commands.add_parser(
         "reproduce",
-        help="run a published protocol and print measured beside published",
+        help="run a published protocol and print measured next to published values",
         description="Run a published protocol and print measured beside published values, with "
         "their source. Writes pictures and the result to a directory. Exits 1 where a value is "
         "outside its tolerance.",
         epilog="example: cerebellar-norse reproduce eglif-cells",
     )
     reproduce.add_argument("name", nargs="?", metavar="NAME", help="see --list")
-    reproduce.add_argument("--list", action="store_true", help="what there is to reproduce")
+    reproduce.add_argument("--list", action="store_true", help="list the protocols")
     reproduce.add_argument(
-        "--seed", type=_seed, default=None, help="of the first circuit (default: as reported)"
+        "--seed",
+        type=_seed,
+        default=None,
+        help="random seed of the first circuit (default: as reported)",
     )
     reproduce.add_argument(
-        "--out", metavar="DIR", default=None, help="results (default: results/reproduce/NAME)"
+        "--out",
+        metavar="DIR",
+        default=None,
+        help="directory of results (default: results/reproduce/NAME)",
     )
     reproduce.add_argument(
-        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+        "--json", action="store_true", help="print only one JSON document on standard output"
     )
 
 
-def _bench_command(commands) -> None:
+def _add_bench(commands) -> None:
     bench = commands.add_parser(
         "bench",
-        help="time things, keep the times, compare them",
+        help="run benchmarks, save the times, compare them",
         description="Time neuron models, propagation, whole circuits and their start, each beside "
         "what the machine's memory allows. Exits 1 where something got slower than a baseline.",
         epilog="example: cerebellar-norse bench network --size M --baseline before",
@@ -254,23 +269,29 @@ def _bench_command(commands) -> None:
         help="of networks; may be repeated (default: S and M)",
     )
     bench.add_argument(
-        "--network", choices=("common", "anatomical"), help="one wiring (default: both)"
+        "--network", choices=("common", "anatomical"), help="the wiring of networks (default: both)"
     )
-    bench.add_argument("--kernels", choices=("native", "xla"), help="of networks (default: both)")
     bench.add_argument(
-        "--cores", type=int, default=1, metavar="N", help="cores to keep to (default: %(default)s)"
+        "--kernels", choices=("native", "xla"), help="backend of networks (default: both)"
     )
-    bench.add_argument("--save-baseline", metavar="NAME", help="keep the results under a name")
-    bench.add_argument("--baseline", metavar="NAME", help="compare with results that were kept")
     bench.add_argument(
-        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+        "--cores",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of cores to use (default: %(default)s)",
+    )
+    bench.add_argument("--save-baseline", metavar="NAME", help="save the results under a name")
+    bench.add_argument("--baseline", metavar="NAME", help="compare with results that were saved")
+    bench.add_argument(
+        "--json", action="store_true", help="print only one JSON document on standard output"
     )
 
 
-def _profile_command(commands) -> None:
+def _add_profile(commands) -> None:
     profile = commands.add_parser(
         "profile",
-        help="where the time and the memory of some ticks go",
+        help="measure where the time and the memory of some ticks go",
         description="Run some ticks through what the service would serve; write a profiler trace "
         "(open it in Perfetto), a device-memory profile (pprof) and a table of parts.",
         epilog="example: cerebellar-norse profile --config configs/development.toml",
@@ -279,22 +300,29 @@ def _profile_command(commands) -> None:
         "--config", dest="profile_config", metavar="FILE", help="configuration in TOML"
     )
     profile.add_argument(
-        "--ticks", type=_count, default=100, metavar="N", help="how many (default: %(default)s)"
+        "--ticks",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="number of ticks (default: %(default)s)",
     )
     profile.add_argument(
-        "--out", metavar="DIR", default="results/profile", help="(default: %(default)s)"
+        "--out",
+        metavar="DIR",
+        default="results/profile",
+        help="directory of results (default: %(default)s)",
     )
-    profile.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    profile.add_argument("--json", action="store_true", help="print only one JSON document")
 
 
-def _training_commands(commands) -> None:
+def _add_training(commands) -> None:
     train = commands.add_parser(
         "train",
-        help="learn from files of ticks, resumably",
-        description="Learn to foretell a market from CSV files of ticks (columns timestamp, price, "
+        help="learn from files of ticks; the run can be resumed",
+        description="Learn to predict a market from CSV files of ticks (columns timestamp, price, "
         "volume, and where there are some bid, ask, bid_size, ask_size, signed_volume or side). "
-        "Chooses by the 20 % after the first 70 % and never looks at the last 10 %. SIGTERM saves "
-        "and exits 0.",
+        "Trains on the first 70 %, selects on the next 20 % and never uses the last 10 %. SIGTERM "
+        "saves and exits 0.",
         epilog="example: cerebellar-norse train --data ticks.csv.gz --out results/train",
     )
     train.add_argument("--data", metavar="FILE|DIR|GLOB", help="ticks (default: training.data)")
@@ -312,24 +340,30 @@ def _training_commands(commands) -> None:
         help="configuration; names the circuit's size, which is small by default",
     )
     train.add_argument(
-        "--method", choices=("climbing_fiber", "surrogate_gradient", "hybrid"), help="how to learn"
+        "--method",
+        choices=("climbing_fiber", "surrogate_gradient", "hybrid"),
+        help="the method of learning",
     )
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
-    train.add_argument("--seed", type=_seed, default=None, help="of wiring and of noise")
-    train.add_argument("--resume", action="store_true", help="go on from RUN's newest checkpoint")
+    train.add_argument("--seed", type=_seed, default=None, help="random seed of wiring and noise")
+    train.add_argument("--resume", action="store_true", help="resume from RUN's newest checkpoint")
     _devices(train, "each batch")
-    train.add_argument("--no-plots", action="store_true", help="no pictures")
-    train.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    train.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    train.add_argument("--json", action="store_true", help="print only one JSON document")
     evaluate = commands.add_parser(
         "evaluate",
-        help="score a trained model beside simple ones",
-        description="Score a trained model on ticks that it has not seen, beside the majority, the "
-        "last change's sign and logistic regression on the same features.",
+        help="score a trained model next to simple baselines",
+        description="Score a trained model on ticks that it has not seen, next to the majority, "
+        "the last change's sign and logistic regression on the same features.",
         epilog="example: cerebellar-norse evaluate --model results/train --data ticks.csv.gz",
     )
-    evaluate.add_argument("--model", metavar="RUN", required=True, help="of train")
+    evaluate.add_argument(
+        "--model", metavar="RUN", required=True, help="directory of a training run"
+    )
     evaluate.add_argument("--data", metavar="FILE|DIR|GLOB", required=True, help="ticks")
-    evaluate.add_argument("--task", choices=("event", "h10"), help="(default: the model's)")
+    evaluate.add_argument(
+        "--task", choices=("event", "h10"), help="the task (default: the model's)"
+    )
     evaluate.add_argument(
         "--split",
         choices=("test", "all"),
@@ -339,25 +373,27 @@ def _training_commands(commands) -> None:
     evaluate.add_argument(
         "--online", action="store_true", help="learn from each outcome when it is known"
     )
-    evaluate.add_argument("--out", metavar="DIR", help="(default: RUN/evaluation)")
-    evaluate.add_argument("--no-plots", action="store_true", help="no pictures")
-    evaluate.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    evaluate.add_argument(
+        "--out", metavar="DIR", help="directory of results (default: RUN/evaluation)"
+    )
+    evaluate.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    evaluate.add_argument("--json", action="store_true", help="print only one JSON document")
 
 
-def _checkpoint_commands(commands) -> None:
-    listed = commands.add_parser(
+def _add_checkpoints(commands) -> None:
+    checkpoints = commands.add_parser(
         "checkpoints",
         help="list a run's checkpoints and whether each is intact",
         description="List a run's checkpoints, newest first. Every file of each is read. Exits 1 "
         "where one is not intact.",
         epilog="example: cerebellar-norse checkpoints results/simulate",
     )
-    listed.add_argument("run", metavar="RUN", help="a run's directory")
-    listed.add_argument("--json", action="store_true", help="one JSON document, nothing else")
+    checkpoints.add_argument("run", metavar="RUN", help="a run's directory")
+    checkpoints.add_argument("--json", action="store_true", help="print only one JSON document")
     backup = commands.add_parser(
         "backup",
-        help="copy a run's newest intact checkpoint out",
-        description="Copy a run's newest intact checkpoint out and verify the copy, also while the "
+        help="back up a run's newest intact checkpoint",
+        description="Copy a run's newest intact checkpoint and verify the copy, also while the "
         "run goes on.",
         epilog="example: cerebellar-norse backup results/train /backup/cerebellar-norse",
     )
@@ -365,8 +401,8 @@ def _checkpoint_commands(commands) -> None:
     backup.add_argument("target", metavar="DIR", help="a directory for backups")
     restore = commands.add_parser(
         "restore",
-        help="bring a checkpoint back, or write its arrays as npz",
-        description="Bring a checkpoint back into a run's directory, verified before and after, or "
+        help="restore a checkpoint, or write its arrays as npz",
+        description="Restore a checkpoint into a run's directory, verified before and after, or "
         "write its arrays for NumPy. Needs no configuration.",
         epilog="example: cerebellar-norse restore /backup/cerebellar-norse results/train --force",
     )
@@ -381,12 +417,12 @@ def _checkpoint_commands(commands) -> None:
     restore.add_argument(
         "--weight-dtype",
         choices=("float32", "uint16"),
-        help="turn plastic weights into this type, saying what that changed",
+        help="convert plastic weights to this type, and print what that changed",
     )
     restore.add_argument(
         "--only",
         metavar="NAME",
-        help="bring only these arrays, into FILE.npz or into TARGET's newest checkpoint: params, "
+        help="restore only these arrays, into FILE.npz or into TARGET's newest checkpoint: params, "
         "state, or a projection or population",
     )
 
@@ -407,81 +443,137 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code."""
-    if arguments.dump_schema:
-        import json
-
-        from cerebellum import config
-
-        print(json.dumps(config.schema(), indent=1))
+    """Run the command that the arguments name; returns the exit code."""
+    name = _command_name(arguments)
+    if name is None:
+        top.print_help()
         return 0
+    command_config = getattr(arguments, f"{name}_config", None)
+    if command_config is not None:
+        arguments.config = command_config
+    return _COMMANDS[name](arguments)
+
+
+def _command_name(arguments: argparse.Namespace) -> str | None:
+    """The key in the table of commands; None where the arguments name no command.
+
+    Flags that stand for a command come before `serve`, which is also what --config alone means.
+    """
+    if arguments.dump_schema:
+        return "--dump-schema"
     if arguments.validate_only:
-        return _validate(arguments.config)
-    if arguments.command == "simulate":
-        xla.one_thread()
-        from cerebellum.cli import simulate
-
-        if arguments.simulate_config is not None:
-            arguments.config = arguments.simulate_config
-        return simulate.run(arguments)
-    if arguments.command == "reproduce":
-        if not arguments.list:
-            xla.one_thread()
-        from cerebellum.reproduce import program
-
-        return program.run(arguments)
-    if arguments.command == "bench":
-        xla.one_thread()
-        from cerebellum.bench import program
-
-        return program.run(arguments)
-    if arguments.command == "train":
-        from cerebellum.cli import train
-
-        if arguments.train_config is not None:
-            arguments.config = arguments.train_config
-        return train.run(arguments)
-    if arguments.command == "evaluate":
-        from cerebellum.cli import evaluate
-
-        return evaluate.run(arguments)
-    if arguments.command == "profile":
-        xla.one_thread()
-        from cerebellum.cli import profile
-
-        if arguments.profile_config is not None:
-            arguments.config = arguments.profile_config
-        return profile.run(arguments)
-    if arguments.command in ("checkpoints", "backup", "restore"):
-        xla.one_thread()
-        from cerebellum.cli import checkpoints
-
-        return checkpoints.run(arguments)
-    if arguments.verify_data or arguments.validate_model or arguments.dump_weights:
-        xla.one_thread()
-        from cerebellum.cli import checkpoints
-
-        return checkpoints.look(arguments)
+        return "--validate-only"
+    if arguments.command not in (None, "serve"):
+        return arguments.command
+    for flag in ("verify_data", "validate_model", "dump_weights"):
+        if getattr(arguments, flag):
+            return "--" + flag.replace("_", "-")
     if arguments.command == "serve" or arguments.config is not None:
-        xla.one_thread()
-        from cerebellum.service import serve
+        return "serve"
+    return None
 
-        given = arguments.serve_config if arguments.command == "serve" else None
-        return serve.run(given if given is not None else arguments.config)
-    top.print_help()
+
+def _dump_schema(arguments: argparse.Namespace) -> int:
+    import json
+
+    from cerebellum import config
+
+    print(json.dumps(config.schema(), indent=1))
     return 0
 
 
-def _validate(path: str | None) -> int:
-    if path is None:
+def _validate(arguments: argparse.Namespace) -> int:
+    if arguments.config is None:
         raise UsageError("--validate-only: nothing to validate; --config FILE")
     from cerebellum import configure
 
-    problems = configure.validate(path)
+    problems = configure.validate(arguments.config)
     if problems:
         raise UsageError("\n".join(problems))
-    print(f"{path}: valid")
+    print(f"{arguments.config}: valid")
     return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.service import serve
+
+    return serve.run(arguments.config)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import simulate
+
+    return simulate.run(arguments)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    if not arguments.list:
+        xla.one_thread()
+    from cerebellum.reproduce import program
+
+    return program.run(arguments)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.bench import program
+
+    return program.run(arguments)
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import profile
+
+    return profile.run(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from cerebellum.cli import train
+
+    return train.run(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from cerebellum.cli import evaluate
+
+    return evaluate.run(arguments)
+
+
+def _manage_checkpoints(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import checkpoints
+
+    return checkpoints.run(arguments)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    xla.one_thread()
+    from cerebellum.cli import checkpoints
+
+    return checkpoints.inspect(arguments)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "--dump-schema": _dump_schema,
+    "--validate-only": _validate,
+    "--verify-data": _inspect,
+    "--validate-model": _inspect,
+    "--dump-weights": _inspect,
+    "serve": _serve,
+    "simulate": _simulate,
+    "reproduce": _reproduce,
+    "bench": _bench,
+    "profile": _profile,
+    "train": _train,
+    "evaluate": _evaluate,
+    "checkpoints": _manage_checkpoints,
+    "backup": _manage_checkpoints,
+    "restore": _manage_checkpoints,
+}
+"""What runs each command. A command imports its modules itself, when it is run."""
 
 
 if __name__ == "__main__":

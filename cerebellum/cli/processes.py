@@ -1,7 +1,7 @@
-"""Many devices and many processes: how a program joins them, leads them and leaves them.
+"""Runs on many devices and in many processes.
 
-The engine is JAX's own: `jax.distributed` finds the processes and notices one that is gone, its
-collectives carry what they exchange. Every process runs the same program; the first one writes.
+`jax.distributed` connects the processes and detects one that is lost; JAX's collectives exchange
+their data. Every process runs the same program, and the first one writes the results.
 """
 
 import argparse
@@ -17,18 +17,18 @@ from cerebellum import store
 from cerebellum.errors import FailedError, UsageError
 
 START_S = 60
-"""how long processes wait for each other"""
+"""Time that processes wait for each other at the start, s."""
 SILENT_S = 20
-"""how long one may be silent before it counts as gone"""
+"""Time without a heartbeat after which a process counts as lost, s."""
 
 
 def leads() -> bool:
-    """Whether this process writes and shows progress."""
+    """Whether this process is the one that writes results and shows progress."""
     return jax.process_index() == 0
 
 
 def name() -> str:
-    """This process, for people; nothing where it is the only one."""
+    """The name of this process in messages; empty where it is the only one."""
     return (
         f"process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
     )
@@ -36,40 +36,43 @@ def name() -> str:
 
 @contextmanager
 def joined(arguments: argparse.Namespace, folder: Path | None = None) -> Iterator[int]:
-    """The number of devices of the run that the arguments ask for, while it lasts.
+    """A context that connects the processes of a run; it gives the number of the run's devices.
 
-    To be entered before JAX is used. Where one of many processes fails, or finds another one gone,
-    it says so in a line and ends at once, for there is nobody to say goodbye to.
+    Enter it before JAX is used. Where one of many processes fails, or detects that another one is
+    lost, it prints a line and exits at once, because an orderly shutdown would wait for the others.
 
     Args:
-      folder: of checkpoints, to say how to go on.
+      folder: the folder of checkpoints, so that the message can tell how to resume.
 
     Raises:
-      UsageError: flags that do not go together, or more devices than there are.
-      FailedError: the processes did not find each other.
+      UsageError: flags do not go together, or ask for more devices than there are.
+      FailedError: the processes could not connect to each other.
     """
-    devices, many = _asked(arguments)
+    devices, many = _parse_devices(arguments)
     try:
         if many:
-            _tidy()
-            _meet(arguments)
-        there = len(jax.devices())
-        if devices is not None and devices > there:
-            raise UsageError(f"--devices: {devices}; there are {there}")
-        yield devices or (there if many else 1)
+            _redirect_stdout()
+            _connect(arguments)
+        available = len(jax.devices())
+        if devices is not None and devices > available:
+            raise UsageError(f"--devices: {devices}; there are {available}")
+        yield devices or (available if many else 1)
     except (UsageError, FailedError) as error:
         if many:
-            _leave(str(error), 2 if isinstance(error, UsageError) else 1)
+            _exit(str(error), 2 if isinstance(error, UsageError) else 1)
         raise
     except jax.errors.JaxRuntimeError as error:
         if not many:
             raise
-        saved = store.steps(folder) if folder else []
-        kept = f"; the checkpoint of step {saved[0][0]} is there for --resume" if saved else ""
-        _leave(f"another process is gone ({str(error).splitlines()[0][:200]}){kept}", 1)
+        checkpoints = store.steps(folder) if folder else []
+        message = f"another process is gone ({str(error).splitlines()[0][:200]})"
+        if checkpoints:
+            message += f"; the checkpoint of step {checkpoints[0][0]} is there for --resume"
+        _exit(message, 1)
 
 
-def _leave(message: str, code: int) -> None:
+def _exit(message: str, code: int) -> None:
+    """Print a message and end this process at once, without any shutdown."""
     for line in message.splitlines():
         print(f"cerebellar-norse: {name()}: {line}", file=sys.stderr)
     sys.stdout.flush()
@@ -77,8 +80,11 @@ def _leave(message: str, code: int) -> None:
     os._exit(code)
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[int | None, bool]:
-    """How many devices, and whether of many processes; a CPU is divided into so many."""
+def _parse_devices(arguments: argparse.Namespace) -> tuple[int | None, bool]:
+    """The number of devices, and whether they belong to many processes.
+
+    On a CPU this also tells JAX how many devices to make of it.
+    """
     flags = {
         f"--{each}": getattr(arguments, each) for each in ("coordinator", "processes", "process")
     }
@@ -100,20 +106,21 @@ def _asked(arguments: argparse.Namespace) -> tuple[int | None, bool]:
             f"--devices: {devices}; a multiple of the number of processes, {processes}"
         )
     if devices is not None and devices > processes:
-        # Refused where JAX runs already; then there are as many as there are.
+        # JAX refuses once it has started; then the number of devices is already fixed.
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", devices // processes)
     return devices, not missing
 
 
-def _tidy() -> None:
-    """Keep what libraries print off standard output: Gloo says there who has come."""
-    ours = os.dup(1)
+def _redirect_stdout() -> None:
+    """Send what libraries print to standard error: Gloo reports connections on standard output."""
+    standard_output = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(ours, "w", buffering=1)
+    sys.stdout = os.fdopen(standard_output, "w", buffering=1)
 
 
-def _meet(arguments: argparse.Namespace) -> None:
+def _connect(arguments: argparse.Namespace) -> None:
+    """Connect this process to the coordinator."""
     try:
         jax.distributed.initialize(
             arguments.coordinator,
@@ -124,5 +131,5 @@ def _meet(arguments: argparse.Namespace) -> None:
             shutdown_timeout_seconds=SILENT_S,
         )
     except RuntimeError as error:
-        first = str(error).splitlines()[0][:200]
-        raise FailedError(f"--coordinator: {arguments.coordinator}; {first}") from None
+        reason = str(error).splitlines()[0][:200]
+        raise FailedError(f"--coordinator: {arguments.coordinator}; {reason}") from None

@@ -1,4 +1,4 @@
-"""`cerebellar-norse simulate`: one run of a circuit, its table, its pictures, its directory."""
+"""`cerebellar-norse simulate`: run a circuit, print its rates, write recording and pictures."""
 
 import argparse
 import json
@@ -17,95 +17,138 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import cerebellum as cb
-from cerebellum import backends, configure, store
+from cerebellum import backends, configure, io, plot, store
 from cerebellum.cli import processes
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
-from cerebellum.model.circuit import Circuit, State
+from cerebellum.model import anatomy
+from cerebellum.model.circuit import Circuit, State, init
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
-from cerebellum.sim.drive import Drive
+from cerebellum.sim import record, shard
+from cerebellum.sim.drive import Drive, read_spike_times, standard
 from cerebellum.sim.record import Recording
-from cerebellum.sim.simulate import MAX_STEPS
+from cerebellum.sim.simulate import MAX_STEPS, simulate
 from cerebellum.store import describe, snapshot
 
 Windows = dict[str, tuple[float, float]]
-"""Spans of a run whose rates are reported, ms."""
+"""Time windows of a run whose rates are reported, by name: (start, stop), ms."""
 
 
 PARTS = "parts"
-"""Of a run's directory: what was recorded up to each checkpoint."""
+"""The folder in a run's directory that holds the recording up to each checkpoint."""
 
 RASTER_CELLS = 2_000
-"""Most cells of a population that a raster watches."""
+"""Most cells of a population that a raster records."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises:
-      UsageError: before anything is computed.
-      FailedError: a checkpoint could not be written, or processes did not meet.
+      UsageError: the arguments are wrong; raised before anything is computed.
+      FailedError: a checkpoint could not be written, or the processes could not connect.
     """
     with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
         return _run(arguments, devices)
 
 
+@dataclass(frozen=True)
+class Request:
+    """The circuit that the arguments and the configuration name."""
+
+    preset: Preset
+    spec: Spec
+    seed: int
+    backend: str = backends.AUTO
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A circuit that has been built, ready to run."""
+
+    whole: Circuit
+    """the circuit on one device; checkpoints and results describe this one"""
+    circuit: Circuit
+    """the circuit that runs: `whole`, or its shards on many devices"""
+    state: State
+    drive: Drive
+    build_s: float
+    """time that building and initialising took, s"""
+
+
 def _run(arguments: argparse.Namespace, devices: int) -> int:
-    asked = _circuit(arguments)
-    preset, spec, seed = asked.preset, asked.spec, asked.seed
-    arguments.preset, arguments.seed = spec.name, seed
-    build_key, run_key = jax.random.split(jax.random.key(seed))
-    drive = _drive(arguments.stimulus, spec, preset.protocol, build_key)
-    windows = _windows(arguments, preset.protocol, spec.dt)
-    reference = {} if arguments.window else preset.protocol.reference_hz
+    request = _request(arguments)
+    protocol, spec = request.preset.protocol, request.spec
+    arguments.preset, arguments.seed = spec.name, request.seed
+    build_key, run_key = jax.random.split(jax.random.key(request.seed))
+    drive = _drive(arguments.stimulus, spec, protocol, build_key)
+    windows = _windows(arguments, protocol, spec.dt)
+    reference = {} if arguments.window else protocol.reference_hz
     if devices > 1:
-        cb.shard.part_of(spec, devices)
+        shard.part_of(spec, devices)
     out = directory(arguments.out)
-    found = _found(arguments, spec, out)
+    checkpoint = _checkpoint(arguments, spec, out)
     console = Console(stderr=arguments.json)
 
-    began = time.perf_counter()
-    whole, state = (cb.build(spec, build_key), None) if found is None else snapshot.restore(found)
-    circuit = whole = replace(whole, backend=asked.backend)
-    spec = whole.spec
-    if devices > 1:
-        circuit = cb.shard.split(whole, cb.shard.mesh(devices))
-        state = None if state is None else cb.shard.split_state(circuit, state)
-    if state is None:
-        begin = cb.init if circuit is whole else cb.shard.init
-        state = begin(circuit, run_key, spread=preset.protocol.spread)
-    jax.block_until_ready(state)
-    build_s = time.perf_counter() - began
-
-    recording = _through(arguments, whole, circuit, state, drive, out, found)
+    simulation = _build(request, (build_key, run_key), drive, devices, checkpoint)
+    recording = _simulate(arguments, simulation, out, checkpoint)
     if not processes.leads():
         return 0
-    published = preset.protocol.published_hz
+    spec = simulation.whole.spec
+    published, build_s = protocol.published_hz, simulation.build_s
     result = _result(arguments, spec, recording, windows, published, build_s, out)
     result["devices"] = devices
-    # Keys beyond those that every run has, where they say something.
+    # The next keys are present only in runs that they describe.
     if devices > 1:
+        wiring = simulation.circuit.wiring
         result["processes"] = jax.process_count()
-        result["exchanged_bytes_per_step"] = cb.shard.exchanged_bytes(
-            circuit.wiring.part, circuit.wiring.path
-        )
-    if found is not None:
-        result["resumed_from_ms"] = found.step * spec.dt
-    _write(out, arguments, whole, recording, windows, result)
+        result["exchanged_bytes_per_step"] = shard.exchanged_bytes(wiring.part, wiring.path)
+    if checkpoint is not None:
+        result["resumed_from_ms"] = checkpoint.step * spec.dt
+    _write(out, arguments, simulation.whole, recording, windows, result)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        _report(console, result, preset.protocol, reference, not arguments.no_plots)
+        _report(console, result, protocol, reference, not arguments.no_plots)
     return 0
 
 
-def _found(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkpoint | None:
-    """The checkpoint from which this run goes on, if it does.
+def _build(
+    request: Request,
+    keys: tuple[jax.Array, jax.Array],
+    drive: Drive,
+    devices: int,
+    checkpoint: store.Checkpoint | None,
+) -> Simulation:
+    """Build the circuit or restore it from a checkpoint, and divide it among the devices.
+
+    Args:
+      keys: the random keys of the wiring and of the initial state.
+    """
+    build_key, run_key = keys
+    start = time.perf_counter()
+    if checkpoint is None:
+        whole, state = anatomy.build(request.spec, build_key), None
+    else:
+        whole, state = snapshot.restore(checkpoint)
+    circuit = whole = replace(whole, backend=request.backend)
+    if devices > 1:
+        circuit = shard.split(whole, shard.mesh(devices))
+        state = None if state is None else shard.split_state(circuit, state)
+    if state is None:
+        initialize = init if circuit is whole else shard.init
+        state = initialize(circuit, run_key, spread=request.preset.protocol.spread)
+    jax.block_until_ready(state)
+    return Simulation(whole, circuit, state, drive, time.perf_counter() - start)
+
+
+def _checkpoint(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkpoint | None:
+    """The checkpoint from which this run resumes, or None where it starts from the beginning.
 
     Raises:
-      UsageError: it is of another run, or is not to be gone on from.
+      UsageError: the checkpoint is of another run or is past the end of this one, or there are
+        checkpoints and --resume is missing.
     """
     folder = out / store.FOLDER
     if not arguments.resume:
@@ -114,126 +157,118 @@ def _found(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkp
                 f"--out: {out} has checkpoints; --resume goes on, another --out begins"
             )
         return None
-    found = store.newest(folder)
-    if found is None:
+    checkpoint = store.newest(folder)
+    if checkpoint is None:
         return None
-    # As JSON gives it back.
-    ours = {**json.loads(json.dumps(describe.to_json(spec))), **_same(arguments)}
-    theirs = {**found.about.get("spec", {}), **found.about.get("simulate", {})}
-    for key, value in ours.items():
-        if theirs.get(key) != value:
+    # Compare with values that have been through JSON, as those of the checkpoint have.
+    current = {**json.loads(json.dumps(describe.to_json(spec))), **_identity(arguments)}
+    saved = {**checkpoint.about.get("spec", {}), **checkpoint.about.get("simulate", {})}
+    for key, value in current.items():
+        if saved.get(key) != value:
             raise UsageError(f"--resume: {out} has another {key}; the same command goes on")
-    if found.step > round(arguments.duration_ms / spec.dt):
+    if checkpoint.step > round(arguments.duration_ms / spec.dt):
+        reached_ms = checkpoint.step * spec.dt
         raise UsageError(
-            f"--duration-ms: {arguments.duration_ms:g}; {out} has come to {found.step * spec.dt:g}"
+            f"--duration-ms: {arguments.duration_ms:g}; {out} has come to {reached_ms:g}"
         )
-    return found
+    return checkpoint
 
 
-def _same(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a run that is resumed must have in common with the one that began."""
+def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that wrote the checkpoint."""
     return {"stimulus": arguments.stimulus, "seed": arguments.seed}
 
 
-def _through(
+def _simulate(
     arguments: argparse.Namespace,
-    whole: cb.Circuit,
-    circuit: cb.Circuit,
-    state: State,
-    drive: Drive,
+    simulation: Simulation,
     out: Path,
-    found: store.Checkpoint | None,
+    checkpoint: store.Checkpoint | None,
 ) -> Recording:
-    """Run to the end, with checkpoints on the way: the whole recording.
+    """Run to the end, saving checkpoints on the way; returns the recording of the whole run.
 
-    What was recorded up to a checkpoint is on the disk before it.
+    The recording up to a checkpoint is written to the disk before the checkpoint.
     """
-    spec, done = whole.spec, 0 if found is None else found.step
+    whole, circuit, state = simulation.whole, simulation.circuit, simulation.state
+    spec, step = whole.spec, 0 if checkpoint is None else checkpoint.step
     total = round(arguments.duration_ms / spec.dt)
-    every = total
+    interval = total
     if arguments.checkpoint_ms:
-        every = max(1, round(arguments.checkpoint_ms / spec.dt))
-    if found is None and processes.leads():
+        interval = max(1, round(arguments.checkpoint_ms / spec.dt))
+    leads = processes.leads()
+    if checkpoint is None and leads:
         shutil.rmtree(out / PARTS, ignore_errors=True)
-    parts = [cb.io.load(out / PARTS / f"{step}.npz") for step in _steps(out, done)]
-    if sum(part.steps for part in parts) != done:
-        raise UsageError(f"--resume: {out / PARTS} has not all of the {done} steps; begin again")
-    keeps = arguments.checkpoint or arguments.checkpoint_ms
-    about = {**snapshot.about(whole), "simulate": _same(arguments)} if keeps else {}
-    record, leads = _rasters(spec), processes.leads()
-    keep = None
-    if keeps and leads:
-        # Only a run that began in an empty folder may remove what is there.
-        newest = 2 if arguments.checkpoint_ms else sys.maxsize
-        keep = store.Store(out / store.FOLDER, keep=store.Keep(newest=newest), beside=False)
+    parts = [io.load(out / PARTS / f"{end}.npz") for end in _part_ends(out, step)]
+    if sum(part.steps for part in parts) != step:
+        raise UsageError(f"--resume: {out / PARTS} has not all of the {step} steps; begin again")
+    saves = arguments.checkpoint or arguments.checkpoint_ms
+    about = {**snapshot.about(whole), "simulate": _identity(arguments)} if saves else {}
+    recorders = _rasters(spec)
+    checkpoints = None
+    if saves and leads:
+        # Only a run that began in an empty folder may remove older checkpoints.
+        retention = store.Retention(newest=2 if arguments.checkpoint_ms else sys.maxsize)
+        checkpoints = store.Store(out / store.FOLDER, retention=retention, beside=False)
     try:
-        while done < total:
-            last = min(total, (done // every + 1) * every)
-            state, recording = cb.simulate(
+        while step < total:
+            stop = min(total, (step // interval + 1) * interval)
+            state, recording = simulate(
                 circuit,
                 state,
-                drive,
-                duration_ms=(last - done) * spec.dt,
-                record=record,
+                simulation.drive,
+                duration_ms=(stop - step) * spec.dt,
+                record=recorders,
                 progress=None if leads else False,
             )
             parts.append(recording)
-            done = last
-            if not keeps or (done % every and not arguments.checkpoint):
+            step = stop
+            if not saves or (step % interval and not arguments.checkpoint):
                 continue
-            joined = state if circuit is whole else cb.shard.join_state(circuit, state)
-            if keep is not None:
+            joined = state if circuit is whole else shard.join_state(circuit, state)
+            if checkpoints is not None:
                 if arguments.checkpoint_ms:
                     (out / PARTS).mkdir(exist_ok=True)
-                    cb.io.save(recording, out / PARTS / f"{done}.npz")
-                keep.save(done, snapshot.tree(whole, joined), about)
-        if keep is not None:
-            keep.close()
+                    io.save(recording, out / PARTS / f"{step}.npz")
+                checkpoints.save(step, snapshot.tree(whole, joined), about)
+        if checkpoints is not None:
+            checkpoints.close()
     except OSError as error:
         raise FailedError(f"--checkpoint: {error}; a disk with room") from None
-    return cb.record.join(parts)
+    return record.join(parts)
 
 
-def _steps(out: Path, done: int) -> list[int]:
-    """Ends of the parts of a recording that are on the disk, up to a step."""
-    found = sorted(int(each.stem) for each in (out / PARTS).glob("*.npz"))
-    return [step for step in found if step <= done]
+def _part_ends(out: Path, step: int) -> list[int]:
+    """The last steps of the parts of a recording that are on the disk, up to a step."""
+    ends = sorted(int(path.stem) for path in (out / PARTS).glob("*.npz"))
+    return [end for end in ends if end <= step]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the arguments and the configuration name."""
-
-    preset: Preset
-    spec: Spec
-    seed: int
-    backend: str = backends.AUTO
-
-
-def _circuit(arguments: argparse.Namespace) -> Asked:
-    """The preset, its circuit, the seed, and what it is to run on."""
+def _request(arguments: argparse.Namespace) -> Request:
+    """The preset, its circuit, the seed and the backend."""
     name = arguments.preset or "beams"
     if name not in PRESETS:
         raise UsageError(f"--preset: {name!r}; one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
     if name == "beams":
-        given = {
+        values = {
             "neural.granule_size": arguments.granule_size,
             "neural.dt": arguments.dt_ms,
             "neural.seed": arguments.seed,
         }
-        flags = {key: value for key, value in given.items() if value is not None}
+        flags = {key: value for key, value in values.items() if value is not None}
         settings, spec = configure.configured(arguments.config, flags)
-        return Asked(PRESETS[name], spec, settings.neural.seed, settings.performance.kernels)
+        return Request(preset, spec, settings.neural.seed, settings.performance.kernels)
     for flag, value in (
         ("--config", arguments.config),
         ("--granule-size", arguments.granule_size),
     ):
         if value is not None:
             raise UsageError(f"{flag}: {value}; only with --preset beams")
-    return Asked(PRESETS[name], _spec(PRESETS[name], arguments.dt_ms), arguments.seed or 0)
+    return Request(preset, _spec(preset, arguments.dt_ms), arguments.seed or 0)
 
 
 def _spec(preset: Preset, dt_ms: float | None) -> Spec:
+    """The circuit of a preset, with another step, ms, if one is given."""
     if dt_ms is None:
         return preset.spec()
     try:
@@ -243,17 +278,17 @@ def _spec(preset: Preset, dt_ms: float | None) -> Spec:
 
 
 def _drive(stimulus: str, spec: Spec, protocol: Protocol, key: jax.Array) -> Drive:
-    """The named stimulus of the preset, or the spikes in a file."""
+    """The drive of a stimulus: one of the preset by name, or the spikes in a file."""
     if stimulus in ("background", "burst"):
-        return cb.drive.standard(protocol, spec, key, with_burst=stimulus == "burst")
+        return standard(protocol, spec, key, with_burst=stimulus == "burst")
     if not stimulus.endswith(".npz") and not Path(stimulus).exists():
         raise UsageError(f"--stimulus: {stimulus!r}; background, burst or a file of spikes (.npz)")
     size = spec.population(protocol.input).size
-    return {protocol.input: cb.drive.read_spike_times(stimulus, size)}
+    return {protocol.input: read_spike_times(stimulus, size)}
 
 
 def _windows(arguments: argparse.Namespace, protocol: Protocol, dt: float) -> Windows:
-    """The windows asked for, or the protocol's as far as the run reaches."""
+    """The windows in the arguments, or those of the protocol, cut at the end of the run."""
     duration = arguments.duration_ms
     if not dt <= duration <= MAX_STEPS * dt:
         raise UsageError(
@@ -262,13 +297,13 @@ def _windows(arguments: argparse.Namespace, protocol: Protocol, dt: float) -> Wi
     if arguments.window:
         names = [name for name, _, _ in arguments.window]
         for name, start, stop in arguments.window:
-            given = f"--window: {name}:{start:g}:{stop:g}"
+            flag = f"--window: {name}:{start:g}:{stop:g}"
             if stop > duration:
-                raise UsageError(f"{given}; the run ends at {duration:g} ms")
+                raise UsageError(f"{flag}; the run ends at {duration:g} ms")
             if stop - start < dt:
-                raise UsageError(f"{given}; at least one step of {dt:g} ms")
+                raise UsageError(f"{flag}; at least one step of {dt:g} ms")
             if names.count(name) > 1:
-                raise UsageError(f"{given}; {name} twice, names are unique")
+                raise UsageError(f"{flag}; {name} twice, names are unique")
         return {name: (start, stop) for name, start, stop in arguments.window}
     windows = dict(protocol.windows)
     if arguments.stimulus == "background":
@@ -281,6 +316,7 @@ def _windows(arguments: argparse.Namespace, protocol: Protocol, dt: float) -> Wi
 
 
 def _rasters(spec: Spec) -> tuple[str, ...]:
+    """A raster recorder for each population, of at most `RASTER_CELLS` evenly spaced cells."""
     strides = {p.name: -(-p.size // RASTER_CELLS) for p in spec.populations}
     return tuple(f"raster:{name}:::{stride}" for name, stride in strides.items())
 
@@ -294,8 +330,8 @@ def _result(
     build_s: float,
     out: Path,
 ) -> dict[str, Any]:
-    """The machine-readable result."""
-    overall = cb.record.rates(recording)
+    """The result that --json prints."""
+    overall = record.rates(recording)
     wall = recording.seconds["run"]
     return {
         "preset": arguments.preset,
@@ -321,7 +357,7 @@ def _result(
             name: {
                 "start_ms": start,
                 "stop_ms": stop,
-                "rates_hz": cb.record.rates(recording, start, stop),
+                "rates_hz": record.rates(recording, start, stop),
             }
             for name, (start, stop) in windows.items()
         },
@@ -331,11 +367,9 @@ def _result(
 
 def _pace(factor: float) -> str:
     """The real-time factor in words."""
-    return (
-        f"{factor:.2f} times slower than life"
-        if factor > 1
-        else (f"{1 / factor:.2f} times faster than life")
-    )
+    if factor > 1:
+        return f"{factor:.2f} times slower than life"
+    return f"{1 / factor:.2f} times faster than life"
 
 
 def _write(
@@ -346,7 +380,7 @@ def _write(
     windows: Windows,
     result: dict[str, Any],
 ) -> None:
-    """The run directory: recording, what made it, pictures."""
+    """Write the recording, the description of the run, and the pictures to the run's directory."""
     spec = circuit.spec
     about = {
         "arguments": vars(arguments),
@@ -366,14 +400,14 @@ def _write(
         },
         "result": result,
     }
-    cb.io.save(recording, out / "recording.npz")
+    io.save(recording, out / "recording.npz")
     (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
     for name in ("raster.png", "rates.png"):
         (out / name).unlink(missing_ok=True)
     if not arguments.no_plots:
-        shaded = {name: span for name, span in windows.items() if name != "background"}
-        cb.plot.raster(recording, shaded).savefig(out / "raster.png", dpi=130)
-        cb.plot.rates(recording, windows=shaded).savefig(out / "rates.png", dpi=130)
+        shaded = {name: window for name, window in windows.items() if name != "background"}
+        plot.raster(recording, shaded).savefig(out / "raster.png", dpi=130)
+        plot.rates(recording, windows=shaded).savefig(out / "rates.png", dpi=130)
 
 
 def _report(
@@ -383,7 +417,7 @@ def _report(
     reference: Mapping[str, Mapping[str, float]],
     plots: bool,
 ) -> None:
-    """The table of rates, the speed, and where the results are."""
+    """Print the table of rates, the speed, and where the results are."""
     table = Table(title=f"{result['preset']}, rates in Hz", title_justify="left", box=box.SIMPLE)
     table.add_column("population", no_wrap=True)
     table.add_column("cells", justify="right")
@@ -416,8 +450,8 @@ def _report(
         highlight=False,
     )
     if result["devices"] > 1:
-        many = f" in {result['processes']} processes" if result["processes"] > 1 else ""
-        sent = result["exchanged_bytes_per_step"]
-        console.print(f"{result['devices']} devices{many}: {sent:,} bytes to each a step")
+        where = f" in {result['processes']} processes" if result["processes"] > 1 else ""
+        exchanged = result["exchanged_bytes_per_step"]
+        console.print(f"{result['devices']} devices{where}: {exchanged:,} bytes to each a step")
     files = "recording.npz, run.json" + (", raster.png, rates.png" if plots else "")
     console.print(f"{result['output']}: {files}", highlight=False)

@@ -1,4 +1,4 @@
-"""`cerebellar-norse train`: learn from ticks, resumably, in a directory of its own."""
+"""`cerebellar-norse train`: learn from ticks; the run has a directory and can be resumed."""
 
 import argparse
 import dataclasses
@@ -32,20 +32,25 @@ from cerebellum.store import learned, snapshot
 from cerebellum.store.learned import Model, Run
 
 GRANULES = 300
-"""of a circuit whose configuration names no size: mossy fibres do most here, and it is fast"""
+"""Granule cells where the configuration names no size.
+
+A small circuit is fast, and in this task the mossy fibres contribute most.
+"""
 LEAST_STEPS = 1_000
-"""Between checkpoints, where the configuration names no interval."""
+"""Least steps between checkpoints, where the configuration names no interval."""
 STATUS_S = 1.0
-AGREE = 8
-"""Steps after which processes ask each other whether to save or to stop."""
+"""Time between updates of the status file, s."""
+AGREEMENT_STEPS = 8
+"""Steps after which the processes agree whether to save or to stop."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises:
-      UsageError: before anything is computed: configuration, data, directory.
-      FailedError: the loss is not finite, or the run would end with nothing saved.
+      UsageError: the configuration, the data or the directory is wrong; raised before anything is
+        computed.
+      FailedError: the loss is not finite, or the run would end without being saved.
     """
     with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
         return _run(arguments, devices)
@@ -59,71 +64,89 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     if pattern is None:
         raise UsageError("--data: missing; a CSV file of ticks, a folder of them, or a glob")
     folder = out / store.FOLDER
-    found = store.newest(folder) if arguments.resume else None
+    checkpoint = store.newest(folder) if arguments.resume else None
     if store.steps(folder) and not arguments.resume:
         raise UsageError(f"--out: {out} has checkpoints; --resume goes on, another --out begins")
-    began = time.perf_counter()
+    start = time.perf_counter()
     stream = ticks.load(pattern, settings.training.columns)
     if stream.bad.rows:
         console.print(
             f"{stream.bad.rows} of {stream.bad.of} rows left out: {'; '.join(stream.bad.first)}"
         )
-    if found is None:
-        held, data = _new(settings, stream, arguments.task)
+    if checkpoint is None:
+        training_run, data = _new(settings, stream, arguments.task)
     else:
-        held = learned.restore(found)
-        data = ticks.prepare(stream, held.model.task, held.model.receptive, held.model.band)
-        if _data(stream, data, held.data["streams"]) != held.data:
+        training_run = learned.restore(checkpoint)
+        model = training_run.model
+        data = ticks.prepare(stream, model.task, model.receptive, model.band)
+        if _identity(stream, data, training_run.data["streams"]) != training_run.data:
             raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
     for warning in ticks.few(data):
         console.print(warning)
-    feed = Ticks(data=data, size=held.data["streams"], seed=held.plan.seed)
+    plan = training_run.plan
+    feed = Ticks(data=data, size=training_run.data["streams"], seed=plan.seed)
     parallel.mesh(devices, feed.size)
-    if held.training is None:
-        held = dataclasses.replace(held, training=train.begin(held.plan, feed, held.model.net))
-    resumed = None if found is None else found.step
+    if training_run.training is None:
+        training = train.begin(plan, feed, training_run.model.net)
+        training_run = dataclasses.replace(training_run, training=training)
     try:
-        with _saved(folder, settings) as keep:
-            held, stopped = _learn(held, feed, keep, settings, out, console, devices)
+        with _open_store(folder, settings) as checkpoints:
+            learning = Learning(settings, feed, devices, out, checkpoints, console)
+            training_run, stopped_by = _learn(training_run, learning)
     except OSError as error:
         raise FailedError(f"{folder}: {error}; a disk with room") from None
     except FailedError as error:
-        _failed(out, str(error))
+        _write_failure(out, str(error))
         raise
-    if not processes.leads():
-        return 1 if stopped == "SIGINT" else 0
+    if processes.leads():
+        resumed_from = None if checkpoint is None else checkpoint.step
+        seconds = time.perf_counter() - start
+        _finish(arguments, out, training_run, seconds, resumed_from, stopped_by)
+    return 1 if stopped_by == "SIGINT" else 0
+
+
+def _finish(
+    arguments: argparse.Namespace,
+    out: Path,
+    training_run: Run,
+    seconds: float,
+    resumed_from: int | None,
+    stopped_by: str | None,
+) -> None:
+    """Write the result, the history and the picture of a run, and print the result."""
+    history = training_run.history
     result = {
         "run": str(out),
-        "steps": held.step,
-        "epochs": len(held.history),
-        "seconds": time.perf_counter() - began,
-        "resumed_from": resumed,
-        "stopped": stopped,
-        "final": held.history[-1] if held.history else {},
-        "checkpoint": str(folder / f"{held.step:0{store.DIGITS}}"),
+        "steps": training_run.step,
+        "epochs": len(history),
+        "seconds": seconds,
+        "resumed_from": resumed_from,
+        "stopped": stopped_by,
+        "final": history[-1] if history else {},
+        "checkpoint": str(out / store.FOLDER / f"{training_run.step:0{store.DIGITS}}"),
     }
     _write(out / "result.json", result)
-    _write(out / "history.json", held.history)
-    if held.history and not arguments.no_plots:
-        plot.history(held.history).savefig(out / "history.png", dpi=130)
+    _write(out / "history.json", history)
+    if history and not arguments.no_plots:
+        plot.history(history).savefig(out / "history.png", dpi=130)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
         _report(result)
-    return 1 if stopped == "SIGINT" else 0
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {
+    """The flags that override the configuration, by key."""
+    values = {
         "training.method": arguments.method,
         "training.epochs": arguments.epochs,
         "neural.seed": arguments.seed,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any, ticks.Data]:
-    """A run that has not begun; its training is yet to be made."""
+    """A new run, with its data; its `training` is None until `train.begin` makes it."""
     data = ticks.prepare(stream, task)
     training, neural = settings.training, settings.neural
     if training.method == "stdp":
@@ -131,9 +154,9 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
             "training.method: 'stdp'; train knows climbing_fiber, surrogate_gradient and hybrid "
             "(pair-based STDP is a rule of simulated circuits)"
         )
-    given = "granule_size" in neural.model_fields_set
+    configured = "granule_size" in neural.model_fields_set
     sizes = {
-        "granule": neural.granule_size if given else GRANULES,
+        "granule": neural.granule_size if configured else GRANULES,
         "golgi": neural.golgi_size,
         "purkinje": neural.purkinje_size,
         "nuclei": neural.dcn_size,
@@ -159,7 +182,7 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         seed=neural.seed,
     )
     net = network.build(design, jax.random.key(neural.seed))
-    fresh = Model(
+    model = Model(
         net=net,
         learner=network.begin(net, jax.random.key(0)),
         receptive=data.receptive,
@@ -168,71 +191,137 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         band=data.band,
     )
     streams = max(1, min(training.batch_size, data.train.stop // 64))
-    told = _data(stream, data, streams)
-    begun: Any = Run(
-        model=fresh,
+    training_run: Any = Run(
+        model=model,
         plan=plan,
         training=None,  # pyright: ignore[reportArgumentType]
         history=[],
         step=0,
-        data=told,
+        data=_identity(stream, data, streams),
         ended=False,
     )
-    return begun, data
+    return training_run, data
 
 
-def _data(stream: ticks.Stream, data: ticks.Data, streams: int) -> dict[str, Any]:
-    """What says that the ticks are the same."""
+def _identity(stream: ticks.Stream, data: ticks.Data, streams: int) -> dict[str, Any]:
+    """What identifies the ticks of a run: their number, a digest, and the streams of a batch."""
     digest = hashlib.sha256(np.ascontiguousarray(stream.price).data)
     digest.update(np.ascontiguousarray(data.ranks).data)
     return {"ticks": len(stream.price), "sha256": digest.hexdigest(), "streams": streams}
 
 
 @contextmanager
-def _saved(folder: Path, settings: Settings):
-    """The store of a run; None where another process keeps it."""
+def _open_store(folder: Path, settings: Settings):
+    """The store of a run, closed at the end; None where another process saves."""
     if not processes.leads():
         yield None
         return
-    keep = store.Store(folder, keep=store.Keep(newest=settings.training.max_checkpoints))
-    yield keep
-    keep.close()
+    retention = store.Retention(newest=settings.training.max_checkpoints)
+    checkpoints = store.Store(folder, retention=retention)
+    yield checkpoints
+    checkpoints.close()
 
 
 @contextmanager
-def _stopping():
-    """The names of signals that have asked to stop, as they come."""
-    asked: list[str] = []
+def _stop_signals():
+    """A list to which SIGTERM and SIGINT add their names when they arrive."""
+    names: list[str] = []
 
     def note(number, frame):
-        asked.append(signal.Signals(number).name)
+        names.append(signal.Signals(number).name)
 
-    before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield asked
+        yield names
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def _learn(
-    held: Run,
-    feed: Ticks,
-    keep: store.Store | None,
-    settings: Settings,
-    out: Path,
-    console: Console,
-    devices: int,
-) -> tuple[Run, str | None]:
-    """Until the run has ended or is asked to stop: the run after it, and by which signal."""
-    if held.ended:
-        return held, None
-    circuit = snapshot.about(held.model.net.circuit)
-    exact = "checkpoint_interval" in settings.training.model_fields_set
-    interval, least = settings.training.checkpoint_interval, 1 if exact else LEAST_STEPS
-    saved, saved_step, shown = time.monotonic(), held.step, 0.0
-    steps, started = held.plan.epochs * feed.steps, time.time()
-    bar = Progress(
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """What a run learns from, and where it saves and reports."""
+
+    settings: Settings
+    feed: Ticks
+    devices: int
+    out: Path
+    checkpoints: store.Store | None
+    """None where another process saves"""
+    console: Console
+
+
+def _learn(training_run: Run, learning: Learning) -> tuple[Run, str | None]:
+    """Train until the run has ended or a signal stops it.
+
+    Returns:
+      The run afterwards, and the name of the signal that stopped it, or None.
+    """
+    if training_run.ended:
+        return training_run, None
+    feed, out, checkpoints = learning.feed, learning.out, learning.checkpoints
+    plan, net = training_run.plan, training_run.model.net
+    settings = learning.settings.training
+    circuit = snapshot.about(net.circuit)
+    interval_s = settings.checkpoint_interval
+    interval_is_set = "checkpoint_interval" in settings.model_fields_set
+    least_steps = 1 if interval_is_set else LEAST_STEPS
+    last_save, last_save_step, last_status = time.monotonic(), training_run.step, 0.0
+    steps, started = plan.epochs * feed.steps, time.time()
+    with _stop_signals() as signals, _progress_bar(learning.console) as bar:
+        task = bar.add_task(
+            "", total=steps, completed=training_run.step, epoch=1, loss=float("nan")
+        )
+        history, first_step = training_run.history, training_run.step
+        for training, progress in train.run(
+            plan, feed, net, training_run.training, history, first_step, learning.devices
+        ):
+            training_run = dataclasses.replace(
+                training_run,
+                training=training,
+                model=dataclasses.replace(training_run.model, learner=training.best),
+                step=progress.step,
+                ended=progress.ended,
+            )
+            bar.update(task, completed=progress.step, epoch=progress.epoch + 1, loss=progress.loss)
+            now = time.monotonic()
+            if now - last_status > STATUS_S or progress.ended:
+                last_status = now
+                _write_status(out, training_run, steps, progress.loss, started, "running")
+            due = now - last_save >= interval_s and progress.step - last_save_step >= least_steps
+            if jax.process_count() > 1 and progress.step % AGREEMENT_STEPS and not progress.ended:
+                continue
+            due, stop = parallel.any_of([due, bool(signals)])
+            if due and not (progress.ended or stop):
+                last_save, last_save_step = now, progress.step
+                _save(checkpoints, training_run, circuit)
+            if stop:
+                signals = signals or ["another process"]
+                break
+        training_run = dataclasses.replace(
+            training_run, training=parallel.own(training_run.training)
+        )
+        if training_run.ended:
+            training_run = _calibrate(training_run, feed)
+        if checkpoints is not None:
+            checkpoints.wait()
+        _save(checkpoints, training_run, circuit)
+    stopped_by = signals[0] if signals and not training_run.ended else None
+    loss = training_run.history[-1]["loss"] if training_run.history else None
+    state = "stopped" if stopped_by else "completed"
+    _write_status(out, training_run, steps, loss, started, state)
+    return training_run, stopped_by
+
+
+def _calibrate(training_run: Run, feed: Ticks) -> Run:
+    """The run with its best learner, calibrated on the validation data."""
+    model = training_run.model
+    learner = train.calibrate(feed, model.net, training_run.training.best)
+    return dataclasses.replace(training_run, model=dataclasses.replace(model, learner=learner))
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.4f}"),
@@ -240,100 +329,69 @@ def _learn(
         console=console,
         disable=not console.is_terminal,
     )
-    with _stopping() as asked, bar:
-        task = bar.add_task("", total=steps, completed=held.step, epoch=1, loss=float("nan"))
-        net = held.model.net
-        runs = train.run(held.plan, feed, net, held.training, held.history, held.step, devices)
-        for training, seen in runs:
-            held = dataclasses.replace(
-                held,
-                training=training,
-                model=dataclasses.replace(held.model, learner=training.best),
-                step=seen.step,
-                ended=seen.ended,
-            )
-            bar.update(task, completed=seen.step, epoch=seen.epoch + 1, loss=seen.loss)
-            now = time.monotonic()
-            if now - shown > STATUS_S or seen.ended:
-                shown = now
-                _status(out, held, steps, seen.loss, started, "running")
-            due = now - saved >= interval and seen.step - saved_step >= least
-            if jax.process_count() > 1 and seen.step % AGREE and not seen.ended:
-                continue
-            due, stop = parallel.any_of([due, bool(asked)])
-            if due and not (seen.ended or stop):
-                saved, saved_step = now, seen.step
-                _keep(keep, held, circuit)
-            if stop:
-                asked = asked or ["another process"]
-                break
-        held = dataclasses.replace(held, training=parallel.own(held.training))
-        if held.ended:
-            best = train.calibrate(feed, net, held.training.best)
-            held = dataclasses.replace(held, model=dataclasses.replace(held.model, learner=best))
-        if keep is not None:
-            keep.wait()
-        _keep(keep, held, circuit)
-    state = "stopped" if asked and not held.ended else "completed"
-    loss = held.history[-1]["loss"] if held.history else None
-    _status(out, held, steps, loss, started, state)
-    return held, asked[0] if asked and not held.ended else None
 
 
-def _keep(keep: store.Store | None, held: Run, circuit: dict[str, Any]) -> None:
-    """Save a run; of many processes each gives its part, and one saves."""
-    training = jax.tree.map(shard.to_host, held.training)
-    model = dataclasses.replace(held.model, learner=jax.tree.map(shard.to_host, held.model.learner))
-    if keep is not None:
-        whole = dataclasses.replace(held, training=training, model=model)
-        keep.save(held.step, learned.tree(whole), learned.about(held, circuit))
+def _save(checkpoints: store.Store | None, training_run: Run, circuit: dict[str, Any]) -> None:
+    """Save a run. Every process must call this: each contributes its shards, and one saves."""
+    model = training_run.model
+    training = jax.tree.map(shard.to_host, training_run.training)
+    model = dataclasses.replace(model, learner=jax.tree.map(shard.to_host, model.learner))
+    if checkpoints is not None:
+        whole = dataclasses.replace(training_run, training=training, model=model)
+        tree, about = learned.tree(whole), learned.about(training_run, circuit)
+        checkpoints.save(training_run.step, tree, about)
 
 
-def _status(out: Path, held: Run, steps: int, loss, started: float, state: str) -> None:
-    """What the service says of the run; replaced at once, so that a reader sees all or the last."""
-    last = held.history[-1] if held.history else {}
-    done = {
+def _write_status(
+    out: Path, training_run: Run, steps: int, loss: float | None, started: float, state: str
+) -> None:
+    """Write the status file that the service reads; a reader sees a complete file at any time."""
+    plan, history = training_run.plan, training_run.history
+    last = history[-1] if history else {}
+    status = {
         "id": out.name,
         "state": state,
-        "progress": held.step / steps,
-        "epoch": min(len(held.history) + 1, held.plan.epochs),
-        "epochs": held.plan.epochs,
-        "step": held.step,
+        "progress": training_run.step / steps,
+        "epoch": min(len(history) + 1, plan.epochs),
+        "epochs": plan.epochs,
+        "step": training_run.step,
         "steps": steps,
         "loss": loss,
         "validation_loss": last.get("validation_loss"),
         "validation_accuracy": last.get("validation_accuracy"),
-        "learning_rate": held.plan.learning_rate,
-        "method": held.plan.method,
-        "history": held.history,
+        "learning_rate": plan.learning_rate,
+        "method": plan.method,
+        "history": history,
         "started": started,
         "updated": time.time(),
     }
     if jax.process_count() > 1:
-        done |= {"process": jax.process_index(), "processes": jax.process_count()}
-    _write(_status_file(out), done)
+        status |= {"process": jax.process_index(), "processes": jax.process_count()}
+    _write(_status_file(out), status)
 
 
 def _status_file(out: Path) -> Path:
-    """Each process has its own; that of the first is the run's."""
-    own = "" if processes.leads() else f"-{jax.process_index()}"
-    return out / f"status{own}.json"
+    """The status file of this process; that of the first process describes the run."""
+    suffix = "" if processes.leads() else f"-{jax.process_index()}"
+    return out / f"status{suffix}.json"
 
 
-def _failed(out: Path, message: str) -> None:
-    """The last status again, of a run that is over."""
+def _write_failure(out: Path, message: str) -> None:
+    """Change the last status to that of a run that has failed."""
     path = _status_file(out)
-    last = json.loads(path.read_text()) if path.exists() else {"id": out.name, "progress": 0.0}
-    _write(path, {**last, "state": "failed", "message": message, "updated": time.time()})
+    status = json.loads(path.read_text()) if path.exists() else {"id": out.name, "progress": 0.0}
+    _write(path, {**status, "state": "failed", "message": message, "updated": time.time()})
 
 
 def _write(path: Path, value: Any) -> None:
+    """Write a JSON file; it replaces the old one at once."""
     work = path.with_name(f".{path.name}.{os.getpid()}")
     work.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
     work.replace(path)
 
 
 def _report(result: dict[str, Any]) -> None:
+    """Print the result."""
     final = result["final"]
     stopped = f", stopped by {result['stopped']}: --resume goes on" if result["stopped"] else ""
     print(

@@ -29,14 +29,14 @@ def build(settings: Settings, model: Served, metrics: Metrics) -> Engine:
     A state that another circuit left is set aside, and it starts fresh.
     """
     folder = Path(settings.storage.models) / STATE
-    wanted = store.Keep(newest=settings.training.max_checkpoints)
+    retention = store.Retention(newest=settings.training.max_checkpoints)
     # Locked before it is looked at: another service may be at home there.
-    keep = store.Store(folder / store.FOLDER, wanted)
+    keep = store.Store(folder / store.FOLDER, retention)
     found = store.newest(keep.folder)
     if found is not None and found.about.get("digest") != model.digest:
         _set_aside(folder, found)
         keep.close()
-        keep, found = store.Store(folder / store.FOLDER, wanted), None
+        keep, found = store.Store(folder / store.FOLDER, retention), None
     engine = Engine(
         settings=settings,
         served=model,

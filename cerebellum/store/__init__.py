@@ -1,5 +1,6 @@
-"""Checkpoints: whole or not there, checked when they are read, never silently wrong."""
+"""Checkpoints: each is complete or absent, and is verified when it is read."""
 
+from cerebellum.store.background import Store
 from cerebellum.store.checkpoint import (
     DAMAGED,
     DIGITS,
@@ -14,10 +15,10 @@ from cerebellum.store.checkpoint import (
     unflatten,
     write,
 )
-from cerebellum.store.keep import Keep, Store
+from cerebellum.store.retention import Retention
 
 FOLDER = "checkpoints"
-"""Of a run's directory: where its checkpoints are."""
+"""The folder of checkpoints in a run's directory."""
 
 __all__ = [
     "DAMAGED",
@@ -25,7 +26,7 @@ __all__ = [
     "FOLDER",
     "SAVING",
     "Checkpoint",
-    "Keep",
+    "Retention",
     "Store",
     "flatten",
     "load",

@@ -1,13 +1,14 @@
-"""Checkpoints on Orbax: whole or not there, checked when they are read, never silently wrong.
+"""Checkpoints on Orbax: each is complete or absent, and is verified when it is read.
 
 A checkpoint is a folder named after its step:
 
     000000001000/
       arrays/         Orbax's: every array by its path in the tree; large ones in pieces of rows
-      manifest.json   SHA-256 of every file, and what the checkpoint is; written last
+      manifest.json   SHA-256 of every file, and the description of the checkpoint; written last
 
-It is written beside its name, synced to the disk, and renamed: a folder of that name is whole.
-One that is found damaged later is renamed too, and never deleted.
+It is written under a temporary name, synced to the disk, and renamed, so that a folder named after
+a step is always complete. A checkpoint that is later found to be damaged is renamed, and is never
+deleted.
 """
 
 import logging
@@ -28,57 +29,60 @@ import numpy as np
 
 from cerebellum.errors import UsageError
 from cerebellum.store import arrays, manifest
-from cerebellum.store.arrays import Declared, Place
+from cerebellum.store.arrays import Declaration, Place
 from cerebellum.store.manifest import DamagedError, Problem
 
 SAVING, DAMAGED = ".saving-", "damaged-"
+"""Prefixes of the names of checkpoints that are being written, and of damaged ones."""
 DIGITS = 12
+"""Digits of the step in the name of a checkpoint."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What was read."""
+    """A checkpoint that was read."""
 
     path: Path
     step: int
     arrays: dict[str, Any]
-    """by path in the tree, such as "state/cells/granule/v" """
+    """arrays by their path in the tree, such as "state/cells/granule/v" """
     about: dict[str, Any]
-    """JSON values that were given to `save`, beside "created", "versions" and "metrics" """
+    """the JSON values passed to `save`, and "created", "versions" and "metrics" """
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """Arrays of a tree by their paths, "a/b/c"."""
+    """The arrays of a tree by their paths, such as "a/b/c"."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def unflatten(template: Any, held: Mapping[str, Any], prefix: str = "") -> Any:
-    """A tree like `template` of arrays that `flatten` gave; those of other prefixes are left out.
+def unflatten(template: Any, saved: Mapping[str, Any], prefix: str = "") -> Any:
+    """Build a tree like `template` from arrays by path; the inverse of `flatten`.
 
     Args:
-      held: the arrays by path.
       template: a tree of arrays or of their shapes (see `jax.eval_shape`).
-      prefix: what stands before each path, "state" for "state/cells/...".
+      saved: the arrays by path; arrays with another prefix are ignored.
+      prefix: the first part of each path: "state" for "state/cells/...".
 
     Raises:
-      UsageError: an array is missing, too many, or of another shape or type; names all.
+      UsageError: an array is missing, is not in the template, or has another shape or type; the
+        message has a line for each such array.
     """
-    wanted = flatten({prefix: template} if prefix else template)
+    expected = flatten({prefix: template} if prefix else template)
     start = f"{prefix}/" if prefix else ""
-    there = {name for name in held if name == prefix or name.startswith(start)}
-    problems = [f"{name}: missing" for name in wanted if name not in there]
-    problems += [f"{name}: not in this circuit" for name in sorted(there - wanted.keys())]
-    for name in wanted.keys() & there:
-        ours, theirs = wanted[name], held[name]
-        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-            has = f"{theirs.dtype} {list(theirs.shape)}"
-            problems.append(f"{name}: {has}; {ours.dtype} {list(ours.shape)} is wanted")
+    names = {name for name in saved if name == prefix or name.startswith(start)}
+    problems = [f"{name}: missing" for name in expected if name not in names]
+    problems += [f"{name}: not in this circuit" for name in sorted(names - expected.keys())]
+    for name in expected.keys() & names:
+        wanted, array = expected[name], saved[name]
+        if wanted.shape != array.shape or wanted.dtype != array.dtype:
+            actual = f"{array.dtype} {list(array.shape)}"
+            problems.append(f"{name}: {actual}; {wanted.dtype} {list(wanted.shape)} is wanted")
     if problems:
         raise UsageError("\n".join(sorted(problems)))
-    return jax.tree.unflatten(jax.tree.structure(template), [held[name] for name in wanted])
+    return jax.tree.unflatten(jax.tree.structure(template), [saved[name] for name in expected])
 
 
 def write(
@@ -88,23 +92,25 @@ def write(
     about: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
-    """Save a tree of arrays; when this returns it is on the disk, and was not there before.
+    """Save a tree of arrays as a checkpoint, and return its folder.
+
+    The checkpoint gets its name only when all of it is on the disk.
 
     Args:
-      folder: where checkpoints are; made if need be.
-      step: names it; one that is there already stays as it is.
+      folder: the folder of checkpoints; created if it does not exist.
+      step: the step that names the checkpoint; an existing checkpoint of that step is not changed.
       tree: arrays of JAX or NumPy.
-      about, metrics: JSON values that are kept beside it.
+      about, metrics: JSON values that are stored in the manifest.
 
     Raises:
-      OSError: the disk refused; nothing is left behind.
+      OSError: the disk refused; no partial checkpoint is left behind.
     """
     final = folder / f"{step:0{DIGITS}}"
     if final.exists():
         return final
-    held = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
+    leaves = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
     with publishing(final) as work:
-        declared = arrays.save(work / arrays.FOLDER, held)
+        declarations = arrays.save(work / arrays.FOLDER, leaves)
         manifest.seal(
             work,
             {
@@ -112,7 +118,7 @@ def write(
                 "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "versions": _versions(),
                 "metrics": dict(metrics or {}),
-                "arrays": {name: asdict(each) for name, each in declared.items()},
+                "arrays": {name: asdict(each) for name, each in declarations.items()},
                 "about": dict(about or {}),
             },
         )
@@ -121,7 +127,10 @@ def write(
 
 @contextmanager
 def publishing(final: Path) -> Iterator[Path]:
-    """A folder to fill and flush, which then gets the name `final`; nothing is left of it if not.
+    """A temporary folder, renamed to `final` when the block ends without an error.
+
+    The block writes the folder's files and flushes them to the disk. After an error the folder is
+    deleted.
 
     Raises:
       OSError: the disk refused.
@@ -139,6 +148,7 @@ def publishing(final: Path) -> Iterator[Path]:
 
 
 def _versions() -> dict[str, str]:
+    """The versions of Python and of the packages that wrote a checkpoint."""
     packages = ("cerebellar-norse", "jax", "orbax-checkpoint", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
@@ -154,64 +164,71 @@ def load(
     """Read a checkpoint.
 
     Args:
-      path: its folder.
-      wanted: which arrays, by name; all by default.
-      place: sharding of an array by name and shape: then they are JAX's; otherwise NumPy's.
-      verify: whether every file is read and compared with the manifest first.
-      limit: most bytes of arrays that are accepted.
+      path: the checkpoint's folder.
+      wanted: selects arrays by name; by default all are read.
+      place: the sharding of an array by its name and shape. With it, arrays are JAX arrays;
+        without it, NumPy arrays.
+      verify: whether every file is first read and compared with the manifest.
+      limit: the largest accepted size of all arrays together, bytes.
 
     Raises:
-      DamagedError: not what was written, or declares what cannot be; names the file.
+      DamagedError: the files are not those that were written, or the manifest declares arrays that
+        are impossible; the message names the file.
     """
-    told = manifest.read(path)
+    description = manifest.read(path)
     problems = manifest.check(path) if verify else []
     if problems:
         raise DamagedError(problems)
     try:
-        step, shapes = int(told["step"]), dict(told["arrays"])
-        declared = {
-            name: Declared(tuple(x["shape"]), str(x["dtype"]), x["rows"])
+        step, shapes = int(description["step"]), dict(description["arrays"])
+        declarations = {
+            name: Declaration(tuple(x["shape"]), str(x["dtype"]), x["rows"])
             for name, x in shapes.items()
         }
-        about = {**told["about"], **{k: told[k] for k in ("created", "versions", "metrics")}}
+        more = {key: description[key] for key in ("created", "versions", "metrics")}
+        about = {**description["about"], **more}
     except (KeyError, TypeError, ValueError):
         raise DamagedError([Problem(manifest.NAME, "does not say what the arrays are")]) from None
-    found = arrays.read(path / arrays.FOLDER, declared, wanted, place, limit)
-    return Checkpoint(path=path, step=step, arrays=found, about=about)
+    values = arrays.read(path / arrays.FOLDER, declarations, wanted, place, limit)
+    return Checkpoint(path=path, step=step, arrays=values, about=about)
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
-    """Checkpoints of a folder that are whole or were once, newest first."""
+    """The step and the folder of each checkpoint in a folder, newest first.
+
+    They are not verified: a checkpoint may have been damaged since it was written.
+    """
     if not folder.is_dir():
         return []
-    named = [entry for entry in folder.iterdir() if re.fullmatch(rf"\d{{{DIGITS}}}", entry.name)]
-    return sorted(((int(entry.name), entry) for entry in named), reverse=True)
+    paths = [entry for entry in folder.iterdir() if re.fullmatch(rf"\d{{{DIGITS}}}", entry.name)]
+    return sorted(((int(path.name), path) for path in paths), reverse=True)
 
 
 def newest(folder: Path, **options: Any) -> Checkpoint | None:
-    """The newest checkpoint that is intact; newer ones that are not are set aside.
+    """Load the newest intact checkpoint; damaged ones that are newer are set aside.
 
     Args:
-      folder: where checkpoints are.
-      options: of `load`.
+      folder: the folder of checkpoints.
+      options: the keyword arguments of `load`.
 
     Returns:
-      None where there is none.
+      None where no checkpoint is intact.
     """
     for _, path in steps(folder):
         try:
             return load(path, **options)
         except DamagedError as error:
             moved = set_aside(path)
-            said = str(error).replace("\n", "; ")
-            log.error("checkpoint %s is damaged (%s); set aside as %s", path, said, moved.name)
+            message = str(error).replace("\n", "; ")
+            log.error("checkpoint %s is damaged (%s); set aside as %s", path, message, moved.name)
     return None
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged checkpoint, so that nobody takes it for a good one; it is not deleted.
+    """Rename a damaged checkpoint, so that it is not read again; it is not deleted.
 
-    Where the disk does not let it be renamed it stays, and its name is returned.
+    Returns:
+      The new path, or the old one where the disk refuses to rename it.
     """
     for number in range(1, 1_000):
         moved = path.with_name(f"{DAMAGED}{path.name}" + (f"-{number}" if number > 1 else ""))

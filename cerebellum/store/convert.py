@@ -1,4 +1,4 @@
-"""Weights of another type: float32 to fixed point and back, saying what was done."""
+"""Convert plastic weights from float32 to fixed point (uint16) and back, with a report."""
 
 import dataclasses
 
@@ -12,42 +12,44 @@ from cerebellum.model.spec import Dtype, Projection, Spec
 
 
 def convert(circuit: Circuit, state: State, dtype: Dtype) -> tuple[Circuit, State, list[str]]:
-    """A circuit and its state with rows of plastic weights of another type.
+    """Convert the rows of plastic weights of a circuit and of its state to another type.
 
     Returns:
-      Both, and a line for each projection that says what was done to it.
+      The circuit, the state, and a line for each projection that was converted.
 
     Raises:
-      UsageError: a projection that cannot be of that type.
+      UsageError: the weights of a projection cannot have that type.
     """
-    spec, said = circuit.spec, []
-    first, now = dict(circuit.params.weights), dict(state.weights)
+    spec, report = circuit.spec, []
+    initial_weights, weights = dict(circuit.params.weights), dict(state.weights)
     fans = dict(circuit.wiring.fans)
     for projection in circuit.spec.projections:
         name, fan = projection.name, fans[projection.name]
-        if name not in now or projection.dtype == dtype or not isinstance(fan, events.AllToAll):
+        if name not in weights or projection.dtype == dtype or not isinstance(fan, events.AllToAll):
             continue
-        spec = _spec(spec, projection, dtype, circuit.wiring.path)
+        spec = _convert_spec(spec, projection, dtype, circuit.wiring.path)
         w_max = projection.w_max
-        assert w_max is not None  # or the spec would have been refused
-        before = now[name]
+        assert w_max is not None  # Spec refuses plastic rows without it.
+        before = weights[name]
         if dtype == "uint16":
             fans[name] = dataclasses.replace(fan, unit=fixed.unit(w_max))
-            now[name], first[name] = (fixed.encode(each, w_max) for each in (before, first[name]))
-            said.append(f"{name}: {_rounded(before, now[name], w_max)}")
+            weights[name] = fixed.encode(before, w_max)
+            initial_weights[name] = fixed.encode(initial_weights[name], w_max)
+            report.append(f"{name}: {_describe_rounding(before, weights[name], w_max)}")
         else:
             fans[name] = dataclasses.replace(fan, unit=1.0)
-            now[name] = fixed.decode(before, w_max)
-            first[name] = _first(circuit, projection)
-            said.append(f"{name}: {before.size:,} weights, uint16 to float32, none changed")
+            weights[name] = fixed.decode(before, w_max)
+            initial_weights[name] = _initial_weights(circuit, projection)
+            report.append(f"{name}: {before.size:,} weights, uint16 to float32, none changed")
     part = dataclasses.replace(circuit.wiring.part, spec=spec)
     wiring = dataclasses.replace(circuit.wiring, fans=fans, part=part)
-    params = dataclasses.replace(circuit.params, weights=first)
+    params = dataclasses.replace(circuit.params, weights=initial_weights)
     converted = dataclasses.replace(circuit, params=params, wiring=wiring)
-    return converted, dataclasses.replace(state, weights=now), said
+    return converted, dataclasses.replace(state, weights=weights), report
 
 
-def _spec(spec: Spec, projection: Projection, dtype: Dtype, path: events.Path) -> Spec:
+def _convert_spec(spec: Spec, projection: Projection, dtype: Dtype, path: events.Path) -> Spec:
+    """The spec with another type of the weights of one projection."""
     changed = spec.with_projection(projection.name, dtype=dtype)
     if not anatomy.has_rows(dataclasses.replace(projection, dtype=dtype), changed, path):
         share = spec.share(projection)
@@ -55,15 +57,19 @@ def _spec(spec: Spec, projection: Projection, dtype: Dtype, path: events.Path) -
     return changed
 
 
-def _first(circuit: Circuit, projection: Projection) -> Array:
-    """First weights of uint16 rows as float32: those that were drawn, or those consolidated."""
-    spec, given = circuit.spec, circuit.params.weights[projection.name]
-    if given.ndim:
+def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
+    """The initial weights of uint16 rows as float32 [sources, targets of a beam].
+
+    They are the consolidated weights, where the parameters hold rows; otherwise they are drawn
+    around the mean that the parameters hold.
+    """
+    spec, stored = circuit.spec, circuit.params.weights[projection.name]
+    if stored.ndim:
         assert projection.w_max is not None
-        return fixed.decode(given, projection.w_max)
+        return fixed.decode(stored, projection.w_max)
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
-        given,
+        stored,
         fixed.CellRange(size=spec.population(projection.source).size),
         spec.beam_size(projection.target),
         projection.spread,
@@ -71,10 +77,11 @@ def _first(circuit: Circuit, projection: Projection) -> Array:
     )
 
 
-def _rounded(before: Array, after: Array, w_max: float) -> str:
+def _describe_rounding(before: Array, after: Array, w_max: float) -> str:
+    """How much the conversion to fixed point changed weights, in words."""
     above = int((before > w_max).sum())
-    most = float(jnp.abs(fixed.decode(after, w_max) - jnp.minimum(before, w_max)).max())
+    largest = float(jnp.abs(fixed.decode(after, w_max) - jnp.minimum(before, w_max)).max())
     return (
         f"{before.size:,} weights, float32 to uint16, to the nearest of 65,536 levels up to "
-        f"{w_max:g}: by {most:.2g} at most; {above:,} above that cut"
+        f"{w_max:g}: by {largest:.2g} at most; {above:,} above that cut"
     )

@@ -1,4 +1,7 @@
-"""A circuit's spec as JSON and back: named fields of known classes, nothing that could run."""
+"""Convert a circuit's spec to JSON and back.
+
+The JSON holds the named fields of known classes; nothing in it can be executed.
+"""
 
 import dataclasses
 from typing import Any
@@ -8,7 +11,7 @@ from cerebellum.model import homeostasis, plasticity, short_term, surrogate
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 
-_PARTS = (
+_CLASSES = (
     Spec,
     Population,
     Projection,
@@ -21,27 +24,27 @@ _PARTS = (
 
 
 def _classes() -> dict[str, type]:
-    """What a spec may be made of, by name: models that were registered too."""
-    parts = {each.__name__: each for each in _PARTS}
-    parts |= {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
+    """The classes that a spec may contain, by name; those of registered models and rules too."""
+    classes = {each.__name__: each for each in _CLASSES}
+    classes |= {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
     rules = plasticity.RULES.items()
-    return parts | {f"{name}.Rule": rule for name, rule in rules if rule not in _PARTS}
+    return classes | {f"{name}.Rule": rule for name, rule in rules if rule not in _CLASSES}
 
 
-_GONE = {"Spec": ("kernels", "path", "whole", "shards")}
-"""Fields that older versions wrote; they say how a circuit ran, not what it is."""
+_REMOVED_FIELDS = {"Spec": ("kernels", "path", "whole", "shards")}
+"""Fields that older versions wrote: they describe how a circuit ran, not what it is."""
 
 
 def to_json(spec: Spec) -> dict[str, Any]:
-    """A spec as JSON values, without `place`, which is a program: keep its edges instead."""
+    """A spec as JSON values, without `place`, which is a function: store the edges instead."""
     return _encode(dataclasses.replace(spec, place=None))
 
 
 def from_json(tree: Any) -> Spec:
-    """The spec that `to_json` was given.
+    """The spec of JSON values that `to_json` returned.
 
     Raises:
-      UsageError: not the JSON of a spec, or of one that cannot be.
+      UsageError: the values are not those of a spec, or of an impossible one.
     """
     spec = _decode(tree)
     if not isinstance(spec, Spec):
@@ -68,12 +71,12 @@ def _decode(tree: Any) -> Any:
         return tree
     fields = dict(tree)
     name = fields.pop("is", None)
-    for old in _GONE.get(name, ()):
-        fields.pop(old, None)
-    known = _classes()
-    if not isinstance(name, str) or name not in known:
-        raise UsageError(f"spec: {name!r}; one of {', '.join(known)}")
+    for removed in _REMOVED_FIELDS.get(name, ()):
+        fields.pop(removed, None)
+    classes = _classes()
+    if not isinstance(name, str) or name not in classes:
+        raise UsageError(f"spec: {name!r}; one of {', '.join(classes)}")
     try:
-        return known[name](**{key: _decode(each) for key, each in fields.items()})
+        return classes[name](**{key: _decode(each) for key, each in fields.items()})
     except (TypeError, AttributeError) as error:
         raise UsageError(f"spec: {name}: {error}") from None

@@ -1,4 +1,7 @@
-"""A model that learns, as a checkpoint and back: the circuit, what it learned, how, from what."""
+"""Save a training run as a checkpoint and restore it.
+
+The checkpoint holds the circuit, what it has learned, the training plan, and which data it used.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,20 +11,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-import cerebellum as cb
 from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.learn import encode, features, network, train
 from cerebellum.learn.network import Design, Learner, Net
 from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
+from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.store import Checkpoint, snapshot, tools
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What predicts."""
+    """A trained model, with everything that a prediction needs."""
 
     net: Net
     learner: Learner
@@ -29,7 +32,7 @@ class Model:
     fields: features.Fields
     task: Task
     band: float
-    """dead band of h10"""
+    """dead band of the task "h10" """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +45,15 @@ class Run:
     history: list[dict]
     step: int
     data: dict[str, Any]
-    """which ticks it learns from: to be the same when it goes on"""
+    """identifies the ticks that the run learns from; a resumed run must have the same"""
     ended: bool
+    """whether the run has come to its end"""
 
 
 def tree(run: Run) -> dict[str, Any]:
     """The arrays of a run, for `store.write`."""
     circuit = run.model.net.circuit
-    state = cb.init(circuit, jax.random.key(run.plan.seed), spread=True)
+    state = init(circuit, jax.random.key(run.plan.seed), spread=True)
     learned = network.with_learned(circuit, run.model.learner)
     more = {
         "learner": run.model.learner,
@@ -60,7 +64,11 @@ def tree(run: Run) -> dict[str, Any]:
 
 
 def about(run: Run, circuit: dict[str, Any]) -> dict[str, Any]:
-    """What is kept beside them; `circuit` is `snapshot.about` of the net's."""
+    """The JSON values to store with the arrays.
+
+    Args:
+      circuit: `snapshot.about` of the net's circuit.
+    """
     return {
         **circuit,
         "design": dataclasses.asdict(run.model.net.design),
@@ -74,63 +82,62 @@ def about(run: Run, circuit: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def restore(found: Checkpoint) -> Run:
-    """The run of a checkpoint, bit for bit.
+def restore(checkpoint: Checkpoint) -> Run:
+    """Restore the run of a checkpoint, bit for bit.
 
     Raises:
-      UsageError: it is none of `train`.
+      UsageError: the checkpoint is not one of a training run.
     """
-    told = found.about
-    if "design" not in told:
-        raise UsageError(f"{found.path}: no training run; a checkpoint of train")
+    about = checkpoint.about
+    if "design" not in about:
+        raise UsageError(f"{checkpoint.path}: no training run; a checkpoint of train")
     try:
-        given = dict(told["design"])
-        design = Design(
-            **{
-                **given,
-                "surrogate": Surrogate(**given["surrogate"]),
-                "choices": tuple(given["choices"]),
-            }
-        )
-        plan, fields = Plan(**told["plan"]), features.Fields(**told["fields"])
+        design = _design(about["design"])
+        plan, fields = Plan(**about["plan"]), features.Fields(**about["fields"])
     except TypeError as error:
-        raise UsageError(f"{found.path}: {error}; of another version") from None
-    net = network.build(design, jax.random.wrap_key_data(jnp.asarray(told["seed"], jnp.uint32)))
+        raise UsageError(f"{checkpoint.path}: {error}; of another version") from None
+    net = network.build(design, jax.random.wrap_key_data(jnp.asarray(about["seed"], jnp.uint32)))
     learner = network.begin(net, jax.random.key(0))
-    learner = _arrays(learner, found, "learner")
-    template = train.shape(plan, net, told["data"]["streams"])
+    training = train.shape(plan, net, about["data"]["streams"])
     return Run(
         model=Model(
             net=net,
-            learner=learner,
-            receptive=_arrays(_receptive(design.inputs), found, "receptive"),
+            learner=_arrays(learner, checkpoint, "learner"),
+            receptive=_arrays(_receptive_fields(design.inputs), checkpoint, "receptive"),
             fields=fields,
-            task=told["task"],
-            band=told["band"],
+            task=about["task"],
+            band=about["band"],
         ),
         plan=plan,
-        training=_arrays(template, found, "training"),
-        history=list(told["history"]),
-        step=found.step,
-        data=told["data"],
-        ended=told["ended"],
+        training=_arrays(training, checkpoint, "training"),
+        history=list(about["history"]),
+        step=checkpoint.step,
+        data=about["data"],
+        ended=about["ended"],
     )
 
 
-def _receptive(inputs: int) -> encode.Fields:
-    """The shapes of receptive fields."""
+def _design(values: dict[str, Any]) -> Design:
+    """A design from its JSON values."""
+    surrogate, choices = Surrogate(**values["surrogate"]), tuple(values["choices"])
+    return Design(**{**values, "surrogate": surrogate, "choices": choices})
+
+
+def _receptive_fields(inputs: int) -> encode.Fields:
+    """Receptive fields of the right shapes, as a template."""
     knots = jnp.zeros((inputs, encode.KNOTS), jnp.float32)
     return encode.Fields(knots=knots, blur=jnp.zeros(inputs, jnp.float32))
 
 
-def _arrays(template: Any, found: Checkpoint, prefix: str) -> Any:
-    return jax.tree.map(jnp.asarray, store.unflatten(template, found.arrays, prefix))
+def _arrays(template: Any, checkpoint: Checkpoint, prefix: str) -> Any:
+    """A tree like the template, with the arrays of a checkpoint below a prefix."""
+    return jax.tree.map(jnp.asarray, store.unflatten(template, checkpoint.arrays, prefix))
 
 
 def load(run: str | Path) -> Run:
-    """The newest intact checkpoint of a training run.
+    """Restore the newest intact checkpoint of a training run.
 
     Raises:
-      UsageError, FailedError: none, or none that is intact.
+      UsageError, FailedError: there is no checkpoint, or none is intact.
     """
     return restore(store.load(tools.choose(run), verify=False))

@@ -1,4 +1,4 @@
-"""What operators do with checkpoints: list, verify, copy out, bring back, look at the weights."""
+"""Operators' tools for checkpoints: list, verify, back up, restore, convert and export them."""
 
 import errno
 import gzip
@@ -12,27 +12,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import cerebellum as cb
 from cerebellum import configure, store
+from cerebellum.config import Settings
 from cerebellum.errors import UsageError
-from cerebellum.model.circuit import Circuit, State
+from cerebellum.model import anatomy
+from cerebellum.model.circuit import Circuit, State, init
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Dtype
+from cerebellum.sim import record
+from cerebellum.sim.drive import poisson
+from cerebellum.sim.simulate import simulate
 from cerebellum.store import Checkpoint, manifest, snapshot
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError, Problem
 
 TABLES = (".csv", ".csv.gz")
+"""Endings of the names of training tables."""
 PROBE_MS = 200.0
+"""Simulated time in which `validate` measures firing rates, ms."""
 PLAUSIBLE_HZ = 500.0
-"""No population fires faster than this for long."""
+"""Largest plausible mean rate of a population, Hz."""
+DERIVED = {"created", "versions", "metrics"}
+"""Keys of `Checkpoint.about` that `store.write` adds itself."""
 
 
 def folder_of(run: str | Path) -> Path:
-    """Where the checkpoints of a run are: below it, or it is that folder itself.
+    """The folder of a run's checkpoints.
+
+    Args:
+      run: the run's directory, or that folder itself.
 
     Raises:
-      UsageError: there are none.
+      UsageError: there are no checkpoints.
     """
     path = Path(run)
     for folder in (path / store.FOLDER, path):
@@ -42,63 +53,66 @@ def folder_of(run: str | Path) -> Path:
 
 
 def listing(run: str | Path) -> list[dict[str, Any]]:
-    """Every checkpoint of a run, newest first, those that were set aside last; all are read."""
+    """Describe every checkpoint of a run, newest first; those set aside as damaged come last.
+
+    Every file of each checkpoint is read.
+    """
     folder = folder_of(run)
-    aside = sorted(entry for entry in folder.iterdir() if entry.name.startswith(store.DAMAGED))
-    found = []
-    for path in [*(path for _, path in store.steps(folder)), *aside]:
-        problems = manifest.check(path)
-        told = {} if problems else manifest.read(path)
-        found.append(
-            {
-                "step": told.get("step", int(path.name.removeprefix(store.DAMAGED).split("-")[0])),
-                "created": told.get("created"),
-                "bytes": sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
-                "intact": not problems,
-                "reason": "; ".join(f"{each.file}: {each.problem}" for each in problems) or None,
-                "metrics": told.get("metrics", {}),
-            }
-        )
-    return found
+    damaged = sorted(entry for entry in folder.iterdir() if entry.name.startswith(store.DAMAGED))
+    return [_describe(path) for path in [*(path for _, path in store.steps(folder)), *damaged]]
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """A checkpoint's step, time, size, metrics, and whether and why it is damaged."""
+    problems = manifest.check(path)
+    about = {} if problems else manifest.read(path)
+    return {
+        "step": about.get("step", int(path.name.removeprefix(store.DAMAGED).split("-")[0])),
+        "created": about.get("created"),
+        "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "intact": not problems,
+        "reason": "; ".join(f"{each.file}: {each.problem}" for each in problems) or None,
+        "metrics": about.get("metrics", {}),
+    }
 
 
 def verify(root: str | Path) -> dict[str, Any]:
-    """Every checkpoint, backup and training table below a directory, read from end to end.
+    """Read every checkpoint, backup and training table below a directory, and report problems.
 
     Raises:
-      UsageError: no such directory.
+      UsageError: there is no such directory.
     """
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"{root}: no such directory; one with checkpoints, backups or data")
     checked, problems = 0, []
-    for inside, folders, files in os.walk(root):
-        here = Path(inside)
+    for parent, folders, files in os.walk(root):
+        folder = Path(parent)
         for name in list(folders):
-            numbered = name.isdecimal() and len(name) == store.DIGITS
-            if not numbered and not (here / name / manifest.NAME).exists():
+            is_checkpoint = name.isdecimal() and len(name) == store.DIGITS
+            if not is_checkpoint and not (folder / name / manifest.NAME).exists():
                 continue
             folders.remove(name)
             checked += 1
-            for each in manifest.check(here / name):
-                file = (here / name / each.file).relative_to(root)
-                problems.append({"file": str(file), "problem": each.problem})
+            for problem in manifest.check(folder / name):
+                file = (folder / name / problem.file).relative_to(root)
+                problems.append({"file": str(file), "problem": problem.problem})
         for name in sorted(files):
             if name.endswith(TABLES):
                 checked += 1
-                problem = _unreadable(here / name)
-                if problem:
-                    file = (here / name).relative_to(root)
-                    problems.append({"file": str(file), "problem": problem})
+                message = _table_problem(folder / name)
+                if message:
+                    file = (folder / name).relative_to(root)
+                    problems.append({"file": str(file), "problem": message})
     return {"ok": not problems, "checked": checked, "problems": problems}
 
 
-def _unreadable(path: Path) -> str | None:
-    """What is wrong with a text file, compressed or not."""
-    opened = gzip.open if path.suffix == ".gz" else open
+def _table_problem(path: Path) -> str | None:
+    """The problem of a text file, compressed or not; None where it can be read to its end."""
+    open_file = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            first = file.readline()
+        with open_file(path, "rt", encoding="utf-8") as file:
+            header = file.readline()
             while file.read(2**20):
                 pass
     except UnicodeDecodeError:
@@ -107,22 +121,22 @@ def _unreadable(path: Path) -> str | None:
         return f"not whole ({error})"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    return None if first.strip() else "empty"
+    return None if header.strip() else "empty"
 
 
 def backup(run: str | Path, target: str | Path) -> Path:
-    """Copy the newest intact checkpoint of a run out, also while the run goes on.
+    """Copy the newest intact checkpoint of a run to a backup, also while the run goes on.
 
     Args:
       target: a directory for backups; the copy is `target/checkpoints/STEP`.
 
     Returns:
-      The copy, verified.
+      The folder of the copy, which has been verified.
 
     Raises:
-      UsageError: nothing there to copy.
-      DamagedError: nothing intact.
-      OSError: the disk refused; nothing is left behind.
+      UsageError: the run has no checkpoints.
+      DamagedError: no checkpoint is intact.
+      OSError: the disk refused; no partial copy is left behind.
     """
     for _ in range(3):
         path = choose(folder_of(run))
@@ -131,29 +145,30 @@ def backup(run: str | Path, target: str | Path) -> Path:
         except (FileNotFoundError, shutil.Error):
             if path.exists():
                 raise
-            # A run that goes on has removed it.
+            # The run has removed this checkpoint in the meantime.
     raise FileNotFoundError(errno.ENOENT, "removed while it was copied", str(run))
 
 
 def restore(
     source: str | Path, target: str | Path, *, step: int | None = None, force: bool = False
 ) -> Path:
-    """Bring a checkpoint back into a run's directory.
+    """Restore a checkpoint into a run's directory.
 
     Args:
       source: a backup, another run, or one checkpoint.
-      target: the run's directory. With `force`, checkpoints that are there are set aside first.
-      step: which; the newest intact one by default.
+      target: the run's directory.
+      step: the step of the checkpoint; by default the newest intact one is restored.
+      force: whether checkpoints that the target already has are set aside first.
 
     Returns:
-      The copy, verified.
+      The folder of the copy, which has been verified.
 
     Raises:
-      UsageError: no such checkpoint; something there already and no `force`.
-      DamagedError: it is not intact.
+      UsageError: there is no such checkpoint, or the target has checkpoints and `force` is false.
+      DamagedError: the checkpoint is not intact.
     """
     path = choose(source, step)
-    return _copy(path, _vacant(target, force))
+    return _copy(path, _empty_folder(target, force))
 
 
 def restore_as(
@@ -164,111 +179,116 @@ def restore_as(
     step: int | None = None,
     force: bool = False,
 ) -> tuple[Path, list[str]]:
-    """`restore` with plastic weights of another type: the new checkpoint, and what was done.
+    """Restore a checkpoint with its plastic weights converted to another type.
+
+    Returns:
+      The folder of the new checkpoint, and a line for each projection that was converted.
 
     Raises:
       UsageError, DamagedError: see `restore` and `convert`.
     """
-    found = _load(choose(source, step), place=_here)
-    circuit, state, said = convert(*snapshot.restore(found), dtype)
-    told = {"spec", "seed", "wiring", "created", "versions", "metrics"}
-    extra = {name: array for name, array in found.arrays.items() if not _of_model(name)}
-    rest = {key: value for key, value in found.about.items() if key not in told}
-    about, metrics = {**rest, **snapshot.about(circuit)}, found.about["metrics"]
+    checkpoint = _load(choose(source, step), place=_on_first_device)
+    circuit, state, report = convert(*snapshot.restore(checkpoint), dtype)
+    extra = {name: x for name, x in checkpoint.arrays.items() if not _is_of_circuit(name)}
+    replaced = {"spec", "seed", "wiring", *DERIVED}
+    rest = {key: value for key, value in checkpoint.about.items() if key not in replaced}
+    about = {**rest, **snapshot.about(circuit)}
     tree = {**store.flatten(snapshot.tree(circuit, state)), **extra}
-    folder = _vacant(target, force)
-    return store.write(folder, found.step, tree, about, metrics), said
+    folder = _empty_folder(target, force)
+    path = store.write(folder, checkpoint.step, tree, about, checkpoint.about["metrics"])
+    return path, report
 
 
 def restore_part(
     source: str | Path, target: str | Path, only: str, *, step: int | None = None
 ) -> tuple[Path, list[str]]:
-    """Bring some arrays of a checkpoint into the newest intact one of a run.
+    """Replace some arrays of a run's newest intact checkpoint by those of another checkpoint.
 
-    That one is set aside, under another name, once the new one is on the disk.
+    The old checkpoint is set aside under another name once the new one is on the disk.
 
     Args:
-      only: as in `selected`.
+      only: names the arrays, as in `selected`.
 
     Returns:
-      The new checkpoint, and the names of what was brought.
+      The folder of the new checkpoint, and the names of the arrays that were replaced.
 
     Raises:
-      UsageError: `only` names nothing there, or arrays of other shapes or types.
-      DamagedError: one of the two is not intact.
+      UsageError: `only` names no array of the source, or arrays of other shapes or types.
+      DamagedError: one of the two checkpoints is not intact.
     """
-    given = _load(choose(source, step), wanted=selected(only)).arrays
-    old = choose(target)
-    mine = _load(old)
-    if not given:
+    replacements = _load(choose(source, step), wanted=selected(only)).arrays
+    path = choose(target)
+    checkpoint = _load(path)
+    if not replacements:
         raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
-    for name, array in given.items():
-        there = mine.arrays.get(name)
-        if there is None or (there.shape, there.dtype) != (array.shape, array.dtype):
-            has = "nothing" if there is None else f"{there.dtype} {list(there.shape)}"
+    for name, array in replacements.items():
+        old = checkpoint.arrays.get(name)
+        if old is None or (old.shape, old.dtype) != (array.shape, array.dtype):
+            has = "nothing" if old is None else f"{old.dtype} {list(old.shape)}"
             raise UsageError(f"{name}: {array.dtype} {list(array.shape)}; {target} has {has} there")
-    told = {"created", "versions", "metrics"}
-    about = {key: value for key, value in mine.about.items() if key not in told}
-    made = store.write(old.parent / ".parts", mine.step, {**mine.arrays, **given}, about)
-    old.rename(old.with_name(f"replaced-{old.name}-{_now()}"))
-    made.rename(old)
-    made.parent.rmdir()
-    return old, sorted(given)
+    about = {key: value for key, value in checkpoint.about.items() if key not in DERIVED}
+    arrays = {**checkpoint.arrays, **replacements}
+    written = store.write(path.parent / ".parts", checkpoint.step, arrays, about)
+    path.rename(path.with_name(f"replaced-{path.name}-{_timestamp()}"))
+    written.rename(path)
+    written.parent.rmdir()
+    return path, sorted(replacements)
 
 
-def _vacant(target: str | Path, force: bool) -> Path:
-    """Where a run's checkpoints go, with none there: those that were are set aside."""
+def _empty_folder(target: str | Path, force: bool) -> Path:
+    """The folder for a run's checkpoints, without any; existing ones are set aside if `force`."""
     folder = Path(target) / store.FOLDER
     if store.steps(folder):
         if not force:
             raise UsageError(f"{folder}: has checkpoints; --force sets them aside")
-        folder.rename(folder.with_name(f"{store.FOLDER}.replaced-{_now()}"))
+        folder.rename(folder.with_name(f"{store.FOLDER}.replaced-{_timestamp()}"))
     return folder
 
 
-def _now() -> str:
+def _timestamp() -> str:
     return time.strftime("%Y%m%dT%H%M%S")
 
 
-def _of_model(name: str) -> bool:
+def _is_of_circuit(name: str) -> bool:
+    """Whether an array belongs to the circuit or its state, rather than to what trains them."""
     return name.split("/")[0] in ("params", "state", "wiring")
 
 
-def _here(name: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
-    """Every array on the first device."""
+def _on_first_device(name: str, shape: tuple[int, ...]) -> jax.sharding.Sharding:
+    """A `Place` that puts every array on the first device."""
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def choose(source: str | Path, step: int | None = None) -> Path:
-    """A checkpoint's folder, verified: the one of that step, or the newest that is intact.
+    """The folder of a verified checkpoint: the one of a step, or the newest that is intact.
 
     Raises:
-      UsageError: none such.
+      UsageError: there is no such checkpoint.
       DamagedError: it is not intact, or none is.
     """
     path = Path(source)
-    found = [path] if (path / manifest.NAME).exists() else _numbered(path, step)
+    candidates = [path] if (path / manifest.NAME).exists() else _candidates(path, step)
     problems: list[Problem] = []
-    for each in found:
-        bad = manifest.check(each)
-        if not bad:
-            return each
-        problems += [Problem(f"{each.name}/{one.file}", one.problem) for one in bad]
+    for candidate in candidates:
+        damage = manifest.check(candidate)
+        if not damage:
+            return candidate
+        problems += [Problem(f"{candidate.name}/{each.file}", each.problem) for each in damage]
     raise DamagedError(problems)
 
 
-def _numbered(run: Path, step: int | None) -> list[Path]:
-    """A run's checkpoints, newest first, or the one of a step."""
-    found = store.steps(folder_of(run))
-    chosen = [path for number, path in found if step in (None, number)]
-    if not chosen:
-        there = ", ".join(str(number) for number, _ in found)
-        raise UsageError(f"--step: {step}; {run} has {there}")
-    return chosen
+def _candidates(run: Path, step: int | None) -> list[Path]:
+    """The folders of a run's checkpoints, newest first, or the one of a step."""
+    checkpoints = store.steps(folder_of(run))
+    candidates = [path for number, path in checkpoints if step in (None, number)]
+    if not candidates:
+        available = ", ".join(str(number) for number, _ in checkpoints)
+        raise UsageError(f"--step: {step}; {run} has {available}")
+    return candidates
 
 
 def _copy(path: Path, folder: Path) -> Path:
-    """A checkpoint in another folder, whole or not there."""
+    """Copy a checkpoint into another folder of checkpoints, and verify the copy."""
     final = folder / path.name
     if final.exists():
         problems = manifest.check(final)
@@ -285,7 +305,10 @@ def _copy(path: Path, folder: Path) -> Path:
 
 
 def selected(only: str | None):
-    """Which arrays `--only` names: all below a path, or those of a projection or population."""
+    """A function that says whether `--only` selects the array of a name.
+
+    It selects all arrays below a path, or those of a projection or a population; None selects all.
+    """
 
     def wanted(name: str) -> bool:
         return only is None or only in name.split("/") or name.startswith(f"{only}/")
@@ -294,10 +317,10 @@ def selected(only: str | None):
 
 
 def to_npz(path: Path, file: str | Path, only: str | None = None) -> int:
-    """Write a chosen checkpoint's arrays for people without JAX: how many there were.
+    """Write the arrays of a verified checkpoint to an npz file; returns their number.
 
     Raises:
-      UsageError: `only` names nothing in it.
+      UsageError: `only` names no array of the checkpoint.
     """
     arrays = _load(path, wanted=selected(only)).arrays
     if not arrays:
@@ -315,50 +338,56 @@ def to_npz(path: Path, file: str | Path, only: str | None = None) -> int:
 
 
 def load(run: str | Path, step: int | None = None) -> tuple[Circuit, State]:
-    """The circuit and state of a run's newest intact checkpoint, or of one step.
+    """Restore the circuit and state of a run's newest intact checkpoint, or of one step.
 
     Raises:
       UsageError, DamagedError: see `choose` and `snapshot.restore`.
     """
-    return snapshot.restore(_load(choose(run, step), place=_here))
+    return snapshot.restore(_load(choose(run, step), place=_on_first_device))
 
 
 def _load(path: Path, **options: Any) -> Checkpoint:
-    """What `choose` gave and has verified, if it fits into memory."""
+    """Load a checkpoint that `choose` has verified, if it fits into memory."""
     return store.load(path, verify=False, limit=configure.memory_there(), **options)
 
 
 def validate(run: str | Path) -> dict[str, Any]:
-    """Whether a model is intact, finite, of its own circuit's shapes, and fires plausibly."""
+    """Check a model: its files, finite values, shapes of its circuit, and plausible rates."""
     path = choose(run)
-    found = _load(path, place=_here)
+    checkpoint = _load(path, place=_on_first_device)
     problems = [
         {"file": name, "problem": "not finite"}
-        for name, array in found.arrays.items()
+        for name, array in checkpoint.arrays.items()
         if jnp.issubdtype(array.dtype, jnp.floating) and not jnp.isfinite(array).all()
     ]
     try:
-        circuit, state = snapshot.restore(found)
+        circuit, state = snapshot.restore(checkpoint)
     except UsageError as error:
-        told = [{"file": str(path), "problem": line} for line in str(error).splitlines()]
-        return {"ok": False, "checked": len(found.arrays), "problems": [*problems, *told]}
-    if not problems:
-        relays = [p.name for p in circuit.spec.populations if CIRCUIT_MODELS[p.model].TAKES_SPIKES]
-        drive = {name: cb.drive.poisson(10.0) for name in relays}
-        _, recording = cb.simulate(circuit, state, drive, duration_ms=PROBE_MS, progress=False)
-        rates = cb.record.rates(recording)
-        problems = [
-            {"file": name, "problem": f"{rate:.0f} Hz; at most {PLAUSIBLE_HZ:.0f}"}
-            for name, rate in rates.items()
-            if not rate <= PLAUSIBLE_HZ
-        ]
-        if not any(rates[p.name] > 0 for p in circuit.spec.populations if p.name not in relays):
-            problems.append({"file": str(path), "problem": f"silent for {PROBE_MS:.0f} ms"})
-    return {"ok": not problems, "checked": len(found.arrays), "problems": problems}
+        problems += [{"file": str(path), "problem": line} for line in str(error).splitlines()]
+    else:
+        problems = problems or _rate_problems(circuit, state, path)
+    return {"ok": not problems, "checked": len(checkpoint.arrays), "problems": problems}
 
 
-def untrained(settings) -> tuple[Circuit, State]:
-    """The circuit of a configuration as it is before it has learned."""
+def _rate_problems(circuit: Circuit, state: State, path: Path) -> list[dict[str, str]]:
+    """Simulate the circuit with Poisson inputs; report implausible rates, and silence."""
+    populations = circuit.spec.populations
+    inputs = [p.name for p in populations if CIRCUIT_MODELS[p.model].TAKES_SPIKES]
+    drive = {name: poisson(10.0) for name in inputs}
+    _, recording = simulate(circuit, state, drive, duration_ms=PROBE_MS, progress=False)
+    rates = record.rates(recording)
+    problems = [
+        {"file": name, "problem": f"{rate:.0f} Hz; at most {PLAUSIBLE_HZ:.0f}"}
+        for name, rate in rates.items()
+        if not rate <= PLAUSIBLE_HZ
+    ]
+    if not any(rates[p.name] > 0 for p in populations if p.name not in inputs):
+        problems.append({"file": str(path), "problem": f"silent for {PROBE_MS:.0f} ms"})
+    return problems
+
+
+def untrained(settings: Settings) -> tuple[Circuit, State]:
+    """The circuit of a configuration, and its state, before it has learned."""
     key, backend = jax.random.key(settings.neural.seed), settings.performance.kernels
-    circuit = cb.build(configure.spec_of(settings), key, backend=backend)
-    return circuit, cb.init(circuit, jax.random.key(settings.neural.seed), spread=True)
+    circuit = anatomy.build(configure.spec_of(settings), key, backend=backend)
+    return circuit, init(circuit, jax.random.key(settings.neural.seed), spread=True)

@@ -1,4 +1,4 @@
-"""Many processes on one machine, over real sockets: the run that one process makes."""
+"""Many processes on one machine, over real sockets, give the results of one process."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def config(tmp_path) -> Path:
 
 
 def start(processes: int, *arguments) -> list[subprocess.Popen]:
-    """The same command in so many processes that know of each other; alone where it is one."""
+    """Start the same command in several connected processes, or in a single one."""
     many = "--coordinator", f"127.0.0.1:{free_port()}", "--processes", str(processes), "--process"
     program = [sys.executable, "-m", "cerebellum.cli", *map(str, arguments)]
     return [
@@ -47,13 +47,13 @@ def start(processes: int, *arguments) -> list[subprocess.Popen]:
 
 
 def simulate(processes: int, config: Path, out: Path, *more) -> list[subprocess.Popen]:
-    given = "--config", config, "--out", out, "--no-plots", "--json", *more
-    return start(processes, "simulate", *given)
+    arguments = "--config", config, "--out", out, "--no-plots", "--json", *more
+    return start(processes, "simulate", *arguments)
 
 
 def ended(running: list[subprocess.Popen], within: float = 240) -> list[tuple[int, str, str]]:
-    told = [process.communicate(timeout=within) for process in running]
-    return [(p.returncode, *each) for p, each in zip(running, told, strict=True)]
+    outputs = [process.communicate(timeout=within) for process in running]
+    return [(p.returncode, *output) for p, output in zip(running, outputs, strict=True)]
 
 
 def same_run(one: Path, other: Path) -> None:
@@ -62,30 +62,30 @@ def same_run(one: Path, other: Path) -> None:
         assert a.files == b.files
         for name in set(a.files) - {"about"}:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-    first, second = (store.newest(out / store.FOLDER) for out in (one, other))
-    assert first is not None
-    assert second is not None
-    assert first.step == second.step
-    assert first.arrays.keys() == second.arrays.keys()
-    for name, array in first.arrays.items():
-        np.testing.assert_array_equal(array, second.arrays[name], err_msg=name)
+    ours, theirs = (store.newest(out / store.FOLDER) for out in (one, other))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.step == theirs.step
+    assert ours.arrays.keys() == theirs.arrays.keys()
+    for name, array in ours.arrays.items():
+        np.testing.assert_array_equal(array, theirs.arrays[name], err_msg=name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.soak)])
 def test_two_and_four_processes_are_one(config, tmp_path, count):
     length = "--duration-ms", 500, "--checkpoint-ms", 200
-    [(code, out, said)] = ended(simulate(1, config, tmp_path / "one", *length))
-    assert code == 0, said
+    [(code, out, err)] = ended(simulate(1, config, tmp_path / "one", *length))
+    assert code == 0, err
     assert json.loads(out)["devices"] == 1
     folder = tmp_path / str(count)
-    told = ended(simulate(count, config, folder, *length))
-    assert [code for code, _, _ in told] == [0] * count, told
-    result = json.loads(told[0][1])
+    outputs = ended(simulate(count, config, folder, *length))
+    assert [code for code, _, _ in outputs] == [0] * count, outputs
+    result = json.loads(outputs[0][1])
     assert (result["devices"], result["processes"]) == (count, count)
     # Six beams of a word of Purkinje, nuclear and olivary cells; padded to eight over four.
     assert result["exchanged_bytes_per_step"] == {2: 2, 4: 4}[count] * 3 * 4
-    assert [out for _, out, _ in told[1:]] == [""] * (count - 1)
+    assert [out for _, out, _ in outputs[1:]] == [""] * (count - 1)
     same_run(tmp_path / "one", folder)
 
 
@@ -102,13 +102,13 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
 
     until(far)
     running[victim].send_signal(signal.SIGKILL)
-    code, out, said = ended([running[1 - victim]], within=30)[0]
+    code, out, err = ended([running[1 - victim]], within=30)[0]
     assert (code, out) == (1, "")
-    lines = [line for line in said.splitlines() if line.startswith("cerebellar-norse: ")]
+    lines = [line for line in err.splitlines() if line.startswith("cerebellar-norse: ")]
     assert len(lines) == 1
     assert f"process {1 - victim} of 2: another process is gone" in lines[0]
     assert "is there for --resume" in lines[0]
-    assert "Traceback" not in said
+    assert "Traceback" not in err
     running[victim].wait()
     last = store.newest(folder)
     assert last is not None
@@ -116,12 +116,12 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
 
     end = last.step + 150
     length = "--duration-ms", end, "--checkpoint-ms", 100
-    [(code, out, said)] = ended(simulate(1, config, tmp_path / "two", *length, "--resume"))
-    assert code == 0, said
+    [(code, out, err)] = ended(simulate(1, config, tmp_path / "two", *length, "--resume"))
+    assert code == 0, err
     assert json.loads(out)["resumed_from_ms"] == last.step
     length = "--duration-ms", end, "--checkpoint-ms", 10_000, "--checkpoint"
-    [(code, _, said)] = ended(simulate(1, config, tmp_path / "one", *length))
-    assert code == 0, said
+    [(code, _, err)] = ended(simulate(1, config, tmp_path / "one", *length))
+    assert code == 0, err
     with np.load(tmp_path / "one/recording.npz") as a, np.load(tmp_path / "two/recording.npz") as b:
         for name in set(a.files) - {"about"}:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
@@ -140,20 +140,20 @@ def test_batches_are_divided_among_processes(tmp_path, method):
     data = tmp_path / "ticks.csv"
     data.write_text("\n".join(rows) + "\n")
     config = configuration(tmp_path, 1, training={"batch_size": 8, "method": method})
-    found = []
+    finals = []
     for count in (1, 2):
         out = tmp_path / str(count)
-        given = "--data", data, "--out", out, "--epochs", 1, "--no-plots", "--json"
-        given = *given, "--config", config
-        told = ended(start(count, "train", *given))
-        assert [code for code, _, _ in told] == [0] * count, told
-        found.append(json.loads(told[0][1])["final"])
+        arguments = "--data", data, "--out", out, "--epochs", 1, "--no-plots", "--json"
+        arguments = *arguments, "--config", config
+        outputs = ended(start(count, "train", *arguments))
+        assert [code for code, _, _ in outputs] == [0] * count, outputs
+        finals.append(json.loads(outputs[0][1])["final"])
         states = [json.loads(path.read_text()) for path in sorted(out.glob("status*.json"))]
         assert [state["state"] for state in states] == ["completed"] * count
         if count > 1:
             assert [(each["process"], each["processes"]) for each in states] == [(1, 2), (0, 2)]
-    assert found[1]["loss"] == pytest.approx(found[0]["loss"], rel=1e-5)
-    assert found[1]["validation_loss"] == pytest.approx(found[0]["validation_loss"], rel=1e-4)
+    assert finals[1]["loss"] == pytest.approx(finals[0]["loss"], rel=1e-5)
+    assert finals[1]["validation_loss"] == pytest.approx(finals[0]["validation_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -175,34 +175,34 @@ def test_batches_are_divided_among_processes(tmp_path, method):
     ],
 )
 def test_flags_that_cannot_be(run, config, tmp_path, flags, message):
-    code, out, said = run(
+    code, out, err = run(
         "simulate", "--config", config, "--out", tmp_path / "out", "--duration-ms", 10, *flags
     )
     assert (code, out) == (2, "")
-    assert message in said
+    assert message in err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_run_is_gone_on_with_or_refused(run, config, tmp_path):
-    given = "simulate", "--config", config, "--no-plots", "--json", "--stimulus", "background"
+    arguments = "simulate", "--config", config, "--no-plots", "--json", "--stimulus", "background"
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run(*given, "--out", whole, "--duration-ms", 250, "--checkpoint")[0] == 0
+    assert run(*arguments, "--out", whole, "--duration-ms", 250, "--checkpoint")[0] == 0
     for duration in (100, 250):
         flags = "--checkpoint-ms", 100, "--checkpoint", "--resume", "--devices", 3
-        code, _, said = run(*given, "--out", parts, "--duration-ms", duration, *flags)
-        assert code == 0, said
+        code, _, err = run(*arguments, "--out", parts, "--duration-ms", duration, *flags)
+        assert code == 0, err
     same_run(whole, parts)
     for flags, message in (
         (["--checkpoint-ms", 100], "has checkpoints; --resume goes on"),
         (["--resume", "--seed", 9], "--resume: "),
         (["--resume", "--stimulus", "burst"], "has another stimulus"),
     ):
-        code, _, said = run(*given, "--out", parts, "--duration-ms", 300, *flags)
+        code, _, err = run(*arguments, "--out", parts, "--duration-ms", 300, *flags)
         assert code == 2
-        assert message in said
-    code, _, said = run(*given, "--out", parts, "--duration-ms", 50, "--resume")
+        assert message in err
+    code, _, err = run(*arguments, "--out", parts, "--duration-ms", 50, "--resume")
     assert code == 2
-    assert "has come to 250" in said
+    assert "has come to 250" in err
 
 
 @pytest.mark.slow
@@ -214,21 +214,21 @@ def test_a_checkpoint_is_restored_on_another_number_of_devices(tmp_path, saved_o
 
     def run(circuit, state, shards: int):
         if shards == 1:
-            state, told = cb.simulate(circuit, state, drive, duration_ms=60)
-            return jax.tree.map(np.asarray, state), told
+            state, recording = cb.simulate(circuit, state, drive, duration_ms=60)
+            return jax.tree.map(np.asarray, state), recording
         cut = cb.shard.split(circuit, cb.shard.mesh(shards))
         state = cb.shard.split_state(cut, state)
-        state, told = cb.simulate(cut, state, drive, duration_ms=60)
-        return cb.shard.join_state(cut, state), told
+        state, recording = cb.simulate(cut, state, drive, duration_ms=60)
+        return cb.shard.join_state(cut, state), recording
 
     state, _ = run(whole, cb.init(whole, KEY, spread=True), saved_on)
     path = store.write(tmp_path, 60, snapshot.tree(whole, state), snapshot.about(whole))
-    wanted, spikes = run(whole, jax.tree.map(jnp.asarray, state), 1)
+    expected, unbroken = run(whole, jax.tree.map(jnp.asarray, state), 1)
     for shards in (1, 3, 8):
         circuit, again = snapshot.restore(store.load(path))
-        ended, told = run(circuit, again, shards)
-        jax.tree.map(np.testing.assert_array_equal, ended, wanted)
-        jax.tree.map(np.testing.assert_array_equal, told.spikes, spikes.spikes)
+        last, recording = run(circuit, again, shards)
+        jax.tree.map(np.testing.assert_array_equal, last, expected)
+        jax.tree.map(np.testing.assert_array_equal, recording.spikes, unbroken.spikes)
 
 
 @pytest.mark.slow
@@ -245,16 +245,16 @@ def test_the_example_for_clusters_runs():
         )
         for index in range(2)
     ]
-    told = ended(running)
-    assert [code for code, _, _ in told] == [0, 0], told
-    assert told[0][1].count("'granule'") == 3
-    assert "second" not in told[1][1]
+    outputs = ended(running)
+    assert [code for code, _, _ in outputs] == [0, 0], outputs
+    assert outputs[0][1].count("'granule'") == 3
+    assert "second" not in outputs[1][1]
     assert len((ROOT / "scripts/cluster/run.py").read_text().splitlines()) <= 30
 
 
 @pytest.mark.slow
 def test_the_example_over_ssh_starts_every_host(tmp_path):
-    """With a stand-in for ssh that runs here what it is given."""
+    """A stand-in for ssh runs its command on this machine."""
     ssh = tmp_path / "ssh"
     ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$(echo "$*" | sed s/100000/200/)"\n')
     ssh.chmod(0o755)
@@ -263,7 +263,7 @@ def test_the_example_over_ssh_starts_every_host(tmp_path):
     copy = tmp_path / "ssh.sh"
     copy.write_text(script)
     env = {**os.environ, "SSH": str(ssh), "PATH": path, "OUT": str(tmp_path / "out")}
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", copy, "400000", "localhost", "127.0.0.1"],
         cwd=ROOT,
         env={**env, "JAX_NUM_CPU_DEVICES": "1"},
@@ -271,6 +271,6 @@ def test_the_example_over_ssh_starts_every_host(tmp_path):
         text=True,
         timeout=240,
     )
-    assert told.returncode == 0, told.stderr
+    assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out/run.json").read_text())["result"]
     assert (result["processes"], result["steps"]) == (2, 200)

@@ -43,12 +43,12 @@ def market(tmp_path):
 
 
 def arguments(market: Path, out: str, *more: str) -> list[str]:
-    given = ["train", "--data", market / "ticks.csv", "--config", market / "small.toml"]
-    return [str(each) for each in (*given, "--out", market / out, "--json", *more)]
+    flags = ["--data", market / "ticks.csv", "--config", market / "small.toml"]
+    return [str(each) for each in ("train", *flags, "--out", market / out, "--json", *more)]
 
 
-def program(*given: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "cerebellum.cli", *given]
+def program(*flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "cerebellum.cli", *flags]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -67,18 +67,18 @@ def test_train_then_evaluate(run, market):
     assert (folder / "history.png").stat().st_size > 10_000
     assert Path(result["checkpoint"]).is_dir()
 
-    given = ("--model", folder, "--data", market / "ticks.csv", "--json")
-    code, out, err = run("evaluate", *given)
+    flags = ("--model", folder, "--data", market / "ticks.csv", "--json")
+    code, out, err = run("evaluate", *flags)
     assert code == 0, err
-    found = json.loads(out)
-    assert found["samples"] == TICKS // 10 - 1
-    assert found["mcc_interval"][0] <= found["mcc"] <= found["mcc_interval"][1]
-    assert set(found["baselines"]) == {"majority", "last_sign", "logistic"}
-    assert found["baselines"]["majority"]["mcc"] == 0
-    assert found["baselines"]["logistic"]["mcc"] > 0.4
-    assert sum(map(sum, found["confusion"])) == TICKS // 10 - 1
+    scores = json.loads(out)
+    assert scores["samples"] == TICKS // 10 - 1
+    assert scores["mcc_interval"][0] <= scores["mcc"] <= scores["mcc_interval"][1]
+    assert set(scores["baselines"]) == {"majority", "last_sign", "logistic"}
+    assert scores["baselines"]["majority"]["mcc"] == 0
+    assert scores["baselines"]["logistic"]["mcc"] > 0.4
+    assert sum(map(sum, scores["confusion"])) == TICKS // 10 - 1
     assert (folder / "evaluation/evaluation.png").stat().st_size > 10_000
-    code, out, _ = run("evaluate", *given, "--online", "--split", "all")
+    code, out, _ = run("evaluate", *flags, "--online", "--split", "all")
     assert (code, json.loads(out)["online"]) == (0, True)
     assert json.loads(out)["samples"] == TICKS - 2
 
@@ -96,15 +96,15 @@ def test_train_then_evaluate(run, market):
 def test_what_is_wrong_is_said_in_a_line(run, market):
     (market / "empty.csv").touch()
     data = market / "ticks.csv"
-    for given, said in (
+    for command, message in (
         (("train", "--data", market / "empty.csv", "--out", market / "x"), "empty"),
         (("train", "--data", market / "none.csv", "--out", market / "x"), "no CSV file"),
         (("train", "--out", market / "x"), "--data: missing"),
         (("evaluate", "--model", market, "--data", data), "no checkpoints"),
     ):
-        code, out, err = run(*given)
+        code, out, err = run(*command)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert said in err
+        assert message in err
     (market / "stdp.toml").write_text('[training]\nmethod = "stdp"\n')
     code, _, err = run(
         "train", "--data", data, "--config", market / "stdp.toml", "--out", market / "x"
@@ -164,10 +164,10 @@ def test_killed_and_gone_on_with(market, method):
         process.communicate()
         if number == 1 and process.returncode is not None and process.returncode >= 0:
             assert process.returncode == 0
-        found = store.steps(folder)
-        assert found
-        assert found[0][0] >= before
-        before = found[0][0]
+        checkpoints = store.steps(folder)
+        assert checkpoints
+        assert checkpoints[0][0] >= before
+        before = checkpoints[0][0]
     assert killed
     last = program(*arguments(market, "cut", *more, "--resume"))
     out, err = last.communicate()
@@ -188,12 +188,12 @@ def test_a_backup_taken_while_it_trains_is_whole(run, market):
 
     until(saved, 120)
 
-    def call(*given) -> tuple[int | str | None, str]:
-        code, out, err = run(*given)
+    def call(*command) -> tuple[int | str | None, str]:
+        code, out, err = run(*command)
         return code, out + err
 
-    code, said = call("backup", run_folder, copy)
-    assert code == 0, said
+    code, output = call("backup", run_folder, copy)
+    assert code == 0, output
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate()
@@ -207,12 +207,12 @@ def test_a_backup_taken_while_it_trains_is_whole(run, market):
         data = bytearray(victim.read_bytes())
         data[len(data) // 3] ^= 1
         victim.write_bytes(data)
-        code, said = call("--verify-data", path.parent)
+        code, output = call("--verify-data", path.parent)
         assert code == 1
-        assert victim.name in said
+        assert victim.name in output
     assert call("--validate-model", run_folder)[0] == 1
-    code, said = call("restore", copy, run_folder, "--force")
-    assert code == 0, said
+    code, output = call("restore", copy, run_folder, "--force")
+    assert code == 0, output
     after = call("evaluate", "--model", run_folder, "--data", market / "ticks.csv", "--json")[1]
     one, other = (json.loads(text.splitlines()[0]) for text in (before, after))
     assert {**one, "model": ""} == {**other, "model": ""}

@@ -221,21 +221,21 @@ def test_an_engine_that_hangs_is_unhealthy_though_it_lives(build, monkeypatch):
 
 def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
     held = build(**{"training.checkpoint_interval": 0.2})
-    from cerebellum.store import keep
+    from cerebellum.store import background
 
-    real = keep.write
+    real = background.write
 
     def full(*arguments, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keep, "write", full)
+    monkeypatch.setattr(background, "write", full)
     service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
     ask(held, "a", 0)
     serving.until(lambda: app.health_of(service)["status"] == "degraded")
     held.publish()
     assert count(held, "checkpoint_failures_total") >= 1
     assert ask(held, "a", 1).chances.shape == (3,)
-    monkeypatch.setattr(keep, "write", real)
+    monkeypatch.setattr(background, "write", real)
     ask(held, "a", 2)
     serving.until(lambda: app.health_of(service)["status"] == "healthy")
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read is what was written, or is refused by name."""
+"""A checkpoint is read exactly as it was written, or the bad file is named."""
 
 import errno
 import importlib.util
@@ -57,7 +57,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def reseal(folder: Path, change) -> None:
-    """What somebody would do who wants to be believed: another manifest, and its sum."""
+    """Change a manifest and write it with a valid checksum, as an attacker would."""
     body = json.loads((folder / manifest.NAME).read_bytes().partition(b"\n")[0])
     change(body)
     (folder / manifest.NAME).write_bytes(manifest._canonical(body))
@@ -65,11 +65,11 @@ def reseal(folder: Path, change) -> None:
 
 def test_round_trip(tmp_path):
     path = store.write(tmp_path, 12, some(), {"history": [1, 2]}, {"loss": 0.5})
-    found = store.load(path)
-    assert found.step == 12
-    assert found.about["history"] == [1, 2]
-    assert found.about["metrics"] == {"loss": 0.5}
-    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+    checkpoint = store.load(path)
+    assert checkpoint.step == 12
+    assert checkpoint.about["history"] == [1, 2]
+    assert checkpoint.about["metrics"] == {"loss": 0.5}
+    same(store.unflatten(jax.tree.map(np.asarray, some()), checkpoint.arrays), some())
     assert [entry.name for entry in tmp_path.iterdir()] == ["000000000012"]
 
 
@@ -81,21 +81,21 @@ def test_a_relative_path(tmp_path, monkeypatch):
 
 def test_a_part_of_it(tmp_path):
     path = store.write(tmp_path, 1, some())
-    found = store.load(path, wanted=lambda name: name.startswith("b/"))
-    assert set(found.arrays) == {"b/0", "b/1"}
-    same(found.arrays["b/0"], some()["b"][0])
+    checkpoint = store.load(path, wanted=lambda name: name.startswith("b/"))
+    assert set(checkpoint.arrays) == {"b/0", "b/1"}
+    same(checkpoint.arrays["b/0"], some()["b"][0])
 
 
 def test_straight_onto_a_device(tmp_path):
     path = store.write(tmp_path, 1, some())
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    found = store.load(path, place=lambda name, shape: where)
-    assert all(isinstance(array, jax.Array) for array in found.arrays.values())
-    same(store.unflatten(jax.tree.map(np.asarray, some()), found.arrays), some())
+    checkpoint = store.load(path, place=lambda name, shape: where)
+    assert all(isinstance(array, jax.Array) for array in checkpoint.arrays.values())
+    same(store.unflatten(jax.tree.map(np.asarray, some()), checkpoint.arrays), some())
 
 
 def test_in_pieces(tmp_path, monkeypatch):
-    """A large array is kept and brought back a few rows at a time, wherever it goes."""
+    """A large array is written and read a few rows at a time, to NumPy and to a device."""
     monkeypatch.setattr(arrays, "PIECE", 2**12)
     path = store.write(tmp_path, 1, some())
     body = json.loads((path / manifest.NAME).read_bytes().partition(b"\n")[0])
@@ -103,9 +103,9 @@ def test_in_pieces(tmp_path, monkeypatch):
     assert body["about"]["arrays"]["c"]["rows"] is None
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     for place in (None, lambda name, shape: where):
-        found = store.load(path, place=place).arrays
-        same(store.unflatten(jax.tree.map(np.asarray, some()), found), some())
-    assert isinstance(found["a/rows"], jax.Array)
+        loaded = store.load(path, place=place).arrays
+        same(store.unflatten(jax.tree.map(np.asarray, some()), loaded), some())
+    assert isinstance(loaded["a/rows"], jax.Array)
     reseal(path, lambda body: body["about"]["arrays"]["a/rows"].update(rows=50))
     with pytest.raises(DamagedError, match="a/rows"):
         store.load(path)
@@ -115,23 +115,23 @@ def test_in_pieces(tmp_path, monkeypatch):
 
 
 def test_an_older_format(tmp_path):
-    """Format 1 said nothing of pieces."""
+    """Format 1 did not declare pieces."""
     path = store.write(tmp_path, 1, some())
 
     def age(body):
         body["format"] = 1
-        for told in body["about"]["arrays"].values():
-            del told["rows"]
+        for declaration in body["about"]["arrays"].values():
+            del declaration["rows"]
 
     reseal(path, age)
     same(store.load(path).arrays["a/rows"], some()["a"]["rows"])
 
 
 def test_another_circuits_arrays_are_named(tmp_path):
-    found = store.load(store.write(tmp_path, 1, {"x": np.zeros(3), "y": np.zeros(2)}))
+    checkpoint = store.load(store.write(tmp_path, 1, {"x": np.zeros(3), "y": np.zeros(2)}))
     template = {"x": np.zeros(4, np.float32), "z": np.zeros(1)}
     with pytest.raises(UsageError) as error:
-        store.unflatten(template, found.arrays)
+        store.unflatten(template, checkpoint.arrays)
     assert "x: float64 [3]; float32 [4] is wanted" in str(error.value)
     assert "y: not in this circuit" in str(error.value)
     assert "z: missing" in str(error.value)
@@ -146,7 +146,7 @@ def test_any_damage_is_found_and_named(tmp_path):
             with pytest.raises(DamagedError) as error:
                 store.load(folder)
             named = {Path(problem.file).name for problem in manifest.check(folder)}
-            # Where the manifest was swapped with a file, it is what is wrong.
+            # Where the manifest was swapped with a file, the manifest is the bad file.
             expected = manifest.NAME if how == "swapped" and manifest.NAME in named else path.name
             assert expected in named, how
             assert expected in str(error.value), how
@@ -159,10 +159,10 @@ def test_the_newest_that_is_intact(tmp_path, caplog):
     paths = [store.write(tmp_path, step, some(step)) for step in (1, 2, 3)]
     files(paths[2])[0].write_bytes(b"what")
     (paths[1] / manifest.NAME).unlink()
-    found = store.newest(tmp_path)
-    assert found is not None
-    assert found.step == 1
-    same(found.arrays["a/rows"], some(1)["a"]["rows"])
+    checkpoint = store.newest(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.step == 1
+    same(checkpoint.arrays["a/rows"], some(1)["a"]["rows"])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"000000000001", "damaged-000000000002", "damaged-000000000003"}
     assert "000000000003 is damaged" in caplog.text
@@ -175,7 +175,7 @@ def test_nothing_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda body: body["files"].update({"../x": body["files"].popitem()[1]}), "outside"),
         (lambda body: body["files"].update({"/etc/x": {"bytes": 1, "sha256": ""}}), "outside"),
@@ -189,10 +189,10 @@ def test_nothing_saved(tmp_path):
         (lambda body: body.update(files=[1]), "not a manifest"),
     ],
 )
-def test_what_means_harm_is_refused(tmp_path, change, said):
+def test_what_means_harm_is_refused(tmp_path, change, message):
     path = store.write(tmp_path, 1, some())
     reseal(path, change)
-    with pytest.raises(DamagedError, match=said):
+    with pytest.raises(DamagedError, match=message):
         store.load(path, limit=10**9)
 
 
@@ -207,31 +207,31 @@ def test_links_are_refused(tmp_path):
 
 
 def test_only_as_many_as_wanted(tmp_path):
-    keep = store.Keep(newest=2, best="loss", every=4)
-    saved = store.Store(tmp_path, keep=keep, beside=False)
+    retention = store.Retention(newest=2, best="loss", every=4)
+    checkpoints = store.Store(tmp_path, retention=retention, beside=False)
     for step, loss in enumerate([3.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0], start=1):
-        saved.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
-    saved.close()
+        checkpoints.save(step, {"x": np.float32(loss)}, metrics={"loss": loss})
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [8, 7, 4, 2]
 
 
 def test_a_copy_is_saved(tmp_path):
-    """What the run changes while it is being written is not in it: this was a wrong number once."""
-    saved, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
-    assert saved.save(1, {"x": x}, {"history": history})
+    """Changes that the run makes during the write are not saved; they once were, by a bug."""
+    checkpoints, x, history = store.Store(tmp_path), np.zeros(1_000), [1]
+    assert checkpoints.save(1, {"x": x}, {"history": history})
     x[:] = 1
     history.append(2)
-    saved.close()
-    found = store.load(tmp_path / "000000000001")
-    assert not found.arrays["x"].any()
-    assert found.about["history"] == [1]
+    checkpoints.close()
+    checkpoint = store.load(tmp_path / "000000000001")
+    assert not checkpoint.arrays["x"].any()
+    assert checkpoint.about["history"] == [1]
 
 
 def test_one_writer_at_a_time(tmp_path):
-    first = store.Store(tmp_path)
+    checkpoints = store.Store(tmp_path)
     with pytest.raises(UsageError, match="another process saves there"):
         store.Store(tmp_path)
-    first.close()
+    checkpoints.close()
     (tmp_path / ".saving-left").mkdir()
     store.Store(tmp_path).close()
     assert not (tmp_path / ".saving-left").exists()
@@ -240,8 +240,8 @@ def test_one_writer_at_a_time(tmp_path):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EROFS])
 @pytest.mark.parametrize("where", ["save", "seal"])
 def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where):
-    saved = store.Store(tmp_path, beside=False)
-    saved.save(1, some(1))
+    checkpoints = store.Store(tmp_path, beside=False)
+    checkpoints.save(1, some(1))
     owner = arrays if where == "save" else manifest
     with monkeypatch.context() as broken:
 
@@ -249,18 +249,18 @@ def test_the_disk_fails_for_a_while(tmp_path, monkeypatch, caplog, number, where
             raise OSError(number, os.strerror(number))
 
         broken.setattr(owner, where, fail)
-        assert saved.save(2, some(2))
-    assert saved.failures == 1
+        assert checkpoints.save(2, some(2))
+    assert checkpoints.failures == 1
     assert "checkpoint 2: not saved" in caplog.text
     assert [step for step, _ in store.steps(tmp_path)] == [1]
     assert not list(tmp_path.glob(".saving-*"))
-    saved.save(3, some(3))
-    saved.close()
+    checkpoints.save(3, some(3))
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
 
 
 def mounted(folder: Path, options: str) -> None:
-    """A small disk of its own at a folder; skips, saying so, where that is not allowed."""
+    """Mount a small file system at a folder; skip the test where that is not allowed."""
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -275,24 +275,24 @@ def test_a_disk_that_is_full_and_then_read_only(tmp_path, caplog):
     mounted(disk, "size=3m")
     try:
         large = {"x": np.random.default_rng(0).random(2**18)}  # 2 MiB
-        saved = store.Store(disk / "run", keep=store.Keep(newest=1), beside=False)
-        saved.save(1, large)
-        saved.save(2, large)
-        assert saved.failures == 1
+        checkpoints = store.Store(disk / "run", retention=store.Retention(newest=1), beside=False)
+        checkpoints.save(1, large)
+        checkpoints.save(2, large)
+        assert checkpoints.failures == 1
         assert "checkpoint 2: not saved" in caplog.text
         assert "No space left" in caplog.text
         assert "Traceback" not in caplog.text
         assert [step for step, _ in store.steps(disk / "run")] == [1]
         assert not list((disk / "run").glob(".saving-*"))
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
-        saved.save(3, large)
+        checkpoints.save(3, large)
         assert [step for step, _ in store.steps(disk / "run")] == [3]
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        saved.save(4, large)
-        assert saved.failures == 2
+        checkpoints.save(4, large)
+        assert checkpoints.failures == 2
         same(store.load(disk / "run" / "000000000003").arrays["x"], large["x"])
         with pytest.raises(OSError, match="Read-only"):
-            saved.close()
+            checkpoints.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -300,42 +300,42 @@ def test_a_disk_that_is_full_and_then_read_only(tmp_path, caplog):
 def test_a_slow_disk_does_not_hold_the_run_up(tmp_path, monkeypatch, caplog):
     slow, save = threading.Event(), arrays.save
 
-    def wait(*given):
+    def wait(*arguments):
         slow.wait()
-        return save(*given)
+        return save(*arguments)
 
     monkeypatch.setattr(arrays, "save", wait)
-    saved = store.Store(tmp_path)
-    assert saved.save(1, some())
-    assert not saved.save(2, some())
+    checkpoints = store.Store(tmp_path)
+    assert checkpoints.save(1, some())
+    assert not checkpoints.save(2, some())
     assert "checkpoint 2: left out" in caplog.text
     slow.set()
-    saved.wait()
-    assert saved.save(3, some())
-    saved.close()
+    checkpoints.wait()
+    assert checkpoints.save(3, some())
+    checkpoints.close()
     assert [step for step, _ in store.steps(tmp_path)] == [3, 1]
 
 
 def test_the_folder_vanishes(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
-    saved = store.Store(folder, beside=False)
+    checkpoints = store.Store(folder, beside=False)
     (folder / ".lock").unlink()
     folder.rmdir()
-    saved.save(1, some())
-    saved.close()
+    checkpoints.save(1, some())
+    checkpoints.close()
     assert [step for step, _ in store.steps(folder)] == [1]
 
 
 def test_a_run_does_not_end_with_nothing_saved(tmp_path, monkeypatch):
-    saved = store.Store(tmp_path)
+    checkpoints = store.Store(tmp_path)
 
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(arrays, "save", fail)
-    saved.save(1, some())
+    checkpoints.save(1, some())
     with pytest.raises(OSError, match="No space left"):
-        saved.close()
+        checkpoints.close()
 
 
 @pytest.mark.parametrize("kind", ["beams", "dense", "given"])
@@ -361,9 +361,9 @@ def test_a_circuit_goes_on_bit_for_bit(tmp_path, kind):
     )
     same(again.params, circuit.params)
     same(again.wiring.fans, circuit.wiring.fans)
-    restored, part = cb.simulate(again, restored, drive, **length)
+    restored, rest = cb.simulate(again, restored, drive, **length)
     same(restored, state)
-    same(part.spikes, whole.spikes)
+    same(rest.spikes, whole.spikes)
 
 
 def test_another_weight_type_and_back(tmp_path):
@@ -372,25 +372,25 @@ def test_another_weight_type_and_back(tmp_path):
     state, _ = cb.simulate(
         circuit, cb.init(circuit, KEY, spread=True), DRIVE, duration_ms=100, progress=False
     )
-    kept = np.asarray(state.weights["granule_purkinje"])
-    floats, state, said = convert(circuit, state, "float32")
-    assert said == [f"granule_purkinje: {kept.size:,} weights, uint16 to float32, none changed"]
+    levels = np.asarray(state.weights["granule_purkinje"])
+    floats, state, report = convert(circuit, state, "float32")
+    assert report == [f"granule_purkinje: {levels.size:,} weights, uint16 to float32, none changed"]
     unit = circuit.wiring.fans["granule_purkinje"].unit
-    held = state.weights["granule_purkinje"]
-    np.testing.assert_allclose(held, kept * np.float32(unit), rtol=1e-6)
-    first = cb.init(floats, KEY).weights["granule_purkinje"]
+    weights = state.weights["granule_purkinje"]
+    np.testing.assert_allclose(weights, levels * np.float32(unit), rtol=1e-6)
+    initial = cb.init(floats, KEY).weights["granule_purkinje"]
     np.testing.assert_allclose(
-        first, cb.init(circuit, KEY).weights["granule_purkinje"] * unit, atol=unit
+        initial, cb.init(circuit, KEY).weights["granule_purkinje"] * unit, atol=unit
     )
     path = store.write(tmp_path, 1, snapshot.tree(floats, state), snapshot.about(floats))
     again, restored = snapshot.restore(store.load(path))
     restored, recording = cb.simulate(again, restored, DRIVE, duration_ms=50, progress=False)
     assert recording.spikes["purkinje"].sum() > 0
 
-    back, fixed_again, said = convert(floats, state, "uint16")
-    np.testing.assert_array_equal(fixed_again.weights["granule_purkinje"], kept)
-    assert "to the nearest of 65,536 levels" in said[0]
-    assert "0 above that cut" in said[0]
+    back, fixed_again, report = convert(floats, state, "uint16")
+    np.testing.assert_array_equal(fixed_again.weights["granule_purkinje"], levels)
+    assert "to the nearest of 65,536 levels" in report[0]
+    assert "0 above that cut" in report[0]
     path = store.write(tmp_path, 2, snapshot.tree(back, fixed_again), snapshot.about(back))
     same(snapshot.restore(store.load(path))[1], fixed_again)
     assert convert(back, fixed_again, "uint16")[2] == []
@@ -408,9 +408,9 @@ def test_a_consolidated_circuit(tmp_path):
 def test_another_wiring_is_noticed(tmp_path):
     circuit = cb.build(cb.presets.beams(1_000), KEY)
     tree, about = snapshot.tree(circuit, cb.init(circuit, KEY)), snapshot.about(circuit)
-    found = store.load(store.write(tmp_path, 1, tree, {**about, "wiring": "another"}))
+    checkpoint = store.load(store.write(tmp_path, 1, tree, {**about, "wiring": "another"}))
     with pytest.raises(UsageError, match="another wiring here"):
-        snapshot.restore(found)
+        snapshot.restore(checkpoint)
 
 
 LOOP = Path(__file__).parent.parent / "training_loop.py"
@@ -438,10 +438,10 @@ def test_killed_again_and_again(tmp_path):
         time.sleep(rng.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        found = store.newest(tmp_path / "cut")
+        checkpoint = store.newest(tmp_path / "cut")
         assert not list((tmp_path / "cut").glob("damaged-*"))
-        assert (found.step if found else 0) >= before
-        before = found.step if found else 0
+        assert (checkpoint.step if checkpoint else 0) >= before
+        before = checkpoint.step if checkpoint else 0
     assert 0 < before < steps
     last = walk(tmp_path / "cut", steps)
     resumed, err = last.communicate()
@@ -463,10 +463,11 @@ def place(name, shape):
     return NamedSharding(mesh, PartitionSpec("cells") if split else PartitionSpec())
 
 folder = Path(sys.argv[1])
-found = store.load(folder / "000000000001", place=place)
-assert all(len(array.sharding.device_set) == 8 for array in found.arrays.values() if array.size)
-assert found.arrays["a/rows"].addressable_shards[0].data.shape == (88, 40)
-store.write(folder, 2, found.arrays)
+checkpoint = store.load(folder / "000000000001", place=place)
+arrays = checkpoint.arrays
+assert all(len(array.sharding.device_set) == 8 for array in arrays.values() if array.size)
+assert arrays["a/rows"].addressable_shards[0].data.shape == (88, 40)
+store.write(folder, 2, arrays)
 """
 
 
@@ -481,7 +482,7 @@ def test_one_device_eight_and_back(tmp_path):
     command = [sys.executable, "-c", EIGHT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    first, second = (store.load(tmp_path / f"{step:012}").arrays for step in (1, 2))
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        same(array, second[name])
+    one_device, eight = (store.load(tmp_path / f"{step:012}").arrays for step in (1, 2))
+    assert one_device.keys() == eight.keys()
+    for name, array in one_device.items():
+        same(array, eight[name])

@@ -50,11 +50,11 @@ def spoil(path: Path) -> Path:
 
 def test_list(run, trained):
     code, out, _ = run("checkpoints", trained, "--json")
-    found = json.loads(out)
+    checkpoints = json.loads(out)
     assert code == 0
-    assert [each["step"] for each in found] == [100, 50]
-    assert all(each["intact"] and each["bytes"] > 10_000 for each in found)
-    assert found[0]["metrics"] == {"loss": 0.25}
+    assert [each["step"] for each in checkpoints] == [100, 50]
+    assert all(each["intact"] and each["bytes"] > 10_000 for each in checkpoints)
+    assert checkpoints[0]["metrics"] == {"loss": 0.25}
     victim = spoil(tools.choose(trained))
     code, out, _ = run("checkpoints", trained, "--json")
     assert code == 1
@@ -124,9 +124,9 @@ def test_a_step_and_npz(run, trained, tmp_path):
     file = tmp_path / "weights.npz"
     code, out, _ = run("restore", trained, file, "--step", 50, "--only", "granule_purkinje")
     assert (code, "arrays of" in out) == (0, True)
-    with np.load(file) as found:
-        names = set(found.files)
-        assert found["state/weights/granule_purkinje"].dtype == np.uint16
+    with np.load(file) as arrays:
+        names = set(arrays.files)
+        assert arrays["state/weights/granule_purkinje"].dtype == np.uint16
     assert "params/weights/granule_purkinje" in names
     assert all("granule_purkinje" in name for name in names)
     code, _, err = run("restore", trained, file, "--only", "nothing")
@@ -154,13 +154,13 @@ def test_another_weight_type(run, trained, tmp_path):
 def test_a_part_of_a_model(run, trained, tmp_path):
     """One projection of another run; everything else stays as it was."""
     run("restore", trained, tmp_path / "other", "--step", 50)
-    first, last = loaded(tmp_path / "other"), loaded(trained)
+    older, newer = loaded(tmp_path / "other"), loaded(trained)
     code, out, _ = run("restore", tmp_path / "other", trained, "--only", "granule_purkinje")
     assert code == 0
     assert "state/weights/granule_purkinje" in out
     after = loaded(trained)
     for name in after:
-        source = first if "granule_purkinje" in name.split("/") else last
+        source = older if "granule_purkinje" in name.split("/") else newer
         np.testing.assert_array_equal(after[name], source[name])
     assert len(list((trained / "checkpoints").glob("replaced-*"))) == 1
     assert run("--validate-model", trained)[0] == 0
@@ -171,10 +171,10 @@ def test_a_part_of_a_model(run, trained, tmp_path):
 
 
 def test_a_model_that_is_not_finite(run, trained, circuit):
-    found = store.load(tools.choose(trained))
-    arrays = {**found.arrays}
+    checkpoint = store.load(tools.choose(trained))
+    arrays = {**checkpoint.arrays}
     arrays["state/cells/granule/v"] = np.full_like(arrays["state/cells/granule/v"], np.nan)
-    store.write(trained / "checkpoints", 200, arrays, found.about)
+    store.write(trained / "checkpoints", 200, arrays, checkpoint.about)
     code, out, _ = run("--validate-model", trained)
     assert code == 1
     assert json.loads(out)["problems"][0] == {

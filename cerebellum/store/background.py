@@ -1,0 +1,142 @@
+"""The store of a run: it saves checkpoints in the background and removes old ones."""
+
+import copy
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cerebellum.errors import UsageError
+from cerebellum.store.checkpoint import SAVING, steps, write
+from cerebellum.store.retention import Retention
+
+REMOVING, LOCK = ".removing-", ".lock"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Store:
+    """The checkpoints of a running program, saved in the background and limited in number.
+
+    The disk may fail. The store then logs the failure and the run goes on. `close` raises an error
+    if the last attempt failed. The folder is locked: one process saves there at a time.
+    """
+
+    folder: Path
+    retention: Retention = field(default_factory=Retention)
+    beside: bool = True
+    """If true, `save` copies the arrays and returns while a thread writes them. Otherwise `save`
+    takes no copy and returns when everything is on the disk."""
+    failures: int = 0
+    """how many attempts to save have failed"""
+    last_success: float | None = None
+    """when a checkpoint was last saved, seconds since the epoch"""
+    blocked_s: float = 0.0
+    """total time that `save` has delayed the run, s"""
+    _failure: BaseException | None = None
+    _pending: Future | None = None
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _lock: int = -1
+
+    def __post_init__(self):
+        self.folder = Path(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise UsageError(f"{self.folder}: another process saves there; one at a time") from None
+        except OSError as error:
+            raise UsageError(f"{self.folder}: {error.strerror}; a writable directory") from None
+        for entry in self.folder.iterdir():
+            if entry.name.startswith((SAVING, REMOVING)):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def save(
+        self,
+        step: int,
+        tree: Any,
+        about: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Save a checkpoint; the arguments are those of `write`.
+
+        A failure of the disk raises no error here; see `failures` and `failed`.
+
+        Returns:
+          False where nothing is saved because the previous checkpoint is still being written.
+        """
+        if self._pending is not None and not self._pending.done():
+            log.warning("checkpoint %d: left out, the one before is still being written", step)
+            return False
+        start = time.perf_counter()
+        if self.beside:
+            about, metrics = copy.deepcopy((about, metrics))
+            tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+            self._pending = self._pool.submit(self._write, step, tree, about, metrics)
+        else:
+            self._write(step, tree, about, metrics)
+        self.blocked_s += time.perf_counter() - start
+        return True
+
+    @property
+    def failed(self) -> BaseException | None:
+        """The error of the last attempt to save, or None if it succeeded."""
+        return self._failure
+
+    def wait(self) -> None:
+        """Wait until no checkpoint is being written."""
+        if self._pending is not None:
+            self._pending.result()
+
+    def close(self) -> None:
+        """Finish the checkpoint that is being written, and unlock the folder.
+
+        Raises:
+          OSError: the last attempt failed, so the run is about to end with something not saved.
+        """
+        self.wait()
+        self._pool.shutdown()
+        os.close(self._lock)
+        if self._failure is not None:
+            raise OSError(f"{self.folder}: {self._failure}") from self._failure
+
+    def _write(self, step: int, tree: Any, about, metrics) -> None:
+        try:
+            write(self.folder, step, tree, about, metrics)
+        except Exception as error:
+            self.failures, self._failure = self.failures + 1, error
+            log.error("checkpoint %d: not saved (%s); the run goes on", step, error)
+            return
+        self._failure, self.last_success = None, time.time()
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Remove the checkpoints that are not retained.
+
+        A checkpoint is renamed before its files are deleted, so that a folder named after a step
+        is always whole.
+        """
+        checkpoints = steps(self.folder)
+        retained = self.retention.select(checkpoints)
+        for _, path in checkpoints:
+            if path in retained:
+                continue
+            removed = path.with_name(REMOVING + path.name)
+            try:
+                path.rename(removed)
+            except OSError as error:
+                log.warning("checkpoint %s cannot be removed (%s)", path, error.strerror)
+                continue
+            shutil.rmtree(removed, ignore_errors=True)
