@@ -388,8 +388,8 @@ def run_command_line() -> Digests:
             kept = {name: result[name] for name in RESULT_KEYS}
             text = json.dumps(kept, sort_keys=True).encode()
             found[f"{title}: result"] = hashlib.sha256(text).hexdigest()
-            load = getattr(cb, "io", cb.record).load
-            recording = load(Path(folder) / "recording.npz")
+            files: Any = getattr(cb, "io", cb.record)
+            recording = files.load(Path(folder) / "recording.npz")
             found |= under(title, recorded(recording))
     return found
 
