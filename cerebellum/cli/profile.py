@@ -14,7 +14,7 @@ from rich.table import Table
 from cerebellum import config, configure
 from cerebellum.files import directory
 from cerebellum.learn.features import Tick
-from cerebellum.service import engine, served
+from cerebellum.service import inference, served
 
 WARM = 5
 TRACED = 20
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     model = served.load(settings)
     loaded = time.perf_counter()
-    engine.warm(model, settings.performance.batch_size)
+    inference.warm(model, settings.performance.batch_size)
     compiled = time.perf_counter()
     size = settings.performance.batch_size
     parts = _ticks(model, size, arguments.ticks)

@@ -25,11 +25,12 @@ from starlette.requests import ClientDisconnect
 
 from cerebellum.config import Settings
 from cerebellum.service import markets, training
-from cerebellum.service.engine import BusyError, Engine, LateError, UnsoundError
+from cerebellum.service.engine import Engine
 from cerebellum.service.guard import TooLargeError
 from cerebellum.service.markets import FullError
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Problem, Process, Signals, Start, Started
+from cerebellum.service.requests_queue import BusyError, LateError, UnsoundError
 from cerebellum.service.training import Trainer
 
 PATHS = (
@@ -152,7 +153,7 @@ def _watching(app: FastAPI, service: Service) -> None:
         engine = _engine(service)
         told = {
             "populations": list(engine.served.sizes),
-            "frames": list(engine.frames),
+            "frames": list(engine.statistics.frames),
             "steps": engine.served.form.design.steps,
             "dt_ms": engine.served.form.design.dt,
         }
@@ -205,7 +206,7 @@ def _working(app: FastAPI, service: Service) -> None:
             "processing_time_ns": said.processing_ns,
             "neural_metrics": {
                 "spike_counts": counts,
-                "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+                "firing_rates": {name: engine.served.rate(name, n) for name, n in counts.items()},
             },
             "model": engine.served.name,
             "ticks": len(asked.ticks),
@@ -311,10 +312,14 @@ def health_of(service: Service) -> dict[str, Any]:
         name = engine.served.name
         said = "untrained: the circuit as configured" if name == "untrained" else name
         check("model", "healthy", said)
-        if engine.keep.failed:
-            check("checkpoints", "degraded", f"not saved: {engine.keep.failed}; it is tried again")
+        if engine.persistence.failed:
+            check(
+                "checkpoints",
+                "degraded",
+                f"not saved: {engine.persistence.failed}; it is tried again",
+            )
         else:
-            check("checkpoints", "healthy", f"{engine.keep.folder}")
+            check("checkpoints", "healthy", f"{engine.persistence.folder}")
     worst = {each["status"] for each in checks}
     status = next(s for s in ("unhealthy", "degraded", "healthy") if s in worst)
     return {
@@ -327,27 +332,28 @@ def health_of(service: Service) -> dict[str, Any]:
 
 def neural(engine: Engine, uptime_s: float) -> dict[str, Any]:
     """Spikes, rates, latencies."""
-    spent = np.array(list(engine.latencies) or [0])
-    counts = engine.last_counts
-    asked = engine.answered + engine.failed
+    statistics = engine.statistics
+    latencies = np.array(list(statistics.latencies) or [0])
+    counts = statistics.last_counts
+    ticks = statistics.answered + statistics.failed
     edges = np.array([0, *EDGES_US, np.inf]) * 1e3
     return {
         "model": engine.served.name,
         "neural_metrics": {
             "cells": engine.served.sizes,
-            "spike_counts": engine.total,
-            "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+            "spike_counts": statistics.total,
+            "firing_rates": {name: engine.served.rate(name, n) for name, n in counts.items()},
         },
         "performance_metrics": {
-            "avg_latency_ns": float(spent.mean()),
-            "p95_latency_ns": float(np.percentile(spent, 95)),
-            "p99_latency_ns": float(np.percentile(spent, 99)),
-            "throughput_ticks_per_second": engine.answered / max(uptime_s, 1e-9),
-            "error_rate": engine.failed / asked if asked else 0.0,
-            "ticks": engine.answered,
+            "avg_latency_ns": float(latencies.mean()),
+            "p95_latency_ns": float(np.percentile(latencies, 95)),
+            "p99_latency_ns": float(np.percentile(latencies, 99)),
+            "throughput_ticks_per_second": statistics.answered / max(uptime_s, 1e-9),
+            "error_rate": statistics.failed / ticks if ticks else 0.0,
+            "ticks": statistics.answered,
             "latency_histogram": {
                 "below_us": list(EDGES_US),
-                "ticks": np.histogram(spent, edges)[0].tolist() if engine.latencies else [],
+                "ticks": np.histogram(latencies, edges)[0].tolist() if statistics.latencies else [],
             },
         },
     }

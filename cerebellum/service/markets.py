@@ -106,13 +106,24 @@ class Markets:
         """Forget what the circuit remembers of a market; its clock stays."""
         self.known[name] = replace(self.known[name], memory=self.served.fresh, open=NOTHING)
 
+    def take_over(self, served: Served) -> None:
+        """Go on with another model: circuits start anew, clocks stay."""
+        self.served = served
+        for name in self.known:
+            self.reset(name)
+
+    def restore(self, name: str, saved: Known) -> None:
+        """Add a market of a checkpoint, or what was put away of it after that checkpoint."""
+        self.known[name] = self._newer(name, saved)
+        self.used[name] = -IDLE_S
+
     def _put_away(self) -> None:
         name = next(iter(self.known))
         if time.monotonic() - self.used[name] < IDLE_S:
             raise FullError
         self.folder.mkdir(parents=True, exist_ok=True)
         held = self.known[name]
-        path = self._path(name)
+        path = self.path_of(name)
         work = path.with_suffix(f".{os.getpid()}")
         arrays = self.stacked([held.memory])
         told = json.dumps({**about(held), "digest": self.served.digest})
@@ -126,7 +137,7 @@ class Markets:
             self._remove_oldest()
         del self.known[name], self.used[name]
 
-    def newer(self, name: str, known: Known) -> Known:
+    def _newer(self, name: str, known: Known) -> Known:
         """A market, or what was put away of it later."""
         away = self._bring_back(name)
         return away if away is not None and away.ticks > known.ticks else known
@@ -134,7 +145,7 @@ class Markets:
     def _bring_back(self, name: str) -> Known | None:
         """What was put away. It stays on the disk until it is put away again: a kill before the
         next checkpoint must not lose it."""
-        path = self._path(name)
+        path = self.path_of(name)
         try:
             with np.load(path, allow_pickle=False) as found:
                 told = json.loads(str(found["about"]))
@@ -166,7 +177,8 @@ class Markets:
         found = store.unflatten(wanted, held)
         return tuple(jnp.asarray(found[str(i)]) for i in range(len(template)))
 
-    def _path(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """Where a market is put away."""
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
 
 

@@ -119,10 +119,8 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock, 
         try:
             model = served.load(service.settings)
             log.info("model loaded", extra={"fields": {"model": model.name}})
-            engine = state.build(service.settings, model, measured)
-            engine.died = failed
-            service.engine = engine
-            engine.start()
+            service.engine = state.build(service.settings, model, measured, failed)
+            service.engine.start()
         except Exception as error:
             if not isinstance(error, UsageError | FailedError):
                 faults.report(log, error)
@@ -227,10 +225,7 @@ def reread(service: Service, path: str | None) -> None:
     logging.getLogger("cerebellum").setLevel(taken.logging.level)
     service.settings = taken
     if service.engine is not None:
-        service.engine.settings = taken
-        service.engine.markets.most = taken.server.max_markets
-        service.engine.metrics.slo.set(state.slo_of(taken))
-        service.engine.metrics.interval.set(taken.training.checkpoint_interval)
+        service.engine.configure(taken)
         _renew(service)
 
 

@@ -114,6 +114,10 @@ class Served:
         """Biological time of a tick, s."""
         return self.form.design.steps * self.form.design.dt * 1e-3
 
+    def rate(self, population: str, count: int) -> float:
+        """The rate of a population's cells, Hz, that fire `count` spikes in a tick."""
+        return count / self.sizes.get(population, 1) / self.tick_s
+
 
 @partial(jax.jit, static_argnames="form")
 def answer(

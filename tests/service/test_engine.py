@@ -12,9 +12,9 @@ import serving
 
 from cerebellum import config
 from cerebellum.service import app, engine, metrics, served, state
-from cerebellum.service.engine import BusyError, LateError, UnsoundError
 from cerebellum.service.markets import RefusedError
 from cerebellum.service.requests import Tick
+from cerebellum.service.requests_queue import BusyError, LateError, UnsoundError
 
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
@@ -41,10 +41,10 @@ def build(tmp_path, model):
     """Engines that are stopped afterwards."""
     made = []
 
-    def build(**flags):
+    def build(died=None, **flags):
         given = settings(tmp_path, **flags)
         measured = metrics.build(model.sizes, {"version": "0"})
-        made.append(state.build(given, model, measured))
+        made.append(state.build(given, model, measured, died))
         made[-1].start()
         return made[-1]
 
@@ -76,7 +76,7 @@ def holding(monkeypatch) -> tuple[threading.Event, threading.Event]:
 
 
 def count(held, name, **labels):
-    return held.metrics.registry.get_sample_value(name, labels)
+    return held.statistics.metrics.registry.get_sample_value(name, labels)
 
 
 def test_out_of_memory_fails_one_and_costs_nothing(build, monkeypatch, caplog):
@@ -180,20 +180,19 @@ def test_a_request_that_was_given_up_is_not_answered(build, monkeypatch):
 
 
 def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog):
-    held = build()
+    errors = []
+    held = build(died=errors.append)
     ask(held, "a", 0)
-    told_of = []
-    held.died = told_of.append
 
-    def broken():
+    def broken(most, admit):
         raise SystemError("killed")
 
-    monkeypatch.setattr(held, "_take", broken)
+    monkeypatch.setattr(held.requests, "take", broken)
     with caplog.at_level(logging.CRITICAL):
         serving.until(lambda: not held.alive)
     assert "the engine ended: killed" in caplog.text
-    assert [str(each) for each in told_of] == ["killed"]
-    service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
+    assert [str(each) for each in errors] == ["killed"]
+    service = app.Service(held.settings, held.statistics.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
     told = app.health_of(service)
     assert told["status"] == "unhealthy"
     assert "not running" in told["checks"][0]["message"]
@@ -201,7 +200,7 @@ def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog
         held.submit("a", ticks(1), 10)
     # What was answered can still be saved.
     held.stop()
-    assert held.keep.failures == 0
+    assert held.persistence.checkpoints.failures == 0
 
 
 def test_an_engine_that_hangs_is_unhealthy_though_it_lives(build, monkeypatch):
@@ -229,7 +228,7 @@ def test_a_disk_that_is_full_degrades_and_recovers(build, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keep, "write", full)
-    service = app.Service(held.settings, held.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
+    service = app.Service(held.settings, held.statistics.metrics, trainer=None, engine=held)  # type: ignore[arg-type]
     ask(held, "a", 0)
     serving.until(lambda: app.health_of(service)["status"] == "degraded")
     held.publish()
@@ -246,7 +245,7 @@ def test_a_restart_without_a_tick_is_no_trouble(build):
     first.stop()
     second = build()
     assert second.ticks == 1
-    second._summarise(time.monotonic())
+    second.statistics.summarise(second.served, second.settings, time.monotonic())
     second.publish()
     assert second.alive
     second.stop()
@@ -254,19 +253,19 @@ def test_a_restart_without_a_tick_is_no_trouble(build):
 
 def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
     held = build(**{"training.checkpoint_interval": 0.2})
-    real, refused = held.keep.save, []
+    real, refused = held.persistence.checkpoints.save, []
 
     def busy(*arguments):
         refused.append(arguments[0])
         return False
 
-    monkeypatch.setattr(held.keep, "save", busy)
+    monkeypatch.setattr(held.persistence.checkpoints, "save", busy)
     ask(held, "a", 0)
     serving.until(lambda: len(refused) >= 2)
-    assert held.saved_ticks == 0
-    monkeypatch.setattr(held.keep, "save", real)
+    assert held.persistence.saved_ticks == 0
+    monkeypatch.setattr(held.persistence.checkpoints, "save", real)
     held.stop()
-    assert held.saved_ticks == 1
+    assert held.persistence.saved_ticks == 1
 
 
 def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
@@ -274,7 +273,7 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
     ask(held, "a", 0)
     held.markets.used["a"] -= 100
     ask(held, "b", 0)
-    path = held.markets._path("a")
+    path = held.markets.path_of("a")
     path.write_bytes(b"")
     held.markets.used["b"] -= 100
     with caplog.at_level(logging.ERROR):
@@ -295,7 +294,7 @@ def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):
         serving.until(lambda turn=turn: held.progress > turn)
         assert held.alive
         assert not held.stuck
-    assert held.saved_ticks == 0
+    assert held.persistence.saved_ticks == 0
     monkeypatch.setattr(time, "time", real)
     assert [ask(held, "b", i).chances.tolist() for i in range(3)] == said
 
