@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ from rich.table import Table
 
 from cerebellum import config, configure
 from cerebellum.files import directory
-from cerebellum.learn.features import Tick
 from cerebellum.service import inference, served
 
 WARM = 5
@@ -69,16 +69,14 @@ def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]
     parts["whole"] = []
     for index in range(WARM + count):
         marks = [time.perf_counter()]
-        given = np.zeros((len(Tick.__dataclass_fields__), size), np.float32)
-        given[0], given[1], given[2] = 1e-4 * rng.standard_normal(size), 100.0, 1.0
+        inputs = _inputs(rng, size)
         marks.append(time.perf_counter())
         _, memories, said = served.answer(
             model.form,
             model.arrays,
             model.learner,
             memories,
-            given,
-            np.zeros((3, size), np.int32),
+            inputs,
             np.int32(index),
         )
         marks.append(time.perf_counter())
@@ -91,6 +89,18 @@ def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]
             for name, span in zip(parts, spans, strict=True):
                 parts[name].append(float(span) * 1e6)
     return parts
+
+
+def _inputs(rng: np.random.Generator, size: int) -> served.Inputs:
+    """Ticks of `size` markets whose prices move at random."""
+    zero = served.zero_inputs(size)
+    tick = replace(
+        zero.tick,
+        log_return=(1e-4 * rng.standard_normal(size)).astype(np.float32),
+        interval=np.full(size, 100.0, np.float32),
+        volume=np.full(size, 1.0, np.float32),
+    )
+    return replace(zero, tick=tick)
 
 
 def _quantiles(spans: list[float]) -> dict[str, float]:

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from cerebellum.errors import FailedError
-from cerebellum.learn import features
 from cerebellum.service import faults, markets, served
 from cerebellum.service.markets import Row
 from cerebellum.service.served import Packed, Served
@@ -73,25 +72,23 @@ class Inference:
     def _call(self, rows: Sequence[Row], memories: Sequence[Packed], count: int):
         began = time.perf_counter_ns()
         try:
-            answer, after = self._compiled(list(rows), tuple(memories), count)
+            answer, after = self._compiled(rows, tuple(memories), count)
         except Exception as error:
             faults.report(log, error)
             return Failure(faults.name(error))
         return Result(answer, after, (time.perf_counter_ns() - began) // len(rows))
 
     def _compiled(
-        self, rows: list[Row], memories: tuple[Packed, ...], count: int
+        self, rows: Sequence[Row], memories: tuple[Packed, ...], count: int
     ) -> tuple[Any, tuple[Packed, ...]]:
         """The compiled call. What is learned is taken over if every memory is finite."""
-        extra = size_of(len(rows), self.batch_size) - len(rows)
-        news = [(row.news.back, row.news.label, row.news.asks) for row in rows]
+        size = size_of(len(rows), self.batch_size)
         learner, after, answer = served.answer(
             self.served.form,
             self.served.arrays,
             self.served.learner,
-            memories + (self.served.fresh,) * extra,
-            markets.differences(rows + rows[:1] * extra),
-            np.array(news + [(0, 0, False)] * extra, np.int32).T,
+            memories + (self.served.fresh,) * (size - len(rows)),
+            markets.inputs(rows, size),
             np.int32(count % 2**31),
         )
         answer = jax.device_get(answer)
@@ -118,8 +115,7 @@ def warm(model: Served, batch_size: int) -> None:
             model.arrays,
             model.learner,
             (model.fresh,) * size,
-            np.zeros((len(features.Tick.__dataclass_fields__), size), np.float32),
-            np.zeros((3, size), np.int32),
+            served.zero_inputs(size),
             np.int32(0),
         )
         if not np.asarray(answer.finite).all():

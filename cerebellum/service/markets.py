@@ -23,7 +23,7 @@ from cerebellum import store
 from cerebellum.learn.tasks import live, ticks
 from cerebellum.learn.tasks.live import News, Open
 from cerebellum.service.requests import Tick
-from cerebellum.service.served import Packed, Served
+from cerebellum.service.served import Inputs, Packed, Served
 
 NOTHING = Open()
 MOST_AWAY, CHECKED = 10_000, 100
@@ -56,11 +56,15 @@ class Known:
 
 @dataclass(frozen=True)
 class Row:
-    """A tick beside the one before it."""
+    """A tick of a market, with what the host knows of the tick before it."""
 
-    now: Mapping[str, float]
-    then: Mapping[str, float]
+    tick: Tick
+    previous_price: float
+    """of the tick before; of this tick if it is the market's first"""
+    previous_timestamp: float
+    """likewise, ms"""
     news: News
+    """what the tick asks and makes known"""
     after: Known
     """the market after the tick, but for its memory"""
 
@@ -182,18 +186,17 @@ class Markets:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
 
 
-def rows(known: Known, given: list[Tick], served: Served) -> Iterator[Row]:
-    """Ticks of a market, each beside the one before.
+def rows(known: Known, requested: list[Tick], served: Served) -> Iterator[Row]:
+    """The rows of a market's ticks, in order.
 
     Raises:
       RefusedError: names the field.
     """
-    for tick in given:
+    for tick in requested:
         _check(known, tick, served)
-        now = columns(tick)
-        then = {name: now[name] for name in ("price", "timestamp")}
+        price, timestamp = tick.price, tick.timestamp
         if known.price is not None and known.timestamp is not None:
-            then = {"price": known.price, "timestamp": known.timestamp}
+            price, timestamp = known.price, known.timestamp
         open_, news = live.hear(known.open, tick.price, served.task, served.band)
         known = replace(
             known,
@@ -202,7 +205,13 @@ def rows(known: Known, given: list[Tick], served: Served) -> Iterator[Row]:
             open=open_,
             ticks=known.ticks + 1,
         )
-        yield Row(now=now, then=then, news=news, after=known)
+        yield Row(
+            tick=tick,
+            previous_price=price,
+            previous_timestamp=timestamp,
+            news=news,
+            after=known,
+        )
 
 
 def _check(known: Known, tick: Tick, served: Served) -> None:
@@ -225,8 +234,8 @@ def _check(known: Known, tick: Tick, served: Served) -> None:
             raise RefusedError(f"{name}: missing; the model that is served reads it")
 
 
-def columns(tick: Tick) -> dict[str, float]:
-    """A tick as `ticks.differences` reads rows."""
+def _columns(tick: Tick) -> dict[str, float]:
+    """The values of a tick under the names by which `ticks.differences` reads columns."""
     sides = {"buy": 1.0, "sell": -1.0, None: 0.0}
     return {
         "price": tick.price,
@@ -240,11 +249,26 @@ def columns(tick: Tick) -> dict[str, float]:
     }
 
 
-def differences(some: list[Row]) -> np.ndarray:
-    """Of one tick of each of some markets, float32 [7, B]."""
-    now = {name: np.array([row.now[name] for row in some]) for name in some[0].now}
-    then = {name: np.array([row.then[name] for row in some]) for name in some[0].then}
-    return np.stack(jax.tree.leaves(ticks.differences(now, then)))
+def inputs(rows: Sequence[Row], size: int) -> Inputs:
+    """One tick of each of some markets as the compiled call takes them, NumPy.
+
+    Args:
+      size: markets of the call. The places that are left repeat the first tick and ask nothing.
+    """
+    padding = [replace(rows[0], news=News())] * (size - len(rows))
+    batch = [*rows, *padding]
+    values = [_columns(row.tick) for row in batch]
+    previous = {
+        "price": np.array([row.previous_price for row in batch]),
+        "timestamp": np.array([row.previous_timestamp for row in batch]),
+    }
+    now = {name: np.array([row[name] for row in values]) for name in values[0]}
+    return Inputs(
+        tick=ticks.differences(now, previous),
+        back=np.array([row.news.back for row in batch], np.int32),
+        label=np.array([row.news.label for row in batch], np.int32),
+        asks=np.array([row.news.asks for row in batch], np.int32),
+    )
 
 
 def about(known: Known) -> dict[str, Any]:

@@ -7,7 +7,7 @@ An untrained circuit has nothing to learn from, so its plasticity is off.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from cerebellum.learn.network import Carry, Design, Learner, Net
 from cerebellum.learn.online import Event, Gains, Market
 from cerebellum.learn.tasks import ticks
 from cerebellum.model.circuit import Circuit
-from cerebellum.service.packed import Layout, layout, pack, unpack
+from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.store import describe, learned
 
 PROBES = 64
@@ -61,6 +61,20 @@ class Memory:
     market: Market
     """[1, ...]"""
     senses: features.State
+
+
+@struct.dataclass(kw_only=True)
+class Inputs:
+    """A tick of each of B markets, with what it asks and makes known; see `online.Event`."""
+
+    tick: Tick
+    """float32 [B] each"""
+    back: Any
+    """how many questions ago the one was whose answer is now known; 0: none, int32 [B]"""
+    label: Any
+    """that answer, int32 [B]"""
+    asks: Any
+    """1 where this tick is a question, otherwise 0, int32 [B]"""
 
 
 @struct.dataclass(kw_only=True)
@@ -119,72 +133,104 @@ class Served:
         return count / self.sizes.get(population, 1) / self.tick_s
 
 
-@partial(jax.jit, static_argnames="form")
+def zero_inputs(count: int) -> Inputs:
+    """Inputs of `count` markets that are all zero: nothing moved and nothing is asked; NumPy."""
+    zero: Any = np.zeros(count, np.float32)
+    none = np.zeros(count, np.int32)
+    fields: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
+    return Inputs(tick=Tick(**fields), back=none, label=none, asks=none)
+
+
+@lru_cache
+def _inputs_layout(count: int) -> Layout:
+    return layout(zero_inputs(count))
+
+
 def answer(
     form: Form,
     arrays: Packed,
     learner: Packed,
     memories: tuple[Packed, ...],
-    given: Array,
-    news: Array,
-    count: Array,
+    inputs: Inputs,
+    count: np.int32,
 ) -> tuple[Packed, tuple[Packed, ...], Answer]:
-    """A tick of each of B markets.
+    """Answer a tick of each of B markets.
 
     Nothing is donated, so that a call that fails has changed nothing.
 
     Args:
-      given: the fields of `features.Tick`, float32 [7, B].
-      news: `back`, `label` and `asks` of `online.Event`, int32 [3, B].
+      inputs: NumPy arrays.
       count: ticks that were answered before.
 
     Returns:
-      The learner after it, which is the one before where nothing is learned; memories; what is
-      said.
+      The learner after the ticks, which is the one before where nothing is learned; the memories
+      after the ticks; the answer.
     """
-    held: Arrays = unpack(form.arrays, arrays)
-    before: list[Memory] = [unpack(form.memory, each) for each in memories]
-    net = Net(form.design, held.circuit)
+    packed = pack_on_host(_inputs_layout(len(memories)), inputs)
+    return compiled_answer(form, arrays, learner, memories, packed, count)
+
+
+@partial(jax.jit, static_argnames="form")
+def compiled_answer(
+    form: Form,
+    arrays: Packed,
+    learner: Packed,
+    memories: tuple[Packed, ...],
+    inputs: Packed,
+    count: Array,
+) -> tuple[Packed, tuple[Packed, ...], Answer]:
+    """The compiled function of `answer`, which takes packed inputs."""
+    constants: Arrays = unpack(form.arrays, arrays)
+    batch: Inputs = unpack(_inputs_layout(len(memories)), inputs)
+    before: list[Memory] = [unpack(form.memory, memory) for memory in memories]
     senses = jax.tree.map(lambda *x: jnp.stack(x), *(m.senses for m in before))
     markets = jax.tree.map(lambda *x: jnp.concatenate(x), *(m.market for m in before))
-    tick = Tick(**dict(zip(Tick.__dataclass_fields__, given, strict=True)))
-    senses, found = jax.vmap(partial(features.step, fields=form.fields))(senses, tick)
-    ranks = encode.levels(held.receptive, found)
-    events = Event(inputs=ranks, back=news[0], label=news[1], asks=news[2] > 0)
-    once = jax.random.fold_in(held.key, count)
-    taught, markets, chances, seen = online.step(
-        net,
+    step = partial(features.step, fields=form.fields)
+    senses, values = jax.vmap(step)(senses, batch.tick)
+    ranks = encode.levels(constants.receptive, values)
+    learner_after, markets, chances, activity = online.step(
+        Net(form.design, constants.circuit),
         unpack(form.learner, learner),
         markets,
-        events,
-        held.gains,
-        once,
-        held.shared,
+        Event(inputs=ranks, back=batch.back, label=batch.label, asks=batch.asks > 0),
+        constants.gains,
+        jax.random.fold_in(constants.key, count),
+        constants.shared,
         watch=True,
     )
-    assert seen is not None
-    sound = [
-        jnp.all(jnp.isfinite(leaf).reshape(len(before), -1), axis=1)
-        for leaf in jax.tree.leaves((markets, senses, chances))
+    assert activity is not None
+    names = [p.name for p in constants.circuit.spec.populations]
+    said = Answer(
+        chances=chances,
+        finite=_finite((markets, senses, chances), len(memories)),
+        counts=jnp.stack([activity.counts[name] for name in names]),
+        sample=jnp.stack([activity.sample[name][:, 0] for name in names]),
+    )
+    after = _split(markets, senses, len(memories))
+    return pack(learner_after) if markets.waiting is not None else learner, after, said
+
+
+def _finite(tree: Any, count: int) -> Array:
+    """Whether all floats of a market are finite, bool [B]; arrays of the tree are [B, ...]."""
+    finite = [
+        jnp.all(jnp.isfinite(leaf).reshape(count, -1), axis=1)
+        for leaf in jax.tree.leaves(tree)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    after = tuple(
+    return jnp.all(jnp.stack(finite), axis=0)
+
+
+def _split(markets: Market, senses: features.State, count: int) -> tuple[Packed, ...]:
+    """The packed memory of each market, of arrays [B, ...] of all of them."""
+    return tuple(
         pack(
             Memory(
                 market=jax.tree.map(lambda x, i=i: x[i : i + 1], markets),
                 senses=jax.tree.map(lambda x, i=i: x[i], senses),
             )
         )
-        for i in range(len(before))
+        for i in range(count)
     )
-    names = [p.name for p in held.circuit.spec.populations]
-    said = Answer(
-        chances=chances,
-        finite=jnp.all(jnp.stack(sound), axis=0),
-        counts=jnp.stack([seen.counts[name] for name in names]),
-        sample=jnp.stack([seen.sample[name][:, 0] for name in names]),
-    )
-    return pack(taught) if markets.waiting is not None else learner, after, said
 
 
 def _served(
@@ -193,10 +239,15 @@ def _served(
     fresh: Memory,
     design: Design,
     fields: Fields,
-    told: dict[str, Any],
-    **more: Any,
+    identity: dict[str, Any],
+    **names: Any,
 ) -> Served:
-    """A model, packed; `told` says what it is, for its digest."""
+    """A model, packed.
+
+    Args:
+      identity: what the model is, JSON, for its digest.
+      names: the other fields of `Served`.
+    """
     populations = arrays.circuit.spec.populations
     leaves = {name: str(leaf.aval) for name, leaf in store.flatten(fresh).items()}
     return Served(
@@ -212,8 +263,8 @@ def _served(
         fresh=pack(fresh),
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
-        digest=_digest({**told, "memory": leaves}),
-        **more,
+        digest=_digest({**identity, "memory": leaves}),
+        **names,
     )
 
 
@@ -240,10 +291,10 @@ def load(settings: Settings) -> Served:
 
 def trained(run: Path, settings: Settings) -> Served:
     """The model that a training run made."""
-    held = learned.load(run)
-    model = held.model
+    checkpoint = learned.load(run)
+    model = checkpoint.model
     learning = settings.training.method in LEARNS and settings.neural.learning_rate > 0
-    rate = settings.neural.learning_rate * online.GAIN
+    gain = settings.neural.learning_rate * online.GAIN
     memory = Memory(
         market=online.begin(model.net, model.learner, 1, learning), senses=features.init()
     )
@@ -251,21 +302,21 @@ def trained(run: Path, settings: Settings) -> Served:
         circuit=model.net.circuit,
         shared={},
         receptive=model.receptive,
-        gains=Gains(climbing=jnp.float32(rate), readout=jnp.float32(online.RATE)),
+        gains=Gains(climbing=jnp.float32(gain), readout=jnp.float32(online.RATE)),
         key=jax.random.key_data(jax.random.key(settings.neural.seed)),
     )
-    told = {"design": asdict(model.net.design), "step": held.step, "learning": learning}
-    told |= {"task": model.task, "fields": asdict(model.fields), "data": held.data}
+    identity = {"design": asdict(model.net.design), "step": checkpoint.step, "learning": learning}
+    identity |= {"task": model.task, "fields": asdict(model.fields), "data": checkpoint.data}
     return _served(
         arrays,
         model.learner,
         memory,
         model.net.design,
         model.fields,
-        name=f"{run.name}/{held.step}",
+        name=f"{run.name}/{checkpoint.step}",
         task=model.task,
         band=model.band,
-        told=told,
+        identity=identity,
     )
 
 
@@ -323,7 +374,7 @@ def untrained(settings: Settings) -> Served:
         name=UNTRAINED,
         task="event",
         band=0.0,
-        told={"spec": {**describe.to_json(spec), **_ran(settings)}, "seed": neural.seed},
+        identity={"spec": {**describe.to_json(spec), **_ran(settings)}, "seed": neural.seed},
     )
 
 

@@ -110,11 +110,11 @@ def test_one_that_is_poisoned_fails_alone(build, monkeypatch):
     real = served.answer
     hold = threading.Event()
 
-    def poisoned(form, arrays, learner, memories, given, news, number):
+    def poisoned(form, arrays, learner, memories, inputs, number):
         hold.wait(10)
-        if (given[2] == 666).any():
+        if (inputs.tick.volume == 666).any():
             raise RuntimeError("INTERNAL: poisoned")
-        return real(form, arrays, learner, memories, given, news, number)
+        return real(form, arrays, learner, memories, inputs, number)
 
     monkeypatch.setattr(served, "answer", poisoned)
     bad = Tick(**{**serving.tick(0), "volume": 666.0})
@@ -301,12 +301,12 @@ def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):
 
 def test_it_does_not_recompile(build):
     held = build()
-    before = served.answer._cache_size()
+    before = served.compiled_answer._cache_size()
     for index in range(3):
         futures = [held.submit(f"m{k}", ticks(index), 30) for k in range(5)]
         for each in futures:
             each.result(30)
-    assert served.answer._cache_size() == before
+    assert served.compiled_answer._cache_size() == before
 
 
 def test_another_model_takes_over_once_it_is_proven(build, tmp_path, model):
