@@ -148,7 +148,7 @@ class Engine:
 
     def publish(self) -> None:
         """Set the gauges that follow the engine."""
-        self.statistics.publish(self.served, self.waiting, len(self.markets.known))
+        self.statistics.publish(self.served, self.waiting, len(self.markets.states))
         self.persistence.publish(self.statistics.metrics)
 
     def _guarded(self) -> None:
@@ -191,8 +191,8 @@ class Engine:
         """Check a request's ticks, all before the first is answered; whether they are good."""
         try:
             if not request.rows:
-                known = self.markets.find(request.market)
-                request.rows = list(markets.rows(known, request.ticks, self.served))
+                state = self.markets.find(request.market)
+                request.rows = list(markets.rows(state, request.ticks, self.served))
         except (RefusedError, FullError) as error:
             reason = "markets" if isinstance(error, FullError) else "refused"
             self.statistics.metrics.refused.labels(reason=reason).inc()
@@ -210,7 +210,7 @@ class Engine:
     def _answer(self, batch: list[Request]) -> None:
         """Answer one tick of each request."""
         rows = [request.row for request in batch]
-        memories = [self.markets.known[request.market].memory for request in batch]
+        memories = [self.markets.states[request.market].memory for request in batch]
         for called, result in self.inference.calls(rows, memories, lambda: self.ticks):
             if isinstance(result, Result):
                 self._accept(batch[called], result)
@@ -227,7 +227,7 @@ class Engine:
                 self._reset(request)
                 continue
             after = replace(request.row.after, memory=result.memories[index])
-            self.markets.known[request.market] = after
+            self.markets.states[request.market] = after
             counts = dict(zip(self.served.sizes, answer.counts[:, index].tolist(), strict=True))
             request.done += 1
             last = request.done == len(request.rows)

@@ -61,13 +61,15 @@ class Persistence:
         """Whether the last checkpoint is older than an interval; `now` in monotonic s."""
         return now - self._saved_at >= interval_s
 
-    def save(self, model: Served, known: Markets, ticks: int) -> None:
+    def save(self, model: Served, current: Markets, ticks: int) -> None:
         """Begin a checkpoint; it is left out while the one before is being written."""
         self._saved_at = time.monotonic()
-        if self.checkpoints.save(ticks, _tree(model, known, ticks), _about(model, known, ticks)):
+        if self.checkpoints.save(
+            ticks, _tree(model, current, ticks), _about(model, current, ticks)
+        ):
             self.saved_ticks = ticks
 
-    def close(self, model: Served, known: Markets, ticks: int) -> None:
+    def close(self, model: Served, current: Markets, ticks: int) -> None:
         """Save what is not saved yet, and end.
 
         Raises:
@@ -75,7 +77,7 @@ class Persistence:
         """
         self.checkpoints.wait()
         if self.unsaved(ticks) or self.checkpoints.last_success is None:
-            self.save(model, known, ticks)
+            self.save(model, current, ticks)
         try:
             self.checkpoints.close()
         except OSError as error:
@@ -124,7 +126,7 @@ def _set_aside(folder: Path, checkpoint: store.Checkpoint) -> None:
     )
 
 
-def restore(model: Served, known: Markets, checkpoint: store.Checkpoint) -> Served:
+def restore(model: Served, current: Markets, checkpoint: store.Checkpoint) -> Served:
     """Give markets what a checkpoint holds of them; returns the model with what it has learned."""
     prefix = "markets/"
     arrays = {
@@ -133,7 +135,7 @@ def restore(model: Served, known: Markets, checkpoint: store.Checkpoint) -> Serv
         if name.startswith(prefix)
     }
     for index, (name, about) in enumerate(checkpoint.about["markets"].items()):
-        known.restore(name, markets.from_json(about, known.row(arrays, index)))
+        current.restore(name, markets.from_json(about, current.row(arrays, index)))
     if not model.learns:
         return model
     template = unpack(model.form.learner, [np.asarray(x) for x in model.learner])
@@ -163,20 +165,20 @@ def open_counter(path: Path, ticks: int) -> mmap.mmap:
     return counter
 
 
-def _tree(model: Served, known: Markets, ticks: int) -> dict[str, Any]:
+def _tree(model: Served, current: Markets, ticks: int) -> dict[str, Any]:
     """The arrays of a checkpoint."""
-    memories = [market.memory for market in known.known.values()]
-    tree: dict[str, Any] = {"markets": known.stacked(memories)}
+    memories = [market.memory for market in current.states.values()]
+    tree: dict[str, Any] = {"markets": current.stacked(memories)}
     if model.learns:
         tree["learner"] = unpack(model.form.learner, model.learner)
     return {**tree, "ticks": np.int64(ticks)}
 
 
-def _about(model: Served, known: Markets, ticks: int) -> dict[str, Any]:
+def _about(model: Served, current: Markets, ticks: int) -> dict[str, Any]:
     """What a checkpoint holds beside its arrays, JSON."""
     return {
         "service": model.name,
         "digest": model.digest,
         "ticks": ticks,
-        "markets": {name: markets.about(market) for name, market in known.known.items()},
+        "markets": {name: markets.about(market) for name, market in current.states.items()},
     }

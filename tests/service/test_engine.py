@@ -132,12 +132,12 @@ def test_a_state_that_is_not_finite_is_reset_and_counted(build):
     held = build()
     fresh = ask(held, "a", 0)
     ask(held, "b", 0)
-    known = held.markets.known["a"]
+    known = held.markets.states["a"]
     broken = tuple(
         jnp.full_like(x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
         for x in known.memory
     )
-    held.markets.known["a"] = replace(known, memory=broken)
+    held.markets.states["a"] = replace(known, memory=broken)
     with pytest.raises(UnsoundError, match="reset"):
         ask(held, "a", 1)
     assert count(held, "market_resets_total") == 1
@@ -176,7 +176,7 @@ def test_a_request_that_was_given_up_is_not_answered(build, monkeypatch):
     hold.set()
     first.result(30), second.result(30)
     assert ask(held, "a", 1).chances.shape == (3,)
-    assert "c" not in held.markets.known
+    assert "c" not in held.markets.states
 
 
 def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog):
