@@ -1,4 +1,4 @@
-"""`cerebellar-norse profile`: where the time and the memory of some ticks go."""
+"""`cerebellar-norse profile`: measures the time and the memory of some ticks."""
 
 import argparse
 import json
@@ -17,12 +17,13 @@ from cerebellum.files import directory
 from cerebellum.service import inference, served
 
 WARM = 5
+"""Calls before those that are timed."""
 TRACED = 20
-"""Calls in the trace: it slows them several times, so they are not the ones that are timed."""
+"""Calls in the trace. Tracing slows them several times, so other calls are timed."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises:
       UsageError: a configuration that is not valid here.
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]]:
-    """Spans of some calls after the first few, us, by what is done in them."""
+    """The durations of `count` calls, us, by the part of the call."""
     rng = np.random.default_rng(0)
     memories = (model.fresh,) * size
     parts: dict[str, list[float]] = {"prepare": [], "dispatch": [], "compute": [], "read": []}
@@ -71,7 +72,7 @@ def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]
         marks = [time.perf_counter()]
         inputs = _inputs(rng, size)
         marks.append(time.perf_counter())
-        _, memories, said = served.answer(
+        _, memories, answer = served.answer(
             model.form,
             model.arrays,
             model.learner,
@@ -80,9 +81,9 @@ def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]
             np.int32(index),
         )
         marks.append(time.perf_counter())
-        jax.block_until_ready((memories, said))
+        jax.block_until_ready((memories, answer))
         marks.append(time.perf_counter())
-        jax.device_get(said)
+        jax.device_get(answer)
         marks.append(time.perf_counter())
         if index >= WARM:
             spans = [*np.diff(marks), marks[-1] - marks[0]]
@@ -113,8 +114,8 @@ def _show(result: dict[str, Any]) -> None:
     for name in ("p50", "p95", "p99"):
         table.add_column(name, justify="right")
     rows = {**result["parts_us"], "whole, per simulated step": result["step_us"]}
-    for name, each in rows.items():
-        table.add_row(name, *(f"{each[q]:,.0f}" for q in ("p50", "p95", "p99")))
+    for name, quantiles in rows.items():
+        table.add_row(name, *(f"{quantiles[q]:,.0f}" for q in ("p50", "p95", "p99")))
     console = Console()
     console.print(table)
     print(f"{result['output']}: profile.json, plugins/profile (trace), memory.prof")

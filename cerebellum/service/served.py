@@ -1,7 +1,7 @@
-"""What the service answers with: a trained model, or the untrained circuit of its configuration.
+"""The model that the service answers with: trained, or the untrained circuit as configured.
 
-`answer` is the one compiled function: ticks of some markets, each with what is remembered of it.
-An untrained circuit has nothing to learn from, so its plasticity is off.
+`answer` calls the one compiled function: it takes a tick and the memory of each of some markets.
+The plasticity of an untrained circuit is off, because it has nothing to learn from.
 """
 
 import hashlib
@@ -31,20 +31,19 @@ from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.store import describe, learned
 
 PROBES = 64
-"""Generated ticks by which an untrained circuit's receptive fields and readout are set."""
+"""The number of generated ticks that set an untrained circuit's receptive fields and readout."""
 PEAK_HZ = 200.0
-"""of a mossy fibre of an untrained circuit, at its favourite value"""
+"""The rate of a mossy fibre of an untrained circuit at its preferred value."""
 LEARNS = ("climbing_fiber", "hybrid")
-"""Methods of a configuration with which the service learns from outcomes."""
-
+"""Values of training.method with which the service learns from outcomes."""
 
 Packed = tuple[Array, ...]
-"""Arrays of a tree, see `packed`."""
+"""The arrays of a packed tree, see `packed`."""
 
 
 @struct.dataclass(kw_only=True)
 class Arrays:
-    """What all markets share and nothing changes."""
+    """The arrays that all markets share and that never change."""
 
     circuit: Circuit
     shared: dict[str, Array]
@@ -56,11 +55,12 @@ class Arrays:
 
 @struct.dataclass(kw_only=True)
 class Memory:
-    """What is remembered of one market."""
+    """The memory of one market."""
 
     market: Market
-    """[1, ...]"""
+    """arrays [1, ...]"""
     senses: features.State
+    """what features of the next tick are computed from"""
 
 
 @struct.dataclass(kw_only=True)
@@ -79,12 +79,12 @@ class Inputs:
 
 @struct.dataclass(kw_only=True)
 class Answer:
-    """What is said of B markets; P populations, S steps to a tick."""
+    """The answer to a tick of each of B markets; P populations, S steps to a tick."""
 
     chances: Array
-    """[B, 3]"""
+    """of buy, hold and sell, float32 [B, 3]"""
     finite: Array
-    """whether a market's memory is, bool [B]"""
+    """whether a market's memory and chances are finite, bool [B]"""
     counts: Array
     """spikes, int32 [P, B]"""
     sample: Array
@@ -93,7 +93,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a compiled call is made for; static."""
+    """The static argument of the compiled call."""
 
     design: Design
     fields: Fields
@@ -107,25 +107,26 @@ class Served:
     """A model in service."""
 
     name: str
-    """UNTRAINED, or the checkpoint that it came from"""
+    """UNTRAINED, or the checkpoint that the model came from"""
     task: ticks.Task
     band: float
     form: Form
     arrays: Packed
-    """of `Arrays`"""
+    """an `Arrays`"""
     learner: Packed
-    """of `Learner`"""
+    """a `Learner`"""
     fresh: Packed
-    """of `Memory`, of a market that was never seen"""
+    """the `Memory` of a market before its first tick"""
     sizes: dict[str, int]
     """cells by population, in the order of `Answer.counts`"""
     learns: bool
+    """whether it learns from outcomes"""
     digest: str
-    """memories of another are of no use"""
+    """identifies the model: memories of a model with another digest cannot be used"""
 
     @property
     def tick_s(self) -> float:
-        """Biological time of a tick, s."""
+        """The biological time of a tick, s."""
         return self.form.design.steps * self.form.design.dt * 1e-3
 
     def rate(self, population: str, count: int) -> float:
@@ -269,13 +270,14 @@ def _served(
 
 
 UNTRAINED = "untrained"
+"""The name of a circuit that is not trained."""
 
 
 def newest(settings: Settings) -> str:
     """The name of the model that `load` would give."""
     models = Path(settings.storage.models)
-    found = store.steps(models / store.FOLDER)
-    return f"{models.name}/{found[0][0]}" if found else UNTRAINED
+    steps = store.steps(models / store.FOLDER)
+    return f"{models.name}/{steps[0][0]}" if steps else UNTRAINED
 
 
 def load(settings: Settings) -> Served:
@@ -321,10 +323,10 @@ def trained(run: Path, settings: Settings) -> Served:
 
 
 def untrained(settings: Settings) -> Served:
-    """The circuit of a configuration, its readout of zones set by generated ticks.
+    """The circuit of a configuration. Generated ticks set its readout of zones.
 
     Raises:
-      UsageError: sizes that cannot be; fewer mossy fibres than there are features.
+      UsageError: sizes that are not possible; fewer mossy fibres than features.
     """
     neural = settings.neural
     spec = configure.spec_of(settings, learning=False)
@@ -352,19 +354,21 @@ def untrained(settings: Settings) -> Served:
     state = cb.init(circuit, jax.random.fold_in(key, 1), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
-    _, found = features.run(features.init(), walk, fields)
+    _, values = features.run(features.init(), walk, fields)
     arrays = Arrays(
         circuit=circuit,
         shared=state.weights,
-        receptive=encode.fit(np.asarray(found)),
+        receptive=encode.fit(np.asarray(values)),
         gains=Gains(climbing=jnp.float32(0), readout=jnp.float32(0)),
         key=jax.random.key_data(key),
     )
     carry = Carry(state=rest, rates=jnp.zeros((1, design.nuclei), jnp.float32), traces=None)
-    rates = _rates(design, arrays, carry, np.asarray(found))
+    rates = _rates(design, arrays, carry, np.asarray(values))
     readout = network.readout(design, jnp.asarray(rates[PROBES // 4 :]))
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], readout)
-    memory = Memory(market=Market(readout=one, carry=carry, waiting=None), senses=features.init())
+    readout_of_one = jax.tree.map(lambda x: jnp.asarray(x)[None], readout)
+    memory = Memory(
+        market=Market(readout=readout_of_one, carry=carry, waiting=None), senses=features.init()
+    )
     return _served(
         arrays,
         Learner(weights={}, drive={}, readout=readout),
@@ -374,22 +378,25 @@ def untrained(settings: Settings) -> Served:
         name=UNTRAINED,
         task="event",
         band=0.0,
-        identity={"spec": {**describe.to_json(spec), **_ran(settings)}, "seed": neural.seed},
+        identity={"spec": {**describe.to_json(spec), **_execution(settings)}, "seed": neural.seed},
     )
 
 
-def _ran(settings: Settings) -> dict[str, Any]:
-    """What a spec said of how it runs when digests were first made of it: they stay the same."""
+def _execution(settings: Settings) -> dict[str, Any]:
+    """How the circuit runs, as part of its digest.
+
+    A spec held these fields when digests were first made. They keep old digests valid.
+    """
     kernels = settings.performance.kernels
     return {"path": "event", "kernels": kernels, "whole": None, "shards": 1}
 
 
-def _rates(design: Design, arrays: Arrays, carry: Carry, found: np.ndarray) -> np.ndarray:
-    """Nuclear rates [n, N] of the ticks with these features [n, F]."""
-    levels = jax.jit(encode.levels)(arrays.receptive, jnp.asarray(found))
+def _rates(design: Design, arrays: Arrays, carry: Carry, values: np.ndarray) -> np.ndarray:
+    """Nuclear rates [n, N] in ticks with the feature values [n, F]."""
+    levels = jax.jit(encode.levels)(arrays.receptive, jnp.asarray(values))
     rates = []
-    for each in levels:
-        carry, ends = _tick(design, arrays, carry, each[None])
+    for ranks in levels:
+        carry, ends = _tick(design, arrays, carry, ranks[None])
         rates.append(np.asarray(ends.rates[0, 0]))
     return np.stack(rates)
 
@@ -403,15 +410,15 @@ def _walk(count: int, seed: int) -> Tick:
     """A random walk of ticks, [count]."""
     rng = np.random.default_rng(seed)
     zero: Any = np.zeros(count, np.float32)
-    parts = {
+    columns = {
         "log_return": 1e-4 * rng.integers(-1, 2, count),
         "interval": rng.exponential(200.0, count),
         "volume": rng.exponential(1.0, count),
     }
-    given: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
-    return Tick(**given | {name: part.astype(np.float32) for name, part in parts.items()})
+    still: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
+    return Tick(**still | {name: x.astype(np.float32) for name, x in columns.items()})
 
 
-def _digest(told: Any) -> str:
-    text = json.dumps(told, sort_keys=True, default=str)
+def _digest(identity: Any) -> str:
+    text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
