@@ -12,7 +12,7 @@ NAMES = (
     ("LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_FAILED"),
     ("launch fail", "CUDA_ERROR_LAUNCH_FAILED"),
 )
-"""A part of a message, and the code that it stands for."""
+"""A fragment of a message, and the code that it stands for."""
 LOWER = {
     "CUDA_ERROR_OUT_OF_MEMORY": "neural.granule_size, performance.batch_size or server.max_markets",
     "CUDA_ERROR_INVALID_DEVICE": "performance.device",
@@ -24,7 +24,7 @@ LOWER = {
 def name(error: BaseException) -> str:
     """The code of an error; the name of its type if there is no code."""
     text = str(error)
-    return next((code for part, code in NAMES if part in text), type(error).__name__)
+    return next((code for fragment, code in NAMES if fragment in text), type(error).__name__)
 
 
 def report(log: logging.Logger, error: BaseException) -> None:

@@ -69,7 +69,9 @@ class Inference:
             one = slice(index, index + 1)
             yield one, self._call(rows[one], memories[one], count())
 
-    def _call(self, rows: Sequence[Row], memories: Sequence[Packed], count: int):
+    def _call(
+        self, rows: Sequence[Row], memories: Sequence[Packed], count: int
+    ) -> Result | Failure:
         began = time.perf_counter_ns()
         try:
             answer, after = self._compiled(rows, tuple(memories), count)

@@ -201,14 +201,14 @@ def compiled_answer(
     )
     assert activity is not None
     names = [p.name for p in constants.circuit.spec.populations]
-    said = Answer(
+    result = Answer(
         chances=chances,
         finite=_finite((markets, senses, chances), len(memories)),
         counts=jnp.stack([activity.counts[name] for name in names]),
         sample=jnp.stack([activity.sample[name][:, 0] for name in names]),
     )
     after = _split(markets, senses, len(memories))
-    return pack(learner_after) if markets.waiting is not None else learner, after, said
+    return pack(learner_after) if markets.waiting is not None else learner, after, result
 
 
 def _finite(tree: Any, count: int) -> Array:

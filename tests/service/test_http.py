@@ -77,7 +77,7 @@ def test_markets_do_not_disturb_each_other(service):
     alone = signals("alone")
     with ThreadPoolExecutor(8) as pool:
         many = list(pool.map(signals, [f"beside{i}" for i in range(8)]))
-    assert all(each == alone for each in many)
+    assert all(rows == alone for rows in many)
 
 
 def body(**changes):
@@ -86,7 +86,7 @@ def body(**changes):
 
 
 @pytest.mark.parametrize(
-    ("asked", "names"),
+    ("payload", "names"),
     [
         (body(price=-1.0), "price"),
         (body(price=0), "price"),
@@ -112,8 +112,8 @@ def body(**changes):
         (None, ""),
     ],
 )
-def test_a_wrong_body_is_422_and_names_the_field(service, asked, names):
-    status, report = service.post("/neural/process", asked)
+def test_a_wrong_body_is_422_and_names_the_field(service, payload, names):
+    status, report = service.post("/neural/process", payload)
     assert status == 422
     assert report["detail"].startswith(names)
     assert "\n" not in report["detail"]
@@ -197,16 +197,16 @@ def test_another_site_s_page_may_not_ask(service):
 def test_headers_and_body_may_come_apart(service):
     """Also where the answer does not wait for the body."""
     text = json.dumps({**GOOD, "market_id": "apart"}).encode() + b" " * 100_000
-    with contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as asked:
-        asked.connect()
-        asked.auto_open = 0  # both go through one connection
+    with contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+        connection.connect()
+        connection.auto_open = 0  # both go through one connection
         for path, status in (("/neural/process", 200), ("/nothing", 404)):
-            asked.putrequest("POST", path)
-            asked.putheader("content-length", str(len(text)))
-            asked.endheaders()
+            connection.putrequest("POST", path)
+            connection.putheader("content-length", str(len(text)))
+            connection.endheaders()
             time.sleep(0.2)
-            asked.send(text)
-            answer = asked.getresponse()
+            connection.send(text)
+            answer = connection.getresponse()
             answer.read()
             assert answer.status == status
 
