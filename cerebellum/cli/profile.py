@@ -1,8 +1,9 @@
-"""`cerebellar-norse profile`: where the time and the memory of some ticks go."""
+"""`cerebellar-norse profile`: measures the time and the memory of some ticks."""
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,16 +14,16 @@ from rich.table import Table
 
 from cerebellum import config, configure
 from cerebellum.files import directory
-from cerebellum.learn.features import Tick
-from cerebellum.service import engine, served
+from cerebellum.service import inference, served
 
 WARM = 5
+"""Calls before those that are timed."""
 TRACED = 20
-"""Calls in the trace: it slows them several times, so they are not the ones that are timed."""
+"""Calls in the trace. Tracing slows them several times, so other calls are timed."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises:
       UsageError: a configuration that is not valid here.
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     model = served.load(settings)
     loaded = time.perf_counter()
-    engine.warm(model, settings.performance.batch_size)
+    inference.warm(model, settings.performance.batch_size)
     compiled = time.perf_counter()
     size = settings.performance.batch_size
     parts = _ticks(model, size, arguments.ticks)
@@ -62,35 +63,45 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ticks(model: served.Served, size: int, count: int) -> dict[str, list[float]]:
-    """Spans of some calls after the first few, us, by what is done in them."""
+    """The durations of `count` calls, us, by the part of the call."""
     rng = np.random.default_rng(0)
     memories = (model.fresh,) * size
     parts: dict[str, list[float]] = {"prepare": [], "dispatch": [], "compute": [], "read": []}
     parts["whole"] = []
     for index in range(WARM + count):
         marks = [time.perf_counter()]
-        given = np.zeros((len(Tick.__dataclass_fields__), size), np.float32)
-        given[0], given[1], given[2] = 1e-4 * rng.standard_normal(size), 100.0, 1.0
+        inputs = _inputs(rng, size)
         marks.append(time.perf_counter())
-        _, memories, said = served.answer(
+        _, memories, answer = served.answer(
             model.form,
             model.arrays,
             model.learner,
             memories,
-            given,
-            np.zeros((3, size), np.int32),
+            inputs,
             np.int32(index),
         )
         marks.append(time.perf_counter())
-        jax.block_until_ready((memories, said))
+        jax.block_until_ready((memories, answer))
         marks.append(time.perf_counter())
-        jax.device_get(said)
+        jax.device_get(answer)
         marks.append(time.perf_counter())
         if index >= WARM:
             spans = [*np.diff(marks), marks[-1] - marks[0]]
             for name, span in zip(parts, spans, strict=True):
                 parts[name].append(float(span) * 1e6)
     return parts
+
+
+def _inputs(rng: np.random.Generator, size: int) -> served.Inputs:
+    """Ticks of `size` markets whose prices move at random."""
+    zero = served.zero_inputs(size)
+    tick = replace(
+        zero.tick,
+        log_return=(1e-4 * rng.standard_normal(size)).astype(np.float32),
+        interval=np.full(size, 100.0, np.float32),
+        volume=np.full(size, 1.0, np.float32),
+    )
+    return replace(zero, tick=tick)
 
 
 def _quantiles(spans: list[float]) -> dict[str, float]:
@@ -103,8 +114,8 @@ def _show(result: dict[str, Any]) -> None:
     for name in ("p50", "p95", "p99"):
         table.add_column(name, justify="right")
     rows = {**result["parts_us"], "whole, per simulated step": result["step_us"]}
-    for name, each in rows.items():
-        table.add_row(name, *(f"{each[q]:,.0f}" for q in ("p50", "p95", "p99")))
+    for name, quantiles in rows.items():
+        table.add_row(name, *(f"{quantiles[q]:,.0f}" for q in ("p50", "p95", "p99")))
     console = Console()
     console.print(table)
     print(f"{result['output']}: profile.json, plugins/profile (trace), memory.prof")

@@ -1,4 +1,4 @@
-"""HTTP: what is asked, checked and answered. The engine does the rest."""
+"""The HTTP application: it checks requests and formats answers. The engine does the rest."""
 
 import asyncio
 import json
@@ -25,11 +25,12 @@ from starlette.requests import ClientDisconnect
 
 from cerebellum.config import Settings
 from cerebellum.service import markets, training
-from cerebellum.service.engine import BusyError, Engine, LateError, UnsoundError
+from cerebellum.service.engine import Engine
 from cerebellum.service.guard import TooLargeError
 from cerebellum.service.markets import FullError
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Problem, Process, Signals, Start, Started
+from cerebellum.service.requests_queue import BusyError, LateError, UnsoundError
 from cerebellum.service.training import Trainer
 
 PATHS = (
@@ -46,14 +47,14 @@ PATHS = (
 PAGE = Path(__file__).with_name("page.html")
 RETRY_S = "1"
 ANSWER_S = 600.0
-"""For the ticks of one request, once its turn has come."""
-REFERENCE = "#/components/schemas/"
+"""How long the ticks of one request may take once its turn has come."""
+SCHEMAS = "#/components/schemas/"
 EDGES_US = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 
 
 @dataclass
 class Service:
-    """What the application speaks for."""
+    """The parts of the service that the application uses."""
 
     settings: Settings
     metrics: Metrics
@@ -62,11 +63,13 @@ class Service:
     """None until the model is loaded"""
     stopping: bool = False
     renewing: threading.Lock = field(default_factory=threading.Lock)
+    """held while another model is loaded"""
     began: float = field(default_factory=time.monotonic)
+    """monotonic s"""
 
 
 def path_of(path: str) -> str:
-    """A path as metrics name it."""
+    """The name of a path in metrics."""
     if path in PATHS:
         return path
     return "/training/status/{id}" if re.fullmatch(r"/training/status/[^/]+", path) else "other"
@@ -76,7 +79,8 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
     """The application.
 
     Args:
-      begin, end: called when it starts, and when the last request was answered.
+      begin: called when the application starts.
+      end: called when the last request was answered.
     """
 
     @asynccontextmanager
@@ -92,23 +96,23 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(TooLargeError, _too_large)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _failed)
-    _watching(app, service)
-    _working(app, service)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
+    app.add_exception_handler(Exception, _internal_error)
+    _add_monitoring(app, service)
+    _add_work(app, service)
     app.openapi = partial(_document, app)
     return app
 
 
-async def _refused(request: Request, error: Any) -> JSONResponse:
+async def _http_error(request: Request, error: Any) -> JSONResponse:
     headers = getattr(error, "headers", None)
     return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=headers)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """Nobody reads it; metrics do."""
+async def _disconnected(request: Request, error: Exception) -> Response:
+    """The client has left and reads nothing; metrics count the status."""
     return Response(status_code=499)
 
 
@@ -117,24 +121,24 @@ async def _too_large(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "body: more than server.max_body_size"}, 413, headers)
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "internal error; the log says which"}, 500)
 
 
-def _watching(app: FastAPI, service: Service) -> None:
-    """What operators and their tools look at."""
+def _add_monitoring(app: FastAPI, service: Service) -> None:
+    """Add the endpoints that operators and their tools read."""
 
     @app.get("/health", responses={503: {"model": dict[str, Any]}})
     def health() -> Response:
-        told = health_of(service)
-        return JSONResponse(told, 503 if told["status"] == "unhealthy" else 200)
+        report = health_of(service)
+        return JSONResponse(report, 503 if report["status"] == "unhealthy" else 200)
 
     @app.get("/ready", responses={503: {"model": dict[str, Any]}})
     async def ready() -> Response:
-        good = _ready(service)
-        said = "ready" if good else "stopping" if service.stopping else "starting"
-        headers = None if good else {"retry-after": RETRY_S}
-        return JSONResponse({"ready": good, "status": said}, 200 if good else 503, headers)
+        if _ready(service):
+            return JSONResponse({"ready": True, "status": "ready"})
+        status = "stopping" if service.stopping else "starting"
+        return JSONResponse({"ready": False, "status": status}, 503, {"retry-after": RETRY_S})
 
     @app.get("/metrics", response_class=Response)
     def metrics() -> Response:
@@ -150,20 +154,20 @@ def _watching(app: FastAPI, service: Service) -> None:
     @app.get("/neural/raster", responses={503: {"model": Problem}})
     def raster() -> Response:
         engine = _engine(service)
-        told = {
+        frames = {
             "populations": list(engine.served.sizes),
-            "frames": list(engine.frames),
+            "frames": list(engine.statistics.frames),
             "steps": engine.served.form.design.steps,
             "dt_ms": engine.served.form.design.dt,
         }
-        return JSONResponse(told)
+        return JSONResponse(frames)
 
     @app.get("/training/status/{id}", responses={404: {"model": Problem}})
     def training_status(id: str) -> Response:
-        told = service.trainer.status(id)
-        if told is None:
+        status = service.trainer.status(id)
+        if status is None:
             raise HTTPException(404, "id: no such training run")
-        return JSONResponse(told)
+        return JSONResponse(status)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -172,8 +176,8 @@ def _watching(app: FastAPI, service: Service) -> None:
         return Response(PAGE.read_bytes(), media_type="text/html", headers=headers)
 
 
-def _working(app: FastAPI, service: Service) -> None:
-    """What does something."""
+def _add_work(app: FastAPI, service: Service) -> None:
+    """Add the endpoints that process ticks and start training."""
 
     @app.post(
         "/neural/process",
@@ -182,12 +186,12 @@ def _working(app: FastAPI, service: Service) -> None:
         responses={code: {"model": Problem} for code in (401, 413, 422, 429, 503)},
     )
     async def process(request: Request) -> Response:
-        asked = _parsed(Process, await request.body())
+        parsed = _parsed(Process, await request.body())
         engine = _engine(service)
         limit = service.settings.server.connection_timeout
         try:
-            future = engine.submit(asked.market_id, asked.ticks, limit)
-            said = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
+            future = engine.submit(parsed.market_id, parsed.ticks, limit)
+            reply = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
         except markets.RefusedError as error:
             raise HTTPException(422, str(error)) from None
         except FullError:
@@ -197,20 +201,20 @@ def _working(app: FastAPI, service: Service) -> None:
             raise _later(503, "no answer in time") from None
         except (BusyError, LateError, UnsoundError) as error:
             raise _later(503, str(error)) from None
-        counts = said.counts
-        told = {
-            "market_id": asked.market_id,
-            "trading_signals": _signals(said.chances),
-            "confidence": float(said.chances.max()),
-            "processing_time_ns": said.processing_ns,
+        counts = reply.counts
+        signals = {
+            "market_id": parsed.market_id,
+            "trading_signals": _signals(reply.chances),
+            "confidence": float(reply.chances.max()),
+            "processing_time_ns": reply.processing_ns,
             "neural_metrics": {
                 "spike_counts": counts,
-                "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+                "firing_rates": {name: engine.served.rate(name, n) for name, n in counts.items()},
             },
             "model": engine.served.name,
-            "ticks": len(asked.ticks),
+            "ticks": len(parsed.ticks),
         }
-        return Response(json.dumps(told), media_type="application/json")
+        return Response(json.dumps(signals), media_type="application/json")
 
     @app.post(
         "/training/start",
@@ -220,9 +224,9 @@ def _working(app: FastAPI, service: Service) -> None:
         responses={code: {"model": Problem} for code in (401, 409, 413, 422, 503)},
     )
     async def start(request: Request) -> Response:
-        asked = _parsed(Start, await request.body() or b"{}")
+        parsed = _parsed(Start, await request.body() or b"{}")
         try:
-            id = await asyncio.to_thread(service.trainer.start, asked)
+            id = await asyncio.to_thread(service.trainer.start, parsed)
         except training.RefusedError as error:
             raise HTTPException(422, str(error)) from None
         except training.RunningError as error:
@@ -233,28 +237,28 @@ def _working(app: FastAPI, service: Service) -> None:
 
 
 def _body(model: Any) -> dict[str, Any]:
-    """What a request's body is, for the document: it is parsed here, once, and not by FastAPI."""
+    """The OpenAPI entry of a body that `_parsed` parses, and not FastAPI."""
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": REFERENCE + model.__name__}}},
+            "content": {"application/json": {"schema": {"$ref": SCHEMAS + model.__name__}}},
         }
     }
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the models of bodies."""
+    """The OpenAPI document of the application, with the schemas of request bodies."""
     if app.openapi_schema is None:
-        told = get_openapi(
+        document = get_openapi(
             title=app.title,
             version=version("cerebellar-norse"),
             description=app.description,
             routes=app.routes,
         )
         for model in (Process, Start):
-            schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
-            told["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
-        app.openapi_schema = told
+            schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+            document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+        app.openapi_schema = document
     return app.openapi_schema
 
 
@@ -263,18 +267,18 @@ def _later(code: int, detail: str) -> HTTPException:
 
 
 def _parsed(model: Any, body: bytes) -> Any:
-    """A body, or 422 with a line that names the field."""
+    """A body as a model; otherwise an HTTPException, 422, whose one line names the field."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise HTTPException(422, f"{place}: {said}"[:300] if place else said[:300]) from None
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(name) for name in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        raise HTTPException(422, f"{place}: {message}"[:300] if place else message[:300]) from None
 
 
 def _signals(chances: np.ndarray) -> list[float]:
-    """Probabilities in double precision, whose sum is one."""
+    """Probabilities in double precision, so that their sum is one."""
     exact = chances.astype(np.float64)
     return (exact / exact.sum()).tolist()
 
@@ -293,7 +297,7 @@ def _engine(service: Service) -> Engine:
 
 
 def health_of(service: Service) -> dict[str, Any]:
-    """Whether it lives: load does not count, lost progress does."""
+    """The health of the service. A high load is healthy; an engine without progress is not."""
     engine, checks = service.engine, []
 
     def check(name: str, status: str, message: str) -> None:
@@ -309,14 +313,18 @@ def health_of(service: Service) -> dict[str, Any]:
         check("engine", "healthy", f"{engine.ticks} ticks answered, {engine.waiting} wait")
     if engine is not None:
         name = engine.served.name
-        said = "untrained: the circuit as configured" if name == "untrained" else name
-        check("model", "healthy", said)
-        if engine.keep.failed:
-            check("checkpoints", "degraded", f"not saved: {engine.keep.failed}; it is tried again")
+        message = "untrained: the circuit as configured" if name == "untrained" else name
+        check("model", "healthy", message)
+        if engine.persistence.failed:
+            check(
+                "checkpoints",
+                "degraded",
+                f"not saved: {engine.persistence.failed}; it is tried again",
+            )
         else:
-            check("checkpoints", "healthy", f"{engine.keep.folder}")
-    worst = {each["status"] for each in checks}
-    status = next(s for s in ("unhealthy", "degraded", "healthy") if s in worst)
+            check("checkpoints", "healthy", f"{engine.persistence.folder}")
+    statuses = {entry["status"] for entry in checks}
+    status = next(s for s in ("unhealthy", "degraded", "healthy") if s in statuses)
     return {
         "status": status,
         "uptime_seconds": time.monotonic() - service.began,
@@ -326,28 +334,29 @@ def health_of(service: Service) -> dict[str, Any]:
 
 
 def neural(engine: Engine, uptime_s: float) -> dict[str, Any]:
-    """Spikes, rates, latencies."""
-    spent = np.array(list(engine.latencies) or [0])
-    counts = engine.last_counts
-    asked = engine.answered + engine.failed
+    """The spikes, rates and latencies of /neural/metrics."""
+    statistics = engine.statistics
+    latencies = np.array(list(statistics.latencies) or [0])
+    counts = statistics.last_counts
+    ticks = statistics.answered + statistics.failed
     edges = np.array([0, *EDGES_US, np.inf]) * 1e3
     return {
         "model": engine.served.name,
         "neural_metrics": {
             "cells": engine.served.sizes,
-            "spike_counts": engine.total,
-            "firing_rates": {name: engine.rate(name, n) for name, n in counts.items()},
+            "spike_counts": statistics.total,
+            "firing_rates": {name: engine.served.rate(name, n) for name, n in counts.items()},
         },
         "performance_metrics": {
-            "avg_latency_ns": float(spent.mean()),
-            "p95_latency_ns": float(np.percentile(spent, 95)),
-            "p99_latency_ns": float(np.percentile(spent, 99)),
-            "throughput_ticks_per_second": engine.answered / max(uptime_s, 1e-9),
-            "error_rate": engine.failed / asked if asked else 0.0,
-            "ticks": engine.answered,
+            "avg_latency_ns": float(latencies.mean()),
+            "p95_latency_ns": float(np.percentile(latencies, 95)),
+            "p99_latency_ns": float(np.percentile(latencies, 99)),
+            "throughput_ticks_per_second": statistics.answered / max(uptime_s, 1e-9),
+            "error_rate": statistics.failed / ticks if ticks else 0.0,
+            "ticks": statistics.answered,
             "latency_histogram": {
                 "below_us": list(EDGES_US),
-                "ticks": np.histogram(spent, edges)[0].tolist() if engine.latencies else [],
+                "ticks": np.histogram(latencies, edges)[0].tolist() if statistics.latencies else [],
             },
         },
     }

@@ -1,4 +1,4 @@
-"""What the device says when it fails, under the names that operators grep for."""
+"""Errors of the device, under the names that operators search logs for."""
 
 import logging
 
@@ -12,25 +12,27 @@ NAMES = (
     ("LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_FAILED"),
     ("launch fail", "CUDA_ERROR_LAUNCH_FAILED"),
 )
+"""A fragment of a message, and the code that it stands for."""
 LOWER = {
     "CUDA_ERROR_OUT_OF_MEMORY": "neural.granule_size, performance.batch_size or server.max_markets",
     "CUDA_ERROR_INVALID_DEVICE": "performance.device",
     "CUDA_ERROR_LAUNCH_FAILED": "the compilation cache: clear it, and start again",
 }
+"""The remedy for a code."""
 
 
 def name(error: BaseException) -> str:
-    """The code of an error, or its kind."""
+    """The code of an error; the name of its type if there is no code."""
     text = str(error)
-    return next((code for part, code in NAMES if part in text), type(error).__name__)
+    return next((code for fragment, code in NAMES if fragment in text), type(error).__name__)
 
 
 def report(log: logging.Logger, error: BaseException) -> None:
-    """One ERROR line: the code, what was asked, what was free, what to lower."""
+    """Log one ERROR line: the code, the message, the free memory and what to lower."""
     code = name(error)
     stats = jax.devices()[0].memory_stats() or {}
     free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0) if stats else None
-    first = str(error).splitlines()[0] if str(error) else ""
-    said = f"{code}: allocation failed" if code.endswith("OUT_OF_MEMORY") else code
-    told = {"code": code, "free_bytes": free, "lower": LOWER.get(code)}
-    log.error("%s: %s", said, first, extra={"fields": told})
+    message = str(error).splitlines()[0] if str(error) else ""
+    title = f"{code}: allocation failed" if code.endswith("OUT_OF_MEMORY") else code
+    fields = {"code": code, "free_bytes": free, "lower": LOWER.get(code)}
+    log.error("%s: %s", title, message, extra={"fields": fields})

@@ -1,4 +1,7 @@
-"""What stands before the application: keys, sizes, counts. Plain ASGI, a few microseconds."""
+"""A guard before the application: it checks keys and sizes and counts requests.
+
+It is plain ASGI and costs a few microseconds a request.
+"""
 
 import hmac
 import json
@@ -13,19 +16,21 @@ from cerebellum.errors import UsageError
 from cerebellum.service.metrics import Metrics
 
 OPEN = ("/", "/health", "/ready")
-"""Paths that need no key: what probes ask, and the page, which asks for one."""
+"""Paths that need no key: those of probes, and the page, which asks for a key."""
 SHORTEST_KEY = 16
+"""characters"""
 
 
 def keys(path: Path) -> tuple[bytes, ...]:
-    """API keys, one a line.
+    """The API keys of a file, one on a line.
 
     Raises:
-      UsageError: not readable, readable by others, or no key that is long enough.
+      UsageError: the file is not readable, or readable by others; or it has no key, or a short
+        one.
     """
     try:
         mode = path.stat().st_mode
-        found = tuple(line.strip().encode() for line in path.read_text().splitlines())
+        lines = tuple(line.strip().encode() for line in path.read_text().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"server.api_key_file: {error} ({path}; a file that this user may read)"
@@ -34,36 +39,37 @@ def keys(path: Path) -> tuple[bytes, ...]:
         raise UsageError(
             f"server.api_key_file: others may read it ({path}, mode {mode & 0o777:o}; chmod 600)"
         )
-    found = tuple(key for key in found if key)
-    if not found or any(len(key) < SHORTEST_KEY for key in found):
+    api_keys = tuple(line for line in lines if line)
+    if not api_keys or any(len(key) < SHORTEST_KEY for key in api_keys):
         raise UsageError(
             f"server.api_key_file: no key, or a short one ({path}; a line of at least "
             f"{SHORTEST_KEY} characters for each key, such as `openssl rand -hex 32` prints)"
         )
-    return found
+    return api_keys
 
 
 def guarded(
     app: ASGIApp,
     metrics: Metrics,
-    known: Callable[[str], str],
+    path_name: Callable[[str], str],
     most_bytes: int,
     allowed: tuple[bytes, ...],
 ) -> ASGIApp:
     """An application behind its guard.
 
     Args:
-      known: a path as metrics name it.
-      allowed: keys; none: everyone may.
+      path_name: gives the name of a path in metrics.
+      most_bytes: the size of the largest body.
+      allowed: API keys; if there are none, no key is needed.
     """
 
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         began, status = time.perf_counter(), {"code": 500}
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status["code"] = message["status"]
             await send(message)
@@ -73,46 +79,48 @@ def guarded(
             if refusal is not None:
                 if refusal[0] == 413:
                     await _drain(receive, DRAINED * most_bytes)
-                await _say(watched, *refusal)
+                await _send_refusal(send_and_note, *refusal)
             else:
-                await app(scope, _limited(receive, most_bytes), watched)
+                await app(scope, _limited(receive, most_bytes), send_and_note)
         finally:
-            path = known(scope["path"])
+            path = path_name(scope["path"])
             metrics.http.labels(path=path).observe(time.perf_counter() - began)
             method = scope["method"] if scope["method"] in METHODS else "other"
             metrics.requests.labels(method=method, path=path, status=str(status["code"])).inc()
 
-    return answered
+    return guard
 
 
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 
 
 class TooLargeError(Exception):
-    """A body that goes on; the application answers 413."""
+    """A body is larger than is allowed; the application answers 413."""
 
 
 DRAINED = 8
-"""Times the largest body that is read and thrown away, so that who sends it reads the answer."""
+"""How many times the largest body is read and dropped, so that the client reads the answer."""
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    seen, more = 0, True
-    while more and seen < most:
+    """Read and drop a body, up to `most` bytes."""
+    size, more = 0, True
+    while more and size < most:
         message = await receive()
-        seen += len(message.get("body", b""))
+        size += len(message.get("body", b""))
         more = message.get("more_body", False)
 
 
 def _refusal(scope: Scope, most_bytes: int, allowed: tuple[bytes, ...]) -> tuple[int, str] | None:
+    """The status and the detail with which a request is refused; None if it is good."""
     headers = dict(scope["headers"])
     if allowed and scope["path"] not in OPEN:
-        given = headers.get(b"x-api-key", b"")
+        key = headers.get(b"x-api-key", b"")
         bearer = headers.get(b"authorization", b"")
         if bearer.lower().startswith(b"bearer "):
-            given = bearer[7:].strip()
-        # Every key is compared, so that time does not tell which one was near.
-        if not max([hmac.compare_digest(given, key) for key in allowed]):
+            key = bearer[7:].strip()
+        # Every key is compared, so that the time tells nothing about a key that is nearly right.
+        if not max([hmac.compare_digest(key, good) for good in allowed]):
             return 401, "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
     origin = headers.get(b"origin")
     if origin is not None and origin.partition(b"//")[2] != headers.get(b"host"):
@@ -124,24 +132,25 @@ def _refusal(scope: Scope, most_bytes: int, allowed: tuple[bytes, ...]) -> tuple
 
 
 def _limited(receive: Receive, most: int) -> Receive:
-    seen = {"bytes": 0}
+    """`receive`, which raises TooLargeError after `most` bytes."""
+    size = {"bytes": 0}
 
     async def counted() -> Message:
         message = await receive()
-        seen["bytes"] += len(message.get("body", b""))
-        if seen["bytes"] > most:
+        size["bytes"] += len(message.get("body", b""))
+        if size["bytes"] > most:
             raise TooLargeError
         return message
 
     return counted
 
 
-async def _say(send: Send, code: int, detail: str) -> None:
+async def _send_refusal(send: Send, code: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if code == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    # What follows is a body that nobody reads.
+    # The rest of the body is not read, so the connection cannot be used again.
     headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": body})

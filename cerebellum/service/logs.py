@@ -1,7 +1,7 @@
-"""Logs: JSON lines or for people, to a file that rotates or to standard error.
+"""Logs: JSON lines or plain text, to a file that rotates or to standard error.
 
-Lines are formatted by the thread that says them and written by another, so that packing a file
-does not hold the engine up; none is lost.
+The thread that logs a line formats it, and another thread writes it. So the engine does not wait
+while a file is compressed, and no line is lost.
 """
 
 import gzip
@@ -21,10 +21,10 @@ from cerebellum.errors import UsageError
 
 
 class JsonFormatter(logging.Formatter):
-    """`timestamp`, `level`, `message`, `target`, `fields`."""
+    """Formats a line as JSON with `timestamp`, `level`, `message`, `target` and `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        line = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "message": record.getMessage(),
@@ -32,37 +32,39 @@ class JsonFormatter(logging.Formatter):
             "fields": getattr(record, "fields", {}),
         }
         if record.exc_info:
-            told["fields"] = {**told["fields"], "exception": self.formatException(record.exc_info)}
-        return json.dumps(told, default=str)
+            line["fields"] = {**line["fields"], "exception": self.formatException(record.exc_info)}
+        return json.dumps(line, default=str)
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):
-    """Rotates by size; reopens where another program has moved the file away.
+    """A file that rotates by size. It is opened again if another program has moved it away.
 
-    A disk that is full costs lines, not the service: how many is said when there is room again.
+    If the disk is full, lines are lost and the service goes on.
     """
 
     lost = 0
+    """lines that could not be written"""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if self.stream is not None and not self._ours(self.stream.fileno()):
+            if self.stream is not None and not self._is_current(self.stream.fileno()):
                 self.stream.close()
                 self.stream = None
             if self.stream is None:
                 self.stream = self._open()
         except OSError:
-            # The thread that writes must live: there may be room, or a folder, again.
+            # The thread that writes must go on: there may be room, or a folder, again.
             self.handleError(record)
             return
         super().emit(record)
 
-    def _ours(self, number: int) -> bool:
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether an open file is still the one of that name."""
         try:
-            there, held = os.stat(self.baseFilename), os.fstat(number)
+            named, opened = os.stat(self.baseFilename), os.fstat(descriptor)
         except OSError:
             return False
-        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
     def handleError(self, record: logging.LogRecord) -> None:
         self.lost += 1
@@ -71,8 +73,8 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
             print(f"cerebellar-norse: logging.file: {problem}; lines are lost", file=sys.stderr)
 
 
-class Hand(logging.handlers.QueueHandler):
-    """Hands lines over, formatted."""
+class FormattingQueueHandler(logging.handlers.QueueHandler):
+    """Formats lines and puts them into a queue."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         record.msg = self.format(record)
@@ -81,7 +83,7 @@ class Hand(logging.handlers.QueueHandler):
 
 
 def _pack(source: str, target: str) -> None:
-    """A rotated file, compressed; whole under its own name, where the disk has no room."""
+    """Compress a rotated file; where the disk has no room, only rename it."""
     work = f"{target}.part"
     try:
         with open(source, "rb") as plain, gzip.open(work, "wb", compresslevel=1) as packed:
@@ -95,7 +97,7 @@ def _pack(source: str, target: str) -> None:
 
 
 def begin(settings: Logging) -> logging.handlers.QueueListener:
-    """Log as configured, until the listener that this returns is stopped.
+    """Log as configured until the returned listener is stopped.
 
     Raises:
       UsageError: the file cannot be written.
@@ -104,12 +106,12 @@ def begin(settings: Logging) -> logging.handlers.QueueListener:
     if settings.file is not None:
         writer = _file(settings, settings.file)
     writer.setFormatter(logging.Formatter("%(message)s"))
-    form = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    plain = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     lines: queue.SimpleQueue = queue.SimpleQueue()
-    hand = Hand(lines)
-    hand.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(form))
+    handler = FormattingQueueHandler(lines)
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(plain))
     root = logging.getLogger()
-    root.handlers[:] = [hand]
+    root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("cerebellum").setLevel(settings.level)
     listener = logging.handlers.QueueListener(lines, writer)
@@ -118,6 +120,7 @@ def begin(settings: Logging) -> logging.handlers.QueueListener:
 
 
 def _file(settings: Logging, path: Path) -> logging.Handler:
+    """A handler that writes to a rotating file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = RotatingFile(path, maxBytes=settings.max_size, backupCount=settings.max_files)

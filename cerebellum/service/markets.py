@@ -1,7 +1,7 @@
-"""Markets that the service knows: the arrays of each, and what the host remembers of it.
+"""The markets of the service: the arrays of each, and what the host remembers of it.
 
-At most so many have a state at once; the least recently used is put on disk, to come back when a
-tick of it does.
+A limited number of markets is in memory. When there is no place for a new market, the one that was
+used least recently is written to disk. It is read again when its next tick comes.
 """
 
 import hashlib
@@ -23,13 +23,15 @@ from cerebellum import store
 from cerebellum.learn.tasks import live, ticks
 from cerebellum.learn.tasks.live import News, Open
 from cerebellum.service.requests import Tick
-from cerebellum.service.served import Packed, Served
+from cerebellum.service.served import Inputs, Packed, Served
 
-NOTHING = Open()
-MOST_AWAY, CHECKED = 10_000, 100
+NO_QUESTIONS = Open()
+MOST_AWAY = 10_000
+"""The most markets on disk."""
+CHECKED = 100
+"""The markets on disk are counted each time that so many more were written."""
 IDLE_S = 10.0
-"""Before that no market gives its place to another."""
-
+"""A market that was used within so many seconds is not written to disk."""
 
 log = logging.getLogger("cerebellum.service.markets")
 
@@ -43,161 +45,198 @@ class RefusedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Known:
-    """A market."""
+class MarketState:
+    """What is known of a market after its last tick."""
 
     memory: Packed
     price: float | None = None
+    """of the last tick; None before the first"""
     timestamp: float | None = None
     """of the last tick, ms"""
-    open: Open = NOTHING
+    open: Open = NO_QUESTIONS
+    """questions without an answer yet"""
     ticks: int = 0
+    """ticks so far"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A tick beside the one before it."""
+    """A tick of a market, with what the host knows of the tick before it."""
 
-    now: Mapping[str, float]
-    then: Mapping[str, float]
+    tick: Tick
+    previous_price: float
+    """of the tick before; of this tick if it is the market's first"""
+    previous_timestamp: float
+    """likewise, ms"""
     news: News
-    after: Known
+    """what the tick asks and makes known"""
+    after: MarketState
     """the market after the tick, but for its memory"""
 
 
 @dataclass
 class Markets:
+    """The markets in memory, and those on disk."""
+
     served: Served
     folder: Path
-    """of markets that are put away"""
+    """of the markets on disk"""
     most: int
-    known: OrderedDict[str, Known] = field(default_factory=OrderedDict)
-    """least recently used first"""
+    """markets in memory"""
+    states: OrderedDict[str, MarketState] = field(default_factory=OrderedDict)
+    """by name, the least recently used market first"""
     used: dict[str, float] = field(default_factory=dict)
-    """when, monotonic s"""
-    _away: int = 0
+    """when each market was last used, monotonic s"""
+    _written: int = 0
+    """markets that were written to disk since the start"""
 
-    def find(self, name: str) -> Known:
-        """A market; a place is made for one that is new.
+    def find(self, name: str) -> MarketState:
+        """The state of a market. If the market is new, a place is made for it.
 
         Raises:
-          FullError: every place was used a moment ago.
+          FullError: every market in memory was used within the last IDLE_S.
         """
-        if name not in self.known:
-            if len(self.known) >= self.most:
+        if name not in self.states:
+            if len(self.states) >= self.most:
                 self._put_away()
-            self.known[name] = self._bring_back(name) or Known(self.served.fresh)
+            self.states[name] = self._bring_back(name) or MarketState(self.served.fresh)
         self.touch(name)
-        return self.known[name]
+        return self.states[name]
 
     def touch(self, name: str) -> None:
-        """A market is in use."""
-        self.known.move_to_end(name)
+        """Note that a market is used now."""
+        self.states.move_to_end(name)
         self.used[name] = time.monotonic()
 
     def _remove_oldest(self) -> None:
-        """Of the markets that were put away, those beyond the newest MOST_AWAY."""
-        found = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-        for path in found[:-MOST_AWAY]:
+        """Delete the markets on disk but for the newest MOST_AWAY."""
+        paths = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+        for path in paths[:-MOST_AWAY]:
             path.unlink(missing_ok=True)
             log.warning("%s: forgotten, %d markets were put away later", path.name, MOST_AWAY)
 
     def reset(self, name: str) -> None:
         """Forget what the circuit remembers of a market; its clock stays."""
-        self.known[name] = replace(self.known[name], memory=self.served.fresh, open=NOTHING)
+        self.states[name] = replace(self.states[name], memory=self.served.fresh, open=NO_QUESTIONS)
+
+    def take_over(self, served: Served) -> None:
+        """Use another model: circuits start anew, clocks stay."""
+        self.served = served
+        for name in self.states:
+            self.reset(name)
+
+    def restore(self, name: str, saved: MarketState) -> None:
+        """Add a market of a checkpoint, or its state on disk if that is newer."""
+        self.states[name] = self._newer(name, saved)
+        self.used[name] = -IDLE_S
 
     def _put_away(self) -> None:
-        name = next(iter(self.known))
+        """Write the least recently used market to disk.
+
+        Raises:
+          FullError: it was used within the last IDLE_S.
+        """
+        name = next(iter(self.states))
         if time.monotonic() - self.used[name] < IDLE_S:
             raise FullError
         self.folder.mkdir(parents=True, exist_ok=True)
-        held = self.known[name]
-        path = self._path(name)
+        state = self.states[name]
+        path = self.path_of(name)
         work = path.with_suffix(f".{os.getpid()}")
-        arrays = self.stacked([held.memory])
-        told = json.dumps({**about(held), "digest": self.served.digest})
+        arrays = self.stacked([state.memory])
+        text = json.dumps({**about(state), "digest": self.served.digest})
         with work.open("wb") as file:
-            np.savez(file, allow_pickle=False, about=np.array(told), **arrays)
+            np.savez(file, allow_pickle=False, about=np.array(text), **arrays)
             file.flush()
             os.fsync(file.fileno())
         work.replace(path)
-        self._away += 1
-        if self._away % CHECKED == 0:
+        self._written += 1
+        if self._written % CHECKED == 0:
             self._remove_oldest()
-        del self.known[name], self.used[name]
+        del self.states[name], self.used[name]
 
-    def newer(self, name: str, known: Known) -> Known:
-        """A market, or what was put away of it later."""
-        away = self._bring_back(name)
-        return away if away is not None and away.ticks > known.ticks else known
+    def _newer(self, name: str, saved: MarketState) -> MarketState:
+        """A market's saved state, or its state on disk if that is newer."""
+        on_disk = self._bring_back(name)
+        return on_disk if on_disk is not None and on_disk.ticks > saved.ticks else saved
 
-    def _bring_back(self, name: str) -> Known | None:
-        """What was put away. It stays on the disk until it is put away again: a kill before the
-        next checkpoint must not lose it."""
-        path = self._path(name)
+    def _bring_back(self, name: str) -> MarketState | None:
+        """The state of a market on disk; None if there is none for this model.
+
+        The file stays until the market is written again, so that a kill before the next
+        checkpoint does not lose it.
+        """
+        path = self.path_of(name)
         try:
-            with np.load(path, allow_pickle=False) as found:
-                told = json.loads(str(found["about"]))
-                arrays = {k: found[k] for k in found.files if k != "about"}
-            if told.pop("digest") != self.served.digest:
+            with np.load(path, allow_pickle=False) as file:
+                description = json.loads(str(file["about"]))
+                arrays = {name: file[name] for name in file.files if name != "about"}
+            if description.pop("digest") != self.served.digest:
                 return None
-            return from_json(told, self.row(arrays, 0))
+            return from_json(description, self.row(arrays, 0))
         except FileNotFoundError:
             return None
         except Exception as error:
-            # Whatever NumPy or zipfile say of bytes that are none of ours.
+            # NumPy and zipfile raise many types of error for bytes that they cannot read.
             log.error("%s: not whole (%s); the market starts fresh", path, error)
             return None
 
     def stacked(self, memories: Sequence[Packed]) -> dict[str, np.ndarray]:
-        """Some markets' memories as they are saved: a row each of as few arrays as they have."""
-        parts = zip(*memories, strict=True)
-        return {str(i): np.stack([np.asarray(x) for x in some]) for i, some in enumerate(parts)}
+        """The memories of B markets as they are saved: arrays [B, ...] by number."""
+        columns = enumerate(zip(*memories, strict=True))
+        return {str(i): np.stack([np.asarray(x) for x in arrays]) for i, arrays in columns}
 
     def row(self, arrays: Mapping[str, Any], index: int) -> Packed:
-        """A memory of `stacked`.
+        """The memory of one market, from the arrays of `stacked`.
 
         Raises:
-          UsageError: it is not one of this model.
+          UsageError: the arrays are not of this model.
         """
-        template = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.served.fresh]
-        held = {name: np.asarray(rows)[index] for name, rows in arrays.items()}
-        wanted = {str(i): each for i, each in enumerate(template)}
-        found = store.unflatten(wanted, held)
-        return tuple(jnp.asarray(found[str(i)]) for i in range(len(template)))
+        fresh = enumerate(self.served.fresh)
+        template = {str(i): jax.ShapeDtypeStruct(x.shape, x.dtype) for i, x in fresh}
+        saved = {name: np.asarray(stack)[index] for name, stack in arrays.items()}
+        memory = store.unflatten(template, saved)
+        return tuple(jnp.asarray(memory[str(i)]) for i in range(len(template)))
 
-    def _path(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """The file of a market on disk."""
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npz"
 
 
-def rows(known: Known, given: list[Tick], served: Served) -> Iterator[Row]:
-    """Ticks of a market, each beside the one before.
+def rows(state: MarketState, requested: list[Tick], served: Served) -> Iterator[Row]:
+    """The rows of a market's ticks, in order.
 
     Raises:
       RefusedError: names the field.
     """
-    for tick in given:
-        _check(known, tick, served)
-        now = columns(tick)
-        then = {name: now[name] for name in ("price", "timestamp")}
-        if known.price is not None and known.timestamp is not None:
-            then = {"price": known.price, "timestamp": known.timestamp}
-        open_, news = live.hear(known.open, tick.price, served.task, served.band)
-        known = replace(
-            known,
+    for tick in requested:
+        _check(state, tick, served)
+        price, timestamp = tick.price, tick.timestamp
+        if state.price is not None and state.timestamp is not None:
+            price, timestamp = state.price, state.timestamp
+        open_, news = live.hear(state.open, tick.price, served.task, served.band)
+        state = replace(
+            state,
             price=tick.price,
             timestamp=tick.timestamp,
             open=open_,
-            ticks=known.ticks + 1,
+            ticks=state.ticks + 1,
         )
-        yield Row(now=now, then=then, news=news, after=known)
+        yield Row(
+            tick=tick,
+            previous_price=price,
+            previous_timestamp=timestamp,
+            news=news,
+            after=state,
+        )
 
 
-def _check(known: Known, tick: Tick, served: Served) -> None:
-    if known.timestamp is not None and tick.timestamp < known.timestamp:
+def _check(state: MarketState, tick: Tick, served: Served) -> None:
+    """Raise RefusedError if a tick cannot follow a market's state."""
+    if state.timestamp is not None and tick.timestamp < state.timestamp:
         raise RefusedError(
             f"timestamp: {tick.timestamp:.0f} is before the market's last tick "
-            f"({known.timestamp:.0f}); time does not run backwards"
+            f"({state.timestamp:.0f}); time does not run backwards"
         )
     if tick.bid is not None and tick.ask is not None and tick.bid > tick.ask:
         raise RefusedError(f"bid: {tick.bid:g} is above the ask ({tick.ask:g})")
@@ -213,8 +252,8 @@ def _check(known: Known, tick: Tick, served: Served) -> None:
             raise RefusedError(f"{name}: missing; the model that is served reads it")
 
 
-def columns(tick: Tick) -> dict[str, float]:
-    """A tick as `ticks.differences` reads rows."""
+def _columns(tick: Tick) -> dict[str, float]:
+    """The values of a tick under the names by which `ticks.differences` reads columns."""
     sides = {"buy": 1.0, "sell": -1.0, None: 0.0}
     return {
         "price": tick.price,
@@ -228,30 +267,45 @@ def columns(tick: Tick) -> dict[str, float]:
     }
 
 
-def differences(some: list[Row]) -> np.ndarray:
-    """Of one tick of each of some markets, float32 [7, B]."""
-    now = {name: np.array([row.now[name] for row in some]) for name in some[0].now}
-    then = {name: np.array([row.then[name] for row in some]) for name in some[0].then}
-    return np.stack(jax.tree.leaves(ticks.differences(now, then)))
+def inputs(rows: Sequence[Row], size: int) -> Inputs:
+    """One tick of each of some markets as the compiled call takes them, NumPy.
+
+    Args:
+      size: markets of the call. The places that are left repeat the first tick and ask nothing.
+    """
+    padding = [replace(rows[0], news=News())] * (size - len(rows))
+    batch = [*rows, *padding]
+    values = [_columns(row.tick) for row in batch]
+    previous = {
+        "price": np.array([row.previous_price for row in batch]),
+        "timestamp": np.array([row.previous_timestamp for row in batch]),
+    }
+    now = {name: np.array([row[name] for row in values]) for name in values[0]}
+    return Inputs(
+        tick=ticks.differences(now, previous),
+        back=np.array([row.news.back for row in batch], np.int32),
+        label=np.array([row.news.label for row in batch], np.int32),
+        asks=np.array([row.news.asks for row in batch], np.int32),
+    )
 
 
-def about(known: Known) -> dict[str, Any]:
+def about(state: MarketState) -> dict[str, Any]:
     """What the host remembers of a market, JSON."""
     return {
-        "price": known.price,
-        "timestamp": known.timestamp,
-        "open": asdict(known.open),
-        "ticks": known.ticks,
+        "price": state.price,
+        "timestamp": state.timestamp,
+        "open": asdict(state.open),
+        "ticks": state.ticks,
     }
 
 
-def from_json(told: Mapping[str, Any], memory: Packed) -> Known:
-    """A market of `about`."""
-    open_ = Open(prices=tuple(told["open"]["prices"]), last=told["open"]["last"])
-    return Known(
+def from_json(description: Mapping[str, Any], memory: Packed) -> MarketState:
+    """The state of a market from the JSON that `about` gives and its memory."""
+    open_ = Open(prices=tuple(description["open"]["prices"]), last=description["open"]["last"])
+    return MarketState(
         memory=memory,
-        price=told["price"],
-        timestamp=told["timestamp"],
+        price=description["price"],
+        timestamp=description["timestamp"],
         open=open_,
-        ticks=told["ticks"],
+        ticks=description["ticks"],
     )

@@ -1,8 +1,7 @@
-"""What the service counts, for Prometheus. One registry for a process's one engine."""
+"""The metrics of the service, for Prometheus. A process has one engine and one registry."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -12,11 +11,13 @@ from prometheus_client.registry import Collector
 STEP_BUCKETS = tuple(float(f"{m}e{e}") for e in range(-6, 0) for m in (1, 2.5, 5))
 TICK_BUCKETS = tuple(float(f"{m}e{e}") for e in range(-5, 1) for m in (1, 2.5, 5))
 QUANTILES_OF = 4_096
-"""Latest ticks from which /neural/metrics takes quantiles."""
+"""The number of latest ticks from which /neural/metrics takes quantiles."""
 
 
 @dataclass(frozen=True)
 class Metrics:
+    """The registry and its metrics; their names and meanings are in `_metrics`."""
+
     registry: CollectorRegistry
     processing: Histogram
     tick: Histogram
@@ -41,84 +42,93 @@ class Metrics:
 
 
 class Devices(Collector):
-    """Memory of the computing devices, asked for when it is scraped."""
+    """The memory of the computing devices, read when the metrics are scraped."""
 
     def collect(self):
-        found = []
+        memories = []
         for device in jax.devices():
             stats = device.memory_stats() if device.platform != "cpu" else None
             if stats:
-                found.append((device, stats.get("bytes_in_use"), stats.get("bytes_limit")))
-        for prefix, kind in (("cuda_memory", ("gpu", "cuda")), ("device_memory", None)):
-            for part, place in (("used", 1), ("total", 2)):
-                text = f"Memory of the device, {part}, bytes."
-                family = GaugeMetricFamily(f"{prefix}_{part}_bytes", text, labels=["device"])
-                for each in found:
-                    if each[place] is not None and (kind is None or each[0].platform in kind):
-                        family.add_metric([str(each[0].id)], each[place])
+                used, total = stats.get("bytes_in_use"), stats.get("bytes_limit")
+                memories.append((device, {"used": used, "total": total}))
+        for prefix, platforms in (("cuda_memory", ("gpu", "cuda")), ("device_memory", None)):
+            for amount in ("used", "total"):
+                text = f"Memory of the device, {amount}, bytes."
+                family = GaugeMetricFamily(f"{prefix}_{amount}_bytes", text, labels=["device"])
+                for device, memory in memories:
+                    size = memory[amount]
+                    if size is not None and (platforms is None or device.platform in platforms):
+                        family.add_metric([str(device.id)], size)
                 yield family
 
 
+@dataclass(frozen=True)
+class _Maker:
+    """Makes metrics that a registry knows."""
+
+    registry: CollectorRegistry
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+
 def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
-    """Counters at zero, gauges at what is known.
+    """Metrics in a registry of their own. Every label value that is known is there from the start.
 
     Args:
-      populations: whose spikes are counted.
-      info: of build_info.
+      populations: names of the populations whose spikes are counted.
+      info: the labels of build_info.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(Devices())
-
-    def made(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
-        return kind(name, text, labels, registry=registry, **more)
-
-    built = made(Gauge, "build_info", "What runs.", tuple(info))
-    built.labels(**info).set(1)
-    metrics = Metrics(
-        registry=registry,
-        processing=made(
-            Histogram,
-            "processing_duration_seconds",
-            "Engine time per simulated step.",
-            buckets=STEP_BUCKETS,
-        ),
-        tick=made(
-            Histogram,
-            "tick_duration_seconds",
-            "One tick, from queue to answer.",
-            buckets=TICK_BUCKETS,
-        ),
-        slo=made(Gauge, "processing_latency_slo_seconds", "server.latency_slo."),
-        http=made(
-            Histogram,
-            "http_request_duration_seconds",
-            "One request.",
-            ("path",),
-            buckets=TICK_BUCKETS,
-        ),
-        requests=made(Counter, "http_requests_total", "Requests.", ("method", "path", "status")),
-        spikes=made(Counter, "spikes_total", "Spikes.", ("population",)),
-        rates=made(Gauge, "firing_rate_hertz", "Rate in the last tick.", ("population",)),
-        loss=made(Gauge, "training_loss", "Of the latest training run."),
-        epoch=made(Gauge, "training_epoch", "Of the latest training run."),
-        accuracy=made(Gauge, "validation_accuracy", "Of the latest training run."),
-        simulated=made(Counter, "simulated_seconds_total", "Biological time."),
-        realtime=made(Gauge, "realtime_factor", "Wall over biological time, last tick."),
-        saved=made(
-            Gauge, "checkpoint_last_success_timestamp_seconds", "When state was last saved."
-        ),
-        interval=made(Gauge, "checkpoint_interval_seconds", "training.checkpoint_interval."),
-        failures=made(Counter, "checkpoint_failures_total", "Saves that failed."),
-        damaged=made(Counter, "checkpoints_damaged_total", "Checkpoints that were set aside."),
-        resets=made(Counter, "market_resets_total", "Markets whose state was not finite."),
-        refused=made(Counter, "ticks_refused_total", "Ticks not answered.", ("reason",)),
-        queue=made(Gauge, "queue_length", "Requests that wait."),
-        markets=made(Gauge, "markets", "Markets with a state."),
-    )
+    make = _Maker(registry)
+    make.gauge("build_info", "What runs.", *info).labels(**info).set(1)
+    metrics = _metrics(make)
     for name in populations:
         metrics.spikes.labels(population=name)
         metrics.rates.labels(population=name)
     for reason in ("busy", "deadline", "failed", "markets", "refused"):
         metrics.refused.labels(reason=reason)
     return metrics
+
+
+def _metrics(make: _Maker) -> Metrics:
+    run = "Of the latest training run."
+    request = "http_request_duration_seconds"
+    saved = "checkpoint_last_success_timestamp_seconds"
+    return Metrics(
+        registry=make.registry,
+        processing=make.histogram(
+            "processing_duration_seconds", "Engine time per simulated step.", STEP_BUCKETS
+        ),
+        tick=make.histogram(
+            "tick_duration_seconds", "One tick, from queue to answer.", TICK_BUCKETS
+        ),
+        slo=make.gauge("processing_latency_slo_seconds", "server.latency_slo."),
+        http=make.histogram(request, "One request.", TICK_BUCKETS, "path"),
+        requests=make.counter("http_requests_total", "Requests.", "method", "path", "status"),
+        spikes=make.counter("spikes_total", "Spikes.", "population"),
+        rates=make.gauge("firing_rate_hertz", "Rate in the last tick.", "population"),
+        loss=make.gauge("training_loss", run),
+        epoch=make.gauge("training_epoch", run),
+        accuracy=make.gauge("validation_accuracy", run),
+        simulated=make.counter("simulated_seconds_total", "Biological time."),
+        realtime=make.gauge("realtime_factor", "Wall over biological time, last tick."),
+        saved=make.gauge(saved, "When state was last saved."),
+        interval=make.gauge("checkpoint_interval_seconds", "training.checkpoint_interval."),
+        failures=make.counter("checkpoint_failures_total", "Saves that failed."),
+        damaged=make.counter("checkpoints_damaged_total", "Checkpoints that were set aside."),
+        resets=make.counter("market_resets_total", "Markets whose state was not finite."),
+        refused=make.counter("ticks_refused_total", "Ticks not answered.", "reason"),
+        queue=make.gauge("queue_length", "Requests that wait."),
+        markets=make.gauge("markets", "Markets with a state."),
+    )

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, alive, stopping (sd_notify(3))."""
+"""Messages to systemd: ready, alive, stopping (sd_notify(3))."""
 
 import contextlib
 import os
@@ -6,19 +6,19 @@ import socket
 
 
 def tell(state: str) -> None:
-    """Send a line such as "READY=1"; nothing where systemd did not ask."""
+    """Send a line such as "READY=1"; do nothing if systemd did not ask for it."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
     kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-    # Nobody may listen any more: that is not the work's trouble.
+    # If nobody listens any more, the service goes on.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as out:
         out.sendto(state.encode(), address)
 
 
 def watchdog_s() -> float | None:
-    """How often systemd wants to hear that the work goes on: half of what it waits for, s."""
+    """How often to tell systemd that the service is alive: half of its limit, s."""
     limit = os.environ.get("WATCHDOG_USEC", "")
     return int(limit) / 2e6 if limit.isdecimal() and int(limit) > 0 else None

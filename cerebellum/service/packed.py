@@ -1,7 +1,11 @@
-"""A tree's small arrays as one array of each type: a compiled call costs microseconds an array."""
+"""Packing of a tree's small arrays into one array of each type.
 
-from collections.abc import Sequence
+Each array that a compiled call takes or gives costs microseconds.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -9,59 +13,66 @@ import jax.numpy as jnp
 import numpy as np
 
 SMALL = 8_192
-"""Elements up to which an array is put together with others."""
+"""The most elements of an array that is put together with others."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a packed tree was; static."""
+    """How a tree of arrays is packed; static."""
 
     structure: Any
     leaves: tuple[tuple[tuple[int, ...], str], ...]
-    """shape and type of each"""
+    """shape and type of each array"""
 
-    @property
+    @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Leaves that lie in each packed array."""
-        together: dict[str, list[int]] = {}
-        alone = []
+        """The indices of the leaves that lie in each packed array."""
+        by_type: dict[str, list[int]] = {}
+        large = []
         for index, (shape, kind) in enumerate(self.leaves):
             if int(np.prod(shape)) <= SMALL:
-                together.setdefault(kind, []).append(index)
+                by_type.setdefault(kind, []).append(index)
             else:
-                alone.append((index,))
-        return (*map(tuple, together.values()), *alone)
+                large.append((index,))
+        return (*map(tuple, by_type.values()), *large)
 
 
 def layout(tree: Any) -> Layout:
-    """Of a tree of arrays."""
+    """The layout of a tree of arrays."""
     leaves, structure = jax.tree.flatten(tree)
     return Layout(structure, tuple((x.shape, str(x.dtype)) for x in leaves))
 
 
 @jax.jit
 def pack(tree: Any) -> tuple[Any, ...]:
-    """A tree's arrays, small ones together."""
-    leaves, held = jax.tree.leaves(tree), layout(tree)
+    """The arrays of a tree, with its small arrays put by_type."""
+    return _pack(layout(tree), tree, jnp.concatenate)
+
+
+def pack_on_host(form: Layout, tree: Any) -> tuple[np.ndarray, ...]:
+    """The same as `pack`, for a tree of NumPy arrays whose layout is known, without JAX."""
+    return _pack(form, tree, np.concatenate)
+
+
+def _pack(form: Layout, tree: Any, concatenate: Callable[[list[Any]], Any]) -> tuple[Any, ...]:
+    leaves = jax.tree.leaves(tree)
     return tuple(
-        leaves[group[0]]
-        if len(group) == 1
-        else jnp.concatenate([leaves[i].reshape(-1) for i in group])
-        for group in held.groups
+        leaves[group[0]] if len(group) == 1 else concatenate([leaves[i].reshape(-1) for i in group])
+        for group in form.groups
     )
 
 
-def unpack(held: Layout, packed: Sequence[Any]) -> Any:
-    """The tree again; of NumPy arrays, if those are given."""
-    leaves: list[Any] = [None] * len(held.leaves)
-    for group, array in zip(held.groups, packed, strict=True):
+def unpack(form: Layout, packed: Sequence[Any]) -> Any:
+    """The tree of packed arrays. Its arrays are of NumPy if the packed arrays are."""
+    leaves: list[Any] = [None] * len(form.leaves)
+    for group, array in zip(form.groups, packed, strict=True):
         if len(group) == 1:
             leaves[group[0]] = array
             continue
-        start = 0
+        offset = 0
         for index in group:
-            shape = held.leaves[index][0]
+            shape = form.leaves[index][0]
             size = int(np.prod(shape))
-            leaves[index] = array[start : start + size].reshape(shape)
-            start += size
-    return jax.tree.unflatten(held.structure, leaves)
+            leaves[index] = array[offset : offset + size].reshape(shape)
+            offset += size
+    return jax.tree.unflatten(form.structure, leaves)

@@ -1,4 +1,4 @@
-"""What is asked of the service over HTTP, and what it answers: its OpenAPI models."""
+"""The OpenAPI models of what clients send to the service over HTTP and of what it answers."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,8 +8,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Price = Annotated[Finite, Field(ge=1e-12, le=1e12)]
 Amount = Annotated[Finite, Field(ge=0, le=1e18)]
 LAST_MS = 253_402_300_800_000
-"""Ten thousand years."""
+"""The end of the year 9999."""
 MOST_TICKS = 1_000
+"""in one request"""
 
 
 class Tick(BaseModel):
@@ -63,10 +64,10 @@ class Process(BaseModel):
 
     @model_validator(mode="after")
     def _one_or_many(self) -> Self:
-        given = self.model_fields_set - {"market_id", "batch_data"}
+        tick_fields = self.model_fields_set - {"market_id", "batch_data"}
         if self.batch_data is not None:
-            if given:
-                raise ValueError(f"{min(given)}: not beside batch_data")
+            if tick_fields:
+                raise ValueError(f"{min(tick_fields)}: not beside batch_data")
             return self
         for name in ("price", "volume", "timestamp"):
             if getattr(self, name) is None:
@@ -75,21 +76,21 @@ class Process(BaseModel):
 
     @property
     def ticks(self) -> list[Tick]:
-        """In order; at least one."""
+        """The ticks of the request, in order; at least one."""
         if self.batch_data is not None:
             return self.batch_data
         return [Tick(**{name: getattr(self, name) for name in Tick.model_fields})]
 
 
 class NeuralMetrics(BaseModel):
-    """What the circuit did in a tick."""
+    """The activity of the circuit in a tick."""
 
     spike_counts: dict[str, int]
     firing_rates: dict[str, float] = Field(description="Hz")
 
 
 class Signals(BaseModel):
-    """What comes next, as of a market's last tick."""
+    """The forecast at a market's last tick."""
 
     market_id: str
     trading_signals: list[float] = Field(description="buy, hold, sell; sum 1")
@@ -101,7 +102,7 @@ class Signals(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why not."""
+    """The reason of an error."""
 
     detail: str
 

@@ -9,10 +9,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from logging.handlers import QueueListener
 
 import jax
 import uvicorn
+from starlette.types import ASGIApp
 
 from cerebellum import config, configure
 from cerebellum.config import Settings
@@ -37,7 +40,7 @@ LIVE = (
     ("server", "max_markets"),
     ("training", "checkpoint_interval"),
 )
-"""Keys that SIGHUP changes; others need a restart."""
+"""Keys that SIGHUP changes; the others need a restart."""
 POPULATIONS = (
     "mossy_fiber",
     "granule",
@@ -75,7 +78,7 @@ def run(path: str | None) -> int:
 
 @contextlib.contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """A bound socket: a port that is taken is found before anything is loaded."""
+    """A bound socket, made before the model is loaded, so that a taken port is found at once."""
     host, port = settings.server.host, settings.server.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -93,14 +96,70 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, whose signals are ours: it would end with the signal, not with 0."""
+    """uvicorn's server without its signal handlers.
+
+    With them the process would end by the signal and not with exit code 0.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock, listener) -> int:
+@dataclass
+class _Process:
+    """The service of this process: it loads a model, serves until a signal, and ends."""
+
+    service: Service
+    port: int
+    problems: list[BaseException] = field(default_factory=list)
+    """errors that end the process, in the order in which they came"""
+    server: _Server | None = None
+    loader: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loader = threading.Thread(target=self._load, name="loader", daemon=True)
+
+    def fail(self, error: BaseException) -> None:
+        """End because of an error."""
+        self.problems.append(error)
+        if self.server is not None:
+            self.server.should_exit = True
+
+    def _load(self) -> None:
+        service = self.service
+        try:
+            model = served.load(service.settings)
+            log.info("model loaded", extra={"fields": {"model": model.name}})
+            service.engine = state.build(service.settings, model, service.metrics, self.fail)
+            service.engine.start()
+        except Exception as error:
+            if not isinstance(error, UsageError | FailedError):
+                faults.report(log, error)
+            self.fail(error)
+            return
+        fields = {"model": model.name, "pid": os.getpid(), "port": self.port}
+        log.info("ready", extra={"fields": fields})
+        notify.tell("READY=1")
+
+    def end(self) -> None:
+        """Stop training and the engine, which saves what markets remember."""
+        self.service.trainer.stop()
+        if self.service.engine is not None and self.service.engine.ready:
+            try:
+                self.service.engine.stop()
+            except Exception as error:
+                self.problems.append(error)
+
+
+def _serve(
+    settings: Settings,
+    path: str | None,
+    keys: tuple[bytes, ...],
+    sock: socket.socket,
+    listener: QueueListener,
+) -> int:
+    """Serve on a bound socket until a signal; returns the exit code."""
     info = {
         "version": version("cerebellar-norse"),
         "jax": jax.__version__,
@@ -109,80 +168,54 @@ def _serve(settings: Settings, path: str | None, keys: tuple[bytes, ...], sock, 
     }
     measured = metrics.build(POPULATIONS, info)
     service = Service(settings=settings, metrics=measured, trainer=Trainer(settings, path))
-    problem: list[BaseException] = []
-
-    def failed(error: BaseException) -> None:
-        problem.append(error)
-        server.should_exit = True
-
-    def load() -> None:
-        try:
-            model = served.load(service.settings)
-            log.info("model loaded", extra={"fields": {"model": model.name}})
-            engine = state.build(service.settings, model, measured)
-            engine.died = failed
-            service.engine = engine
-            engine.start()
-        except Exception as error:
-            if not isinstance(error, UsageError | FailedError):
-                faults.report(log, error)
-            failed(error)
-            return
-        fields = {"model": model.name, "pid": os.getpid(), "port": sock.getsockname()[1]}
-        log.info("ready", extra={"fields": fields})
-        notify.tell("READY=1")
-
-    loader = threading.Thread(target=load, name="loader", daemon=True)
-
-    def end() -> None:
-        service.trainer.stop()
-        if service.engine is not None and service.engine.ready:
-            try:
-                service.engine.stop()
-            except Exception as error:
-                problem.append(error)
-
-    inner = app.build(service, loader.start, end)
+    process = _Process(service, sock.getsockname()[1])
+    inner = app.build(service, process.loader.start, process.end)
     outer = guard.guarded(inner, measured, app.path_of, settings.server.max_body_size, keys)
-    given = settings.server
-    server = _Server(
+    process.server = _server(settings.server, outer)
+    asyncio.run(_until_signal(process.server, service, path, sock))
+    if process.loader.is_alive() and not process.problems:
+        # Nothing was answered yet, and a thread that compiles cannot be interrupted.
+        log.info("stopped while starting")
+        listener.stop()
+        os._exit(0)
+    if process.problems:
+        problem = process.problems[0]
+        log.critical("ended: %s", _first_line(problem))
+        if isinstance(problem, UsageError | FailedError):
+            raise problem
+        raise FailedError(_first_line(problem)) from problem
+    return 0
+
+
+def _server(settings: config.Server, application: ASGIApp) -> _Server:
+    return _Server(
         uvicorn.Config(
-            outer,
-            http=connections.limited(given.max_connections, given.connection_timeout),
+            application,
+            http=connections.limited(settings.max_connections, settings.connection_timeout),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=max(1, round(given.keep_alive_timeout)),
-            timeout_graceful_shutdown=max(1, round(given.connection_timeout)),
+            timeout_keep_alive=max(1, round(settings.keep_alive_timeout)),
+            timeout_graceful_shutdown=max(1, round(settings.connection_timeout)),
             backlog=2_048,
         )
     )
-    asyncio.run(_until_signal(server, service, path, sock))
-    if loader.is_alive() and not problem:
-        # Nothing was answered yet; a thread in the middle of compiling would not let us go.
-        log.info("stopped while starting")
-        listener.stop()
-        os._exit(0)
-    if problem:
-        first = problem[0]
-        log.critical("ended: %s", _first_line(first))
-        if isinstance(first, UsageError | FailedError):
-            raise first
-        raise FailedError(_first_line(first)) from first
-    return 0
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, with its kind where it is none of ours."""
-    said = (str(error).splitlines() or [""])[0]
-    return (
-        said if isinstance(error, UsageError | FailedError) else f"{type(error).__name__}: {said}"
-    )
+    """The first line of an error's message, after its type if it is not an error of ours."""
+    line = (str(error).splitlines() or [""])[0]
+    if isinstance(error, UsageError | FailedError):
+        return line
+    return f"{type(error).__name__}: {line}"
 
 
-async def _until_signal(server: _Server, service: Service, path: str | None, sock) -> None:
+async def _until_signal(
+    server: _Server, service: Service, path: str | None, sock: socket.socket
+) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP rereads the configuration."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -193,15 +226,15 @@ async def _until_signal(server: _Server, service: Service, path: str | None, soc
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
 
-    def again() -> None:
+    def reread_beside() -> None:
         threading.Thread(target=reread, args=(service, path), daemon=True).start()
 
-    loop.add_signal_handler(signal.SIGHUP, again)
+    loop.add_signal_handler(signal.SIGHUP, reread_beside)
     await server.serve(sockets=[sock])
 
 
 def reread(service: Service, path: str | None) -> None:
-    """SIGHUP: take over what can change live, and name what cannot."""
+    """Reread the configuration: apply what can change live, and log what cannot."""
     notify.tell("RELOADING=1")
     try:
         new = config.load(path)
@@ -212,30 +245,27 @@ def reread(service: Service, path: str | None) -> None:
     finally:
         if service.engine is not None and service.engine.ready:
             notify.tell("READY=1")
-    old, taken = service.settings, service.settings
-    for section, fields in new:
-        for key, value in fields:
+    old, applied = service.settings, service.settings
+    for section, values in new:
+        for key, value in values:
             before, name = getattr(getattr(old, section), key), f"{section}.{key}"
             if value == before:
                 continue
             if (section, key) not in LIVE:
                 log.error("%s: cannot change live (%s; restart for %s)", name, before, value)
                 continue
-            changed = getattr(taken, section).model_copy(update={key: value})
-            taken = taken.model_copy(update={section: changed})
+            changed = getattr(applied, section).model_copy(update={key: value})
+            applied = applied.model_copy(update={section: changed})
             log.info("%s: now %s", name, value)
-    logging.getLogger("cerebellum").setLevel(taken.logging.level)
-    service.settings = taken
+    logging.getLogger("cerebellum").setLevel(applied.logging.level)
+    service.settings = applied
     if service.engine is not None:
-        service.engine.settings = taken
-        service.engine.markets.most = taken.server.max_markets
-        service.engine.metrics.slo.set(state.slo_of(taken))
-        service.engine.metrics.interval.set(taken.training.checkpoint_interval)
+        service.engine.configure(applied)
         _renew(service)
 
 
 def _renew(service: Service) -> None:
-    """Load a model that has come since, prove it, and only then let it take over."""
+    """Load the newest model if it is another one; it takes over once it is proven."""
     engine = service.engine
     assert engine is not None
     if served.newest(service.settings) == engine.served.name:
@@ -246,7 +276,7 @@ def _renew(service: Service) -> None:
     try:
         engine.replace_by(served.load(service.settings))
     except Exception as error:
-        said = _first_line(error)
-        log.error("the model was not renewed: %s; the old one serves on", said)
+        message = _first_line(error)
+        log.error("the model was not renewed: %s; the old one serves on", message)
     finally:
         service.renewing.release()

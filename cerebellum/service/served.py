@@ -1,13 +1,13 @@
-"""What the service answers with: a trained model, or the untrained circuit of its configuration.
+"""The model that the service answers with: trained, or the untrained circuit as configured.
 
-`answer` is the one compiled function: ticks of some markets, each with what is remembered of it.
-An untrained circuit has nothing to learn from, so its plasticity is off.
+`answer` calls the one compiled function: it takes a tick and the memory of each of some markets.
+The plasticity of an untrained circuit is off, because it has nothing to learn from.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,23 @@ from cerebellum.learn.network import Carry, Design, Learner, Net
 from cerebellum.learn.online import Event, Gains, Market
 from cerebellum.learn.tasks import ticks
 from cerebellum.model.circuit import Circuit
-from cerebellum.service.packed import Layout, layout, pack, unpack
+from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.store import describe, learned
 
 PROBES = 64
-"""Generated ticks by which an untrained circuit's receptive fields and readout are set."""
+"""The number of generated ticks that set an untrained circuit's receptive fields and readout."""
 PEAK_HZ = 200.0
-"""of a mossy fibre of an untrained circuit, at its favourite value"""
+"""The rate of a mossy fibre of an untrained circuit at its preferred value."""
 LEARNS = ("climbing_fiber", "hybrid")
-"""Methods of a configuration with which the service learns from outcomes."""
-
+"""Values of training.method with which the service learns from outcomes."""
 
 Packed = tuple[Array, ...]
-"""Arrays of a tree, see `packed`."""
+"""The arrays of a packed tree, see `packed`."""
 
 
 @struct.dataclass(kw_only=True)
 class Arrays:
-    """What all markets share and nothing changes."""
+    """The arrays that all markets share and that never change."""
 
     circuit: Circuit
     shared: dict[str, Array]
@@ -56,21 +55,36 @@ class Arrays:
 
 @struct.dataclass(kw_only=True)
 class Memory:
-    """What is remembered of one market."""
+    """The memory of one market."""
 
     market: Market
-    """[1, ...]"""
+    """arrays [1, ...]"""
     senses: features.State
+    """what features of the next tick are computed from"""
+
+
+@struct.dataclass(kw_only=True)
+class Inputs:
+    """A tick of each of B markets, with what it asks and makes known; see `online.Event`."""
+
+    tick: Tick
+    """float32 [B] each"""
+    back: Any
+    """how many questions ago the one was whose answer is now known; 0: none, int32 [B]"""
+    label: Any
+    """that answer, int32 [B]"""
+    asks: Any
+    """1 where this tick is a question, otherwise 0, int32 [B]"""
 
 
 @struct.dataclass(kw_only=True)
 class Answer:
-    """What is said of B markets; P populations, S steps to a tick."""
+    """The answer to a tick of each of B markets; P populations, S steps to a tick."""
 
     chances: Array
-    """[B, 3]"""
+    """of buy, hold and sell, float32 [B, 3]"""
     finite: Array
-    """whether a market's memory is, bool [B]"""
+    """whether a market's memory and chances are finite, bool [B]"""
     counts: Array
     """spikes, int32 [P, B]"""
     sample: Array
@@ -79,7 +93,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a compiled call is made for; static."""
+    """The static argument of the compiled call."""
 
     design: Design
     fields: Fields
@@ -93,94 +107,131 @@ class Served:
     """A model in service."""
 
     name: str
-    """UNTRAINED, or the checkpoint that it came from"""
+    """UNTRAINED, or the checkpoint that the model came from"""
     task: ticks.Task
     band: float
     form: Form
     arrays: Packed
-    """of `Arrays`"""
+    """an `Arrays`"""
     learner: Packed
-    """of `Learner`"""
+    """a `Learner`"""
     fresh: Packed
-    """of `Memory`, of a market that was never seen"""
+    """the `Memory` of a market before its first tick"""
     sizes: dict[str, int]
     """cells by population, in the order of `Answer.counts`"""
     learns: bool
+    """whether it learns from outcomes"""
     digest: str
-    """memories of another are of no use"""
+    """identifies the model: memories of a model with another digest cannot be used"""
 
     @property
     def tick_s(self) -> float:
-        """Biological time of a tick, s."""
+        """The biological time of a tick, s."""
         return self.form.design.steps * self.form.design.dt * 1e-3
 
+    def rate(self, population: str, count: int) -> float:
+        """The rate of a population's cells, Hz, that fire `count` spikes in a tick."""
+        return count / self.sizes.get(population, 1) / self.tick_s
 
-@partial(jax.jit, static_argnames="form")
+
+def zero_inputs(count: int) -> Inputs:
+    """Inputs of `count` markets that are all zero: nothing moved and nothing is asked; NumPy."""
+    zero: Any = np.zeros(count, np.float32)
+    none = np.zeros(count, np.int32)
+    fields: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
+    return Inputs(tick=Tick(**fields), back=none, label=none, asks=none)
+
+
+@lru_cache
+def _inputs_layout(count: int) -> Layout:
+    return layout(zero_inputs(count))
+
+
 def answer(
     form: Form,
     arrays: Packed,
     learner: Packed,
     memories: tuple[Packed, ...],
-    given: Array,
-    news: Array,
-    count: Array,
+    inputs: Inputs,
+    count: np.int32,
 ) -> tuple[Packed, tuple[Packed, ...], Answer]:
-    """A tick of each of B markets.
+    """Answer a tick of each of B markets.
 
     Nothing is donated, so that a call that fails has changed nothing.
 
     Args:
-      given: the fields of `features.Tick`, float32 [7, B].
-      news: `back`, `label` and `asks` of `online.Event`, int32 [3, B].
+      inputs: NumPy arrays.
       count: ticks that were answered before.
 
     Returns:
-      The learner after it, which is the one before where nothing is learned; memories; what is
-      said.
+      The learner after the ticks, which is the one before where nothing is learned; the memories
+      after the ticks; the answer.
     """
-    held: Arrays = unpack(form.arrays, arrays)
-    before: list[Memory] = [unpack(form.memory, each) for each in memories]
-    net = Net(form.design, held.circuit)
+    packed = pack_on_host(_inputs_layout(len(memories)), inputs)
+    return compiled_answer(form, arrays, learner, memories, packed, count)
+
+
+@partial(jax.jit, static_argnames="form")
+def compiled_answer(
+    form: Form,
+    arrays: Packed,
+    learner: Packed,
+    memories: tuple[Packed, ...],
+    inputs: Packed,
+    count: Array,
+) -> tuple[Packed, tuple[Packed, ...], Answer]:
+    """The compiled function of `answer`, which takes packed inputs."""
+    constants: Arrays = unpack(form.arrays, arrays)
+    batch: Inputs = unpack(_inputs_layout(len(memories)), inputs)
+    before: list[Memory] = [unpack(form.memory, memory) for memory in memories]
     senses = jax.tree.map(lambda *x: jnp.stack(x), *(m.senses for m in before))
     markets = jax.tree.map(lambda *x: jnp.concatenate(x), *(m.market for m in before))
-    tick = Tick(**dict(zip(Tick.__dataclass_fields__, given, strict=True)))
-    senses, found = jax.vmap(partial(features.step, fields=form.fields))(senses, tick)
-    ranks = encode.levels(held.receptive, found)
-    events = Event(inputs=ranks, back=news[0], label=news[1], asks=news[2] > 0)
-    once = jax.random.fold_in(held.key, count)
-    taught, markets, chances, seen = online.step(
-        net,
+    step = partial(features.step, fields=form.fields)
+    senses, values = jax.vmap(step)(senses, batch.tick)
+    ranks = encode.levels(constants.receptive, values)
+    learner_after, markets, chances, activity = online.step(
+        Net(form.design, constants.circuit),
         unpack(form.learner, learner),
         markets,
-        events,
-        held.gains,
-        once,
-        held.shared,
+        Event(inputs=ranks, back=batch.back, label=batch.label, asks=batch.asks > 0),
+        constants.gains,
+        jax.random.fold_in(constants.key, count),
+        constants.shared,
         watch=True,
     )
-    assert seen is not None
-    sound = [
-        jnp.all(jnp.isfinite(leaf).reshape(len(before), -1), axis=1)
-        for leaf in jax.tree.leaves((markets, senses, chances))
+    assert activity is not None
+    names = [p.name for p in constants.circuit.spec.populations]
+    result = Answer(
+        chances=chances,
+        finite=_finite((markets, senses, chances), len(memories)),
+        counts=jnp.stack([activity.counts[name] for name in names]),
+        sample=jnp.stack([activity.sample[name][:, 0] for name in names]),
+    )
+    after = _split(markets, senses, len(memories))
+    return pack(learner_after) if markets.waiting is not None else learner, after, result
+
+
+def _finite(tree: Any, count: int) -> Array:
+    """Whether all floats of a market are finite, bool [B]; arrays of the tree are [B, ...]."""
+    finite = [
+        jnp.all(jnp.isfinite(leaf).reshape(count, -1), axis=1)
+        for leaf in jax.tree.leaves(tree)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    after = tuple(
+    return jnp.all(jnp.stack(finite), axis=0)
+
+
+def _split(markets: Market, senses: features.State, count: int) -> tuple[Packed, ...]:
+    """The packed memory of each market, of arrays [B, ...] of all of them."""
+    return tuple(
         pack(
             Memory(
                 market=jax.tree.map(lambda x, i=i: x[i : i + 1], markets),
                 senses=jax.tree.map(lambda x, i=i: x[i], senses),
             )
         )
-        for i in range(len(before))
+        for i in range(count)
     )
-    names = [p.name for p in held.circuit.spec.populations]
-    said = Answer(
-        chances=chances,
-        finite=jnp.all(jnp.stack(sound), axis=0),
-        counts=jnp.stack([seen.counts[name] for name in names]),
-        sample=jnp.stack([seen.sample[name][:, 0] for name in names]),
-    )
-    return pack(taught) if markets.waiting is not None else learner, after, said
 
 
 def _served(
@@ -189,10 +240,15 @@ def _served(
     fresh: Memory,
     design: Design,
     fields: Fields,
-    told: dict[str, Any],
-    **more: Any,
+    identity: dict[str, Any],
+    **names: Any,
 ) -> Served:
-    """A model, packed; `told` says what it is, for its digest."""
+    """A model, packed.
+
+    Args:
+      identity: what the model is, JSON, for its digest.
+      names: the other fields of `Served`.
+    """
     populations = arrays.circuit.spec.populations
     leaves = {name: str(leaf.aval) for name, leaf in store.flatten(fresh).items()}
     return Served(
@@ -208,19 +264,20 @@ def _served(
         fresh=pack(fresh),
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
-        digest=_digest({**told, "memory": leaves}),
-        **more,
+        digest=_digest({**identity, "memory": leaves}),
+        **names,
     )
 
 
 UNTRAINED = "untrained"
+"""The name of a circuit that is not trained."""
 
 
 def newest(settings: Settings) -> str:
     """The name of the model that `load` would give."""
     models = Path(settings.storage.models)
-    found = store.steps(models / store.FOLDER)
-    return f"{models.name}/{found[0][0]}" if found else UNTRAINED
+    steps = store.steps(models / store.FOLDER)
+    return f"{models.name}/{steps[0][0]}" if steps else UNTRAINED
 
 
 def load(settings: Settings) -> Served:
@@ -236,10 +293,10 @@ def load(settings: Settings) -> Served:
 
 def trained(run: Path, settings: Settings) -> Served:
     """The model that a training run made."""
-    held = learned.load(run)
-    model = held.model
+    checkpoint = learned.load(run)
+    model = checkpoint.model
     learning = settings.training.method in LEARNS and settings.neural.learning_rate > 0
-    rate = settings.neural.learning_rate * online.GAIN
+    gain = settings.neural.learning_rate * online.GAIN
     memory = Memory(
         market=online.begin(model.net, model.learner, 1, learning), senses=features.init()
     )
@@ -247,29 +304,29 @@ def trained(run: Path, settings: Settings) -> Served:
         circuit=model.net.circuit,
         shared={},
         receptive=model.receptive,
-        gains=Gains(climbing=jnp.float32(rate), readout=jnp.float32(online.RATE)),
+        gains=Gains(climbing=jnp.float32(gain), readout=jnp.float32(online.RATE)),
         key=jax.random.key_data(jax.random.key(settings.neural.seed)),
     )
-    told = {"design": asdict(model.net.design), "step": held.step, "learning": learning}
-    told |= {"task": model.task, "fields": asdict(model.fields), "data": held.data}
+    identity = {"design": asdict(model.net.design), "step": checkpoint.step, "learning": learning}
+    identity |= {"task": model.task, "fields": asdict(model.fields), "data": checkpoint.data}
     return _served(
         arrays,
         model.learner,
         memory,
         model.net.design,
         model.fields,
-        name=f"{run.name}/{held.step}",
+        name=f"{run.name}/{checkpoint.step}",
         task=model.task,
         band=model.band,
-        told=told,
+        identity=identity,
     )
 
 
 def untrained(settings: Settings) -> Served:
-    """The circuit of a configuration, its readout of zones set by generated ticks.
+    """The circuit of a configuration. Generated ticks set its readout of zones.
 
     Raises:
-      UsageError: sizes that cannot be; fewer mossy fibres than there are features.
+      UsageError: sizes that are not possible; fewer mossy fibres than features.
     """
     neural = settings.neural
     spec = configure.spec_of(settings, learning=False)
@@ -297,19 +354,21 @@ def untrained(settings: Settings) -> Served:
     state = cb.init(circuit, jax.random.fold_in(key, 1), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
-    _, found = features.run(features.init(), walk, fields)
+    _, values = features.run(features.init(), walk, fields)
     arrays = Arrays(
         circuit=circuit,
         shared=state.weights,
-        receptive=encode.fit(np.asarray(found)),
+        receptive=encode.fit(np.asarray(values)),
         gains=Gains(climbing=jnp.float32(0), readout=jnp.float32(0)),
         key=jax.random.key_data(key),
     )
     carry = Carry(state=rest, rates=jnp.zeros((1, design.nuclei), jnp.float32), traces=None)
-    rates = _rates(design, arrays, carry, np.asarray(found))
+    rates = _rates(design, arrays, carry, np.asarray(values))
     readout = network.readout(design, jnp.asarray(rates[PROBES // 4 :]))
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], readout)
-    memory = Memory(market=Market(readout=one, carry=carry, waiting=None), senses=features.init())
+    readout_of_one = jax.tree.map(lambda x: jnp.asarray(x)[None], readout)
+    memory = Memory(
+        market=Market(readout=readout_of_one, carry=carry, waiting=None), senses=features.init()
+    )
     return _served(
         arrays,
         Learner(weights={}, drive={}, readout=readout),
@@ -319,22 +378,25 @@ def untrained(settings: Settings) -> Served:
         name=UNTRAINED,
         task="event",
         band=0.0,
-        told={"spec": {**describe.to_json(spec), **_ran(settings)}, "seed": neural.seed},
+        identity={"spec": {**describe.to_json(spec), **_execution(settings)}, "seed": neural.seed},
     )
 
 
-def _ran(settings: Settings) -> dict[str, Any]:
-    """What a spec said of how it runs when digests were first made of it: they stay the same."""
+def _execution(settings: Settings) -> dict[str, Any]:
+    """How the circuit runs, as part of its digest.
+
+    A spec held these fields when digests were first made. They keep old digests valid.
+    """
     kernels = settings.performance.kernels
     return {"path": "event", "kernels": kernels, "whole": None, "shards": 1}
 
 
-def _rates(design: Design, arrays: Arrays, carry: Carry, found: np.ndarray) -> np.ndarray:
-    """Nuclear rates [n, N] of the ticks with these features [n, F]."""
-    levels = jax.jit(encode.levels)(arrays.receptive, jnp.asarray(found))
+def _rates(design: Design, arrays: Arrays, carry: Carry, values: np.ndarray) -> np.ndarray:
+    """Nuclear rates [n, N] in ticks with the feature values [n, F]."""
+    levels = jax.jit(encode.levels)(arrays.receptive, jnp.asarray(values))
     rates = []
-    for each in levels:
-        carry, ends = _tick(design, arrays, carry, each[None])
+    for ranks in levels:
+        carry, ends = _tick(design, arrays, carry, ranks[None])
         rates.append(np.asarray(ends.rates[0, 0]))
     return np.stack(rates)
 
@@ -348,15 +410,15 @@ def _walk(count: int, seed: int) -> Tick:
     """A random walk of ticks, [count]."""
     rng = np.random.default_rng(seed)
     zero: Any = np.zeros(count, np.float32)
-    parts = {
+    columns = {
         "log_return": 1e-4 * rng.integers(-1, 2, count),
         "interval": rng.exponential(200.0, count),
         "volume": rng.exponential(1.0, count),
     }
-    given: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
-    return Tick(**given | {name: part.astype(np.float32) for name, part in parts.items()})
+    still: dict[str, Any] = dict.fromkeys(Tick.__dataclass_fields__, zero)
+    return Tick(**still | {name: x.astype(np.float32) for name, x in columns.items()})
 
 
-def _digest(told: Any) -> str:
-    text = json.dumps(told, sort_keys=True, default=str)
+def _digest(identity: Any) -> str:
+    text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Everything that can be asked over HTTP, and everything that should not be."""
+"""Every request that the service answers over HTTP, and those that it must refuse."""
 
 import contextlib
 import json
@@ -21,27 +21,27 @@ GOOD = {"market_id": "m", "price": 1.5, "volume": 2.0, "timestamp": 1_700_000_00
 
 
 def test_every_endpoint_answers(service):
-    status, told = service.tick("EUR/USD")
+    status, report = service.tick("EUR/USD")
     assert status == 200
-    assert sum(told["trading_signals"]) == pytest.approx(1, abs=1e-12)
-    assert len(told["trading_signals"]) == 3
-    assert told["confidence"] == pytest.approx(max(told["trading_signals"]), abs=1e-6)
-    assert told["processing_time_ns"] > 0
-    assert told["model"] == "untrained"
-    spikes = told["neural_metrics"]["spike_counts"]
+    assert sum(report["trading_signals"]) == pytest.approx(1, abs=1e-12)
+    assert len(report["trading_signals"]) == 3
+    assert report["confidence"] == pytest.approx(max(report["trading_signals"]), abs=1e-6)
+    assert report["processing_time_ns"] > 0
+    assert report["model"] == "untrained"
+    spikes = report["neural_metrics"]["spike_counts"]
     assert spikes["granule"] > 0
-    assert told["neural_metrics"]["firing_rates"]["granule"] == spikes["granule"] / 1_000 / 0.01
+    assert report["neural_metrics"]["firing_rates"]["granule"] == spikes["granule"] / 1_000 / 0.01
 
-    status, told = service.get("/health")
-    assert (status, told["status"], told["model"]) == (200, "healthy", "untrained")
-    assert {each["name"] for each in told["checks"]} == {"engine", "model", "checkpoints"}
-    assert told["uptime_seconds"] > 0
+    status, report = service.get("/health")
+    assert (status, report["status"], report["model"]) == (200, "healthy", "untrained")
+    assert {each["name"] for each in report["checks"]} == {"engine", "model", "checkpoints"}
+    assert report["uptime_seconds"] > 0
     assert service.get("/ready") == (200, {"ready": True, "status": "ready"})
 
-    status, told = service.get("/neural/metrics")
+    status, report = service.get("/neural/metrics")
     assert status == 200
-    assert told["neural_metrics"]["cells"]["granule"] == 1_000
-    speed = told["performance_metrics"]
+    assert report["neural_metrics"]["cells"]["granule"] == 1_000
+    speed = report["performance_metrics"]
     assert speed["avg_latency_ns"] > 0
     assert speed["p95_latency_ns"] <= speed["p99_latency_ns"]
     assert speed["throughput_ticks_per_second"] > 0
@@ -49,17 +49,17 @@ def test_every_endpoint_answers(service):
     frames = service.get("/neural/raster")[1]
     assert len(frames["frames"][-1]) == len(frames["populations"])
 
-    status, told = service.get("/training/status/latest")
+    status, report = service.get("/training/status/latest")
     assert status in (200, 404)
-    status, told, headers = service.ask("GET", "/")
+    status, report, headers = service.ask("GET", "/")
     assert status == 200
     assert headers["content-type"].startswith("text/html")
 
 
 def test_a_batch_is_its_ticks_one_by_one(service):
     ticks = [serving.tick(i) for i in range(5)]
-    for each in ticks:
-        status, alone = service.post("/neural/process", {"market_id": "one", **each})
+    for tick in ticks:
+        status, alone = service.post("/neural/process", {"market_id": "one", **tick})
         assert status == 200
     status, together = service.post("/neural/process", {"market_id": "all", "batch_data": ticks})
     assert status == 200
@@ -71,22 +71,22 @@ def test_markets_do_not_disturb_each_other(service):
     """The same ticks give the same answers, alone and beside others in the same calls."""
     from concurrent.futures import ThreadPoolExecutor
 
-    def go(name):
+    def signals(name):
         return [service.tick(name, i)[1]["trading_signals"] for i in range(6)]
 
-    alone = go("alone")
+    alone = signals("alone")
     with ThreadPoolExecutor(8) as pool:
-        many = list(pool.map(go, [f"beside{i}" for i in range(8)]))
-    assert all(each == alone for each in many)
+        many = list(pool.map(signals, [f"beside{i}" for i in range(8)]))
+    assert all(rows == alone for rows in many)
 
 
 def body(**changes):
-    given = {**GOOD, **changes}
-    return {name: value for name, value in given.items() if value is not None}
+    fields = {**GOOD, **changes}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @pytest.mark.parametrize(
-    ("asked", "names"),
+    ("payload", "names"),
     [
         (body(price=-1.0), "price"),
         (body(price=0), "price"),
@@ -112,11 +112,11 @@ def body(**changes):
         (None, ""),
     ],
 )
-def test_a_wrong_body_is_422_and_names_the_field(service, asked, names):
-    status, told = service.post("/neural/process", asked)
+def test_a_wrong_body_is_422_and_names_the_field(service, payload, names):
+    status, report = service.post("/neural/process", payload)
     assert status == 422
-    assert told["detail"].startswith(names)
-    assert "\n" not in told["detail"]
+    assert report["detail"].startswith(names)
+    assert "\n" not in report["detail"]
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_what_is_no_json_of_ours_is_422(service, text):
 
 def test_time_does_not_run_backwards(service):
     assert service.tick("clock", 5)[0] == 200
-    status, told = service.tick("clock", 4)
+    status, report = service.tick("clock", 4)
     assert status == 422
-    assert told["detail"].startswith("timestamp: ")
+    assert report["detail"].startswith("timestamp: ")
     # Nothing of a batch is taken where a tick in it cannot be.
     ticks = [serving.tick(6), serving.tick(3)]
     assert service.post("/neural/process", {"market_id": "clock", "batch_data": ticks})[0] == 422
@@ -163,21 +163,21 @@ def test_sizes_and_methods(service):
     assert service.get("/../../etc/passwd")[0] == 404
     assert service.get("/nothing")[0] == 404
     assert service.get("/training/status/..%2F..%2Fx")[0] == 404
-    status, told = service.post("/training/start", {"data": "../../etc/passwd"})
+    status, report = service.post("/training/start", {"data": "../../etc/passwd"})
     assert status == 422
-    assert told["detail"] == "data: no such file below storage.data"
+    assert report["detail"] == "data: no such file below storage.data"
 
 
 def raw(service, text: bytes, wait: float = 5.0) -> bytes:
     with socket.create_connection(("127.0.0.1", service.port), timeout=wait) as sock:
         sock.sendall(text)
-        found = b""
+        answer = b""
         try:
-            while part := sock.recv(65_536):
-                found += part
+            while data := sock.recv(65_536):
+                answer += data
         except OSError:
             pass
-        return found
+        return answer
 
 
 def test_a_body_without_a_length_is_bounded_too(service):
@@ -190,23 +190,23 @@ def test_another_site_s_page_may_not_ask(service):
     foreign = {"origin": "http://evil.example"}
     text = json.dumps(GOOD).encode()
     assert service.ask("POST", "/neural/process", text, **foreign)[0] == 403
-    own = {"origin": f"http://127.0.0.1:{service.port}"}
-    assert service.ask("GET", "/health", **own)[0] == 200
+    same_site = {"origin": f"http://127.0.0.1:{service.port}"}
+    assert service.ask("GET", "/health", **same_site)[0] == 200
 
 
 def test_headers_and_body_may_come_apart(service):
     """Also where the answer does not wait for the body."""
     text = json.dumps({**GOOD, "market_id": "apart"}).encode() + b" " * 100_000
-    with contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as asked:
-        asked.connect()
-        asked.auto_open = 0  # both go through one connection
+    with contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+        connection.connect()
+        connection.auto_open = 0  # both go through one connection
         for path, status in (("/neural/process", 200), ("/nothing", 404)):
-            asked.putrequest("POST", path)
-            asked.putheader("content-length", str(len(text)))
-            asked.endheaders()
+            connection.putrequest("POST", path)
+            connection.putheader("content-length", str(len(text)))
+            connection.endheaders()
             time.sleep(0.2)
-            asked.send(text)
-            answer = asked.getresponse()
+            connection.send(text)
+            answer = connection.getresponse()
             answer.read()
             assert answer.status == status
 
@@ -222,20 +222,20 @@ def test_a_flood_of_headers_is_cut_off(service):
 @pytest.mark.slow
 def test_half_open_connections_do_not_stop_the_others(tmp_path):
     """More than there is room for; each is closed in time, or makes room."""
-    held = serving.serve(tmp_path, server={"max_connections": 100, "connection_timeout": 2.0})
+    server = serving.serve(tmp_path, server={"max_connections": 100, "connection_timeout": 2.0})
     silent = []
     for index in range(1_000):
-        sock = socket.create_connection(("127.0.0.1", held.port))
+        sock = socket.create_connection(("127.0.0.1", server.port))
         sock.sendall(b"POST /neural/process HTTP/1.1\r\n" if index % 2 else b"")
         silent.append(sock)
     for index in range(10):
-        assert held.tick("a", index)[0] == 200
+        assert server.tick("a", index)[0] == 200
     for sock in silent:
         sock.settimeout(30)
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(1_000) == b""
         sock.close()
-    assert held.stop() == 0
+    assert server.stop() == 0
 
 
 def test_ten_thousand_random_bodies_break_nothing(service):
@@ -245,7 +245,7 @@ def test_ten_thousand_random_bodies_break_nothing(service):
 
     line = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     alphabet = list('{}[]":,.0123456789eE+-nulltruefalse \\u\x00é') + list(GOOD)
-    seen = set()
+    statuses = set()
     for _ in range(1_000):
         text = "".join(rng.choice(alphabet) for _ in range(rng.randint(0, 200))).encode()
         if rng.random() < 0.3:
@@ -255,8 +255,8 @@ def test_ten_thousand_random_bodies_break_nothing(service):
         line.request("POST", "/neural/process", text)
         answer = line.getresponse()
         answer.read()
-        seen.add(answer.status)
-    assert seen <= {200, 422}
+        statuses.add(answer.status)
+    assert statuses <= {200, 422}
     assert service.get("/health")[1]["status"] == "healthy"
     assert service.said() == ""
 
@@ -266,24 +266,24 @@ def test_a_fuzzer_that_reads_the_document_finds_no_failure(service):
     """schemathesis: every endpoint, no 5xx but 503, answers as the document says."""
     schema = openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
     conform = (not_a_server_error, status_code_conformance, response_schema_conformance)
-    seen = set()
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    statuses = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
         for case in _cases(operation):
             answer = case.call()
-            seen.add((operation.path, answer.status_code))
+            statuses.add((operation.path, answer.status_code))
             assert "Traceback" not in answer.text
             if answer.status_code != 503:
                 case.validate_response(answer, checks=conform)
-    assert ("/neural/process", 200) in seen
-    assert ("/neural/process", 422) in seen
+    assert ("/neural/process", 200) in statuses
+    assert ("/neural/process", 422) in statuses
     assert service.get("/health")[1]["status"] == "healthy"
 
 
 def _cases(operation, count: int = 60):
     from hypothesis import given
 
-    found = []
+    cases = []
 
     @given(case=operation.as_strategy())
     @settings(
@@ -293,10 +293,10 @@ def _cases(operation, count: int = 60):
         suppress_health_check=list(HealthCheck),
     )
     def collect(case):
-        found.append(case)
+        cases.append(case)
 
     collect()
-    return found
+    return cases
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +309,9 @@ def guarded(tmp_path_factory):
     config = serving.configuration(
         folder, port, server={"api_key_file": str(path), "host": "0.0.0.0", "port": port}
     )
-    held = serving.Serving(config=config, port=port, folder=folder)
-    yield held
-    held.stop()
+    server = serving.Serving(config=config, port=port, folder=folder)
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize(
@@ -333,9 +333,9 @@ def test_a_key_opens(guarded, headers):
 )
 def test_no_key_is_401(guarded, headers):
     for path in ("/neural/metrics", "/metrics", "/openapi.json", "/training/status/latest"):
-        status, told, sent = guarded.ask("GET", path, **headers)
+        status, report, sent = guarded.ask("GET", path, **headers)
         assert status == 401
-        assert "key" in told["detail"]
+        assert "key" in report["detail"]
         assert sent["www-authenticate"] == "Bearer"
 
 
@@ -352,7 +352,7 @@ def test_keys_are_in_no_log(guarded):
 
 
 @pytest.mark.parametrize(
-    ("keys", "mode", "host", "said"),
+    ("keys", "mode", "host", "message"),
     [
         (None, 0, "0.0.0.0", "is not loopback and there is no api_key_file"),
         ("long-enough-0123456789", 0o644, "0.0.0.0", "others may read it"),
@@ -360,7 +360,7 @@ def test_keys_are_in_no_log(guarded):
         ("", 0o600, "127.0.0.1", "no key"),
     ],
 )
-def test_it_does_not_start_unguarded(tmp_path, run, keys, mode, host, said):
+def test_it_does_not_start_unguarded(tmp_path, run, keys, mode, host, message):
     server = {"host": host, "port": serving.free_port()}
     if keys is not None:
         path = tmp_path / "keys"
@@ -370,7 +370,7 @@ def test_it_does_not_start_unguarded(tmp_path, run, keys, mode, host, said):
     config = serving.configuration(tmp_path, server["port"], server=server)
     code, _, err = run("--config", config)
     assert code == 2
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Logs: what jq reads, rotation that loses nothing, a disk that is full."""
+"""Logs: lines that jq reads, rotation that loses no line, a disk that is full."""
 
 import gzip
 import json
@@ -21,8 +21,8 @@ def begin():
     before = root.handlers[:], root.level, ours.level
     listeners = []
 
-    def begin(**given):
-        listeners.append(logs.begin(Logging(**given)))
+    def begin(**values):
+        listeners.append(logs.begin(Logging(**values)))
         return listeners[-1]
 
     yield begin
@@ -35,12 +35,12 @@ def begin():
 
 def lines(folder):
     """Every line that was written, oldest file first."""
-    found = []
+    texts = []
     packed = sorted(folder.glob("*.gz"), key=lambda p: -int(p.name.split(".")[-2]))
     for path in packed:
         with gzip.open(path, "rt") as file:
-            found += file.read().splitlines()
-    return found + (folder / "a.log").read_text().splitlines()
+            texts += file.read().splitlines()
+    return texts + (folder / "a.log").read_text().splitlines()
 
 
 def test_lines_are_what_jq_reads(begin, tmp_path):
@@ -54,17 +54,17 @@ def test_lines_are_what_jq_reads(begin, tmp_path):
         log.error("it %s", "failed", exc_info=True)
     listener.stop()
     text = (tmp_path / "a.log").read_text()
-    first, second = (json.loads(line) for line in text.splitlines())
-    assert set(first) == {"timestamp", "level", "message", "target", "fields"}
-    assert first["target"] == "cerebellum.service"
-    assert "ValueError: broken" in second["fields"]["exception"]
+    info, error = (json.loads(line) for line in text.splitlines())
+    assert set(info) == {"timestamp", "level", "message", "target", "fields"}
+    assert info["target"] == "cerebellum.service"
+    assert "ValueError: broken" in error["fields"]["exception"]
     assert shutil.which("jq"), "jq is missing"
     for query, wanted in (
         ('select(.level=="ERROR") | .message', "it failed"),
         ("select(.fields.processing_time_ns) | .fields.processing_time_ns", "123"),
     ):
-        told = subprocess.run(["jq", "-r", query], input=text, capture_output=True, text=True)
-        assert told.stdout.strip() == wanted
+        jq = subprocess.run(["jq", "-r", query], input=text, capture_output=True, text=True)
+        assert jq.stdout.strip() == wanted
 
 
 def test_for_people(begin, tmp_path):
@@ -85,17 +85,17 @@ def test_rotation_under_load_loses_no_line(begin, tmp_path):
             log.info("line", extra={"fields": {"thread": thread, "index": index}})
 
     threads = [threading.Thread(target=say, args=(k,)) for k in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     listener.stop()
     assert len(list(tmp_path.glob("*.gz"))) > 5
-    seen: dict[int, list[int]] = {}
+    indices: dict[int, list[int]] = {}
     for line in lines(tmp_path):
         fields = json.loads(line)["fields"]
-        seen.setdefault(fields["thread"], []).append(fields["index"])
-    assert all(seen[k] == list(range(count)) for k in range(4))
+        indices.setdefault(fields["thread"], []).append(fields["index"])
+    assert all(indices[k] == list(range(count)) for k in range(4))
 
 
 def test_only_so_many_files_stay(begin, tmp_path):
@@ -128,9 +128,9 @@ def test_a_full_disk_costs_lines_and_one_complaint(begin, capsys):
     for index in range(5):
         logging.getLogger("cerebellum.x").info("%d", index)
     listener.stop()
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "logging.file: [Errno 28] No space left on device" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "logging.file: [Errno 28] No space left on device" in message
 
 
 def test_a_folder_that_is_taken_away_and_comes_back(begin, tmp_path, capsys):

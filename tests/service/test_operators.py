@@ -1,4 +1,4 @@
-"""What operators get, each checked by the tool that will read it."""
+"""Files for operators, each checked by the tool that reads it."""
 
 import itertools
 import json
@@ -20,12 +20,12 @@ CONFIGS = ROOT / "configs"
 
 
 def tool(name: str) -> str:
-    """A tool's path: absent it fails in CI, and skips elsewhere."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/bin")
-    if found is None:
+    """The path of a tool. If it is missing, the test fails in CI and is skipped elsewhere."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/bin")
+    if path is None:
         assert not os.environ.get("CI"), f"{name} is missing"
         pytest.skip(f"{name} is not installed")
-    return found
+    return path
 
 
 def call(*command, **more) -> subprocess.CompletedProcess:
@@ -39,8 +39,8 @@ def test_prometheus_rules_fire_and_stay_silent():
         ("test", "rules", CONFIGS / "prometheus/rules_test.yml"),
         ("check", "config", CONFIGS / "prometheus/prometheus.yml"),
     ):
-        told = call(promtool, *map(str, command))
-        assert told.returncode == 0, told.stdout + told.stderr
+        result = call(promtool, *map(str, command))
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_has_a_test_that_fires_and_one_that_does_not():
@@ -49,15 +49,15 @@ def test_every_alert_has_a_test_that_fires_and_one_that_does_not():
     rules = yaml.safe_load((CONFIGS / "prometheus/rules.yml").read_text())
     tests = yaml.safe_load((CONFIGS / "prometheus/rules_test.yml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    given = [case for each in tests["tests"] for case in each["alert_rule_test"]]
-    assert {case["alertname"] for case in given if case["exp_alerts"]} == alerts
+    cases = [case for test in tests["tests"] for case in test["alert_rule_test"]]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == alerts
 
 
 def test_a_live_scrape_is_good_metrics(service):
     service.tick("scraped")
     text = service.get("/metrics")[1]
-    told = call(tool("promtool"), "check", "metrics", input=text)
-    assert told.returncode == 0, told.stdout + told.stderr
+    result = call(tool("promtool"), "check", "metrics", input=text)
+    assert result.returncode == 0, result.stdout + result.stderr
     for name in (
         "processing_duration_seconds_bucket",
         "tick_duration_seconds_bucket",
@@ -84,11 +84,11 @@ def test_a_live_scrape_is_good_metrics(service):
 
 
 def test_the_dashboard_is_whole():
-    told = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
-    ids = [panel["id"] for panel in told["panels"]]
+    dashboard = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
+    ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
     spots = set()
-    for panel in told["panels"]:
+    for panel in dashboard["panels"]:
         place = panel["gridPos"]
         assert 0 <= place["x"] <= 24 - place["w"]
         cells = {
@@ -100,7 +100,7 @@ def test_the_dashboard_is_whole():
         spots |= cells
         assert panel["datasource"]["uid"] == "${datasource}"
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
-    assert "http" not in json.dumps(told).replace("http_request", "").replace("HTTP", "")
+    assert "http" not in json.dumps(dashboard).replace("http_request", "").replace("HTTP", "")
 
 
 @pytest.mark.slow
@@ -109,26 +109,26 @@ def test_the_dashboard_is_what_grafana_reads(tmp_path):
     npm = tool("npm")
     (tmp_path / "package.json").write_text('{"private": true}')
     wanted = ("@grafana/schema@13.2.3", "typescript@5")
-    told = call(npm, "install", "--silent", "--no-audit", "--no-fund", *wanted, cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    result = call(npm, "install", "--silent", "--no-audit", "--no-fund", *wanted, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     text = (CONFIGS / "grafana/dashboard.json").read_text()
-    of = "@grafana/schema/dist/types/raw/dashboard/x/types.gen"
+    types = "@grafana/schema/dist/types/raw/dashboard/x/types.gen"
     program = tmp_path / "check.ts"
     flags = ("--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "node")
-    for given, code in ((text, 0), (text.replace('"title"', '"titel"'), 2)):
+    for source, code in ((text, 0), (text.replace('"title"', '"titel"'), 2)):
         program.write_text(
-            f'import type {{ Dashboard }} from "{of}";\nexport const told: Dashboard = {given};\n'
+            f'import type {{ Dashboard }} from "{types}";\nexport const it: Dashboard = {source};\n'
         )
         compiler = str(tmp_path / "node_modules/.bin/tsc")
-        told = call(compiler, *flags, "--module", "esnext", str(program), cwd=tmp_path)
-        assert told.returncode == code, told.stdout
+        result = call(compiler, *flags, "--module", "esnext", str(program), cwd=tmp_path)
+        assert result.returncode == code, result.stdout
 
 
 def queries() -> list[str]:
-    told = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
+    dashboard = json.loads((CONFIGS / "grafana/dashboard.json").read_text())
     return [
         target["expr"].replace("$__rate_interval", "20s").replace("$instance", ".*")
-        for panel in told["panels"]
+        for panel in dashboard["panels"]
         for target in panel["targets"]
     ]
 
@@ -184,21 +184,21 @@ def test_a_real_prometheus_scrapes_alerts_and_feeds_the_dashboard(tmp_path, serv
 
 
 def test_the_unit_is_what_systemd_reads(tmp_path):
-    """`systemd-analyze verify` returns 0 on a misspelt key: what it says is looked at."""
+    """`systemd-analyze verify` returns 0 for a misspelt key, so its messages are checked."""
     analyze = tool("systemd-analyze")
     program = Path(sys.executable).with_name("cerebellar-norse")
     text = (CONFIGS / "cerebellar-norse.service").read_text()
     text = text.replace("/opt/cerebellar-norse/bin/cerebellar-norse", str(program))
     unit = tmp_path / "cerebellar-norse.service"
     unit.write_text(text)
-    told = call(analyze, "verify", str(unit))
-    assert (told.returncode, told.stderr.strip()) == (0, "")
+    result = call(analyze, "verify", str(unit))
+    assert (result.returncode, result.stderr.strip()) == (0, "")
     unit.write_text(text.replace("WatchdogSec", "WatchdogSek"))
     assert "WatchdogSek" in call(analyze, "verify", str(unit)).stderr
 
 
 def test_logrotate_reads_its_file(tmp_path):
-    """`logrotate -d` returns 0 on errors: what it says is looked at."""
+    """`logrotate -d` returns 0 for errors, so its messages are checked."""
     rotate = tool("logrotate")
     log = tmp_path / "application.log"
     log.write_text("a line\n")
@@ -209,9 +209,9 @@ def test_logrotate_reads_its_file(tmp_path):
     path = tmp_path / "logrotate"
     path.write_text(text)
     path.chmod(0o644)
-    told = call(rotate, "-d", "--state", str(tmp_path / "state"), str(path))
-    assert "error:" not in told.stderr
-    assert str(log) in told.stderr
+    result = call(rotate, "-d", "--state", str(tmp_path / "state"), str(path))
+    assert "error:" not in result.stderr
+    assert str(log) in result.stderr
     path.write_text(text.replace("rotate 30", "rotate thirty"))
     assert "error:" in call(rotate, "-d", "--state", str(tmp_path / "state"), str(path)).stderr
 
@@ -220,20 +220,20 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path):
     import socket
 
     address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(address)
-        heard.settimeout(60)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(address)
+        receiver.settimeout(60)
         port = serving.free_port()
         config = serving.configuration(tmp_path, port)
         process = subprocess.Popen(
             [sys.executable, "-m", "cerebellum.cli", "--config", str(config)],
             env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"},
         )
-        said = [heard.recv(100).decode() for _ in range(3)]
-        assert said[0] == "READY=1"
-        assert said[1:] == ["WATCHDOG=1"] * 2
+        messages = [receiver.recv(100).decode() for _ in range(3)]
+        assert messages[0] == "READY=1"
+        assert messages[1:] == ["WATCHDOG=1"] * 2
         process.send_signal(signal.SIGTERM)
-        while (line := heard.recv(100).decode()) == "WATCHDOG=1":
+        while (line := receiver.recv(100).decode()) == "WATCHDOG=1":
             pass
         assert line == "STOPPING=1"
         assert process.wait(30) == 0
@@ -244,8 +244,8 @@ def test_the_installer_installs_again_and_undoes(tmp_path):
     root = tmp_path / "root"
     script = ["bash", str(ROOT / "scripts/install.sh"), "--root", str(root)]
     for _ in range(2):
-        told = call(*script, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, cwd=ROOT)
-        assert told.returncode == 0, told.stdout + told.stderr
+        result = call(*script, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, cwd=ROOT)
+        assert result.returncode == 0, result.stdout + result.stderr
     program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
     config = root / "etc/cerebellar-norse/production.toml"
     assert (root / "etc/cerebellar-norse/production.toml.new").exists()
@@ -268,7 +268,7 @@ def test_the_page_shows_a_service_at_work(service):
     for index in range(30):
         service.tick("page", index)
     browser = tool("chromium")
-    told = call(
+    result = call(
         browser,
         "--headless",
         "--no-sandbox",
@@ -283,7 +283,7 @@ def test_the_page_shows_a_service_at_work(service):
         "--dump-dom",
         f"http://127.0.0.1:{service.port}/",
     )
-    page = told.stdout
+    page = result.stdout
     assert 'data-loaded="yes"' in page
     assert re.search(r'id="status" class="healthy">healthy<', page)
     assert "model: untrained" in page

@@ -1,7 +1,7 @@
-"""The operator's guide, run: every block of docs/operations.md on a machine made up for it.
+"""Runs the operator's guide: every block of docs/operations.md, on a simulated machine.
 
-`sudo`, `systemctl` and `journalctl` are small programs that do what they would do to the one unit;
-everything else is real.
+`sudo`, `systemctl` and `journalctl` are small programs that do the same for the one unit.
+Everything else is real.
 """
 
 import json
@@ -51,23 +51,23 @@ esac
 
 
 def sections() -> dict[str, list[str]]:
-    """Blocks of commands by heading."""
-    found: dict[str, list[str]] = {}
+    """The blocks of commands, by heading."""
+    blocks: dict[str, list[str]] = {}
     heading = "names"
     text = GUIDE.read_text()
-    for part in re.finditer(r"^## ([^\n]+)$|^```sh\n(.*?)^```$", text, re.M | re.S):
-        if part[1]:
-            heading = part[1].split(":")[0]
+    for match in re.finditer(r"^## ([^\n]+)$|^```sh\n(.*?)^```$", text, re.M | re.S):
+        if match[1]:
+            heading = match[1].split(":")[0]
         else:
-            found.setdefault(heading, []).append(part[2])
-    return found
+            blocks.setdefault(heading, []).append(match[2])
+    return blocks
 
 
 SECTIONS = sections()
 
 
 class Machine:
-    """A folder that stands for a machine."""
+    """A folder that simulates a machine."""
 
     def __init__(self, folder: Path):
         self.folder, self.port = folder, serving.free_port()
@@ -106,8 +106,8 @@ class Machine:
         }
 
     def run(self, text: str) -> str:
-        """A script, from the project's root; what it says."""
-        told = subprocess.run(
+        """Run a script in the project's root; returns its output."""
+        result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=ROOT,
             env=self.env,
@@ -116,8 +116,8 @@ class Machine:
             text=True,
             timeout=300,
         )
-        assert told.returncode == 0, f"{text}\n{told.stdout}\n{told.stderr}"
-        return told.stdout + told.stderr
+        assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
+        return result.stdout + result.stderr
 
     def procedure(self, name: str) -> str:
         """The blocks of a section, in one shell, after the names."""
@@ -130,8 +130,8 @@ class Machine:
 
     def ask(self, index: int, market: str = "EUR/USD") -> list[float]:
         body = json.dumps({"market_id": market, **serving.tick(index)})
-        told = self.run(f"curl -fsS \"$URL/neural/process\" -d '{body}'")
-        return json.loads(told)["trading_signals"]
+        result = self.run(f"curl -fsS \"$URL/neural/process\" -d '{body}'")
+        return json.loads(result)["trading_signals"]
 
     def change(self, old: str, new: str) -> None:
         text = self.config.read_text()
@@ -156,31 +156,31 @@ def ended(number: int) -> bool:
 
 @pytest.fixture
 def machine(tmp_path):
-    held = Machine(tmp_path)
-    yield held
-    held.run("systemctl stop || true")
+    machine = Machine(tmp_path)
+    yield machine
+    machine.run("systemctl stop || true")
 
 
 def test_every_section_with_commands_is_run_here():
-    """A block that nobody runs would rot."""
+    """A block that no test runs would go out of date."""
     here = Path(__file__).read_text()
     assert all(f'"{name}"' in here for name in SECTIONS), SECTIONS.keys()
 
 
 @pytest.mark.slow
 def test_install(machine):
-    said = machine.procedure("Install")
+    output = machine.procedure("Install")
     assert (machine.folder / "root/opt/cerebellar-norse/bin/cerebellar-norse").exists()
-    assert '"status":"healthy"' in said
-    assert "/neural/process" in said
+    assert '"status":"healthy"' in output
+    assert "/neural/process" in output
 
 
 @pytest.mark.slow
 def test_procedure_1_it_does_not_start(machine):
     machine.change("granule_size = ", "granule_siz = ")
-    said = machine.procedure("Procedure 1")
-    assert "neural.granule_siz: unknown key; perhaps neural.granule_size" in said
-    assert '"ready":true' in said
+    output = machine.procedure("Procedure 1")
+    assert "neural.granule_siz: unknown key; perhaps neural.granule_size" in output
+    assert '"ready":true' in output
 
 
 @pytest.mark.soak
@@ -189,19 +189,19 @@ def test_procedure_2_latency(machine):
     machine.change("batch_size = 1", "batch_size = 4")
     machine.start()
     machine.ask(0)
-    said = machine.procedure("Procedure 2")
-    assert "processing_duration_seconds_bucket" in said
-    assert "whole, per simulated step" in said
+    output = machine.procedure("Procedure 2")
+    assert "processing_duration_seconds_bucket" in output
+    assert "whole, per simulated step" in output
     assert "batch_size = 1" in machine.config.read_text()
 
 
 @pytest.mark.slow
 def test_procedure_3_not_converging(machine):
     machine.start()
-    said = machine.procedure("Procedure 3")
-    assert '"state": "completed"' in said
-    assert re.search(r"(buy|sell): [\d,]+ samples to learn from; 10,000 or more are better", said)
-    assert "granule_purkinje" in said
+    output = machine.procedure("Procedure 3")
+    assert '"state": "completed"' in output
+    assert re.search(r"(buy|sell): [\d,]+ samples to learn from; 10,000 or more are better", output)
+    assert "granule_purkinje" in output
     assert "learning_rate = 0.0003" in machine.config.read_text()
     # The market goes on, with the model that was trained.
     assert sum(machine.ask(0)) == pytest.approx(1)
@@ -219,10 +219,10 @@ def test_procedure_4_the_device(machine):
     compiled.mkdir()
     (compiled / "broken").touch()
     machine.env["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
-    said = machine.procedure("Procedure 4")
-    assert "performance.device: no CUDA device on this machine" in said
-    assert "neural.granule_size: needs" in said
-    assert '"ready":true' in said
+    output = machine.procedure("Procedure 4")
+    assert "performance.device: no CUDA device on this machine" in output
+    assert "neural.granule_size: needs" in output
+    assert '"ready":true' in output
     assert not (compiled / "broken").exists()
 
 
@@ -230,10 +230,10 @@ def test_procedure_4_the_device(machine):
 @pytest.mark.slow
 def test_procedure_5_memory(machine):
     machine.start()
-    said = machine.procedure("Procedure 5")
-    found = re.search(r"'warm': ([\d.]+), 'end': ([\d.]+)", said)
-    assert found is not None
-    assert float(found[2]) < 1.05 * float(found[1])
+    output = machine.procedure("Procedure 5")
+    memory = re.search(r"'warm': ([\d.]+), 'end': ([\d.]+)", output)
+    assert memory is not None
+    assert float(memory[2]) < 1.05 * float(memory[1])
 
 
 @pytest.mark.slow
@@ -242,8 +242,8 @@ def test_procedure_6_critical_failure(machine):
     machine.ask(0)
     (machine.folder / "service.toml.good").write_text(machine.config.read_text())
     machine.run("systemctl stop; systemctl start")
-    said = machine.procedure("Procedure 6")
-    assert "true" in said
+    output = machine.procedure("Procedure 6")
+    assert "true" in output
     backups = machine.folder / "backups/service-before/checkpoints"
     assert len(list(backups.iterdir())) == 1
     assert len(list((machine.folder / "models").glob("service-of-another-*"))) == 1
@@ -262,8 +262,8 @@ def test_procedure_7_corrupt_data(machine, trained):
     text = bytearray(data.read_bytes())
     text[len(text) // 2] ^= 1
     data.write_bytes(text)
-    said = machine.procedure("Procedure 7")
-    assert str(data.relative_to(machine.folder / "models")) in said
+    output = machine.procedure("Procedure 7")
+    assert str(data.relative_to(machine.folder / "models")) in output
     assert len(list((machine.folder / "models").glob("checkpoints.replaced-*"))) == 1
     after = [machine.ask(i, "another market") for i in range(3)]
     np.testing.assert_array_equal(after, before)
@@ -272,7 +272,7 @@ def test_procedure_7_corrupt_data(machine, trained):
 @pytest.mark.slow
 def test_procedure_8_killed(machine):
     machine.start()
-    first = [machine.ask(i) for i in range(3)]
+    answers = [machine.ask(i) for i in range(3)]
     serving.until((machine.folder / "models/service/checkpoints/000000000003").is_dir)
     machine.ask(3)
     machine.kill()
@@ -281,20 +281,20 @@ def test_procedure_8_killed(machine):
         "--epochs 2 --no-plots & "
         'until ls -d "$TRAINING_RUN"/checkpoints/0*; do kill -0 $!; sleep 0.1; done; kill -KILL $!'
     )
-    said = machine.procedure("Procedure 8")
-    assert re.search(r"1 ticks were answered after the last checkpoint", said)
-    assert "service/checkpoints/000000000003" in said
+    output = machine.procedure("Procedure 8")
+    assert re.search(r"1 ticks were answered after the last checkpoint", output)
+    assert "service/checkpoints/000000000003" in output
     assert (machine.folder / "run/result.json").exists()
     # As if the last tick had never been.
     again = machine.ask(3)
-    assert again != first[-1]
+    assert again != answers[-1]
 
 
 @pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_9_slower(machine):
-    said = machine.procedure("Procedure 9")
-    assert "before" in said
+    output = machine.procedure("Procedure 9")
+    assert "before" in output
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What markets remember: from one start to the next, through kills and other circuits."""
+"""The memory of markets: from one start to the next, after kills and with other circuits."""
 
 import signal
 import threading
@@ -9,9 +9,9 @@ import serving
 
 
 def signals(answer):
-    status, told = answer
-    assert status == 200, told
-    return told["trading_signals"]
+    status, body = answer
+    assert status == 200, body
+    return body["trading_signals"]
 
 
 def test_a_restart_goes_on_as_if_it_had_never_stopped(tmp_path):
@@ -34,13 +34,13 @@ def test_a_restart_goes_on_as_if_it_had_never_stopped(tmp_path):
 @pytest.mark.slow
 def test_killed_under_load_it_says_how_many_ticks_that_cost(tmp_path):
     """Everything up to the last checkpoint is there; the log counts what came after it."""
-    held = serving.serve(tmp_path, training={"checkpoint_interval": 1.0})
+    server = serving.serve(tmp_path, training={"checkpoint_interval": 1.0})
     done = {"ticks": 0}
 
     def load():
         try:
             while True:
-                if held.tick("a", done["ticks"])[0] == 200:
+                if server.tick("a", done["ticks"])[0] == 200:
                     done["ticks"] += 1
         except OSError:
             return
@@ -50,11 +50,11 @@ def test_killed_under_load_it_says_how_many_ticks_that_cost(tmp_path):
     serving.until(lambda: list((tmp_path / "models/service/checkpoints").glob("0*")))
     saved = done["ticks"]
     serving.until(lambda: done["ticks"] > saved + 1)
-    held.process.send_signal(signal.SIGKILL)
+    server.process.send_signal(signal.SIGKILL)
     thread.join()
-    held.process.wait()
-    held.start()
-    lines = held.log()
+    server.process.wait()
+    server.start()
+    lines = server.log()
     restored = [line for line in lines if line["message"] == "state restored"]
     assert len(restored) == 1
     lost = sum(line["fields"].get("ticks_lost", 0) for line in lines)
@@ -64,26 +64,28 @@ def test_killed_under_load_it_says_how_many_ticks_that_cost(tmp_path):
     assert done["ticks"] <= kept + lost <= done["ticks"] + 1
     assert kept + lost > kept
     # The market's clock is that of the checkpoint: what was lost can be sent again.
-    assert held.tick("a", kept)[0] == 200
-    assert held.tick("a", kept - 2)[0] == 422
-    assert held.stop() == 0
+    assert server.tick("a", kept)[0] == 200
+    assert server.tick("a", kept - 2)[0] == 422
+    assert server.stop() == 0
 
 
 @pytest.mark.slow
 def test_another_circuit_starts_fresh_and_says_so(tmp_path):
-    held = serving.serve(tmp_path)
-    signals(held.tick("a", 5))
-    assert held.stop() == 0
-    text = held.config.read_text()
-    held.config.write_text(text.replace(f"granule_size = {serving.GRANULES}", "granule_size = 150"))
-    held.start()
-    assert held.tick("a", 1)[0] == 200
-    said = [line["message"] for line in held.log() if line["level"] == "WARNING"]
-    assert any("another circuit" in message for message in said)
+    server = serving.serve(tmp_path)
+    signals(server.tick("a", 5))
+    assert server.stop() == 0
+    text = server.config.read_text()
+    server.config.write_text(
+        text.replace(f"granule_size = {serving.GRANULES}", "granule_size = 150")
+    )
+    server.start()
+    assert server.tick("a", 1)[0] == 200
+    warnings = [line["message"] for line in server.log() if line["level"] == "WARNING"]
+    assert any("another circuit" in message for message in warnings)
     aside = list((tmp_path / "models").glob("service-of-another-*"))
     assert len(aside) == 1
     assert (aside[0] / "checkpoints").is_dir()
-    assert held.stop() == 0
+    assert server.stop() == 0
 
 
 @pytest.mark.slow
@@ -92,11 +94,11 @@ def test_a_market_that_is_put_away_comes_back_as_it_was(tmp_path):
     many = serving.serve(tmp_path / "many")
     wanted = [signals(many.tick("a", i)) for i in range(4)]
     got = [signals(few.tick("a", i)) for i in range(2)]
-    status, told, headers = few.ask(
+    status, body, headers = few.ask(
         "POST", "/neural/process", b'{"market_id":"b","price":1,"volume":1,"timestamp":1}'
     )
     assert status == 429
-    assert "max_markets" in told["detail"]
+    assert "max_markets" in body["detail"]
     assert headers["retry-after"] == "1"
     # Once idle, a market gives its place; what it remembers is on the disk.
     serving.until(lambda: few.tick("b", 0)[0] == 200)
@@ -112,39 +114,40 @@ def test_a_market_that_is_put_away_comes_back_as_it_was(tmp_path):
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_a_signal_ends_it_well(tmp_path, number):
-    held = serving.serve(tmp_path)
-    signals(held.tick("a", 0))
-    assert held.stop(number) == 0
+    server = serving.serve(tmp_path)
+    signals(server.tick("a", 0))
+    assert server.stop(number) == 0
     assert (tmp_path / "models/service/checkpoints").is_dir()
 
 
 def test_hangup_rereads_what_can_change_and_names_what_cannot(tmp_path):
-    held = serving.serve(tmp_path)
-    text = held.config.read_text()
-    held.config.write_text(
+    server = serving.serve(tmp_path)
+    text = server.config.read_text()
+    server.config.write_text(
         text.replace(f"granule_size = {serving.GRANULES}", "granule_size = 150")
         + "[training]\ncheckpoint_interval = 5\n"
     )
-    held.process.send_signal(signal.SIGHUP)
-    serving.until(lambda: held.log_says("checkpoint_interval"))
-    said = [line["message"] for line in held.log()]
+    server.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: server.log_says("checkpoint_interval"))
+    messages = [line["message"] for line in server.log()]
     assert any(
-        m.startswith(f"neural.granule_size: cannot change live ({serving.GRANULES};") for m in said
+        m.startswith(f"neural.granule_size: cannot change live ({serving.GRANULES};")
+        for m in messages
     )
-    assert "training.checkpoint_interval: now 5.0" in said
-    assert "checkpoint_interval_seconds 5.0" in held.get("/metrics")[1]
-    held.config.write_text("[neural]\ngranule_siz = 1\n")
-    held.process.send_signal(signal.SIGHUP)
-    serving.until(lambda: held.log_says("granule_siz:"))
-    assert held.tick("a", 0)[0] == 200
-    assert held.stop() == 0
+    assert "training.checkpoint_interval: now 5.0" in messages
+    assert "checkpoint_interval_seconds 5.0" in server.get("/metrics")[1]
+    server.config.write_text("[neural]\ngranule_siz = 1\n")
+    server.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: server.log_says("granule_siz:"))
+    assert server.tick("a", 0)[0] == 200
+    assert server.stop() == 0
 
 
 def test_a_signal_while_it_starts_ends_it_at_once(tmp_path):
-    held = serving.Serving.__new__(serving.Serving)
-    held.port, held.folder, held.headers = serving.free_port(), tmp_path, {}
-    held.config = serving.configuration(tmp_path, held.port)
-    held.start(wait=False)
-    serving.until(lambda: held.ready() == 503)
-    held.process.send_signal(signal.SIGTERM)
-    assert held.process.wait(timeout=30) == 0
+    server = serving.Serving.__new__(serving.Serving)
+    server.port, server.folder, server.headers = serving.free_port(), tmp_path, {}
+    server.config = serving.configuration(tmp_path, server.port)
+    server.start(wait=False)
+    serving.until(lambda: server.ready() == 503)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=30) == 0

@@ -1,4 +1,4 @@
-"""A trained model in service: what `evaluate` says of a file, the service says tick by tick."""
+"""A trained model in service gives tick by tick what `evaluate` gives for a file."""
 
 import numpy as np
 import pytest
@@ -20,25 +20,27 @@ pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
     """Frozen, and learning from outcomes as they come."""
     models, path = trained
-    held = learned.load(models)
-    data = ticks.prepare(ticks.load(path), "event", held.model.receptive, held.model.band)
-    given = config.load(None, {"training.method": method, "storage.models": str(tmp_path)})
+    checkpoint = learned.load(models)
+    data = ticks.prepare(
+        ticks.load(path), "event", checkpoint.model.receptive, checkpoint.model.band
+    )
+    settings = config.load(None, {"training.method": method, "storage.models": str(tmp_path)})
     learns = method == "climbing_fiber"
-    gain = given.neural.learning_rate * online.GAIN if learns else 0.0
+    gain = settings.neural.learning_rate * online.GAIN if learns else 0.0
     _, wanted = online.prequential(
-        held.model.net,
-        held.model.learner,
+        checkpoint.model.net,
+        checkpoint.model.learner,
         data,
         Part(start=0, stop=COUNT),
         gain=gain,
         rate=online.RATE if learns else 0.0,
     )
-    model = served.trained(models, given)
+    model = served.trained(models, settings)
     assert model.learns == learns
-    engine = state.build(given, model, metrics.build(model.sizes, {"version": "0"}))
+    engine = state.build(settings, model, metrics.build(model.sizes, {"version": "0"}))
     engine.start()
     block = next(iter(csv.read(path)))
-    said = [
+    chances = [
         engine.submit(
             "m",
             [Tick(**{name: float(block[name][i]) for name in ("price", "volume", "timestamp")})],
@@ -49,8 +51,8 @@ def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
         for i in range(COUNT)
     ]
     engine.stop()
-    # Sums are grouped otherwise in another program: a spike on the edge may fall to either side.
-    away = np.abs(np.stack(said) - wanted).max(axis=1)
+    # Another program groups sums in another way, so a spike at the threshold may come or not.
+    away = np.abs(np.stack(chances) - wanted).max(axis=1)
     assert np.median(away) < 1e-6
     assert np.mean(away < 1e-3) > 0.95
 
@@ -58,32 +60,32 @@ def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
 @pytest.mark.slow
 def test_what_was_learned_online_survives_a_restart(trained, tmp_path):
     models, path = trained
-    given = config.load(
+    settings = config.load(
         None, {"training.method": "climbing_fiber", "storage.models": str(tmp_path)}
     )
     block = next(iter(csv.read(path)))
 
-    def go(engine, start, stop):
+    def answers(engine, start, stop):
         names = ("price", "volume", "timestamp")
-        asked = [Tick(**{n: float(block[n][i]) for n in names}) for i in range(start, stop)]
-        return [engine.submit("m", [tick], 30).result(30).chances.tolist() for tick in asked]
+        requests = [Tick(**{n: float(block[n][i]) for n in names}) for i in range(start, stop)]
+        return [engine.submit("m", [tick], 30).result(30).chances.tolist() for tick in requests]
 
     def begin(folder):
-        here = given.model_copy(
-            update={"storage": given.storage.model_copy(update={"models": folder})}
+        settings_here = settings.model_copy(
+            update={"storage": settings.storage.model_copy(update={"models": folder})}
         )
-        model = served.trained(models, here)
-        engine = state.build(here, model, metrics.build(model.sizes, {"version": "0"}))
+        model = served.trained(models, settings_here)
+        engine = state.build(settings_here, model, metrics.build(model.sizes, {"version": "0"}))
         engine.start()
         return engine
 
     never = begin(tmp_path / "never")
-    wanted = go(never, 0, 60)
+    wanted = answers(never, 0, 60)
     never.stop()
     first = begin(tmp_path / "stopped")
-    got = go(first, 0, 30)
+    got = answers(first, 0, 30)
     first.stop()
     second = begin(tmp_path / "stopped")
-    got += go(second, 30, 60)
+    got += answers(second, 30, 60)
     second.stop()
     assert got == wanted
