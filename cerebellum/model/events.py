@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 
 BITS = 32
 _BRANCH = 32
@@ -190,7 +190,7 @@ def walk_beams(
         index, carry = state
         beam = jnp.sum(ends <= index, dtype=jnp.int32)
         wanted = first[beam] + (index - (ends - blocks)[beam]) * block + lanes
-        cells, beam = fence((select(words, levels, wanted), beam))
+        cells, beam = materialize_once((select(words, levels, wanted), beam))
         return index + 1, visit(carry, beam, cells, wanted < first[beam + 1])
 
     return lax.while_loop(lambda state: state[0] < ends[-1], body, (jnp.int32(0), carry))[1]

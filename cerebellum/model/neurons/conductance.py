@@ -20,7 +20,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.surrogate import Surrogate
 
@@ -240,7 +240,7 @@ def step(
       have gradients; spikes where a surrogate is given.
     """
     integrate = _rk4 if params.integrator == "rk4" else _averaged
-    v, state = fence((integrate(params, state, input.current, dt), state))
+    v, state = materialize_once((integrate(params, state, input.current, dt), state))
     exc = decay(state.exc, params.tau_exc, dt)
     inh = decay(state.inh, params.tau_inh, dt)
     v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)

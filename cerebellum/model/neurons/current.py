@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.surrogate import Surrogate
 
@@ -141,7 +141,7 @@ def step(
         + (1 - held) * (params.drive + input.current)
         + params.v_leak
     )
-    v, state = fence((v, state))
+    v, state = materialize_once((v, state))
     v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)
     stepped = State(
         v=v.astype(state.v.dtype),

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
 
 TAKES_SPIKES = False
@@ -182,7 +182,7 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
       The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), without a gradient
       through the threshold.
     """
-    integrated, state = fence((_integrate(params, state, input.current, dt), state))
+    integrated, state = materialize_once((_integrate(params, state, input.current, dt), state))
     v, i_adap = integrated
     # The hazard reaches an exponentially distributed draw with the chance 1 - exp(-hazard dt).
     hazard = (params.lambda_0 * dt) * jnp.exp((v - params.v_th) * (1.0 / params.tau_v))

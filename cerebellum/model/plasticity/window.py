@@ -26,7 +26,7 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.model import delays, events, fixed, registry
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.plasticity.protocol import Closing, Moment, Sizes, Synapses
 
 LATENCY_MS = 1.0
@@ -268,7 +268,7 @@ def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Ar
     rule = synapses.rule
     row = jnp.remainder(step + 1 - ring_steps(rule, synapses.dt)[0], debts.shape[0])
     # Read behind a fence, cleared with what was read: so XLA sees the order and copies nothing.
-    due = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
+    due = materialize_once(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
     debts = lax.dynamic_update_index_in_dim(debts, due * 0, row, 0)
     return gain * (rule.per_spike + rule.per_pair * due), debts
 
