@@ -134,8 +134,8 @@ def draw(seed: Array, rows: Array, width: int, mean: Array, spread: float, share
     """
     weights = mean * jnp.ones((rows.shape[0], width), jnp.float32)
     if spread:
-        uniform = (noise(seed, rows, width) >> 8).astype(jnp.float32) * 2.0**-23 - 1
-        weights = weights * (1 + spread * uniform)
+        deviation = (noise(seed, rows, width) >> 8).astype(jnp.float32) * 2.0**-23 - 1
+        weights = weights * (1 + spread * deviation)
     if share < 1:
         weights = jnp.where(exists(seed, rows, width, share), weights, 0)
     return weights
