@@ -130,7 +130,7 @@ def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     circuit = cb.build(spec, KEY, path="event")
     state = cb.init(circuit, KEY)
     rows = state.weights["granule_purkinje"].nbytes
-    loop, inputs = chunk_of(circuit, 10), Inputs(drawn=DRIVE)
+    loop, inputs = chunk_of(circuit, 10), Inputs(sources=DRIVE)
     compiled = advance.lower(loop, circuit.params, circuit.wiring, state, inputs).compile()
     sizes = compiled.memory_analysis()
     assert sizes is not None
@@ -154,7 +154,7 @@ def test_memory_is_known_before_it_is_allocated(granules, beams, dtype):
     state = cb.init(circuit, KEY)
     there = sum(leaf.nbytes for leaf in jax.tree.leaves((circuit, state)))
     assert sum(memory.arrays(Part(spec=spec), "event").values()) == pytest.approx(there, rel=0.1)
-    operands = circuit.params, circuit.wiring, state, Inputs(drawn=DRIVE)
+    operands = circuit.params, circuit.wiring, state, Inputs(sources=DRIVE)
     program = advance.lower(chunk_of(circuit, 10), *operands)
     sizes = program.compile().memory_analysis()
     assert sizes is not None

@@ -385,7 +385,7 @@ def unroll(
     def tick(carry: Carry, given: Array):
         spikes = jnp.moveaxis(sense(design, given), 1, 0)
         before = Coupled(state=carry.state, place=Heard(rates=carry.rates, traces=carry.traces))
-        after, seen = some(params, wiring, before, Inputs(given={"mossy_fiber": spikes}))
+        after, seen = some(params, wiring, before, Inputs(arrays={"mossy_fiber": spikes}))
         rates, traces = after.place.rates, after.place.traces
         if seen is not None:
             # Of members, then of steps.

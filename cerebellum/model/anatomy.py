@@ -1,7 +1,7 @@
-"""Building a circuit: who contacts whom, and with which first weights.
+"""Building a circuit: its connections and their initial weights.
 
-Runs on the host in NumPy. Every projection draws from its own counter-based stream (Philox,
-keyed by the circuit's key and the projection's name), so any of them can be rebuilt alone and
+This runs on the host, in NumPy. Every projection draws from its own counter-based stream (Philox,
+keyed by the circuit's key and the projection's name). So each projection can be rebuilt alone, and
 none depends on the order of building.
 """
 
@@ -24,11 +24,11 @@ Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
 
 ROWS_SHARE = 0.5
-"""Share of possible contacts that exist from which the event path keeps rows of weights. A row
-costs one read a target in sequence, a list about six a contact at random."""
+"""If at least this share of the possible contacts exists, the event path keeps rows of weights. A
+row costs one sequential read per target; a list costs about six random reads per contact."""
 
 MATRIX_SHARE = 0.01
-"""The same for the dense path."""
+"""The same limit for the dense path."""
 
 DENSE_LIMIT = 2_000_000
 """Largest number of possible contacts (source cells times target cells, over all projections)
@@ -36,28 +36,29 @@ for which "auto" chooses the dense path."""
 
 
 LIST_STEP = 8
-"""Lists are as wide as their largest fan-out, rounded up to a multiple of this, so that circuits
-that differ in their seed alone mostly share one compiled program."""
+"""Lists are as wide as their largest fan-out, rounded up to a multiple of this number, so that
+circuits that differ only in their seed mostly share one compiled program."""
 
 
 def stream(key: Array, name: str) -> np.random.Generator:
-    """The random stream of the part of a circuit called `name`."""
+    """The random stream that belongs to a name, such as that of a projection, in a circuit."""
     words = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
     seed = np.random.SeedSequence([*words, fixed.name_number(name)])
     return np.random.Generator(np.random.Philox(seed))
 
 
 def in_degrees(projection: Projection, targets: int, rng: np.random.Generator) -> np.ndarray:
-    """How many sources each target gets, int64 [targets].
+    """Draw the number of sources of each target, int64 [targets].
 
-    With `sites`, binomial; with `degree_sd`, normal; otherwise the expected total is spread
-    evenly: every target gets the mean rounded down, and as many as are needed get one more.
+    The number is binomial if the projection has `sites`, and normal if it has `degree_sd`.
+    Otherwise the expected total is distributed evenly: every target gets the mean, rounded down,
+    and as many targets as needed get one more.
     """
     if projection.sites is not None:
         return rng.binomial(projection.sites, projection.in_degree / projection.sites, targets)
     if projection.degree_sd:
-        drawn = rng.normal(projection.in_degree, projection.degree_sd, targets)
-        return np.maximum(0, np.round(drawn)).astype(np.int64)
+        degrees = rng.normal(projection.in_degree, projection.degree_sd, targets)
+        return np.maximum(0, np.round(degrees)).astype(np.int64)
     total = round(projection.in_degree * targets)
     degrees = np.full(targets, total // targets)
     degrees[rng.permutation(targets)[: total % targets]] += 1
@@ -65,43 +66,49 @@ def in_degrees(projection: Projection, targets: int, rng: np.random.Generator) -
 
 
 def draw_sources(degrees: np.ndarray, sources: int, rng: np.random.Generator) -> np.ndarray:
-    """For each target its sources, all different: int64 [targets, largest degree].
+    """Draw the sources of each target, all different: int64 [targets, largest degree].
 
     Only the first `degrees[t]` entries of row t count.
     """
     targets, width = len(degrees), int(degrees.max(initial=0))
     if 8 * width > sources:
         return _draw_many(targets, width, sources, rng)
-    drawn = rng.integers(0, sources, (targets, width))
-    again = np.arange(targets)
-    while again.size:
-        row, place = _repeats(drawn, again)
-        drawn[again[row], place] = rng.integers(0, sources, row.size)
-        again = again[np.unique(row)]
-    return drawn
+    table = rng.integers(0, sources, (targets, width))
+    unchecked = np.arange(targets)
+    while unchecked.size:
+        row, column = _repeats(table, unchecked)
+        table[unchecked[row], column] = rng.integers(0, sources, row.size)
+        unchecked = unchecked[np.unique(row)]
+    return table
 
 
-def _repeats(drawn: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where some rows of `drawn` hold a value again: numbers of the rows, places in them.
+def _repeats(table: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the entries of `table` that repeat a value of their row.
 
-    Sorts value and place as one number, which NumPy does ten times as fast as it sorts places, and
-    in parts that fit into a core's cache.
+    It sorts value and column as one number, which NumPy does ten times as fast as an argsort, and
+    in blocks that fit into the cache of a core.
+
+    Args:
+      rows: the rows of `table` to be searched.
+
+    Returns:
+      Of each repeated entry, the index of its row in `rows`, and its column.
     """
-    width = max(1, drawn.shape[1])
-    bits, found = width.bit_length(), []
-    some = max(1, 100_000 // width)
-    for first in range(0, rows.size, some):
-        keys = (drawn[rows[first : first + some]] << bits) | np.arange(drawn.shape[1])
+    width = max(1, table.shape[1])
+    bits, blocks = width.bit_length(), []
+    block_rows = max(1, 100_000 // width)
+    for start in range(0, rows.size, block_rows):
+        keys = (table[rows[start : start + block_rows]] << bits) | np.arange(table.shape[1])
         keys.sort(axis=1)
         value = keys >> bits
-        row, place = np.nonzero(value[:, 1:] == value[:, :-1])
-        found.append((first + row, keys[row, place + 1] & ((1 << bits) - 1)))
-    row, place = zip(*found, strict=True)
-    return np.concatenate(row), np.concatenate(place)
+        row, rank = np.nonzero(value[:, 1:] == value[:, :-1])
+        blocks.append((start + row, keys[row, rank + 1] & ((1 << bits) - 1)))
+    row, column = zip(*blocks, strict=True)
+    return np.concatenate(row), np.concatenate(column)
 
 
 def _draw_many(targets: int, width: int, sources: int, rng: np.random.Generator) -> np.ndarray:
-    """As `draw_sources` for large shares of the sources: the smallest of random keys."""
+    """As `draw_sources`, for a large share of the sources: those with the smallest random keys."""
     if width == sources:
         return np.broadcast_to(np.arange(sources), (targets, sources))
     chunk = max(1, 8_000_000 // sources)
@@ -116,27 +123,26 @@ def _draw_many(targets: int, width: int, sources: int, rng: np.random.Generator)
 def contacts(
     projection: Projection, spec: Spec, key: Array, beam: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every contact of a projection within a beam: (source cells, target cells), int64 each.
+    """Draw all contacts of a projection within a beam: (source cells, target cells), int64 each.
 
-    Of one that crosses, within all beams.
-
-    A pair of cells has at most one contact; no cell contacts itself.
+    For a projection that crosses beams, these are the contacts within the whole circuit. A pair of
+    cells has at most one contact, and no cell contacts itself.
     """
     beams = spec.reach(projection)
-    first, sources = _span(spec.population(projection.source).size, beams, beam)
-    first_target, targets = _span(spec.population(projection.target).size, beams, beam)
+    source_offset, sources = _span(spec.population(projection.source).size, beams, beam)
+    target_offset, targets = _span(spec.population(projection.target).size, beams, beam)
     loop = projection.source == projection.target
     rng = stream(key, projection.name if beams == 1 else f"{projection.name}.{beam}")
     degrees = np.minimum(in_degrees(projection, targets, rng), sources - loop)
-    drawn = draw_sources(degrees, sources - loop, rng)
+    table = draw_sources(degrees, sources - loop, rng)
     if loop:
-        drawn = drawn + (drawn >= np.arange(targets)[:, None])
-    exists = np.arange(drawn.shape[1]) < degrees[:, None]
-    return first + drawn[exists], first_target + np.repeat(np.arange(targets), degrees)
+        table = table + (table >= np.arange(targets)[:, None])
+    exists = np.arange(table.shape[1]) < degrees[:, None]
+    return source_offset + table[exists], target_offset + np.repeat(np.arange(targets), degrees)
 
 
 def _span(size: int, beams: int, beam: int) -> tuple[int, int]:
-    """First cell and number of cells of a population of `size` in a beam."""
+    """The first cell and the number of cells of a population of `size` cells in a beam."""
     edges = events.beam_edges(size, beams)
     return int(edges[beam]), int(edges[beam + 1] - edges[beam])
 
@@ -144,17 +150,17 @@ def _span(size: int, beams: int, beam: int) -> tuple[int, int]:
 def fan_out(
     source: np.ndarray, target: np.ndarray, sources: int, targets: int, number: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Target lists by source, and a number of each contact in the same places.
+    """Turn contacts into one list of targets per source, and a number that goes with each contact.
 
     Args:
-      source, target: contacts, integers [pairs], in order of their targets.
-      sources, targets: numbers of cells.
-      number: [pairs], any type.
+      source, target: the two cells of each contact, integers [pairs], ordered by target.
+      sources, targets: numbers of source and target cells.
+      number: one number per contact, [pairs], any type.
 
     Returns:
-      Lists, unsigned [sources, F], ascending, unused places at the type's maximum; and numbers,
-      [sources, F], unused places 0. F is the largest fan-out, rounded up to a multiple of
-      `LIST_STEP`.
+      The lists, unsigned [sources, F], ascending, with unused entries at the maximum of the type;
+      and the numbers in the same places, [sources, F], with unused entries 0. F is the largest
+      fan-out, rounded up to a multiple of `LIST_STEP`.
     """
     starts = np.searchsorted(target, np.arange(targets + 1))
     by_source = csr_array((number, source, starts), shape=(targets, sources)).tocsc()
@@ -170,12 +176,12 @@ def fan_out(
 
 
 def list_dtype(targets: int) -> type[np.unsignedinteger]:
-    """Narrowest type of a list: its maximum is kept for unused places."""
+    """The narrowest type of a list of targets, whose maximum is reserved for unused entries."""
     return np.uint16 if targets < np.iinfo(np.uint16).max else np.uint32
 
 
 def resolve_path(spec: Spec, path: Path = "auto") -> events.Path:
-    """How a circuit's spikes are sent: as asked for, or by its size where that is "auto".
+    """The path on which spikes are delivered; "auto" chooses it by the size of the circuit.
 
     Raises:
       UsageError: there is no such path.
@@ -190,20 +196,20 @@ def resolve_path(spec: Spec, path: Path = "auto") -> events.Path:
 
 
 def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
-    """Whether a projection has a row of weights for every source, not lists of targets."""
+    """Whether a projection has a row of weights for every source, instead of lists of targets."""
     if projection.dtype == "uint16":
         return True
     if projection.crosses:
         return False
     limit = MATRIX_SHARE if path == "dense" else ROWS_SHARE
-    even = projection.sites is None and not projection.degree_sd
-    return even and spec.share(projection) >= limit
+    evenly_distributed = projection.sites is None and not projection.degree_sd
+    return evenly_distributed and spec.share(projection) >= limit
 
 
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
-    """Target lists of a projection: see `fan_out`."""
-    drawn = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
-    source, target = (np.concatenate(ends) for ends in zip(*drawn, strict=True))
+    """Draw the target lists of a projection (see `fan_out`)."""
+    by_beam = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
+    source, target = (np.concatenate(ends) for ends in zip(*by_beam, strict=True))
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]
 
@@ -211,7 +217,7 @@ def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
 def connect(
     projection: Projection, spec: Spec, key: Array, path: events.Path
 ) -> tuple[events.Fan, Array]:
-    """One projection's wiring and first weights (see `circuit.Params`)."""
+    """Draw the wiring and the initial weights of one projection (see `circuit.Params`)."""
     if has_rows(projection, spec, path):
         w_max = projection.w_max
         unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
@@ -220,15 +226,15 @@ def connect(
     targets = spec.population(projection.target).size
     weights = np.float32(projection.weight * projection.contacts)
     if projection.plastic or projection.spread:
-        even = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
-        weights = weights * (1 + projection.spread * (2 * even - 1))
+        uniform = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
+        weights = weights * (1 + projection.spread * (2 * uniform - 1))
         weights = np.where(table < targets, weights, np.float32(0))
     fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
     return fan, jnp.asarray(weights, jnp.float32)
 
 
 def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
-    """First weights [N, R]; of uint16 only their mean, from which `init` draws the rows."""
+    """Initial weights [N, R]; for uint16 only their mean, from which `init` draws the rows."""
     mean = jnp.float32(projection.weight * projection.contacts)
     if projection.dtype == "uint16":
         return mean
@@ -241,16 +247,17 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     matrix = np.zeros(shape, np.float32)
     for beam in range(spec.beams):
         source, target = contacts(projection, spec, key, beam)
-        even = stream(key, f"{projection.name}.{beam}.weights").random(source.size, np.float32)
+        uniform = stream(key, f"{projection.name}.{beam}.weights").random(source.size, np.float32)
+        factor = 1 + projection.spread * (2 * uniform - 1)
         weight = projection.weight * projection.contacts
-        matrix[source, target - beam * shape[1]] = weight * (1 + projection.spread * (2 * even - 1))
+        matrix[source, target - beam * shape[1]] = weight * factor
     return jnp.asarray(matrix)
 
 
 def connect_edges(
     projection: Projection, spec: Spec, edges: np.ndarray
 ) -> tuple[events.FanOut, Array]:
-    """As `connect`, for edges that are given: see `build`."""
+    """As `connect`, for edges that the caller of `build` or the spec provides."""
     name = projection.name
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     if projection.dtype != "float32" or spec.beams > 1:
@@ -270,9 +277,9 @@ def connect_edges(
 
 
 def _learning(spec: Spec) -> list[str]:
-    """Names of what learns: see `Params.rates`."""
-    ruled = [p.name for p in spec.projections if p.rule is not None]
-    return list(dict.fromkeys([*ruled, *(name for name, _, _ in spec.watched())]))
+    """The names of projections and populations that learn (see `Params.rates`)."""
+    with_rule = [p.name for p in spec.projections if p.rule is not None]
+    return list(dict.fromkeys([*with_rule, *(name for name, _, _ in spec.watched())]))
 
 
 def build(
@@ -283,45 +290,49 @@ def build(
     path: Path = "auto",
     backend: str = "auto",
 ) -> Circuit:
-    """Draw a circuit's wiring and first parameters.
+    """Draw the wiring and the initial parameters of a circuit.
 
     Args:
-      spec: what to build.
+      spec: the circuit to build.
       key: a JAX random key; the same key gives the same circuit on any machine.
-      edges: projections whose edges are given, by name: source, target and number of contacts,
-        integers [pairs, 3], each pair once. They go before those that the spec places.
-      path: how spikes are sent. "event" sends packed spikes; "dense" sends every synapse in every
-        step and has gradients; "auto" is dense up to `DENSE_LIMIT` possible contacts.
-      backend: what it is to run on: see `Circuit`. Asked for when it runs, not here.
+      edges: the edges of projections that are not to be drawn, by name: source, target and number
+        of contacts, integers [pairs, 3], each pair once. They replace those that `spec.place`
+        returns.
+      path: how spikes are delivered. "event" delivers packed spikes; "dense" visits every synapse
+        in every step and has gradients; "auto" chooses "dense" up to `DENSE_LIMIT` possible
+        contacts.
+      backend: the backend that the circuit runs on (see `Circuit`). Whether it is available is
+        checked when the circuit runs, not here.
 
     Raises:
-      UsageError: edges of another shape, of cells or projections that are not there, or for rows.
+      UsageError: edges have the wrong shape, or refer to cells or projections that do not exist,
+        or belong to a projection that has rows.
     """
-    taken = resolve_path(spec, path)
-    given = {**(spec.place(key) if spec.place else {}), **(edges or {})}
+    resolved_path = resolve_path(spec, path)
+    edges = {**(spec.place(key) if spec.place else {}), **(edges or {})}
     known = [projection.name for projection in spec.projections]
-    for name in given:
+    for name in edges:
         if name not in known:
             raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
-    wired = {
-        p.name: connect_edges(p, spec, given[p.name])
-        if p.name in given
-        else connect(p, spec, key, taken)
+    connected = {
+        p.name: connect_edges(p, spec, edges[p.name])
+        if p.name in edges
+        else connect(p, spec, key, resolved_path)
         for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     return Circuit(
         params=Params(
             cells=cells,
-            weights={name: weight for name, (_, weight) in wired.items()},
+            weights={name: weight for name, (_, weight) in connected.items()},
             rates={name: jnp.float32(1) for name in _learning(spec)},
         ),
         wiring=Wiring(
-            fans={name: fan for name, (fan, _) in wired.items()},
+            fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             part=Part(spec=spec),
-            path=taken,
-            drawn=not given,
+            path=resolved_path,
+            drawn=not edges,
             revision=registry.revision(),
         ),
         backend=backend,

@@ -1,8 +1,8 @@
-"""The microcircuit: one pytree of state, one pure step.
+"""The microcircuit: one pytree of state and one pure function that advances it.
 
-A step integrates every population, sends the spikes that have come to the end of their delay
-through their synapses, and puts the new spikes into the delay lines. In NEST's words: a spike
-of step n has the time stamp (n + 1) dt, and its effect is in the conductances `delay` later.
+A step integrates every population, delivers the spikes whose delay has passed through their
+synapses, and puts the new spikes into the delay lines. In NEST's terms, a spike of step n has the
+time stamp (n + 1) dt, and the conductances contain its effect `delay` later.
 """
 
 import math
@@ -19,8 +19,8 @@ from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fixed, homeostasis, short_term
-from cerebellum.model.fence import after
 from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.ordering import order_after
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Moment, Sizes, Synapses
 from cerebellum.model.primitives import REFERENCE, Primitives
@@ -29,50 +29,51 @@ from cerebellum.model.spec import Projection, Spec, bundles
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """What may be learned: floats."""
+    """The numbers of a circuit that may be learned: floats."""
 
     cells: dict[str, Any]
-    """by population, the Params of its model"""
+    """the Params of each population's model, by population"""
     weights: dict[str, Array]
-    """by projection, nS or mV: a scalar, or [N, F] beside a FanOut, or [N, R] of an AllToAll.
+    """Weights by projection, in nS or mV: a scalar, [N, F] for a FanOut or [N, R] for an AllToAll.
 
-    A plastic projection starts from these and runs on those in the state: its gradient is
-    there. Rows have a place for every target in a beam; zeros are contacts that do not exist.
-    Of uint16 rows this is the mean alone, from which `init` draws them, so that the largest
-    array of a circuit is there once.
+    A plastic projection starts from these weights and then uses those in the state, so that its
+    gradient is with respect to the state. Rows have a place for every target in a beam; zeros are
+    contacts that do not exist. For uint16 rows this is only the mean weight, from which `init`
+    draws the rows, so that the largest array of a circuit exists once.
     """
     rates: dict[str, Array]
-    """by what learns, a projection or the thresholds of a population, a factor of all that it
-    learns: 1, or 0 to switch it off"""
+    """Gains of learning, by the name of what learns (a projection, or a population whose
+    thresholds learn): a factor on everything that it learns, 1 or, to switch learning off, 0."""
 
 
 @struct.dataclass(kw_only=True)
 class Wiring:
-    """What never changes: integers, and the static spec."""
+    """The parts of a circuit that never change: integers, and the static spec."""
 
     fans: dict[str, events.Fan]
-    """by projection"""
+    """the connections of each projection, as lists or as rows, by projection"""
     seed: Array
-    """key that the circuit was built with, uint32 [2]"""
+    """words of the random key with which the circuit was built, uint32 [2]"""
     part: Part = struct.field(pytree_node=False)
-    """the circuit's spec, and how it is cut"""
+    """the circuit's spec, and how the circuit is divided into shards"""
     path: events.Path = struct.field(pytree_node=False)
-    """"event" sends packed spikes; "dense" sends every synapse every step and has gradients"""
+    """"event" delivers packed spikes; "dense" visits every synapse in every step and has
+    gradients"""
     drawn: bool = struct.field(pytree_node=False, default=False)
-    """whether `anatomy.build` gives it again from the spec and the seed"""
+    """whether `anatomy.build` can draw this wiring again from the spec and the seed"""
     revision: int = struct.field(pytree_node=False, default=0)
-    """how often something registered had been replaced when it was built (see `registry`), so
-    that what was compiled of it before is not run after"""
+    """How many registered things had been replaced when the circuit was built (see `registry`).
+    It makes sure that a program which was compiled before a replacement is not run after it."""
     shard: Array | None = None
-    """which part of a circuit this is, where it is cut into shards: uint32 scalar"""
+    """number of this shard, where the circuit is divided into shards: uint32 scalar"""
 
     @property
     def spec(self) -> Spec:
-        """Of the whole circuit."""
+        """The spec of the whole circuit."""
         return self.part.spec
 
     def cells(self, name: str) -> fixed.CellRange:
-        """A population's cells here, by their numbers in the whole circuit."""
+        """The cells of a population in this shard, by their numbers in the whole circuit."""
         size = self.part.size(name)
         offset = 0 if self.shard is None else self.shard * jnp.uint32(size)
         return fixed.CellRange(size=size, offset=offset)
@@ -83,42 +84,45 @@ class State:
     """Everything that a step changes."""
 
     step: Array
-    """steps done, int32 scalar"""
+    """number of steps done, int32 scalar"""
     key: Array
-    """random key of the run, uint32 [2]; never advanced, draws fold the step into it"""
+    """words of the run's random key, uint32 [2]; the key never advances, draws fold the step into
+    it"""
     cells: dict[str, Any]
-    """by population, the State of its model"""
+    """the State of each population's model, by population"""
     lines: dict[str, Array]
-    """by source population, its delay line: [D, W] uint32, or [D, N] on the dense path; in a
-    shard, of those that cross the lines of all shards, one after another"""
+    """Delay lines by source population: uint32 [D, W], or [D, N] on the dense path. For a
+    population whose projections cross beams, a shard holds the lines of all shards side by side."""
     weights: dict[str, Array]
-    """by plastic projection, its weights now, shaped as in Params; uint16 in units of its fan"""
+    """present weights by plastic projection, shaped as in Params; uint16 in units of its fan"""
     debts: dict[str, Any]
-    """by projection with a rule, the rule's own state: of a window, what its teachers owe"""
+    """The state of each learning rule, by projection: for a window rule, the pending weight
+    updates, which are the sums that teaching spikes have added up so far."""
     terminals: dict[str, short_term.Terminals]
-    """by projection with short-term plasticity"""
+    """presynaptic terminals by projection with short-term plasticity"""
     watches: dict[str, homeostasis.Watch]
-    """by projection with synaptic scaling, and by population with threshold homeostasis"""
+    """homeostasis state, by projection with synaptic scaling and by population with threshold
+    homeostasis"""
 
 
 @struct.dataclass(kw_only=True)
 class Activity:
-    """What happened in a step."""
+    """The spikes of one step."""
 
     spikes: dict[str, Array]
-    """by population, 0 or 1, [N]"""
+    """spikes by population, 0 or 1, [N]"""
     words: dict[str, Array]
-    """the same packed (see `events.pack`), uint32 [W]"""
+    """the same spikes packed (see `events.pack`), uint32 [W]"""
 
 
 @struct.dataclass(kw_only=True)
 class Circuit:
-    """What is simulated, and what it is to run on."""
+    """A built circuit and the backend that it runs on."""
 
     params: Params
     wiring: Wiring
     backend: str = struct.field(pytree_node=False, default="auto")
-    """a name in `backends.BACKENDS`, or "auto": the fastest that this machine has"""
+    """a name in `backends.BACKENDS`, or "auto" for the fastest one that this machine has"""
 
     @property
     def spec(self) -> Spec:
@@ -126,18 +130,19 @@ class Circuit:
 
 
 Drive = Mapping[str, Array]
-"""What reaches populations from outside in one step, by name, broadcast to [N]: spikes (0 or 1,
-or packed words, uint32 [W]) for relays, an injected current (pA) for cells."""
+"""What populations receive from outside in one step, by name, broadcast to [N]: spikes (0 or 1, or
+packed words, uint32 [W]) for relays, an injected current (pA) for cells."""
 
 
 def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
-    """A circuit at rest, ready to run: conductances zero, nothing under way.
+    """Return the state of a circuit at rest: conductances are zero and no spike is on its way.
 
     Args:
-      key: random key of the run: everything drawn while it runs, and first voltages if spread.
-      spread: draw first voltages evenly between reset and threshold, so that pacemakers do not
-        start in step with each other. Otherwise all start at their leak potential, as in NEST
-        and in the reference runs of the presets.
+      key: random key of the run, for everything that is drawn while the circuit runs and, with
+        `spread`, for the initial voltages.
+      spread: draw initial voltages uniformly between reset and threshold, so that pacemakers do
+        not start in step with each other. Otherwise all cells start at their leak potential, as
+        in NEST and in the reference runs of the presets.
     """
     words = jax.random.key_data(key)
     if words.shape != (2,):
@@ -147,7 +152,11 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
 
 @partial(jax.jit, static_argnames="spread")
 def _init(circuit: Circuit, key: Array, spread: bool) -> State:
-    """`init`, as one program: started apart, its small ones take longer to compile than to run."""
+    """`init` as one program, because many small programs would take longer to compile than to run.
+
+    Args:
+      key: words of the random key, uint32 [2].
+    """
     spec, part = circuit.spec, circuit.wiring.part
     key = jnp.array(key, jnp.uint32)
     cells = {}
@@ -156,16 +165,16 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         model = CIRCUIT_MODELS[population.model]
         state = model.init(params, (part.size(population.name),))
         if spread:
-            own = fixed.named_key(key, population.name)
-            drawn = fixed.threefry_uniform(own, circuit.wiring.cells(population.name))
-            state = model.spread(params, state, drawn)
+            population_key = fixed.named_key(key, population.name)
+            uniform = fixed.threefry_uniform(population_key, circuit.wiring.cells(population.name))
+            state = model.spread(params, state, uniform)
         cells[population.name] = state
     return State(
         step=jnp.int32(0),
         key=key,
         cells=cells,
-        lines=_lines(circuit.wiring),
-        weights={p.name: _first_weights(circuit, p) for p in spec.projections if p.plastic},
+        lines=_empty_lines(circuit.wiring),
+        weights={p.name: _initial_weights(circuit, p) for p in spec.projections if p.plastic},
         debts={
             p.name: p.rule.begin(_sizes(circuit, p), spec.dt)
             for p in spec.projections
@@ -184,7 +193,7 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
 
 
 def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
-    """Of a plastic projection's synapses here."""
+    """Sizes of a plastic projection in this shard."""
     part, fan = circuit.wiring.part, circuit.wiring.fans[projection.name]
     width = part.spec.beam_size(projection.target)
     shape = part.size(projection.source), width
@@ -199,7 +208,7 @@ def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
 
 
 def depths(spec: Spec) -> dict[str, int]:
-    """By source population, how many steps its delay line holds."""
+    """Number of steps that the delay line of each source population holds."""
     deepest: dict[str, int] = {}
     for projection in spec.projections:
         steps = delays.delay_steps(projection.delay, spec.dt)
@@ -209,7 +218,8 @@ def depths(spec: Spec) -> dict[str, int]:
     return deepest
 
 
-def _lines(wiring: Wiring) -> dict[str, Array]:
+def _empty_lines(wiring: Wiring) -> dict[str, Array]:
+    """Delay lines without spikes, by source population."""
     lines, part = {}, wiring.part
     for name, depth in depths(part.spec).items():
         shards = part.count if name in part.spec.crossing() else 1
@@ -221,14 +231,14 @@ def _lines(wiring: Wiring) -> dict[str, Array]:
     return lines
 
 
-def _first_weights(circuit: Circuit, projection: Projection) -> Array:
-    """A copy of a plastic projection's weights, or its rows drawn from their mean."""
-    given, spec = circuit.params.weights[projection.name], circuit.spec
-    if given.ndim or projection.dtype != "uint16":
-        return jnp.copy(given)
+def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
+    """A copy of a plastic projection's weights, or its rows, drawn from the mean weight."""
+    weights, spec = circuit.params.weights[projection.name], circuit.spec
+    if weights.ndim or projection.dtype != "uint16":
+        return jnp.copy(weights)
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
-        given,
+        weights,
         circuit.wiring.cells(projection.source),
         spec.beam_size(projection.target),
         projection.spread,
@@ -238,9 +248,10 @@ def _first_weights(circuit: Circuit, projection: Projection) -> Array:
 
 
 def consolidate(circuit: Circuit, state: State) -> Circuit:
-    """The circuit with copies of the weights that plasticity has reached, scaling included.
+    """Copy the weights that plasticity has reached in `state` into the parameters of the circuit.
 
-    Shifts of thresholds go into the thresholds.
+    Weights are multiplied by their synaptic scaling, and shifts of thresholds are added to the
+    thresholds.
     """
     params, spec = circuit.params, circuit.spec
     weights = {**params.weights, **jax.tree.map(jnp.copy, state.weights)}
@@ -255,16 +266,16 @@ def consolidate(circuit: Circuit, state: State) -> Circuit:
 
 
 def _scaled(weights: Array, fan: events.Fan, factor: Array) -> Array:
-    """Weights of a projection, each times the factor of its target [T]."""
+    """Weights of a projection, each multiplied by the factor [T] of its target."""
     if isinstance(fan, events.FanOut):
         return weights * factor.at[fan.targets].get(mode="fill", fill_value=0)
     rows, width = weights.shape
     missing = fan.beams * width - factor.size
     beam = jnp.pad(factor, (0, missing)).reshape(fan.beams, width)
-    own = beam[jnp.arange(rows) // -(-rows // fan.beams)] * weights.astype(jnp.float32)
+    scaled = beam[jnp.arange(rows) // -(-rows // fan.beams)] * weights.astype(jnp.float32)
     if weights.dtype == jnp.uint16:
-        return jnp.clip(jnp.round(own), 0, fixed.LEVELS).astype(jnp.uint16)
-    return own
+        return jnp.clip(jnp.round(scaled), 0, fixed.LEVELS).astype(jnp.uint16)
+    return scaled
 
 
 def step(
@@ -274,12 +285,12 @@ def step(
     drive: Drive,
     primitives: Primitives = REFERENCE,
 ) -> tuple[State, Activity]:
-    """Advance a circuit by its `dt`.
+    """Advance a circuit by one time step, `dt`.
 
     Args:
-      params, wiring, state: of one circuit.
-      drive: what reaches it from outside in this step; populations may be left out.
-      primitives: the operations that it is made of, those of a backend.
+      params, wiring, state: those of one circuit.
+      drive: what populations receive from outside in this step; populations may be left out.
+      primitives: the operations of the step, as a backend provides them.
 
     Returns:
       The next state and the spikes of this step.
@@ -303,9 +314,9 @@ def step(
             for name, population, rule in spec.watched()
         }
     with jax.named_scope("delays"):
-        # The lines are read above and written here: the fence says so to the compiler.
-        lines = after((cells, weights, debts), state.lines)
-        emitted = _everywhere(wiring, words if wiring.path == "event" else spikes)
+        # The lines are read above and overwritten here; XLA must keep this order.
+        lines = order_after((cells, weights, debts), state.lines)
+        emitted = _exchange(wiring, words if wiring.path == "event" else spikes)
         lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
     stepped = State(
         step=state.step + 1,
@@ -321,58 +332,64 @@ def step(
 
 
 BEAM = "beam"
-"""The axis of a mesh along which a circuit is cut into shards."""
+"""The axis of a mesh along which a circuit is divided into shards."""
 
 
-def _everywhere(wiring: Wiring, emitted: dict[str, Array]) -> dict[str, Array]:
-    """Spikes of this step, those that cross beams from all shards: in a single exchange."""
+def _exchange(wiring: Wiring, emitted: dict[str, Array]) -> dict[str, Array]:
+    """Gather the spikes that cross beams from all shards, in a single exchange.
+
+    Returns:
+      Spikes by population: of all shards where they cross beams, otherwise as in `emitted`.
+    """
     names = wiring.spec.crossing()
     if wiring.part.count == 1 or not names:
         return emitted
     sent = jnp.concatenate([emitted[name] for name in names])
-    everyone = lax.all_gather(sent, BEAM)
+    gathered = lax.all_gather(sent, BEAM)
     ends = np.cumsum([emitted[name].size for name in names])[:-1]
-    parts = jnp.split(everyone, ends, axis=1)
-    return {**emitted, **{name: x.reshape(-1) for name, x in zip(names, parts, strict=True)}}
+    by_population = jnp.split(gathered, ends, axis=1)
+    crossing = {name: x.reshape(-1) for name, x in zip(names, by_population, strict=True)}
+    return {**emitted, **crossing}
 
 
-def _existing(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Array]):
-    """Spikes, and the same packed, without those of cells for which a last shard has room only."""
+def _mask_padding(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Array]):
+    """Mask the padding cells of the last shards, in spikes and in packed spikes."""
     part = wiring.part
     for population in part.spec.populations:
         name = population.name
         if population.size < part.count * part.size(name):
-            there = wiring.cells(name).numbers < jnp.uint32(population.size)
-            spikes = {**spikes, name: jnp.where(there, spikes[name], 0)}
-            words = {**words, name: words[name] & events.pack(there)}
+            exists = wiring.cells(name).numbers < jnp.uint32(population.size)
+            spikes = {**spikes, name: jnp.where(exists, spikes[name], 0)}
+            words = {**words, name: words[name] & events.pack(exists)}
     return spikes, words
 
 
 def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitives: Primitives):
-    """Every population, one step on: its states, and spikes plain and packed, by name."""
+    """Integrate every population: its state, its spikes and its packed spikes, by name."""
     spec = wiring.spec
     cells, spikes, words = {}, {}, {}
-    reached = {projection.target for projection in spec.projections}
+    targets = {projection.target for projection in spec.projections}
     for population in spec.populations:
         name, size = population.name, wiring.part.size(population.name)
-        model, own = CIRCUIT_MODELS[population.model], params.cells[name]
+        model, cell_params = CIRCUIT_MODELS[population.model], params.cells[name]
         before = state.cells[name]
-        given = drive.get(name, 0.0)
-        if jnp.result_type(given) == jnp.uint32:
-            packed = jnp.asarray(given)
-            given = events.unpack(packed, size)
-            if name not in reached:
-                cells[name], spikes[name], words[name] = before, given, packed
+        external = drive.get(name, 0.0)
+        if jnp.result_type(external) == jnp.uint32:
+            packed = jnp.asarray(external)
+            external = events.unpack(packed, size)
+            if name not in targets:
+                cells[name], spikes[name], words[name] = before, external, packed
                 continue
         if population.homeostasis is not None:
-            own = replace(own, v_th=own.v_th + state.watches[name].value)
-        input = model.outside(given)
+            shifted = cell_params.v_th + state.watches[name].value
+            cell_params = replace(cell_params, v_th=shifted)
+        input = model.outside(external)
         if model.DRAWS_NOISE:
             seed = fixed.seed(state.key, name)
             input = replace(input, uniform=fixed.uniform(seed, state.step, wiring.cells(name)))
-        operands = model, own, before, input, spec.dt, spec.surrogate
+        operands = model, cell_params, before, input, spec.dt, spec.surrogate
         cells[name], spikes[name], words[name] = primitives.integrate(*operands)
-    return cells, *_existing(wiring, spikes, words)
+    return cells, *_mask_padding(wiring, spikes, words)
 
 
 def _synapses(
@@ -382,10 +399,14 @@ def _synapses(
     cells: dict[str, Any],
     primitives: Primitives,
 ):
-    """Send what is due: the cells' states after arrival, and the terminals after sending."""
+    """Deliver the spikes whose delay has passed.
+
+    Returns:
+      The states of the cells after the arrivals, and the terminals after use.
+    """
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
-    arrived = {name: models[name].receptors(cell) for name, cell in cells.items()}
+    receptors = {name: models[name].receptors(cell) for name, cell in cells.items()}
     terminals = dict(state.terminals)
     for bundle in bundles(spec):
         spikes = delays.due(state.lines[bundle.source], state.step, bundle.delay)
@@ -402,7 +423,7 @@ def _synapses(
             gains.append(gain)
         fans = [wiring.fans[p.name] for p in bundle.projections]
         weights = [state.weights.get(p.name, params.weights[p.name]) for p in bundle.projections]
-        before = [arrived[p.target][p.receptor] for p in bundle.projections]
+        before = [receptors[p.target][p.receptor] for p in bundle.projections]
         outs = [
             out if p.scaling is None else jnp.zeros_like(out)
             for p, out in zip(bundle.projections, before, strict=True)
@@ -417,12 +438,12 @@ def _synapses(
                 )
                 for fan, weight, gain, out in zip(fans, weights, gains, outs, strict=True)
             ]
-        for p, first, out in zip(bundle.projections, before, outs, strict=True):
+        for p, value, out in zip(bundle.projections, before, outs, strict=True):
             if p.scaling is not None:
-                out = first + state.watches[p.name].value * out
-            arrived[p.target] = {**arrived[p.target], p.receptor: out}
-    reached = {n: models[n].with_receptors(cell, arrived[n]) for n, cell in cells.items()}
-    return reached, terminals
+                out = value + state.watches[p.name].value * out
+            receptors[p.target] = {**receptors[p.target], p.receptor: out}
+    cells = {n: models[n].with_receptors(cell, receptors[n]) for n, cell in cells.items()}
+    return cells, terminals
 
 
 def _learn(
@@ -433,7 +454,7 @@ def _learn(
     spikes: dict[str, Array],
     primitives: Primitives,
 ):
-    """Every rule, one step on: the cells behind the last reading, weights and debts."""
+    """Advance every learning rule: the cells, the weights, and the states of the rules (debts)."""
     spec = wiring.spec
     weights, debts = dict(state.weights), dict(state.debts)
     by_name = {projection.name: projection for projection in spec.projections}
@@ -441,14 +462,14 @@ def _learn(
         rule = projection.rule
         if rule is None:
             continue
-        taught = {
+        teaching_spikes = {
             teacher: spikes[teacher]
             if teacher == projection.target
-            else _taught(params, wiring, state, by_name[teacher], primitives)
+            else _teaching_spikes(params, wiring, state, by_name[teacher], primitives)
             for teacher in rule.teachers
         }
-        # The weights were read for these cells, and are written below.
-        weights[name] = after(cells, weights[name])
+        # The cells were computed from these weights, which are overwritten below.
+        weights[name] = order_after(cells, weights[name])
         synapses = Synapses(
             fan=wiring.fans[name],
             mask_seed=fixed.seed(wiring.seed, name),
@@ -470,7 +491,7 @@ def _learn(
             arrived=arrived,
             fired=spikes[projection.target],
             cells=model.variables(cells[projection.target]),
-            taught=taught,
+            taught=teaching_spikes,
             gain=params.rates[name],
             seed=fixed.seed(state.key, name),
             settle=primitives.settle,
@@ -479,17 +500,17 @@ def _learn(
     return cells, weights, debts
 
 
-def _taught(
+def _teaching_spikes(
     params: Params, wiring: Wiring, state: State, teacher: Projection, primitives: Primitives
 ) -> Array:
-    """Spikes of a teaching projection that arrive at each of its targets in this step, [T]."""
+    """Number of spikes of a teaching projection that reach each target in this step, [T]."""
     spec = wiring.spec
     delay = delays.delay_steps(teacher.delay, spec.dt)
     spikes = delays.due(state.lines[teacher.source], state.step, delay)
-    fan, none = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
-    one = jnp.float32(1)
+    fan, zeros = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
+    unit_weight = jnp.float32(1)
     if isinstance(fan, events.AllToAll):
-        one = (params.weights[teacher.name] > 0).astype(jnp.float32)
+        unit_weight = (params.weights[teacher.name] > 0).astype(jnp.float32)
     if wiring.path == "event":
-        return events.push(spikes, (fan,), (one,), (none,), sweep=primitives.sweep)[0]
-    return events.dense(spikes, fan, one, none)
+        return events.push(spikes, (fan,), (unit_weight,), (zeros,), sweep=primitives.sweep)[0]
+    return events.dense(spikes, fan, unit_weight, zeros)

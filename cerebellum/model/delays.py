@@ -1,7 +1,7 @@
-"""Conduction delays: spikes wait at their source, packed, until they are due.
+"""Conduction delays: spikes wait at their source, packed, until their delay has passed.
 
-A delay line is a ring of one population's last D steps: [D, W] words, or [D, N] spikes where
-gradients must pass. The spikes of step s stand in row s mod D.
+A delay line is a ring buffer of the last D steps of one population: [D, W] words, or [D, N] spikes
+where gradients must pass. Row s mod D holds the spikes of step s.
 """
 
 import jax.numpy as jnp
@@ -9,16 +9,18 @@ from jax import Array, lax
 
 
 def delay_steps(delay: float, dt: float) -> int:
-    """Steps of a delay (ms), rounded, at least one."""
+    """A delay (ms) as a number of steps, rounded, at least one."""
     return max(1, round(delay / dt))
 
 
 def due(line: Array, step: Array, delay: int) -> Array:
-    """What was emitted `delay` steps before `step`; to be read before `step` is written.
+    """The spikes that were emitted `delay` steps before `step`.
+
+    Call it before `emit` writes the spikes of `step`.
 
     Args:
       line: [D, ...] with D at least `delay`.
-      step: int32 scalar, the step now being computed.
+      step: the step that is being computed, int32 scalar.
       delay: in steps, at least 1.
     """
     row = jnp.remainder(step - delay, line.shape[0])
@@ -26,6 +28,6 @@ def due(line: Array, step: Array, delay: int) -> Array:
 
 
 def emit(line: Array, step: Array, emitted: Array) -> Array:
-    """The line after `step` emitted its spikes [...], in place of the oldest."""
+    """The line after the spikes [...] that `step` emitted have replaced the oldest ones."""
     row = jnp.remainder(step, line.shape[0])
     return lax.dynamic_update_index_in_dim(line, emitted.astype(line.dtype), row, axis=0)

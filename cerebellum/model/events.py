@@ -1,11 +1,11 @@
-"""Spikes as events: packing, finding them again, and sending them through synapses.
+"""Spikes as events: packing them, selecting them, and delivering them through synapses.
 
-A population's spikes of one step are packed 32 to a uint32 word. `select` finds the k-th set
-bit of many words by descending a tree of counts, so nothing needs a capacity: propagation
-walks over blocks of events until none is left.
+The spikes of a population in one step are packed, 32 cells to a uint32 word. `select` finds the
+k-th set bit of many words by descending a tree of counts. So no buffer needs a capacity: delivery
+proceeds over blocks of events until none is left.
 
 Dimensions: B batch, N source cells, T target cells, F largest fan-out, W = ceil(N / 32) words,
-G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells to a beam.
+G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells per beam.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 
 BITS = 32
 _BRANCH = 32
@@ -29,34 +29,35 @@ Path = Literal["event", "dense"]
 
 @struct.dataclass(kw_only=True)
 class FanOut:
-    """Each source cell's list of targets, for projections that are sparse."""
+    """The wiring of a sparse projection: a list of targets for every source cell."""
 
     targets: Array
-    """unsigned, [N, F]; unused places, behind all used ones, hold T or more"""
+    """numbers of target cells, unsigned, [N, F]; unused entries, at the end of a list, hold T or
+    more"""
     ascends: bool = struct.field(pytree_node=False, default=False)
-    """every list is in order of its targets, so that threads can share it out"""
+    """whether every list is in ascending order, so that threads can divide the targets"""
 
 
 @struct.dataclass(kw_only=True)
 class AllToAll:
-    """Every source cell has a row of weights, [N, R], over the targets of its beam.
+    """The wiring of a dense projection: every source cell has a row of weights.
 
-    For projections that are dense. Beam g holds source cells g S to (g + 1) S - 1 and target
-    cells g R to (g + 1) R - 1; the last may be smaller.
+    The weights are [N, R]: each row covers the targets of the cell's beam. Beam g holds source
+    cells g S to (g + 1) S - 1 and target cells g R to (g + 1) R - 1; the last may be smaller.
     """
 
     beams: int = struct.field(pytree_node=False, default=1)
     unit: float = struct.field(pytree_node=False, default=1.0)
-    """what a weight of 1 stands for in uint16 rows, nS or mV; float rows hold the weight itself"""
+    """the weight of one level of uint16 rows, nS or mV; float rows hold the weight itself"""
 
 
 Fan = FanOut | AllToAll
 
 
 def pack(spikes: Array) -> Array:
-    """Words of the spikes: [..., N] (a spike where above zero) to uint32 [..., W].
+    """Pack spikes into words: [..., N] (a value above zero is a spike) to uint32 [..., W].
 
-    Bit j of word w is cell 32 w + j; bits past N are zero.
+    Bit j of word w is cell 32 w + j; bits from N on are zero.
     """
     n = spikes.shape[-1]
     words = -(-n // BITS)
@@ -66,9 +67,9 @@ def pack(spikes: Array) -> Array:
 
 
 def unpack(words: Array, n: int, dtype=jnp.float32) -> Array:
-    """Spikes of the words: uint32 [..., W] to 0 or 1, [..., n]."""
-    places = jnp.arange(BITS, dtype=jnp.uint32).reshape((1,) * words.ndim + (BITS,))
-    bits = (words[..., None] >> places) & 1
+    """Unpack words into spikes: uint32 [..., W] to 0 or 1, [..., n]."""
+    positions = jnp.arange(BITS, dtype=jnp.uint32).reshape((1,) * words.ndim + (BITS,))
+    bits = (words[..., None] >> positions) & 1
     return bits.reshape(*words.shape[:-1], -1)[..., :n].astype(dtype)
 
 
@@ -78,9 +79,10 @@ def count(words: Array) -> Array:
 
 
 def tally(words: Array) -> list[Array]:
-    """Set bits per word, per 32 words, and so on: int32.
+    """Count the set bits per word, per 32 words, and so on: a list of int32 arrays, the levels.
 
-    Levels are [entries / 32, 32], padded with zeros; the last has at most `_TOP` entries, [1, ...].
+    A level is [entries / 32, 32], padded with zeros. The last one has at most `_TOP` entries,
+    [1, ...].
     """
     counts = lax.population_count(words).astype(jnp.int32)
     levels = []
@@ -91,51 +93,56 @@ def tally(words: Array) -> list[Array]:
 
 
 def _descend(counts: Array, rank: Array) -> tuple[Array, Array]:
-    """Which entry of each row holds the `rank`-th item, and its rank there.
+    """Find the entry of each row that contains the `rank`-th item.
 
-    `counts` is [K, entries] or [1, entries], `rank` is [K].
+    Args:
+      counts: number of items per entry, [K, entries] or [1, entries].
+      rank: [K].
+
+    Returns:
+      The index of the entry, and the rank of the item within it, [K] each.
     """
-    below = jnp.cumsum(counts, axis=1)
-    before = below <= rank[:, None]
-    place = jnp.sum(before, axis=1, dtype=jnp.int32)
-    return place, rank - jnp.max(jnp.where(before, below, 0), axis=1)
+    cumulative = jnp.cumsum(counts, axis=1)
+    before = cumulative <= rank[:, None]
+    index = jnp.sum(before, axis=1, dtype=jnp.int32)
+    return index, rank - jnp.max(jnp.where(before, cumulative, 0), axis=1)
 
 
 def _select_bit(word: Array, rank: Array) -> Array:
-    """Position of the `rank`-th set bit of each word, by halving: uint32 [K] to int32 [K]."""
-    place = jnp.zeros_like(rank)
+    """Position of the `rank`-th set bit of each word, by bisection: uint32 [K] to int32 [K]."""
+    position = jnp.zeros_like(rank)
     for width in (16, 8, 4, 2, 1):
         low = word & jnp.uint32((1 << width) - 1)
-        here = lax.population_count(low).astype(jnp.int32)
-        up = rank >= here
-        rank = jnp.where(up, rank - here, rank)
-        word = jnp.where(up, word >> width, low)
-        place = place + jnp.where(up, width, 0)
-    return place
+        low_count = lax.population_count(low).astype(jnp.int32)
+        in_high = rank >= low_count
+        rank = jnp.where(in_high, rank - low_count, rank)
+        word = jnp.where(in_high, word >> width, low)
+        position = position + jnp.where(in_high, width, 0)
+    return position
 
 
 def select(words: Array, levels: list[Array], rank: Array) -> Array:
-    """Cells of the `rank`-th spikes.
+    """The cells of the `rank`-th spikes.
 
     Args:
       words: uint32 [W].
       levels: `tally(words)`.
-      rank: int32 [K]; ranks at or above the number of spikes give no meaningful cell.
+      rank: int32 [K]; a rank at or above the number of spikes gives no meaningful cell.
 
     Returns:
-      int32 [K], in range for any rank.
+      Cell numbers, int32 [K], in range for any rank.
     """
-    place, rank = _descend(levels[-1], rank)
+    index, rank = _descend(levels[-1], rank)
     for level in reversed(levels[:-1]):
-        place = jnp.minimum(place, level.shape[0] - 1)
-        inside, rank = _descend(level[place], rank)
-        place = place * _BRANCH + inside
-    place = jnp.minimum(place, words.shape[0] - 1)
-    return place * BITS + jnp.minimum(_select_bit(words[place], rank), BITS - 1)
+        index = jnp.minimum(index, level.shape[0] - 1)
+        child, rank = _descend(level[index], rank)
+        index = index * _BRANCH + child
+    index = jnp.minimum(index, words.shape[0] - 1)
+    return index * BITS + jnp.minimum(_select_bit(words[index], rank), BITS - 1)
 
 
 def rank(words: Array, levels: list[Array], cell: Array) -> Array:
-    """Number of spikes in cells below `cell`.
+    """The number of spikes in the cells below `cell`.
 
     Args:
       words: uint32 [W].
@@ -158,7 +165,7 @@ def rank(words: Array, levels: list[Array], cell: Array) -> Array:
 
 
 def beam_edges(cells: int, beams: int) -> np.ndarray:
-    """First cell of every beam and, last, the number of cells: int32 [G + 1]."""
+    """The first cell of every beam and, at the end, the number of cells: int32 [G + 1]."""
     return np.minimum(np.arange(beams + 1) * -(-cells // beams), cells).astype(np.int32)
 
 
@@ -170,58 +177,64 @@ def walk_beams(
     visit: Callable[[Any, Array, Array, Array], Any],
     carry: Any,
 ) -> Any:
-    """Visit all spikes in blocks, each block within one beam.
+    """Visit all spikes in blocks, where each block lies within one beam.
 
     Args:
-      words, levels: spikes [W] and their `tally`.
-      edges: first cell of every beam and, last, the end: int32 [G + 1].
-      block: events to a block.
-      visit: (carry, beam, cells [block], real [block]) -> carry.
+      words, levels: packed spikes [W] and their `tally`.
+      edges: the first cell of every beam and, at the end, the end of the last one: int32 [G + 1].
+      block: number of events in a block.
+      visit: a function (carry, beam, cells [block], real [block]) -> carry. An event is `real`
+        unless it only fills up its block.
 
     Returns:
       The carry after the last block.
     """
-    first = rank(words, levels, edges)
-    blocks = -(-(first[1:] - first[:-1]) // block)
+    first_event = rank(words, levels, edges)
+    blocks = -(-(first_event[1:] - first_event[:-1]) // block)
     ends = jnp.cumsum(blocks)
     lanes = jnp.arange(block, dtype=jnp.int32)
 
     def body(state):
         index, carry = state
         beam = jnp.sum(ends <= index, dtype=jnp.int32)
-        wanted = first[beam] + (index - (ends - blocks)[beam]) * block + lanes
-        cells, beam = fence((select(words, levels, wanted), beam))
-        return index + 1, visit(carry, beam, cells, wanted < first[beam + 1])
+        event = first_event[beam] + (index - (ends - blocks)[beam]) * block + lanes
+        cells, beam = materialize_once((select(words, levels, event), beam))
+        return index + 1, visit(carry, beam, cells, event < first_event[beam + 1])
 
     return lax.while_loop(lambda state: state[0] < ends[-1], body, (jnp.int32(0), carry))[1]
 
 
 def block_size(rows: int, lists: int = 0) -> int:
-    """Events to a block: enough synapses to pay for finding the events.
+    """The number of events in a block: enough synapses to make up for the search for the events.
 
-    Rows are read in sequence, 16,384 synapses to a block; lists at random, 2,048.
+    Rows are read in sequence, 16,384 synapses per block; lists are read at random, 2,048.
 
     Args:
-      rows: synapses of one event in rows.
-      lists: the same in lists.
+      rows: number of synapses of one event in rows.
+      lists: number of synapses of one event in lists.
     """
-    wanted = 16_384 // rows if rows else 2_048 // max(1, lists)
-    return max(8, min(128, 1 << wanted.bit_length()))
+    events = 16_384 // rows if rows else 2_048 // max(1, lists)
+    return max(8, min(128, 1 << events.bit_length()))
 
 
 def _take(table: Array, batch: Array, cell: Array) -> Array:
-    """Rows of a table [R, N, ...] with R = 1 (shared) or B (one a member)."""
+    """Rows of a table [R, N, ...], where R is 1 (a shared table) or B (one table per member)."""
     return table[0, cell] if table.shape[0] == 1 else table[batch, cell]
 
 
 def _by_list(
     fan: FanOut, weight: Array, gain: Array, out: Array, batch: Array, cell: Array, real: Array
 ):
-    """One block of events through one list projection; `out` is [B, T], the rest [K]."""
+    """Deliver one block of events through one projection with lists.
+
+    Args:
+      out: values of the targets, [B, T].
+      batch, cell, real: member of the batch, source cell and validity of each event, [K].
+    """
     members = out.shape[0]
     target = _take(fan.targets, batch, cell)
-    nowhere = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
-    target = jnp.where(real[:, None], target, nowhere)
+    no_target = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
+    target = jnp.where(real[:, None], target, no_target)
     if weight.ndim == 1:
         value = weight[batch * (weight.shape[0] > 1), None]
     else:
@@ -244,10 +257,15 @@ def _by_row(
     cell: Array,
     real: Array,
 ):
-    """One block of events, all of one beam, through one projection of rows.
+    """Deliver one block of events, all of one beam, through one projection with rows.
 
-    `sums` is [B G, limbs, R]. Sums of uint16 rows are exact: limbs of 16 and of 31 bits; they
-    have no gain.
+    Sums of uint16 rows are exact: they have two limbs, of 16 and of 31 bits. Such rows have no
+    gain.
+
+    Args:
+      sums: [B G, limbs, R].
+      group: number of the member and beam, B G, a scalar.
+      batch, cell, real: member of the batch, source cell and validity of each event, [K].
     """
     rows = weight[batch[0] * (weight.shape[0] > 1), cell]
     if weight.dtype != jnp.uint16:
@@ -260,7 +278,7 @@ def _by_row(
 
 
 class Sweep(Protocol):
-    """The part of a delivery that a backend may replace: `sweep` is the reference."""
+    """The part of a delivery that a backend may replace; `sweep` is the reference."""
 
     def __call__(
         self, sent: "Events", fans: tuple, weights: tuple, gains: tuple, sums: tuple
@@ -269,31 +287,31 @@ class Sweep(Protocol):
 
 @struct.dataclass(kw_only=True)
 class Events:
-    """The spikes of a batch that are to be delivered, and in which portions."""
+    """The spikes of a batch that are to be delivered, and how they are divided into blocks."""
 
     words: Array
-    """packed, uint32 [B, W]"""
+    """packed spikes, uint32 [B, W]"""
     starts: tuple[int, ...] = struct.field(pytree_node=False)
     """first source cell of every beam"""
     block: int = struct.field(pytree_node=False)
-    """events to a portion, where they are delivered in portions"""
+    """number of events in a block, for implementations that deliver in blocks"""
 
 
 def _push(
     sweep: Sweep, words: Array, fans: tuple, weights: tuple, gains: tuple, outs: tuple
 ) -> tuple:
-    """Events of a batch through several projections of one source population.
+    """Deliver the events of a batch through several projections of one source population.
 
     Args:
-      sweep: how the events are gone through.
-      words: uint32 [B, W].
-      fans: their tables with a leading axis R of 1 or B.
-      weights: one [R], or [R, N, F], or [R, N, targets in a beam], a projection.
-      gains: one [R], which stands for none, or [R, N], a projection.
-      outs: one [B, T] a projection.
+      sweep: the implementation that visits the events.
+      words: packed spikes, uint32 [B, W].
+      fans: the wiring of each projection, with a leading axis R of 1 or B.
+      weights: for each projection [R], or [R, N, F], or [R, N, targets in a beam].
+      gains: for each projection [R], which stands for no gain, or [R, N].
+      outs: for each projection [B, T].
 
     Returns:
-      `outs` with each event's weights added at its targets.
+      `outs` with the weights of each event added at its targets.
     """
     members = words.shape[0]
     widths = [
@@ -305,22 +323,24 @@ def _push(
     cells = max(weight.shape[1] for weight in weights if weight.ndim > 1) if beams > 1 else 1
     starts = tuple(beam_edges(cells, beams)[:-1].tolist())
     sums = tuple(
-        out if isinstance(fan, FanOut) else _no_rows(members * fan.beams, weight)
+        out if isinstance(fan, FanOut) else _zero_sums(members * fan.beams, weight)
         for fan, weight, out in zip(fans, weights, outs, strict=True)
     )
     sent = Events(words=words, starts=starts, block=block)
-    swept = sweep(sent, fans, weights, gains, sums)
+    delivered = sweep(sent, fans, weights, gains, sums)
     return tuple(
-        reached if isinstance(fan, FanOut) else out + _total(reached, fan, out)
-        for fan, reached, out in zip(fans, swept, outs, strict=True)
+        value if isinstance(fan, FanOut) else out + _total(value, fan, out)
+        for fan, value, out in zip(fans, delivered, outs, strict=True)
     )
 
 
 def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
-    """`sums` after all events, in blocks of them; operands as in `_push`.
+    """Add the weights of all events to `sums`, block by block.
 
     Args:
-      sums: for a `FanOut` the targets' values [B, T], which the weights are added to; for an
+      sent: the events.
+      fans, weights, gains: as in `_push`.
+      sums: for a `FanOut` the values of the targets [B, T], to which the weights are added; for an
         `AllToAll` zeros [B G, limbs, R], whose sums are added to the targets afterwards.
     """
     words, starts = sent.words, np.asarray(sent.starts, np.int32)
@@ -345,20 +365,24 @@ def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) 
 
 @cache
 def _batched(sweep: Sweep):
-    """`_push`, whose batch of batches is one larger batch: the events are never mapped."""
+    """`_push` with a rule for `vmap`: a batch of batches becomes one larger batch.
+
+    So the loop over events is never itself batched.
+    """
     push = jax.custom_batching.custom_vmap(partial(_push, sweep))
     push.def_vmap(partial(_push_vmap, sweep))
     return push
 
 
-def _no_rows(groups: int, weight: Array) -> Array:
+def _zero_sums(groups: int, weight: Array) -> Array:
+    """Zeros for the sums of rows: [groups, limbs, R], with two limbs for uint16 rows."""
     if weight.dtype == jnp.uint16:
         return jnp.zeros((groups, 2, weight.shape[-1]), jnp.int32)
     return jnp.zeros((groups, 1, weight.shape[-1]), weight.dtype)
 
 
 def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
-    """Sums of rows [B G, limbs, R] as weights, in the shape of `out`."""
+    """Convert sums of rows [B G, limbs, R] to weights in the shape of `out`."""
     total = sums[:, 0]
     if sums.shape[1] == 2:
         total = (sums[:, 1] * 65_536.0 + total) * fan.unit
@@ -373,11 +397,11 @@ def _push_vmap(sweep, axis_size, in_batched, words, fans, weights, gains, outs):
         return x.reshape(-1, *x.shape[2:])
 
     def merge_table(x: Array, batched: bool) -> Array:
-        own = x.shape[1 if batched else 0] > 1
-        if not batched and not own:
+        by_member = x.shape[1 if batched else 0] > 1
+        if not batched and not by_member:
             return x
         x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
-        x = x if own else jnp.broadcast_to(x, (axis_size, members, *x.shape[2:]))
+        x = x if by_member else jnp.broadcast_to(x, (axis_size, members, *x.shape[2:]))
         return x.reshape(-1, *x.shape[2:])
 
     words_batched, fans_batched, weights_batched, gains_batched, outs_batched = in_batched
@@ -400,38 +424,40 @@ def push(
     gains: tuple[Array | None, ...] | None = None,
     sweep: Sweep = sweep,
 ) -> tuple[Array, ...]:
-    """Send packed spikes through every projection of their population, event by event.
+    """Deliver packed spikes through several projections of their population, event by event.
 
-    The cost follows the number of spikes and nothing is dropped. Works under `vmap`.
+    The cost is proportional to the number of spikes, and no spike is dropped. It works under
+    `vmap`.
 
     Args:
-      words: spikes, uint32 [W].
-      fans: where each projection goes.
-      weights: for each, a scalar, or [N, F] beside a `FanOut`, or [N, R] of an `AllToAll`.
-      outs: for each, the array that the weights are added to, [T].
-      gains: for each that has one, what a source's weights are multiplied by, [N].
-      sweep: how the events are gone through; every one gives the same result.
+      words: packed spikes, uint32 [W].
+      fans: the wiring of each projection.
+      weights: for each projection a scalar, or [N, F] with a `FanOut`, or [N, R] with an
+        `AllToAll`.
+      outs: for each projection the array to which the weights are added, [T].
+      gains: for each projection None, or the factor of the weights of each source cell, [N].
+      sweep: the implementation that visits the events; all give the same result.
 
     Returns:
       The arrays after delivery, [T] each.
     """
     lead = partial(jax.tree.map, lambda x: x[None])
-    own = gains or (None,) * len(fans)
-    scales = tuple(jnp.ones(()) if gain is None else gain for gain in own)
+    gains = gains or (None,) * len(fans)
+    scales = tuple(jnp.ones(()) if gain is None else gain for gain in gains)
     operands = words[None], lead(fans), lead(weights), lead(scales), lead(outs)
     delivered = _batched(sweep)(*operands)
     return tuple(out[0] for out in delivered)
 
 
 def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
-    """Send spikes through every synapse of a projection; differentiable.
+    """Deliver spikes through every synapse of a projection; differentiable.
 
     Args:
       spikes: [N], in the dtype of `out`; any value, not only 0 and 1.
-      fan, weight, out: as in `push`, one projection.
+      fan, weight, out: as in `push`, for one projection.
 
     Returns:
-      [T].
+      The array after delivery, [T].
     """
     if isinstance(fan, AllToAll):
         if weight.dtype == jnp.uint16:
@@ -448,10 +474,10 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def propagate(spikes: Array, fan: Fan, weight: Array, out: Array, path: Path) -> Array:
-    """Send spikes (0 or 1, [N]) through one projection by either path.
+    """Deliver spikes (0 or 1, [N]) through one projection on the event path or the dense path.
 
-    Both paths have one gradient, that of the dense sum over synapses, so that a cell that did
-    not fire still learns what its spike would have done.
+    Both paths have the gradient of the dense sum over synapses, so that the gradient also exists
+    for a cell that did not fire.
     """
     if path == "dense":
         return dense(spikes, fan, weight, out)

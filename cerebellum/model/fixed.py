@@ -1,11 +1,11 @@
 """Weights in fixed point, and the counter-based noise that draws and rounds them.
 
 A weight is a uint16 in units of w_max / 65535. Sums of integers are exact, so neither the order
-of events nor blocks or shards can change a spike; increments far below a unit still count, in
-expectation, because they are rounded at random. All noise is a hash of where and when, so it
-depends on nothing else.
+of events nor blocks nor shards can change a spike. Increments far below one unit still count, in
+expectation, because they are rounded at random. All noise is a hash of the seed, the step and the
+numbers of the row and column, so it depends on nothing else.
 
-Dimensions: K rows, R targets to a row.
+Dimensions: K rows, R targets per row.
 """
 
 import zlib
@@ -22,23 +22,24 @@ LEVELS = 65_535
 
 @struct.dataclass(kw_only=True)
 class CellRange:
-    """Some cells of a population, or rows of a projection, by their numbers in the whole circuit.
+    """A range of cells of a population, or of rows of a projection.
 
-    Noise depends on these numbers, so that a shard draws what the whole circuit would.
+    They have their numbers in the whole circuit. Noise depends on these numbers, so that a shard
+    draws the same values as the whole circuit.
     """
 
     size: int = struct.field(pytree_node=False)
     offset: Array | int = 0
-    """number of the first one, uint32 scalar where it is an array"""
+    """number of the first cell; a uint32 scalar where it is an array"""
 
     @property
     def numbers(self) -> Array:
-        """offset, offset + 1, ...: uint32 [size]."""
+        """The numbers offset, offset + 1, ...: uint32 [size]."""
         return jnp.arange(self.size, dtype=jnp.uint32) + jnp.uint32(self.offset)
 
 
 def unit(w_max: float) -> float:
-    """Weight of one level, in the unit of w_max."""
+    """The weight of one level, in the unit of w_max."""
     return w_max / LEVELS
 
 
@@ -50,17 +51,19 @@ def mix(x: Array) -> Array:
 
 
 def seed(key: Array, name: str) -> Array:
-    """The seed of a named part: key words uint32 [2] to uint32 scalar."""
+    """The seed that belongs to a name, from the words of a key, uint32 [2]: a uint32 scalar."""
     return mix(key[0] ^ mix(key[1] ^ jnp.uint32(name_number(name))))
 
 
 def name_number(name: str) -> int:
-    """What the key of a named part is folded with."""
+    """The number that stands for a name where it is folded into a random key."""
     return zlib.crc32(name.encode())
 
 
 def named_key(key: Array, name: str) -> Array:
-    """The random key of a named part: independent of the order in which parts draw.
+    """The random key that belongs to a name.
+
+    It does not depend on the order in which names are used.
 
     Args:
       key: words of a key, uint32 [2].
@@ -69,7 +72,7 @@ def named_key(key: Array, name: str) -> Array:
 
 
 def noise(seed: Array, rows: Array, width: int) -> Array:
-    """Independent uniform words of every synapse, uint32 [K, R].
+    """Independent uniform words, one for every synapse, uint32 [K, R].
 
     Args:
       seed: uint32 scalar.
@@ -81,22 +84,22 @@ def noise(seed: Array, rows: Array, width: int) -> Array:
 
 
 def uniform(seed: Array, step: Array, cells: CellRange) -> Array:
-    """Independent draws from (0, 1) of every cell in one step: float32 [size].
+    """Independent draws from (0, 1), one for every cell in one step: float32 [size].
 
     Args:
       seed: uint32 scalar.
       step: int32 scalar.
     """
     now = mix(step.astype(jnp.uint32) ^ seed)
-    # `now` comes in twice, or the draws of two steps would be windows of one sequence.
+    # With `now` used once, the draws of two steps would be two windows of the same sequence.
     words = mix(mix(cells.numbers + now) ^ now)
     return ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
 
 
 def threefry_uniform(key: Array, cells: CellRange) -> Array:
-    """What `jax.random.uniform` draws for some cells of many: float32 [size].
+    """The values that `jax.random.uniform` draws for a range of cells: float32 [size].
 
-    Its threefry draws of a cell depend on the cell's number alone, however many there are.
+    Its threefry draw for a cell depends only on the number of the cell, not on the number of cells.
 
     Args:
       key: random key.
@@ -110,7 +113,7 @@ def threefry_uniform(key: Array, cells: CellRange) -> Array:
 
 
 def exists(seed: Array, rows: Array, width: int, share: float) -> Array:
-    """Which synapses there are when a share of all does: bool [K, R], fixed by the seed."""
+    """Which synapses exist if only a share of them does: bool [K, R], determined by the seed."""
     return (noise(contacts(seed), rows, width) >> 8) < threshold(share)
 
 
@@ -120,19 +123,19 @@ def contacts(seed: Array) -> Array:
 
 
 def threshold(share: float) -> int:
-    """Below which the upper 24 bits of its noise say that a synapse exists."""
+    """A synapse exists if the upper 24 bits of its noise are below this number."""
     return round(share * 2**24)
 
 
 def draw(seed: Array, rows: Array, width: int, mean: Array, spread: float, share: float) -> Array:
-    """First weights: uniform in mean (1 - spread) to mean (1 + spread); float32 [K, R].
+    """Initial weights, uniform in mean (1 - spread) to mean (1 + spread): float32 [K, R].
 
-    Synapses that do not exist have zero.
+    Synapses that do not exist have the weight zero.
     """
     weights = mean * jnp.ones((rows.shape[0], width), jnp.float32)
     if spread:
-        even = (noise(seed, rows, width) >> 8).astype(jnp.float32) * 2.0**-23 - 1
-        weights = weights * (1 + spread * even)
+        deviation = (noise(seed, rows, width) >> 8).astype(jnp.float32) * 2.0**-23 - 1
+        weights = weights * (1 + spread * deviation)
     if share < 1:
         weights = jnp.where(exists(seed, rows, width, share), weights, 0)
     return weights
@@ -148,37 +151,40 @@ def draw_all(
     share: float,
     w_max: float | None = None,
 ) -> Array:
-    """`draw` for a range of rows: float32 [size, width], or `encode`d with a w_max."""
-    drawn = draw(seed, rows.numbers, width, mean, spread, share)
-    return drawn if w_max is None else encode(drawn, w_max)
+    """`draw` for a range of rows: float32 [size, width], or uint16 by `encode` if w_max is set."""
+    weights = draw(seed, rows.numbers, width, mean, spread, share)
+    return weights if w_max is None else encode(weights, w_max)
 
 
 def encode(weights: Array, w_max: float) -> Array:
-    """Weights to the nearest level, clipped to 0 and w_max: uint16."""
+    """Round weights to the nearest level, clipped to the range from 0 to w_max: uint16."""
     return jnp.clip(jnp.round(weights / unit(w_max)), 0, LEVELS).astype(jnp.uint16)
 
 
 def decode(levels: Array, w_max: float) -> Array:
-    """Weights of levels, in the unit of w_max: float32; `encode` gives the same levels again."""
+    """The weights that levels stand for, in the unit of w_max: float32.
+
+    `encode` returns the same levels again.
+    """
     return levels.astype(jnp.float32) * unit(w_max)
 
 
 def fine(delta: Array) -> Array:
-    """A change in levels, clipped at half the range, in 65,536ths of a level: int32."""
+    """Convert a change in levels, clipped at half the range, to 65,536ths of a level: int32."""
     return jnp.round(jnp.clip(delta, -32_767.0, 32_766.0) * 65_536).astype(jnp.int32)
 
 
 def add(rows: Array, delta: Array, seed: Array, ids: Array) -> Array:
-    """Rows after a change, rounded at random without bias and clipped.
+    """Rows after a change, which is rounded at random without bias; the result is clipped.
 
-    A synapse's noise is the sum, modulo 2**16, of one hash for its row and one for its column:
-    uniform for each synapse at one addition apiece, though not independent between four that
-    form a rectangle.
+    The noise of a synapse is the sum, modulo 2**16, of a hash of its row and a hash of its column.
+    It costs one addition per synapse and is uniform for each of them, though not independent
+    between four synapses that form a rectangle.
 
     Args:
       rows: uint16 [K, R].
       delta: change in levels, float32, broadcast to [K, R]; clipped at half the range.
-      seed: uint32 scalar, another one in every step.
+      seed: uint32 scalar, a different one in every step.
       ids: row numbers, int32 [K].
     """
     row = mix(ids.astype(jnp.uint32) + seed)[:, None]

@@ -1,13 +1,14 @@
-"""Homeostasis: slow rules that hold cells near a rate, each by a running mean r of its own spikes.
+"""Homeostasis: slow rules that keep cells near a target rate, by a running mean r of their spikes.
 
     running mean             dr/dt = (spikes - r) / tau_rate
     synaptic scaling         ds/dt = s (1 - r / target) / tau;  a synapse of the cell counts s times
     threshold homeostasis    dθ/dt = gain (r - target);  θ is added to the cell's threshold
 
 Scaling is multiplicative (Turrigiano et al. 1998), in the form of van Rossum, Bi & Turrigiano 2000
-without its integral. It is one factor a target, applied to what arrives, so no weight is walked
-for it. Thresholds follow Desai, Rutherford & Turrigiano 1999: cells that fire too much become less
-excitable. Both start from the wanted rate, and factor and shift keep to their bounds.
+without its integral. It is one factor per target cell and multiplies the input that arrives, so
+that the stored weights need not be visited. Threshold homeostasis follows Desai, Rutherford &
+Turrigiano 1999: cells that fire too much become less excitable. The running mean starts at the
+target rate, and factor and shift stay within their bounds.
 """
 
 import math
@@ -20,10 +21,10 @@ from jax import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Of all plastic synapses of a projection onto a cell."""
+    """Scaling of all synapses of a plastic projection onto a cell."""
 
     target: float
-    """rate to be held, Hz"""
+    """target rate, Hz"""
     tau: float = 100_000.0
     """time constant of the factor, ms"""
     tau_rate: float = 1_000.0
@@ -34,12 +35,12 @@ class Scaling:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Of a population's cells."""
+    """Homeostasis of the thresholds of a population."""
 
     target: float
-    """rate to be held, Hz"""
+    """target rate, Hz"""
     gain: float = 0.01
-    """mV a second for each Hz too much"""
+    """rise of the threshold in mV per second, for each Hz above the target rate"""
     tau_rate: float = 1_000.0
     """time constant of the running mean, ms"""
     lowest: float = -10.0
@@ -50,31 +51,31 @@ class Threshold:
 
 @struct.dataclass(kw_only=True)
 class Watch:
-    """What a rule keeps for each cell."""
+    """The state of a homeostatic rule, for each cell."""
 
     rate: Array
-    """running mean, Hz, [T]"""
+    """running mean of the firing rate, Hz, [T]"""
     value: Array
     """scaling factor, or shift of the threshold in mV, [T]"""
 
 
 def begin(rule: Scaling | Threshold, size: int) -> Watch:
-    """At the wanted rate, with factor one or no shift."""
+    """The state at the target rate, with a factor of one or no shift."""
     neutral = 1.0 if isinstance(rule, Scaling) else 0.0
     rate = jnp.full(size, rule.target, jnp.float32)
     return Watch(rate=rate, value=jnp.full(size, neutral, jnp.float32))
 
 
 def adjust(watch: Watch, spikes: Array, rule: Scaling | Threshold, rate: Array, dt: float) -> Watch:
-    """One step.
+    """Advance the state of a rule by one step.
 
     Args:
-      spikes: of the cells in this step, 0 or 1, [T].
-      rate: factor of all changes, 0 to learn nothing, scalar.
-      dt: ms.
+      spikes: spikes of the cells in this step, 0 or 1, [T].
+      rate: factor on all changes, 0 to learn nothing, scalar.
+      dt: time step, ms.
     """
-    kept = math.exp(-dt / rule.tau_rate)
-    mean = watch.rate * kept + spikes * ((1 - kept) * 1e3 / dt)
+    decay = math.exp(-dt / rule.tau_rate)
+    mean = watch.rate * decay + spikes * ((1 - decay) * 1e3 / dt)
     if isinstance(rule, Scaling):
         change = watch.value * (1 - mean / rule.target) * (dt / rule.tau)
     else:

@@ -1,4 +1,4 @@
-"""How a circuit is cut into parts of equal size, which run beside each other."""
+"""How a circuit is divided into parts of equal size, which run side by side."""
 
 from dataclasses import dataclass
 
@@ -7,34 +7,38 @@ from cerebellum.model.spec import Projection, Spec
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Each of the shards of a circuit, or the whole of it where it is not cut.
+    """Sizes of one shard of a circuit, or of the whole circuit where it is not divided.
 
-    A shard holds some beams of every population. All have room for as many cells; where beams do
-    not divide, the last shards have room for cells that do not exist.
+    A shard holds some beams of every population. All shards have room for the same number of
+    cells. Where the number of beams is not a multiple of the number of shards, the last shards
+    contain padding: room for cells that do not exist.
     """
 
     spec: Spec
-    """of the whole circuit"""
+    """spec of the whole circuit"""
     shards: int | None = None
-    """how many there are; None: the circuit is not cut"""
+    """number of shards; None if the circuit is not divided"""
 
     @property
     def count(self) -> int:
-        """Parts that there are."""
+        """Number of parts."""
         return self.shards or 1
 
     @property
     def beams(self) -> int:
-        """Beams of one part."""
+        """Number of beams in one part."""
         return -(-self.spec.beams // self.count)
 
     def size(self, name: str) -> int:
-        """Cells of a population in one part."""
+        """Number of cells of a population in one part."""
         if self.shards is None:
             return self.spec.population(name).size
         return self.beams * self.spec.beam_size(name)
 
     def sources(self, projection: Projection) -> int:
-        """Source cells that a part has lists or rows of: where they cross beams, those of all."""
+        """Number of source cells for which a part has lists or rows.
+
+        For a projection that crosses beams, these are the source cells of all parts.
+        """
         size = self.size(projection.source)
         return size * self.count if projection.crosses else size

@@ -1,9 +1,9 @@
 """The operations of a step that a backend may replace.
 
-Each has a reference in XLA's own operations, which runs everywhere, and which the dense,
-differentiable path always uses. What replaces it must give the same result: spikes, lists and
-fixed-point rows bit for bit, sums of rows of floats to rounding (tests/backends holds every
-backend that is there to it).
+Each operation has a reference made of XLA's own operations. It runs everywhere, and the dense,
+differentiable path always uses it. A replacement must give the same result: spikes, lists and
+fixed-point rows bit for bit, sums of rows of floats to rounding. tests/backends checks this for
+every available backend.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from cerebellum.model.surrogate import Surrogate
 
 
 class Integrate(Protocol):
-    """Cells of one population, a step on: (state, spikes [N], the same packed)."""
+    """Advance the cells of one population by a step: (state, spikes [N], packed spikes)."""
 
     def __call__(
         self,
@@ -34,7 +34,7 @@ class Integrate(Protocol):
 
 
 class Draw(Protocol):
-    """Packed spikes of cells that each fire with a chance."""
+    """Draw the packed spikes of cells that each fire with a given probability."""
 
     def __call__(
         self, key: Array, name: str, step: Array, chance: Array, cells: CellRange
@@ -49,39 +49,40 @@ def integrate(
     dt: float,
     surrogate: Surrogate | None,
 ) -> tuple[Any, Array, Array]:
-    """One step of a population by its model.
+    """Advance a population by one step of its model.
 
     Args:
-      surrogate: how spikes pass gradients, for models that can.
+      surrogate: how spikes pass gradients, for models whose spikes do.
     """
-    passed = {"surrogate": surrogate} if model.PASSES_GRADIENTS else {}
-    stepped, spikes = model.step(params, state, input, dt, **passed)
+    options = {"surrogate": surrogate} if model.PASSES_GRADIENTS else {}
+    stepped, spikes = model.step(params, state, input, dt, **options)
     return stepped, spikes, events.pack(spikes)
 
 
 def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) -> Array:
-    """Packed spikes of one step, uint32 [W]; they depend on nothing but the arguments.
+    """Draw the packed spikes of one step, uint32 [W]; they depend only on the arguments.
 
     Args:
       key: random key of the run, uint32 [2].
-      name: of what is drawn.
+      name: name of the draw; different names give independent spikes.
       step: int32 scalar.
-      chance: of each cell, [N] or [1].
+      chance: probability of a spike of each cell, [N] or [1].
+      cells: the cells, by their numbers in the whole circuit.
     """
-    own = jax.random.fold_in(fixed.named_key(key, name), step)
+    step_key = jax.random.fold_in(fixed.named_key(key, name), step)
     chances = jnp.broadcast_to(chance, (cells.size,))
-    return events.pack(fixed.threefry_uniform(own, cells) < chances)
+    return events.pack(fixed.threefry_uniform(step_key, cells) < chances)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Primitives:
-    """A table of operations; those that a backend does not replace are the reference's."""
+    """A table of operations; entries that a backend does not replace are the reference."""
 
     integrate: Integrate = integrate
     sweep: events.Sweep = events.sweep
     """delivers packed spikes through the projections of a population"""
     settle: plasticity.Settle = plasticity.settle
-    """writes the weights that are due"""
+    """writes the weights whose window has closed"""
     draw: Draw = draw
 
 

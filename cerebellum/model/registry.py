@@ -1,8 +1,8 @@
-"""Names that a user's own script gives to models, windows and whatever else has a table.
+"""Registration of models, windows, rules, backends and formats under names.
 
-A table is a dict by name that some module owns; it says here what may stand in it. Nothing is
-shadowed without a word: a name that is taken is refused, unless it is to be replaced, and then
-circuits that are built afterwards are compiled anew.
+A table is a dict by name that belongs to some module, which declares here what the table may
+contain. A name that exists already is refused unless the caller asks to replace it; circuits that
+are built after a replacement are compiled anew.
 """
 
 from collections.abc import Callable, MutableMapping
@@ -17,9 +17,9 @@ class Table:
     """A kind of thing that can be registered."""
 
     things: MutableMapping[str, Any]
-    """by name"""
+    """the registered things by name"""
     wrong: Callable[[Any], str | None]
-    """what a thing lacks to be one of these, or None"""
+    """a function that says what a thing lacks to be in this table, or None"""
 
 
 _TABLES: dict[str, Table] = {}
@@ -27,23 +27,24 @@ _REVISION = [0]
 
 
 def table(kind: str, things: MutableMapping[str, Any], wrong: Callable[[Any], str | None]) -> None:
-    """Open a table for a kind of thing; for the module that owns it."""
+    """Add a table for a kind of thing. The module that owns the table calls this."""
     _TABLES[kind] = Table(things, wrong)
 
 
 def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
-    """Give a thing a name in the table of its kind.
+    """Register a thing under a name in the table of its kind.
 
     Raises:
-      UsageError: no such kind, a name that is taken or is none, or a thing that lacks something.
+      UsageError: the kind is unknown, the name is taken or is not a name, or the thing lacks
+        something.
     """
     if kind not in _TABLES:
         raise UsageError(f"register: kind {kind!r}; one of {', '.join(sorted(_TABLES))}")
-    things, wrong = _TABLES[kind].things, _TABLES[kind].wrong(thing)
+    things, problem = _TABLES[kind].things, _TABLES[kind].wrong(thing)
     if not name or not name.replace("-", "_").isidentifier():
         raise UsageError(f"register: {kind} {name!r}; letters, digits, underscores and hyphens")
-    if wrong is not None:
-        raise UsageError(f"register: {kind} {name!r}: {wrong}")
+    if problem is not None:
+        raise UsageError(f"register: {kind} {name!r}: {problem}")
     if name in things and things[name] is not thing:
         if not replace:
             raise UsageError(
@@ -54,5 +55,5 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
 
 
 def revision() -> int:
-    """How often something has been replaced so far."""
+    """The number of replacements so far in this process."""
     return _REVISION[0]

@@ -1,12 +1,12 @@
-"""Short-term plasticity: what a presynaptic terminal has left, and how much of it a spike uses.
+"""Short-term plasticity: the resources of a presynaptic terminal, and how much of it a spike uses.
 
     between spikes    dx/dt = (1 - x) / tau_rec,  dc/dt = -c / tau_fac
     at a spike        u = U + c;  the weight counts u x times;  x = x - u x,  c = u (1 - U)
 
 This is the model of Tsodyks and Markram (1997; Tsodyks, Uziel & Markram 2000, equations 3 and 4)
-in the form of NEST's `tsodyks2_synapse`, solved exactly between steps. Terminals of one source cell
-in one projection see the same spikes, so there is one x and one c a source cell, and a spike's
-factor is worked out when it arrives.
+in the form of NEST's `tsodyks2_synapse`, solved exactly between steps. All terminals of one source
+cell in one projection receive the same spikes, so there is one x and one c per source cell. The
+factor of a spike is computed when the spike arrives.
 """
 
 import math
@@ -19,10 +19,10 @@ from jax import Array
 
 @dataclass(frozen=True, kw_only=True)
 class ShortTerm:
-    """How a projection's terminals depress and facilitate."""
+    """How the terminals of a projection depress and facilitate."""
 
     utilisation: float
-    """U: share of what is there that a first spike uses, above 0, at most 1"""
+    """U: the share of the resources that a first spike uses, above 0, at most 1"""
     tau_rec: float
     """time constant of recovery, ms"""
     tau_fac: float
@@ -31,12 +31,12 @@ class ShortTerm:
 
 @struct.dataclass(kw_only=True)
 class Terminals:
-    """One a source cell, just before a spike that may arrive now."""
+    """The terminals of each source cell, just before the spikes of the present step."""
 
     left: Array
-    """x: share of the resources that is there, [N]"""
+    """x: the share of the resources that is available, [N]"""
     raised: Array
-    """c: what earlier spikes add to the utilisation, [N]"""
+    """c: the amount that earlier spikes add to the utilisation, [N]"""
 
 
 def rested(size: int) -> Terminals:
@@ -45,20 +45,20 @@ def rested(size: int) -> Terminals:
 
 
 def use(terminals: Terminals, spikes: Array, rule: ShortTerm, dt: float) -> tuple[Terminals, Array]:
-    """One step.
+    """Advance the terminals by one step.
 
     Args:
-      spikes: that arrive in this step, 0 or 1, [N].
-      dt: ms.
+      spikes: the spikes that arrive in this step, 0 or 1, [N].
+      dt: time step, ms.
 
     Returns:
-      The terminals one step later, and what the weights of a spike now are multiplied by, [N].
+      The terminals one step later, and the factor on the weights of a spike in this step, [N].
     """
     recovery = math.exp(-dt / rule.tau_rec)
-    fading = math.exp(-dt / rule.tau_fac) if rule.tau_fac else 0.0
-    share = rule.utilisation + terminals.raised
-    factor = share * terminals.left
+    decay = math.exp(-dt / rule.tau_fac) if rule.tau_fac else 0.0
+    utilisation = rule.utilisation + terminals.raised
+    factor = utilisation * terminals.left
     fired = spikes > 0
     left = jnp.where(fired, terminals.left - factor, terminals.left)
-    raised = jnp.where(fired, share * (1 - rule.utilisation), terminals.raised)
-    return Terminals(left=1 - (1 - left) * recovery, raised=raised * fading), factor
+    raised = jnp.where(fired, utilisation * (1 - rule.utilisation), terminals.raised)
+    return Terminals(left=1 - (1 - left) * recovery, raised=raised * decay), factor

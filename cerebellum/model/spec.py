@@ -1,4 +1,4 @@
-"""What a circuit is made of, before it is built: static, hashable, no arrays."""
+"""The description of a circuit before it is built: static, hashable and without arrays."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,81 +24,89 @@ DTYPES = get_args(Dtype)
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
+    """A number of cells of one neuron model."""
+
     name: str
     size: int
     """number of cells"""
     model: str
     """a name in neurons.CIRCUIT_MODELS"""
     params: Any
-    """that model's Params, of plain floats"""
+    """the Params of that model, with plain floats"""
     homeostasis: Threshold | None = None
-    """how its cells' thresholds follow their rates"""
+    """how the thresholds of its cells follow their firing rates"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
+    """The synapses from one population onto one receptor of another."""
+
     source: str
     target: str
     receptor: str
     """a receptor of the target's model: "exc" or "inh"; "spikes" for a relay"""
     weight: float
-    """a contact, in nS (mV for "current" cells), positive: the sign is the receptor's"""
+    """weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
+    sign"""
     delay: float
-    """ms, at least one step"""
+    """conduction delay in ms, at least one step"""
     in_degree: float
-    """mean number of source cells to a target cell"""
+    """mean number of source cells per target cell"""
     contacts: float = 1.0
     """Mean number of contacts of a connected pair; its one synapse has that many times `weight`.
-    Edges that are given (see `anatomy.build`) have their own numbers."""
+    Edges that the caller provides (see `anatomy.build`) have their own numbers of contacts."""
     sites: int | None = None
-    """Where a target has this many places that are taken or free independently, its in-degree
-    is binomial; otherwise every target has the mean, rounded up or down."""
+    """If a target has this many sites, each occupied or free independently of the others, its
+    in-degree is binomial. Otherwise every target has the mean in-degree, rounded up or down."""
     degree_sd: float = 0.0
-    """Standard deviation of the in-degree, normal about its mean, cut at no source and at all."""
+    """Standard deviation of the in-degree, which is normal about its mean and is limited to the
+    range from zero to all source cells."""
     plastic: bool = False
-    """whether its weights, one a synapse, live in the state"""
+    """whether the state holds its weights, one per synapse"""
     spread: float = 0.0
-    """first weights are uniform in weight (1 - spread) to weight (1 + spread)"""
+    """initial weights are uniform in weight (1 - spread) to weight (1 + spread)"""
     w_max: float | None = None
-    """bound of plastic weights, in the unit of `weight`; default none in float32"""
+    """upper bound of plastic weights, in the unit of `weight`; float32 weights need none"""
     dtype: Dtype = "float32"
-    """of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
+    """data type of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
     rule: Rule | None = None
     """how its weights learn; needs `plastic`"""
     scaling: Scaling | None = None
-    """how a target scales all its weights; needs `plastic`"""
+    """how a target cell scales all its weights; needs `plastic`"""
     short_term: ShortTerm | None = None
-    """how its terminals depress and facilitate; for float32 weights"""
+    """how its terminals depress and facilitate; for float32 weights only"""
     crosses: bool = False
-    """Whether its sources lie in every beam, not in the target's own alone. All projections of a
-    population cross, or none does; one that crosses has a single weight."""
+    """Whether the sources of a target lie in all beams, not only in the target's beam. Either all
+    projections of a source population cross beams or none does. A projection that crosses has a
+    single weight."""
     label: str = ""
-    """tells apart two projections between the same populations"""
+    """distinguishes two projections between the same populations"""
 
     @property
     def name(self) -> str:
-        """`source_target`, with the label between where there is one."""
+        """`source_target`, or `source_label_target` if there is a label."""
         return "_".join(part for part in (self.source, self.label, self.target) if part)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A circuit's populations and projections, and its step."""
+    """The populations and projections of a circuit, and its time step."""
 
     name: str
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     dt: float = 1.0
-    """ms"""
+    """time step, ms"""
     surrogate: Surrogate | None = None
     """how spikes of "current" and "conductance" cells pass gradients on the dense path"""
     place: Callable[[Array], Mapping[str, np.ndarray]] | None = None
-    """A function of the circuit's key that lays cells out in space and says who contacts whom:
-    edges (see `anatomy.build`) by projection; those that it leaves out are drawn at random."""
+    """A function of the circuit's key that places the cells in space and returns the edges (see
+    `anatomy.build`) that follow, by projection. The edges of other projections are drawn at
+    random."""
     beams: int = 1
-    """Parts of equal size, left by no projection but those that cross: the first
-    ceil(size / beams) cells of every population are the first beam's, and so on; the last may be
-    smaller."""
+    """Number of beams, parts of equal size that only projections with `crosses` connect. The first
+    ceil(size / beams) cells of every population belong to the first beam, and so on; the last
+    beam may be smaller."""
 
     def __post_init__(self):
         _check(self)
@@ -112,31 +120,34 @@ class Spec:
         raise UsageError(f"population {name!r}: {self.name} has {known}")
 
     def beam_size(self, name: str) -> int:
-        """Cells of a population in every beam but the last."""
+        """Number of cells of a population in every beam except the last."""
         return -(-self.population(name).size // self.beams)
 
     def crossing(self) -> tuple[str, ...]:
-        """Populations whose spikes go to every beam."""
+        """The populations whose spikes go to every beam."""
         return tuple(dict.fromkeys(p.source for p in self.projections if p.crosses))
 
     def reach(self, projection: Projection) -> int:
-        """Beams to each of which a projection is confined: 1 where it crosses."""
+        """Number of separate parts of a projection: one per beam, or 1 where it crosses beams."""
         return 1 if projection.crosses else self.beams
 
     def share(self, projection: Projection) -> float:
-        """Share of the contacts that are possible within a beam that exist."""
+        """The share of the possible contacts within a beam that exist."""
         if projection.crosses:
             return min(1.0, projection.in_degree / self.population(projection.source).size)
         return min(1.0, projection.in_degree / self.beam_size(projection.source))
 
     def watched(self) -> list[tuple[str, str, Scaling | Threshold]]:
-        """Homeostatic rules: name of what learns, the population that it watches, the rule."""
+        """Homeostatic rules, each as (name of what learns, population that it watches, rule).
+
+        A projection learns by synaptic scaling, and a population by threshold homeostasis.
+        """
         scaled = [(p.name, p.target, p.scaling) for p in self.projections if p.scaling]
         shifted = [(p.name, p.name, p.homeostasis) for p in self.populations if p.homeostasis]
         return [*scaled, *shifted]
 
     def with_projection(self, name: str, **changes: Any) -> "Spec":
-        """This circuit with fields of one projection changed; UsageError if there is none."""
+        """A copy with some fields of one projection changed; UsageError if there is none."""
         known = [projection.name for projection in self.projections]
         if name not in known:
             raise UsageError(f"projection {name!r}: {self.name} has {', '.join(known)}")
@@ -154,6 +165,7 @@ class Spec:
 
 
 def _check(spec: Spec) -> None:
+    """Raise UsageError if a spec contradicts itself."""
     if not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if not spec.populations:
@@ -173,9 +185,9 @@ def _check(spec: Spec) -> None:
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
         raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
-    both = {population.name for population in spec.populations} & set(names)
-    if both:
-        raise UsageError(f"population {min(both)!r}: the name of a projection too; another one")
+    shared = {population.name for population in spec.populations} & set(names)
+    if shared:
+        raise UsageError(f"population {min(shared)!r}: the name of a projection too; another one")
     for projection in spec.projections:
         _check_projection(projection, spec)
         _check_weights(projection, spec)
@@ -246,8 +258,8 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
     if projection.crosses != (source.name in spec.crossing()):
         raise UsageError(f"{name}.crosses: False; other projections of {source.name} cross")
-    own = {"plastic": projection.plastic, "spread": projection.spread}
-    for field, value in {**own, "short_term": projection.short_term}.items():
+    individual = {"plastic": projection.plastic, "spread": projection.spread}
+    for field, value in {**individual, "short_term": projection.short_term}.items():
         if projection.crosses and value:
             raise UsageError(f"{name}.{field}: {value}; one that crosses has a single weight")
     if not 0 < projection.contacts < math.inf:
@@ -267,9 +279,9 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     w_max = projection.w_max
     if w_max is None and projection.dtype == "uint16":
         raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
-    first = projection.weight * projection.contacts * (1 + projection.spread)
-    if w_max is not None and not (first <= w_max < math.inf and w_max > 0):
-        raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {first}")
+    largest = projection.weight * projection.contacts * (1 + projection.spread)
+    if w_max is not None and not (largest <= w_max < math.inf and w_max > 0):
+        raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {largest}")
     if projection.scaling is not None:
         if not projection.plastic:
             raise UsageError(f"{name}.scaling: given; its weights must be plastic")
@@ -306,16 +318,16 @@ def _check_short_term(where: str, rule: ShortTerm, dtype: str) -> None:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Projections that one list of events serves: same source, same delay."""
+    """Projections that share a list of events because they have the same source and delay."""
 
     source: str
     delay: int
-    """steps"""
+    """in steps"""
     projections: tuple[Projection, ...]
 
 
 def bundles(spec: Spec) -> tuple[Bundle, ...]:
-    """The projections of a circuit by source and delay, in their order of appearance.
+    """Group the projections of a circuit by source and delay, in their order of appearance.
 
     No two projections of a bundle end on the same receptor of the same population.
     """

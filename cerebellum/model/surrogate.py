@@ -1,7 +1,8 @@
-"""The spike function and the surrogate gradients that let it be trained.
+"""The spike function, and the surrogate gradients with which it can be trained.
 
-Forward, a spike is a step of the distance to threshold. Its true derivative is zero almost
-everywhere, so the backward pass uses a smooth stand-in, chosen by name from `SURROGATES`.
+In the forward pass a spike is a step function of the distance to threshold. Its true derivative is
+zero almost everywhere, so the backward pass uses a smooth substitute, chosen by name from
+`SURROGATES`.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,9 @@ SURROGATES: dict[str, Callable[[Array, float], Array]] = {
     "arctan": _arctan,
     "sigmoid": _sigmoid,
 }
-"""Derivative of a spike by its distance to threshold `x` (any shape) and sharpness `alpha`.
+"""Derivative of a spike with respect to the distance to threshold `x` (any shape), by name.
+
+The second argument is the sharpness `alpha`.
 
 superspike: Zenke & Ganguli 2018, eq. 4; triangle: Bellec et al. 2018, eq. 3; tanh, circ and
 erfc as in Norse's `threshold` functions (Pehle & Pedersen 2021), whose formulas they equal;
@@ -69,7 +72,7 @@ INTEGRALS: dict[str, Callable[[Array, float], Array]] = {
     "arctan": lambda x, alpha: jnp.arctan(jnp.pi / 2.0 * alpha * x) / jnp.pi,
     "sigmoid": lambda x, alpha: jax.nn.sigmoid(alpha * x) - 0.5,
 }
-"""The functions whose derivatives `SURROGATES` are, zero at zero."""
+"""The integrals of `SURROGATES`, zero at zero."""
 
 
 def _signed_half_square(x: Array) -> Array:
@@ -79,19 +82,20 @@ def _signed_half_square(x: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
-    """How the spikes of a circuit's cells pass gradients."""
+    """How the spikes of the cells of a circuit pass gradients."""
 
     name: str = "superspike"
-    """one of `SURROGATES`"""
+    """a name in `SURROGATES`"""
     alpha: float = 10.0
     """sharpness"""
     width: float = 15.0
-    """mV; the distance to threshold is counted in it"""
+    """unit of the distance to threshold, mV"""
     reset: bool = False
-    """whether gradients pass through the reset, too"""
+    """whether gradients also pass through the reset"""
     soft: bool = False
-    """Forward the surrogate's integral in place of the step: a smooth circuit, not a spiking one,
-    whose gradients finite differences can check. Give its cells no refractory period."""
+    """Whether the forward pass uses the integral of the surrogate instead of the step function.
+    The circuit is then smooth, not spiking, and finite differences can check its gradients. Its
+    cells must have no refractory period."""
 
     def __post_init__(self):
         if self.name not in SURROGATES:
@@ -112,14 +116,14 @@ def _through_jvp(surrogate, alpha, primals, tangents):
 
 
 def through(fired: Array, distance: Array, rule: Surrogate) -> Array:
-    """Spikes with a gradient by their distance to threshold.
+    """Spikes with a gradient with respect to the distance to threshold.
 
     Args:
-      fired: 0 or 1, [..., n].
-      distance: mV, [..., n].
+      fired: spikes, 0 or 1, [..., n].
+      distance: voltage minus threshold, mV, [..., n].
 
     Returns:
-      `fired`, or the integral where the rule is soft.
+      `fired`, or the integral of the surrogate if the rule is soft.
     """
     x = distance / rule.width
     if rule.soft:
@@ -128,10 +132,10 @@ def through(fired: Array, distance: Array, rule: Surrogate) -> Array:
 
 
 def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Array:
-    """1 where `x` is above zero (strictly), else 0, with a surrogate derivative.
+    """The spike function: 1 where `x` is strictly above zero, else 0, with a surrogate derivative.
 
     Args:
-      x: distance to threshold, any shape, floating; in units of the surrogate's width.
+      x: distance to threshold, any shape, floating, in units of the width of the surrogate.
       surrogate: a name in `SURROGATES`.
       alpha: sharpness of the surrogate.
 

@@ -1,12 +1,13 @@
 """The loop over steps, as a value.
 
-A chunk takes some steps at once: it is a function of a circuit's arrays, its state and its inputs,
-and gives the state after them and what every step left. `ScanChunk` is the reference and the law
-for every other; a backend may have one of its own. Batches and shards are chunks around a chunk.
-All are hashable: `advance` compiles each once for the shapes that it meets.
+A chunk runs several steps. It is a function of the arrays of a circuit, its state and its inputs,
+and returns the state after these steps and the records of every step. `ScanChunk` is the reference,
+which every other chunk must equal; a backend may have its own. Batches and shards are chunks that
+contain a chunk. All chunks are hashable: `advance` compiles each once for every set of shapes.
 
-Where a circuit's spikes change what reaches it next, or something is to be computed of them as
-they come, it runs in an `Environment`: the eye that its nuclei move, the readout of a learner.
+If the spikes of a circuit change its later input, or if something is to be computed from them in
+each step, the circuit runs in an `Environment`: the eye that its nuclei move, or the readout of a
+learner.
 """
 
 from dataclasses import dataclass, replace
@@ -33,43 +34,44 @@ BATCH = "batch"
 
 @struct.dataclass(kw_only=True)
 class Inputs:
-    """What drives a circuit during a chunk, by population."""
+    """The drive of a circuit during a chunk, by population."""
 
-    drawn: dict[str, Any] = struct.field(default_factory=dict)
-    """sources that are drawn on the device"""
-    given: dict[str, Array] = struct.field(default_factory=dict)
-    """arrays, [steps, ...], packed where uint32"""
+    sources: dict[str, Any] = struct.field(default_factory=dict)
+    """sources whose spikes are drawn on the device"""
+    arrays: dict[str, Array] = struct.field(default_factory=dict)
+    """spikes or currents, [steps, ...]; uint32 arrays are packed spikes"""
 
 
 class Environment(Protocol):
-    """What a circuit acts on, step by step, and is driven by. It must be hashable."""
+    """Something that reads the spikes of a circuit in each step and drives it; it is hashable."""
 
     def drive(self, place: Any, now: drives.Moment) -> dict[str, Array]:
-        """What it sends to populations in this step, beside the inputs of the chunk.
+        """The drive of populations in this step, in addition to the inputs of the chunk.
 
         Args:
-          place: its own state, a pytree.
+          place: the state of the environment, a pytree.
+          now: the present step.
         """
         ...
 
     def react(self, place: Any, drive: dict[str, Array], activity: Activity) -> tuple[Any, Any]:
-        """Its own state after a step in which this was the drive, and what it leaves."""
+        """The state of the environment after a step with this drive, and its record of the step."""
         ...
 
 
 @struct.dataclass(kw_only=True)
 class Coupled:
-    """The state of a circuit that runs in an environment."""
+    """The state of a circuit and that of the environment in which it runs."""
 
     state: State
     place: Any
-    """of the environment"""
+    """state of the environment"""
 
 
 class Chunk(Protocol):
-    """Some steps: (state after them, what each left [steps, ...]).
+    """Several steps: returns the state after them, and the records of each step, [steps, ...].
 
-    In an environment the state is `Coupled`, and what is left what `Environment.react` gives.
+    In an environment the state is `Coupled`, and the records are those of `Environment.react`.
     """
 
     def __call__(
@@ -79,73 +81,76 @@ class Chunk(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanChunk:
-    """`steps` steps of one circuit, in a scan."""
+    """A scan over the steps of one circuit."""
 
     steps: int
     recorders: tuple[Recorder, ...] = ()
     primitives: Primitives = REFERENCE
     environment: Environment | None = None
-    """with one there are no recorders"""
+    """the environment, if any; it replaces the recorders"""
 
     def __call__(
         self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
     ) -> tuple[Any, Any]:
-        def one(state: State, drive: dict[str, Array]) -> tuple[State, Activity]:
+        def step_circuit(state: State, drive: dict[str, Array]) -> tuple[State, Activity]:
             return circuits.step(params, wiring, state, drive, self.primitives)
 
-        def moment(state: State) -> drives.Moment:
+        def moment_of(state: State) -> drives.Moment:
             return drives.Moment(key=state.key, step=state.step, dt=wiring.spec.dt)
 
-        def driven(now: drives.Moment, given: dict[str, Array]) -> dict[str, Array]:
-            drive = dict(given)
-            for name, source in inputs.drawn.items():
+        def drive_of(now: drives.Moment, arrays: dict[str, Array]) -> dict[str, Array]:
+            drive = dict(arrays)
+            for name, source in inputs.sources.items():
                 cells = wiring.cells(name)
                 drive[name] = drives.draw(source, name, now, cells, self.primitives)
             return drive
 
-        def recorded(state: State, given: dict[str, Array]):
-            state, activity = one(state, driven(moment(state), given))
+        def recorded_step(state: State, arrays: dict[str, Array]):
+            state, activity = step_circuit(state, drive_of(moment_of(state), arrays))
             return state, records.observe(self.recorders, wiring, state, activity)
 
-        def coupled(before: Coupled, given: dict[str, Array]):
-            environment, now = self.environment, moment(before.state)
+        def coupled_step(before: Coupled, arrays: dict[str, Array]):
+            environment, now = self.environment, moment_of(before.state)
             assert environment is not None
-            drive = driven(now, given) | environment.drive(before.place, now)
-            state, activity = one(before.state, drive)
-            place, left = environment.react(before.place, drive, activity)
-            return Coupled(state=state, place=place), left
+            drive = drive_of(now, arrays) | environment.drive(before.place, now)
+            state, activity = step_circuit(before.state, drive)
+            place, step_records = environment.react(before.place, drive, activity)
+            return Coupled(state=state, place=place), step_records
 
-        body: Any = recorded if self.environment is None else coupled
-        return lax.scan(body, state, inputs.given, length=self.steps)
+        body: Any = recorded_step if self.environment is None else coupled_step
+        return lax.scan(body, state, inputs.arrays, length=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchChunk:
-    """A chunk of every member of a batch: states [B, ...]."""
+    """Runs a chunk for every member of a batch; the arrays of the state are [B, ...]."""
 
     chunk: Chunk
     batched: tuple[str, ...] = ()
-    """given arrays that have an axis of members too, [B, steps, ...]"""
+    """names of input arrays that also have a batch axis, [B, steps, ...]"""
 
     def __call__(
         self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
     ) -> tuple[Any, Any]:
-        axes = {name: 0 if name in self.batched else None for name in inputs.given}
+        axes = {name: 0 if name in self.batched else None for name in inputs.arrays}
 
-        def member(state: Any, given: dict[str, Array]):
-            return self.chunk(params, wiring, state, replace(inputs, given=given))
+        def run_member(state: Any, arrays: dict[str, Array]):
+            return self.chunk(params, wiring, state, replace(inputs, arrays=arrays))
 
-        return jax.vmap(member, in_axes=(0, axes))(state, inputs.given)
+        return jax.vmap(run_member, in_axes=(0, axes))(state, inputs.arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardChunk:
-    """A chunk of a circuit that is cut for a mesh; every array has a leading axis of shards."""
+    """Runs a chunk of a circuit that is divided into shards for a mesh.
+
+    Every array has a leading axis of shards.
+    """
 
     chunk: Chunk
     mesh: Mesh
     batched: tuple[str, ...] = ()
-    """given arrays that have an axis of members too, [shards, B, steps, ...]"""
+    """names of input arrays that also have a batch axis, [shards, B, steps, ...]"""
 
     def __call__(
         self, params: Params, wiring: Wiring, state: State, inputs: Inputs
@@ -153,16 +158,16 @@ class ShardChunk:
         by_shard = P(BEAM)
         by_member = P(BEAM, BATCH) if state.step.ndim == 2 else by_shard
 
-        def run(*operands):
-            one = self.chunk(*jax.tree.map(lambda x: x[0], operands))
-            return jax.tree.map(lambda x: x[None], one)
+        def run_shard(*operands):
+            result = self.chunk(*jax.tree.map(lambda x: x[0], operands))
+            return jax.tree.map(lambda x: x[None], result)
 
-        given = {n: by_member if n in self.batched else by_shard for n in inputs.given}
-        sent: Any = Inputs(drawn=by_shard, given=given)  # pyright: ignore[reportArgumentType]
+        arrays = {n: by_member if n in self.batched else by_shard for n in inputs.arrays}
+        axes: Any = Inputs(sources=by_shard, arrays=arrays)  # pyright: ignore[reportArgumentType]
         return jax.shard_map(
-            run,
+            run_shard,
             mesh=self.mesh,
-            in_specs=(by_shard, by_shard, by_member, sent),
+            in_specs=(by_shard, by_shard, by_member, axes),
             out_specs=by_member,
             check_vma=False,
         )(params, wiring, state, inputs)
@@ -172,7 +177,7 @@ class ShardChunk:
 def advance(
     chunk: Chunk, params: Params, wiring: Wiring, state: State, inputs: Inputs
 ) -> tuple[State, Any]:
-    """One chunk, compiled; the state is donated."""
+    """Run a chunk as a compiled program; the state is donated."""
     return chunk(params, wiring, state, inputs)
 
 
@@ -182,14 +187,14 @@ def of(
     recorders: tuple[Recorder, ...] = (),
     environment: Environment | None = None,
 ) -> Chunk:
-    """The loop that runs so many steps of a circuit: its backend's own, or a scan of steps.
+    """The chunk that runs `steps` steps of a circuit: that of its backend, or else a `ScanChunk`.
 
     Raises:
-      UsageError: the circuit's backend cannot be used on this machine.
+      UsageError: the backend of the circuit cannot be used on this machine.
     """
     backend = backends.of(circuit)
-    own = backend.chunk(circuit, steps, recorders) if environment is None else None
-    return own or ScanChunk(
+    chunk = backend.chunk(circuit, steps, recorders) if environment is None else None
+    return chunk or ScanChunk(
         steps=steps,
         recorders=recorders,
         primitives=backend.primitives(circuit),

@@ -1,12 +1,12 @@
-"""What drives a circuit from outside, over time.
+"""The drive of a circuit from outside, over time.
 
-A drive maps population names to sources. A source for a relay gives spikes; for cells it gives
-an injected current in pA, as an array. Sources are
+A drive maps population names to sources. A source for a relay emits spikes; a source for other
+cells is an array of injected currents in pA. Sources are
 
-    Poisson         independent spikes at piecewise constant rates, drawn as the run goes
-    RateFunction    independent spikes at rates that a function of time gives
+    Poisson         independent spikes at piecewise constant rates, drawn during the run
+    RateFunction    independent spikes at rates that are a function of time
     SpikeTimes      a list of spikes
-    an array        [time, N], one row a step: spikes (0 or 1), or a current
+    an array        [time, N], one row per step: spikes (0 or 1), or a current
 """
 
 from collections.abc import Callable, Mapping
@@ -30,14 +30,14 @@ from cerebellum.model.spec import Spec
 
 @struct.dataclass(kw_only=True)
 class Moment:
-    """A step of a run."""
+    """One step of a run."""
 
     key: Array
     """random key of the run, uint32 [2]"""
     step: Array
-    """int32 scalar"""
+    """number of the step, int32 scalar"""
     dt: float = struct.field(pytree_node=False)
-    """ms"""
+    """time step, ms"""
 
 
 @struct.dataclass
@@ -47,14 +47,15 @@ class Poisson:
     rates: Array
     """Hz, [K, N] or [K, 1]"""
     starts: Array
-    """ms since the state's step zero, ascending, [K]: row k holds from starts[k] on"""
+    """times in ms since step zero of the state, ascending, [K]; row k applies from starts[k] on"""
 
 
 @struct.dataclass
 class RateFunction:
-    """Independent spikes at the rates that `function(t_ms, *arguments)` gives, Hz, [N].
+    """Independent spikes at the rates that `function(t_ms, *arguments)` returns, Hz, [N].
 
-    A new function is a new program to compile: what changes between runs goes into `arguments`.
+    Every new function compiles a new program, so values that change between runs belong into
+    `arguments`.
     """
 
     function: Callable[..., Array] = struct.field(pytree_node=False)
@@ -66,23 +67,23 @@ class SpikeTimes:
     """A list of spikes, in any order. A spike at time t is emitted by the step that ends at t."""
 
     neuron: np.ndarray
-    """cell, int [spikes]"""
+    """number of the cell that fires, int [spikes]"""
     time_ms: np.ndarray
-    """ms since the state's step zero, [spikes]"""
+    """time in ms since step zero of the state, [spikes]"""
 
 
 MAX_MS = 1e9
-"""Latest time of a given spike."""
+"""Latest time of a spike in `SpikeTimes`."""
 
 Source = Poisson | RateFunction | SpikeTimes | Array | np.ndarray
 Drive = Mapping[str, Source]
 
 
 def poisson(rate_hz: float | np.ndarray) -> Poisson:
-    """Constant rates, Hz: one for all cells, or [N].
+    """A source with constant rates, Hz: one rate for all cells, or [N].
 
     Raises:
-      UsageError: more than one axis.
+      UsageError: the rates have more than one axis.
     """
     if np.ndim(rate_hz) > 1:
         raise UsageError(f"rate_hz: {np.shape(rate_hz)}; one rate, or one a cell")
@@ -100,10 +101,11 @@ def burst(
     *,
     beams: int = 1,
 ) -> Poisson:
-    """A background in all cells, and a burst in `cells` of them between two times.
+    """A background rate in all cells, and a higher rate in some of them between two times.
 
-    These are marked (bool [N]), or a number of them: the first cells of each beam (see
-    `Spec.beams`), as many in one as in another.
+    Args:
+      cells: the cells that burst: a mask (bool [N]), or their number. A number is divided evenly
+        among the beams (see `Spec.beams`), and the first cells of each beam burst.
     """
     if isinstance(cells, np.ndarray):
         bursting = jnp.asarray(cells)
@@ -121,33 +123,33 @@ def burst(
 def standard(
     protocol: Protocol, spec: Spec, key: Array, *, with_burst: bool = True
 ) -> dict[str, Source]:
-    """The standard stimulus of a preset for a circuit of it.
+    """The standard stimulus of a preset for a circuit that was built from it.
 
     Args:
       protocol: `presets.PRESETS[name].protocol`.
-      key: that the circuit is built with; a burst may depend on where its cells lie.
+      key: the key with which the circuit is built; a burst may depend on the positions of cells.
     """
     if not with_burst:
         return {protocol.input: poisson(protocol.background_hz)}
-    size, which = spec.population(protocol.input).size, protocol.bursting
+    size, bursting = spec.population(protocol.input).size, protocol.bursting
     return {
         protocol.input: burst(
             size,
             protocol.background_hz,
             protocol.burst_hz,
             *protocol.burst_ms,
-            cells=which(key) if callable(which) else round(which * size),
+            cells=bursting(key) if callable(bursting) else round(bursting * size),
             beams=spec.beams,
         )
     }
 
 
 def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
-    """Spikes from an npz with `neuron` (int) and `time_ms`, for a population of `size` cells.
+    """Read spikes from an npz with `neuron` (int) and `time_ms`, for a population of `size` cells.
 
     Raises:
-      UsageError: no such file, not an npz, arrays missing or unequal, cells out of range, or
-        times that are negative or not finite.
+      UsageError: the file does not exist or is not an npz, arrays are missing or differ in length,
+        cells are out of range, or times are negative or not finite.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -165,14 +167,15 @@ def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
 
 
 def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
-    for name, array, kind, right in (
+    """Raise UsageError if a list of spikes does not fit a population of `size` cells."""
+    for name, array, kind, requirement in (
         ("neuron", spikes.neuron, np.integer, "cell numbers are integers"),
         ("time_ms", spikes.time_ms, np.number, "times are numbers"),
     ):
         if not isinstance(array, np.ndarray) or array.ndim != 1:
             raise UsageError(f"{where}: {name} is not a flat array; one entry each a spike")
         if not np.issubdtype(array.dtype, kind):
-            raise UsageError(f"{where}: {name} is {array.dtype}; {right}")
+            raise UsageError(f"{where}: {name} is {array.dtype}; {requirement}")
     if spikes.neuron.size != spikes.time_ms.size:
         raise UsageError(
             f"{where}: {spikes.neuron.size} cells and {spikes.time_ms.size} times; "
@@ -191,25 +194,25 @@ def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
 def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """The step and cell of each spike, int64 [spikes] each, ordered by step.
 
-    A fibre fires once a step. Where two of its spikes share a step, the later one moves to the
-    fibre's next free step, so that every spike is delivered.
+    A fibre fires at most once per step. If two of its spikes fall into the same step, the later one
+    moves to the next free step of the fibre, so that every spike is delivered.
     """
-    # A hundredth of a step is forgiven: times often come as float32.
+    # An error of a hundredth of a step is tolerated, because times are often float32.
     step = np.ceil(spikes.time_ms.astype(np.float64) / dt - 0.01).astype(np.int64) - 1
     step, cell = np.maximum(step, 0), spikes.neuron.astype(np.int64)
     order = np.lexsort((step, cell))
     cell, step = cell[order], step[order]
-    place = np.arange(step.size)
+    index = np.arange(step.size)
     fibre = np.cumsum(np.diff(cell, prepend=cell[:1]) != 0)
-    # A running maximum per fibre: offsets larger than any step keep fibres apart.
+    # This is a running maximum for each fibre: offsets larger than any step separate the fibres.
     offset = fibre * (int(step.max(initial=0)) + step.size + 1)
-    step = np.maximum.accumulate(step - place + offset) - offset + place
+    step = np.maximum.accumulate(step - index + offset) - offset + index
     order = np.argsort(step, kind="stable")
     return step[order], cell[order]
 
 
 def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
-    """Raise UsageError where a drive does not fit a circuit, or a batch of so many."""
+    """Raise UsageError if a drive does not fit a circuit, or a batch of `batch` copies of it."""
     known = {population.name: population for population in spec.populations}
     for name, source in drive.items():
         where = f"drive {name!r}"
@@ -217,14 +220,14 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             raise UsageError(f"{where}: {spec.name} has {', '.join(known)}")
         size, model = known[name].size, known[name].model
         if isinstance(source, (Array, np.ndarray)):
-            wanted = f"[time, {size}]" if batch is None else f"[time, {size}] or [{batch}, ...]"
+            shapes = f"[time, {size}]" if batch is None else f"[time, {size}] or [{batch}, ...]"
             fits = source.ndim == 1 or source.shape[-1] in (1, size)
-            member = source.ndim == 3 and batch is not None and source.shape[0] == batch
-            if (source.ndim not in (1, 2) and not member) or not fits or not source.size:
-                raise UsageError(f"{where}: array {source.shape}; {wanted}")
+            batched = source.ndim == 3 and batch is not None and source.shape[0] == batch
+            if (source.ndim not in (1, 2) and not batched) or not fits or not source.size:
+                raise UsageError(f"{where}: array {source.shape}; {shapes}")
             continue
-        spikes = isinstance(source, (Poisson, RateFunction, SpikeTimes))
-        if spikes and not CIRCUIT_MODELS[model].TAKES_SPIKES:
+        emits_spikes = isinstance(source, (Poisson, RateFunction, SpikeTimes))
+        if emits_spikes and not CIRCUIT_MODELS[model].TAKES_SPIKES:
             raise UsageError(
                 f"{where}: spikes for {model} cells; they take a current in pA, as an array"
             )
@@ -255,10 +258,12 @@ def draw(
     cells: CellRange,
     primitives: Primitives = REFERENCE,
 ) -> Array:
-    """Spikes of one step, packed, uint32 [W]; depends on nothing but its arguments.
+    """Draw the packed spikes of one step, uint32 [W]; they depend only on the arguments.
 
     Args:
-      source: of these cells alone, but for what a RateFunction's function gives: all rates.
+      source: the source; the rates of a `Poisson` are those of `cells` alone, while the function
+        of a `RateFunction` returns the rates of the whole population.
+      cells: the cells, by their numbers in the whole circuit.
     """
     t_ms = moment.step.astype(jnp.float32) * moment.dt
     if isinstance(source, Poisson):
@@ -276,7 +281,12 @@ def draw(
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:
-    """Packed spikes of the steps [start, stop): uint32 [stop - start, W]."""
+    """The packed spikes of the steps from `start` to `stop` - 1: uint32 [stop - start, W].
+
+    Args:
+      spikes: step and cell of each spike, as `spike_steps` returns them.
+      size: number of cells.
+    """
     step, cell = spikes
     first, last = np.searchsorted(step, [start, stop])
     step, cell = step[first:last] - start, cell[first:last]

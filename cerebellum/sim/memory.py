@@ -1,4 +1,4 @@
-"""How much memory a circuit will take, from its spec alone: nothing is allocated."""
+"""Estimates of the memory that a circuit takes, from its spec alone: nothing is allocated."""
 
 import math
 
@@ -16,37 +16,37 @@ from cerebellum.model.spec import Population, Projection, Spec
 PROGRAM_BYTES = 480 * 2**20
 LIST_PROGRAM_BYTES = 23 * 2**20
 RULE_PROGRAM_BYTES = 45 * 2**20
-"""What the interpreter, JAX and its compiler take on a CPU beside a circuit's arrays: always, for
-each projection that has lists, for each that learns. Fitted to runs of 1,000 to 4,000,000 granule
-cells with XLA kernels and jax 0.10.1 (`scripts/experiments/scale.py`), which it meets within 10 %;
-native kernels need less."""
+"""Memory of the interpreter, JAX and its compiler on a CPU, in addition to the arrays of a circuit:
+in every case, for each projection with lists, and for each projection that learns. The numbers
+were fitted to runs of 1,000 to 4,000,000 granule cells with XLA kernels and jax 0.10.1
+(`scripts/experiments/scale.py`) and agree with them within 10 %; native kernels need less."""
 
 
 def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
-    """Bytes of a built circuit's arrays and its state, by name; or of one shard's.
+    """Bytes of the arrays and the state of a built circuit, or of one of its shards, by name.
 
-    Lists are as wide as their largest fan-out, which is random: the estimate takes what is
-    exceeded by about one source cell in the population.
+    Lists are as wide as their largest fan-out, which is random. The estimate is a width that about
+    one source cell of the population exceeds.
     """
     spec = part.spec
-    taken = resolve_path(spec, path)
-    found = {}
+    resolved_path = resolve_path(spec, path)
+    sizes = {}
     for population in spec.populations:
-        found[f"cells.{population.name}"] = cells(population, part.size(population.name))
+        sizes[f"cells.{population.name}"] = cells(population, part.size(population.name))
     for name, depth in depths(spec).items():
         size = part.size(name)
-        row = 4 * size if taken == "dense" else 4 * -(-size // events.BITS)
+        row = 4 * size if resolved_path == "dense" else 4 * -(-size // events.BITS)
         shards = part.count if name in spec.crossing() else 1
-        found[f"lines.{name}"] = depth * row * shards
+        sizes[f"lines.{name}"] = depth * row * shards
     for projection in spec.projections:
-        found |= _projection(projection, part, taken)
+        sizes |= _projection(projection, part, resolved_path)
     for name, population, _ in spec.watched():
-        found[f"watches.{name}"] = 8 * part.size(population)
-    return found
+        sizes[f"watches.{name}"] = 8 * part.size(population)
+    return sizes
 
 
 def cells(population: Population, size: int) -> int:
-    """Bytes of the state of so many cells of a population."""
+    """Bytes of the state of `size` cells of a population."""
     model, params = CIRCUIT_MODELS[population.model], population.params
     state = jax.eval_shape(lambda: model.init(params, (size,)))
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
@@ -57,20 +57,21 @@ def _bytes(leaf) -> int:
 
 
 def _projection(projection: Projection, part: Part, path: events.Path) -> dict[str, int]:
-    """Bytes of one projection's wiring, weights and debts."""
+    """Bytes of the wiring, the weights, the rule's state and the terminals of one projection."""
     spec, name, size = part.spec, projection.name, part.sources(projection)
-    found = {}
+    bytes_by_name = {}
     width = spec.beam_size(projection.target)
     if has_rows(projection, spec, path):
         fixed = projection.dtype == "uint16"
         copies = 1 if fixed else 1 + projection.plastic
-        found[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
+        bytes_by_name[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
     else:
-        places = size * list_width(projection, part)
+        entries = size * list_width(projection, part)
         targets = part.size(projection.target)
-        found[f"wiring.{name}"] = places * np.dtype(list_dtype(targets)).itemsize
-        own = projection.plastic or projection.spread > 0
-        found[f"weights.{name}"] = 4 * places * (1 + projection.plastic) if own else 4
+        bytes_by_name[f"wiring.{name}"] = entries * np.dtype(list_dtype(targets)).itemsize
+        individual = projection.plastic or projection.spread > 0
+        weights = 4 * entries * (1 + projection.plastic) if individual else 4
+        bytes_by_name[f"weights.{name}"] = weights
     rule = projection.rule
     if rule is not None:
         has_lists = not has_rows(projection, spec, path)
@@ -81,23 +82,23 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
             weights=(size, list_width(projection, part) if has_lists else width),
         )
         state = jax.eval_shape(lambda: rule.begin(sizes, spec.dt))
-        found[f"debts.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
+        bytes_by_name[f"debts.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
     if projection.short_term is not None:
-        found[f"terminals.{name}"] = 8 * size
-    return found
+        bytes_by_name[f"terminals.{name}"] = 8 * size
+    return bytes_by_name
 
 
 def list_width(projection: Projection, part: Part) -> int:
-    """Expected largest fan-out of a projection, rounded as its list is."""
+    """Expected largest fan-out of a projection, rounded as the width of its lists is."""
     size, beams = part.sources(projection), 1 if projection.crosses else part.beams
     targets = -(-part.size(projection.target) // beams)
     mean = projection.in_degree * targets / -(-size // beams)
-    most = _poisson_maximum(mean, size)
-    return max(1, -(-min(most, targets) // LIST_STEP) * LIST_STEP)
+    largest = _poisson_maximum(mean, size)
+    return max(1, -(-min(largest, targets) // LIST_STEP) * LIST_STEP)
 
 
 def _poisson_maximum(mean: float, draws: int) -> int:
-    """What the largest of many Poisson numbers is exceeded by once in about two tries."""
+    """A bound that the largest of `draws` Poisson numbers exceeds in about half of all cases."""
     if mean == 0:
         return 0
     k, log_p = 0, -mean
@@ -110,12 +111,12 @@ def _poisson_maximum(mean: float, draws: int) -> int:
 
 
 def peak(spec: Spec, path: Path = "auto") -> int:
-    """Bytes that building and running a circuit takes at most on a CPU, the program included.
+    """The most bytes that building and running a circuit takes on a CPU, with the program.
 
-    A list is there twice while it is handed over, once in NumPy.
+    While a list is copied from NumPy to JAX, it exists twice.
     """
-    found = arrays(Part(spec=spec), path)
-    wiring = [size for name, size in found.items() if name.startswith("wiring.")]
+    sizes = arrays(Part(spec=spec), path)
+    wiring = [size for name, size in sizes.items() if name.startswith("wiring.")]
     rules = sum(projection.rule is not None for projection in spec.projections)
     program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES
-    return sum(found.values()) + max(wiring, default=0) + program
+    return sum(sizes.values()) + max(wiring, default=0) + program

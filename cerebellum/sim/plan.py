@@ -1,7 +1,7 @@
-"""What a step costs on each of many devices, from a spec alone: nothing is allocated.
+"""Estimates of the cost of a step on each of many devices, from a spec alone.
 
-Bytes are those that a step must touch if nothing stays in a cache; operations are additions and
-multiplications; messages are what `shard` exchanges.
+Nothing is allocated. Bytes are those that a step must touch if nothing stays in a cache; operations
+are additions and multiplications; messages are the spikes that `shard` exchanges.
 """
 
 from collections.abc import Mapping
@@ -22,103 +22,103 @@ from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import memory, shard
 
 LEARNED_OPERATIONS = 4
-"""of a synapse that is settled: noise, sum, shift, bound"""
+"""Operations when a pending weight update is applied to a synapse: noise, sum, shift, bound."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one shard."""
+    """The cost of one shard; all but `resident_bytes` is per step."""
 
     resident_bytes: int
-    """circuit and state"""
+    """bytes of the circuit and its state"""
     events: float
-    """spikes that are looked at, a step"""
+    """number of spikes that are visited"""
     synaptic_events: float
-    """synapses that a spike comes through, a step"""
+    """number of synapses through which a spike is delivered"""
     touched_bytes: float
-    """a step"""
+    """bytes that are read or written"""
     operations: float
-    """a step"""
+    """number of floating-point operations"""
     received_bytes: int
-    """a step, its own part included, in one exchange of all shards"""
+    """bytes that the shard receives, from itself too, in one exchange of all shards"""
 
 
 def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "auto") -> Cost:
-    """What one of `devices` shards of a circuit holds and does.
+    """The cost of one of `devices` shards of a circuit.
 
     Args:
-      spec: of the whole circuit.
-      rates_hz: by population.
+      spec: the spec of the whole circuit.
+      rates_hz: mean firing rates by population, Hz.
 
     Raises:
-      UsageError: fewer beams than devices.
+      UsageError: there are fewer beams than devices.
     """
     part = shard.part_of(spec, devices)
     spikes = synapses = touched = operations = 0.0
-    taken, dt = resolve_path(spec, path), spec.dt
+    resolved_path, dt = resolve_path(spec, path), spec.dt
     for population in spec.populations:
         size = part.size(population.name)
-        held = memory.cells(population, size)
-        touched += 2 * held
+        touched += 2 * memory.cells(population, size)
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
             operations += cell_operations() * size
     for projection in spec.projections:
         fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
-        width, own = _width(projection, part, taken)
+        width, event_bytes = _fan_out_cost(projection, part, resolved_path)
         spikes += fired
         synapses += fired * width
-        touched += fired * own
+        touched += fired * event_bytes
         operations += fired * width
         rule = projection.rule
         if isinstance(rule, plasticity.Rule):
             row = spec.beam_size(projection.target)
-            taught = rates_hz[_teacher(rule, projection, spec)] * dt * 1e-3
-            taught *= part.size(projection.target)
+            teaching_spikes = rates_hz[_teacher(rule, projection, spec)] * dt * 1e-3
+            teaching_spikes *= part.size(projection.target)
             depth = sum(ring_steps(rule, dt))
-            # The row is written too; debts: one step's row, and a column for each teaching spike.
-            touched += 2 * fired * own + 8 * row * part.beams + 8 * depth * taught
-            operations += fired * row * LEARNED_OPERATIONS + 2 * depth * taught
+            # The row of weights is written too. Of the pending weight updates, the row of one
+            # step is touched, and a column for each teaching spike.
+            touched += 2 * fired * event_bytes + 8 * row * part.beams + 8 * depth * teaching_spikes
+            operations += fired * row * LEARNED_OPERATIONS + 2 * depth * teaching_spikes
         elif rule is not None:
-            # Any other may read and write every synapse in every step.
+            # Any other rule may read and write every synapse in every step.
             synapses_here = part.sources(projection) * width
             touched += 8 * synapses_here
             operations += LEARNED_OPERATIONS * synapses_here
     return Cost(
-        resident_bytes=sum(memory.arrays(part, taken).values()),
+        resident_bytes=sum(memory.arrays(part, resolved_path).values()),
         events=spikes,
         synaptic_events=synapses,
         touched_bytes=touched,
         operations=operations,
-        received_bytes=shard.exchanged_bytes(part, taken),
+        received_bytes=shard.exchanged_bytes(part, resolved_path),
     )
 
 
 def _teacher(rule: plasticity.Rule, projection: Projection, spec: Spec) -> str:
     """The population whose spikes teach a projection."""
-    by_name = {each.name: each.source for each in spec.projections}
-    return by_name.get(rule.teacher, projection.target)
+    source_by_name = {each.name: each.source for each in spec.projections}
+    return source_by_name.get(rule.teacher, projection.target)
 
 
-def _width(projection: Projection, part: Part, path: events.Path) -> tuple[float, float]:
-    """Synapses of one source cell here, mean, and the bytes that its spike touches."""
+def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tuple[float, float]:
+    """Mean number of synapses of a source cell in a part, and the bytes that its spike touches."""
     targets = part.size(projection.target)
     if has_rows(projection, part.spec, path):
         width = part.spec.beam_size(projection.target)
         return width, width * (2 if projection.dtype == "uint16" else 4)
     mean = projection.in_degree * targets / part.sources(projection)
     index = np.dtype(list_dtype(targets)).itemsize
-    own = projection.plastic or projection.spread > 0
-    # Its list as wide as all are; what is added to is read and written.
-    places = memory.list_width(projection, part)
-    return mean, places * (index + 4 * own) + 8 * mean
+    individual = projection.plastic or projection.spread > 0
+    # All lists are as wide as the longest one. The value of a target is read and written.
+    entries = memory.list_width(projection, part)
+    return mean, entries * (index + 4 * individual) + 8 * mean
 
 
 @cache
 def cell_operations() -> float:
-    """Floating-point operations of a "current" cell's step, as XLA counts them."""
+    """Number of floating-point operations in a step of a "current" cell, as XLA counts them."""
     size = 1_024
     params = jax.tree.map(jnp.float32, current.Params())
     state = current.init(params, (size,))
     step = jax.jit(lambda s: current.step(params, s, current.Input(current=jnp.float32(0)), 1.0))
-    counted: Any = step.lower(state).compile().cost_analysis()
-    return float(counted["flops"]) / size
+    analysis: Any = step.lower(state).compile().cost_analysis()
+    return float(analysis["flops"]) / size

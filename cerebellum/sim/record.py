@@ -1,4 +1,4 @@
-"""What is kept of a run: on the device in a step, and on the host after it."""
+"""Records of a run: what a step records on the device, and how the host collects it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +19,17 @@ KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g
 
 @dataclass(frozen=True)
 class Recorder:
-    """One thing to record: static and hashable."""
+    """One quantity to record, of some cells of a population: static and hashable."""
 
     kind: str
     """"counts", "raster", or the name of a variable such as "v" """
     population: str
     start: int
+    """first recorded cell"""
     stop: int
+    """end of the recorded cells (exclusive)"""
     stride: int
+    """step between recorded cells"""
 
     @property
     def label(self) -> str:
@@ -35,41 +38,49 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Raster:
+    """The spikes of the recorded cells of a population."""
+
     time_ms: np.ndarray
     """time stamp of each spike, ms, float64 [spikes], ascending"""
     cell: np.ndarray
-    """its cell, int64 [spikes]"""
+    """cell that emitted each spike, int64 [spikes]"""
     cells: np.ndarray
-    """the cells that were watched"""
+    """the recorded cells"""
 
 
 @dataclass(frozen=True)
 class Trace:
+    """A variable of the recorded cells of a population over time."""
+
     values: np.ndarray
-    """after each step, float32 [steps, cells]"""
+    """values after each step, float32 [steps, cells]"""
     cells: np.ndarray
+    """the recorded cells"""
     unit: str = ""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A run's records, as NumPy. Step k of the recording ends at start_ms + (k + 1) dt."""
+    """The records of a run, in NumPy. Step k of the recording ends at start_ms + (k + 1) dt."""
 
     dt: float
-    """ms"""
+    """time step, ms"""
     start_ms: float
+    """time at which the recording begins, ms"""
     steps: int
+    """number of steps"""
     sizes: dict[str, int]
-    """cells by population"""
+    """number of cells by population"""
     spikes: dict[str, np.ndarray]
-    """by population, spikes of all its cells in each step, int32 [steps]"""
+    """number of spikes of all cells in each step, by population, int32 [steps]"""
     rasters: dict[str, Raster] = field(default_factory=dict)
+    """rasters by population"""
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    """by population, spikes of each watched cell in the whole run, int64 [cells]"""
+    """number of spikes of each recorded cell in the whole run, by population, int64 [cells]"""
     traces: dict[str, Trace] = field(default_factory=dict)
-    """by "variable:population" """
+    """traces by "variable:population" """
     seconds: dict[str, float] = field(default_factory=dict)
-    """wall time: "compile" and "run" """
+    """wall time in seconds: "compile" and "run" """
 
     @property
     def duration_ms(self) -> float:
@@ -77,13 +88,14 @@ class Recording:
 
 
 def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
-    """Recorders from text such as "raster:purkinje", "v:golgi:0:5" or "raster:granule:::40".
+    """Make recorders from text such as "raster:purkinje", "v:golgi:0:5" or "raster:granule:::40".
 
-    After the population comes a cell or a Python slice of its cells. "rates" is always kept
-    and needs no recorder.
+    After the population follows a cell or a Python slice of cells. "rates" is always recorded and
+    needs no recorder.
 
     Raises:
-      UsageError: unknown kind or population, no such cells, or the same thing twice.
+      UsageError: the kind or the population is unknown, the cells do not exist, or the same
+        quantity is requested twice.
     """
     recorders: list[Recorder] = []
     for text in (record,) if isinstance(record, str) else record:
@@ -123,33 +135,38 @@ def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
 def observe(
     recorders: tuple[Recorder, ...], wiring: Wiring, state: State, activity: Activity
 ) -> tuple[dict[str, Array], tuple[Array, ...]]:
-    """What one step leaves: spikes by population (int32 scalars), and one array a recorder."""
+    """The records of one step: spikes by population (int32 scalars), and one array per recorder."""
     totals = {name: events.count(words) for name, words in activity.words.items()}
-    seen = []
+    values = []
     for r in recorders:
         if r.kind in ("counts", "raster"):
-            seen.append(events.pack(_watched(activity.spikes[r.population], r, wiring)))
+            values.append(events.pack(_recorded_cells(activity.spikes[r.population], r, wiring)))
         else:
             model = CIRCUIT_MODELS[wiring.spec.population(r.population).model]
             variable = model.variables(state.cells[r.population])[r.kind]
-            seen.append(_watched(jnp.asarray(variable, jnp.float32), r, wiring))
-    return totals, tuple(seen)
+            values.append(_recorded_cells(jnp.asarray(variable, jnp.float32), r, wiring))
+    return totals, tuple(values)
 
 
-def _watched(values: Array, r: Recorder, wiring: Wiring) -> Array:
-    """The watched cells of a population [N]; of a shard those of its own, then anything."""
+def _recorded_cells(values: Array, r: Recorder, wiring: Wiring) -> Array:
+    """Select the recorded cells of a population from `values`, [N].
+
+    In a shard the result has room for the largest number of recorded cells that a shard may have;
+    entries beyond those of this shard are meaningless.
+    """
     if wiring.shard is None:
         return values[r.start : r.stop : r.stride]
-    first = jnp.asarray(wiring.cells(r.population).offset, jnp.int32)
-    # The next watched cell from the shard's first one on.
-    place = jnp.where(r.start >= first, r.start - first, (r.start - first) % r.stride)
-    most = len(range(0, min(values.size, r.stop - r.start), r.stride))
-    padded = jnp.pad(values, (0, most * r.stride))
-    return lax.dynamic_slice(padded, (place,), (most * r.stride,))[:: r.stride]
+    cell_offset = jnp.asarray(wiring.cells(r.population).offset, jnp.int32)
+    # The first recorded cell that is in this shard, as an index into the shard.
+    is_ahead = r.start >= cell_offset
+    index = jnp.where(is_ahead, r.start - cell_offset, (r.start - cell_offset) % r.stride)
+    capacity = len(range(0, min(values.size, r.stop - r.start), r.stride))
+    padded = jnp.pad(values, (0, capacity * r.stride))
+    return lax.dynamic_slice(padded, (index,), (capacity * r.stride,))[:: r.stride]
 
 
 def watched_by(r: Recorder, size: int, shard: int) -> int:
-    """How many of the watched cells are among the `size` of a shard."""
+    """Number of recorded cells that are among the `size` cells of a shard."""
     return sum(
         sign * len(range(r.start, min(r.stop, size * edge), r.stride))
         for sign, edge in ((1, shard + 1), (-1, shard))
@@ -157,7 +174,7 @@ def watched_by(r: Recorder, size: int, shard: int) -> int:
 
 
 def pack(fired: np.ndarray) -> np.ndarray:
-    """Host twin of `events.pack`: bool [..., N] to uint32 [..., W]."""
+    """`events.pack` in NumPy: bool [..., N] to uint32 [..., W]."""
     n = fired.shape[-1]
     words = -(-n // events.BITS)
     padding = [(0, 0)] * (fired.ndim - 1) + [(0, words * events.BITS - n)]
@@ -166,56 +183,57 @@ def pack(fired: np.ndarray) -> np.ndarray:
 
 
 def unpack(words: np.ndarray, n: int) -> np.ndarray:
-    """Host twin of `events.unpack`: uint32 [..., W] to bool [..., n]."""
+    """`events.unpack` in NumPy: uint32 [..., W] to bool [..., n]."""
     octets = np.ascontiguousarray(words.astype("<u4")).view(np.uint8)
     return np.unpackbits(octets, axis=-1, count=n, bitorder="little").astype(bool)
 
 
 class Collector:
-    """Gathers the chunks of one run on the host and makes a Recording of them."""
+    """Collects the records of the chunks of one run on the host, and makes a Recording of them."""
 
     def __init__(self, recorders: tuple[Recorder, ...], spec: Spec, start_step: int):
         self.recorders, self.spec, self.start_step = recorders, spec, start_step
         self.totals: list[dict[str, np.ndarray]] = []
-        self.parts: list[list] = [[] for _ in recorders]
+        self.chunks: list[list] = [[] for _ in recorders]
         self.steps = 0
 
-    def add(self, totals: dict[str, np.ndarray], seen: Sequence[np.ndarray]) -> None:
-        """One chunk: totals [steps] by population, and one array [steps, ...] a recorder."""
+    def add(self, totals: dict[str, np.ndarray], records: Sequence[np.ndarray]) -> None:
+        """Add a chunk: totals [steps] by population, and one array [steps, ...] per recorder."""
         self.totals.append(totals)
-        for recorder, parts, values in zip(self.recorders, self.parts, seen, strict=True):
+        for recorder, chunks, values in zip(self.recorders, self.chunks, records, strict=True):
             if recorder.kind in ("counts", "raster"):
-                watched = len(range(recorder.start, recorder.stop, recorder.stride))
-                fired = unpack(values, watched)
+                cells = len(range(recorder.start, recorder.stop, recorder.stride))
+                fired = unpack(values, cells)
                 if recorder.kind == "counts":
-                    parts.append(fired.sum(axis=0, dtype=np.int64))
+                    chunks.append(fired.sum(axis=0, dtype=np.int64))
                 else:
-                    step, place = np.nonzero(fired)
-                    parts.append((step + self.steps, place))
+                    step, index = np.nonzero(fired)
+                    chunks.append((step + self.steps, index))
             else:
-                parts.append(values)
+                chunks.append(values)
         self.steps += len(next(iter(totals.values())))
 
     def recording(self, seconds: dict[str, float]) -> Recording:
+        """The recording of all chunks so far."""
         dt = self.spec.dt
         spikes = {
             p.name: np.concatenate([chunk[p.name] for chunk in self.totals])
             for p in self.spec.populations
         }
         rasters, counts, traces = {}, {}, {}
-        for recorder, parts in zip(self.recorders, self.parts, strict=True):
+        for recorder, chunks in zip(self.recorders, self.chunks, strict=True):
             cells = np.arange(recorder.start, recorder.stop, recorder.stride)
             if recorder.kind == "counts":
-                counts[recorder.population] = np.sum(parts, axis=0)
+                counts[recorder.population] = np.sum(chunks, axis=0)
             elif recorder.kind == "raster":
-                step = np.concatenate([part[0] for part in parts])
-                place = np.concatenate([part[1] for part in parts])
+                step = np.concatenate([chunk[0] for chunk in chunks])
+                index = np.concatenate([chunk[1] for chunk in chunks])
                 time_ms = (self.start_step + step + 1) * dt
-                rasters[recorder.population] = Raster(time_ms, cells[place], cells)
+                rasters[recorder.population] = Raster(time_ms, cells[index], cells)
             else:
                 model = CIRCUIT_MODELS[self.spec.population(recorder.population).model]
                 unit = model.unit(recorder.kind)
-                traces[recorder.label] = Trace(np.concatenate(parts), cells, unit)
+                traces[recorder.label] = Trace(np.concatenate(chunks), cells, unit)
         return Recording(
             dt=dt,
             start_ms=self.start_step * dt,
@@ -230,7 +248,11 @@ class Collector:
 
 
 def join(parts: Sequence[Recording]) -> Recording:
-    """The recording of a whole run from those of its parts, in order; wall times add up."""
+    """Join the recordings of consecutive parts of a run; wall times are added up.
+
+    Raises:
+      UsageError: a part does not begin where the part before it ends.
+    """
     first = parts[0]
     for before, after in pairwise(parts):
         if round((after.start_ms - before.start_ms) / before.dt) != before.steps:
@@ -239,24 +261,24 @@ def join(parts: Sequence[Recording]) -> Recording:
                 f"{before.start_ms + before.duration_ms:g} ms, where the one before ends"
             )
 
-    def each(get: Callable[[Recording], np.ndarray]) -> np.ndarray:
+    def concatenate(get: Callable[[Recording], np.ndarray]) -> np.ndarray:
         return np.concatenate([get(part) for part in parts])
 
     return replace(
         first,
         steps=sum(part.steps for part in parts),
-        spikes={n: each(lambda part, n=n: part.spikes[n]) for n in first.spikes},
+        spikes={n: concatenate(lambda part, n=n: part.spikes[n]) for n in first.spikes},
         rasters={
             n: Raster(
-                each(lambda part, n=n: part.rasters[n].time_ms),
-                each(lambda part, n=n: part.rasters[n].cell),
+                concatenate(lambda part, n=n: part.rasters[n].time_ms),
+                concatenate(lambda part, n=n: part.rasters[n].cell),
                 raster.cells,
             )
             for n, raster in first.rasters.items()
         },
         counts={n: np.sum([part.counts[n] for part in parts], axis=0) for n in first.counts},
         traces={
-            n: replace(trace, values=each(lambda part, n=n: part.traces[n].values))
+            n: replace(trace, values=concatenate(lambda part, n=n: part.traces[n].values))
             for n, trace in first.traces.items()
         },
         seconds={n: sum(part.seconds[n] for part in parts) for n in first.seconds},
@@ -266,9 +288,9 @@ def join(parts: Sequence[Recording]) -> Recording:
 def rates(
     recording: Recording, start_ms: float | None = None, stop_ms: float | None = None
 ) -> dict[str, float]:
-    """Mean rate of each population between two times of the run, Hz.
+    """Mean firing rate of each population between two times of the run, Hz.
 
-    Times are cut to the recording; NaN where nothing of it lies between them.
+    The times are limited to those of the recording. The rate is NaN if no step lies between them.
     """
     start = 0 if start_ms is None else round((start_ms - recording.start_ms) / recording.dt)
     stop = recording.steps
@@ -285,7 +307,7 @@ def rates(
 
 
 def rate_course(recording: Recording, bin_ms: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Population rates over time: bin centres (ms) and, by population, Hz [bins]."""
+    """Population rates over time: centres of the bins (ms), and rates by population, Hz [bins]."""
     width = max(1, round(bin_ms / recording.dt))
     bins = recording.steps // width
     centres = recording.start_ms + (np.arange(bins) + 0.5) * width * recording.dt

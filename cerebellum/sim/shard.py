@@ -1,15 +1,16 @@
-"""A circuit on many devices, of one process or of many: cut into shards of beams.
+"""A circuit on many devices, of one process or several: divided into shards of beams.
 
-A shard holds some beams of every population: their cells, parallel-fibre weights and debts. It
-runs `circuit.step` as a circuit of its own, with its own numbers of cells, so nothing is written
-twice. What it draws depends on the numbers that its cells have in the whole circuit; mossy-fibre
-spikes are drawn where they are needed and never sent. In each step the shards exchange once: the
-packed spikes of the populations that cross beams. Sums are never split, so spikes are those of the
-whole circuit, bit for bit.
+A shard holds some beams of every population: their cells, parallel-fibre weights and pending weight
+updates. It runs `circuit.step` as a circuit with its own numbers of cells, so the step needs no
+second implementation. Its random draws depend on the numbers that its cells have in the whole
+circuit; mossy-fibre spikes are drawn where they are needed and never sent. The shards have one
+exchange per step: the packed spikes of the populations that cross beams. Sums are never split
+between shards, so the spikes are those of the whole circuit, bit for bit.
 
-Every array of a circuit or a state that is cut has a leading axis of shards, laid out along the
-axis "beam" of a mesh; the axis "batch" holds independent trials. Where beams do not divide, the
-last shards have room for cells that do not exist and never fire.
+Every array of a divided circuit or state has a leading axis of shards, which lies along the axis
+"beam" of a mesh; the axis "batch" holds independent trials. Where the number of beams is not a
+multiple of the number of shards, the last shards contain padding: cells that do not exist and never
+fire.
 """
 
 from dataclasses import dataclass, replace
@@ -34,28 +35,29 @@ from cerebellum.sim.drive import Poisson
 
 
 def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
-    """Devices as a grid of shards by parts of a batch.
+    """Arrange devices as a mesh of shards by parts of a batch.
 
     Args:
-      shards: default all devices there are, of all processes, divided by `batch`.
+      shards: number of shards; by default the number of all devices of all processes, divided by
+        `batch`.
 
     Raises:
-      UsageError: more than there are.
+      UsageError: there are not enough devices, or the processes cannot have equally many.
     """
-    there, processes = jax.devices(), jax.process_count()
-    shards = len(there) // max(1, batch) if shards is None else shards
-    wanted = shards * batch
-    if not 0 < wanted <= len(there):
-        raise UsageError(f"devices: {wanted}; there are {len(there)}")
-    if wanted % processes:
-        raise UsageError(f"devices: {wanted}; as many in each of {processes} processes")
-    each = [[d for d in there if d.process_index == process] for process in range(processes)]
-    used = [device for own in each for device in own[: wanted // processes]]
+    devices, processes = jax.devices(), jax.process_count()
+    shards = len(devices) // max(1, batch) if shards is None else shards
+    count = shards * batch
+    if not 0 < count <= len(devices):
+        raise UsageError(f"devices: {count}; there are {len(devices)}")
+    if count % processes:
+        raise UsageError(f"devices: {count}; as many in each of {processes} processes")
+    by_process = [[d for d in devices if d.process_index == p] for p in range(processes)]
+    used = [device for local in by_process for device in local[: count // processes]]
     return Mesh(np.array(used).reshape(shards, batch), (BEAM, BATCH))
 
 
 def mesh_of(cut: Circuit) -> Mesh:
-    """The mesh that a circuit is cut for."""
+    """The mesh for which a circuit is divided."""
     assert cut.wiring.shard is not None
     sharding = cut.wiring.shard.sharding
     assert isinstance(sharding, NamedSharding)
@@ -64,10 +66,10 @@ def mesh_of(cut: Circuit) -> Mesh:
 
 
 def part_of(spec: Spec, shards: int) -> Part:
-    """Each of so many shards of a circuit.
+    """The sizes of each shard of a circuit that is divided into `shards` shards.
 
     Raises:
-      UsageError: fewer beams than shards.
+      UsageError: there are fewer beams than shards.
     """
     if spec.beams < shards:
         raise UsageError(
@@ -77,96 +79,102 @@ def part_of(spec: Spec, shards: int) -> Part:
 
 
 def exchanged_bytes(part: Part, path: events.Path) -> int:
-    """Bytes that each shard receives in a step, its own included, in one exchange."""
+    """Number of bytes that each shard receives in the exchange of a step, from itself too."""
     sizes = [part.size(name) for name in part.spec.crossing()]
     words = sum(-(-size // events.BITS) for size in sizes)
     return part.count * 4 * (words if path == "event" else sum(sizes)) * (part.count > 1)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where an array's cells lie in it."""
+class _Layout:
+    """The axis of an array that belongs to the cells of a population."""
 
     name: str | None = None
-    """population; None where every shard has the same"""
+    """the population; None if the array is the same in every shard"""
     axis: int = -1
+    """the axis of the cells"""
     beams: bool = False
-    """the last beam is as long as the others"""
+    """whether the last beam is as long as the others"""
     line: bool = False
+    """whether the array holds spikes, as a delay line does; uint32 arrays are packed spikes"""
 
 
-def _places_of_state(spec: Spec, state: State) -> State:
-    """For every array of a state, its `_Place`."""
+def _layouts_of_state(spec: Spec, state: State) -> State:
+    """The `_Layout` of every array of a state."""
     ends = {p.name: (p.source, p.target) for p in spec.projections}
     rules = {p.name: p.rule for p in spec.projections if p.rule is not None}
     watched = {name: population for name, population, _ in spec.watched()}
 
-    def each(trees: dict[str, Any], place) -> dict[str, Any]:
-        return {n: jax.tree.map(lambda _, n=n: place(n), tree) for n, tree in trees.items()}
+    def by_name(trees: dict[str, Any], layout) -> dict[str, Any]:
+        return {n: jax.tree.map(lambda _, n=n: layout(n), tree) for n, tree in trees.items()}
 
     return State(
-        step=_Place(),  # pyright: ignore[reportArgumentType]
-        key=_Place(),  # pyright: ignore[reportArgumentType]
-        cells=each(state.cells, _Place),
-        lines=each(state.lines, lambda n: _Place(n, line=True)),
-        weights=each(state.weights, lambda n: _Place(ends[n][0], axis=-2)),
-        debts={n: _places_of_rule(n, tree, rules[n], ends[n]) for n, tree in state.debts.items()},
-        terminals=each(state.terminals, lambda n: _Place(ends[n][0])),
-        watches=each(state.watches, lambda n: _Place(watched[n])),
+        step=_Layout(),  # pyright: ignore[reportArgumentType]
+        key=_Layout(),  # pyright: ignore[reportArgumentType]
+        cells=by_name(state.cells, _Layout),
+        lines=by_name(state.lines, lambda n: _Layout(n, line=True)),
+        weights=by_name(state.weights, lambda n: _Layout(ends[n][0], axis=-2)),
+        debts={n: _layouts_of_rule(n, tree, rules[n], ends[n]) for n, tree in state.debts.items()},
+        terminals=by_name(state.terminals, lambda n: _Layout(ends[n][0])),
+        watches=by_name(state.watches, lambda n: _Layout(watched[n])),
     )
 
 
-def _places_of_rule(name: str, tree: Any, rule: Rule, ends: tuple[str, str]) -> Any:
-    """For every array of a rule's state, its `_Place`."""
+def _layouts_of_rule(name: str, tree: Any, rule: Rule, ends: tuple[str, str]) -> Any:
+    """The `_Layout` of every array of a rule's state."""
     source, target = ends
-    places = {
-        "source": _Place(source),
-        "target": _Place(target),
-        "row": _Place(target, beams=True),
-        "synapse": _Place(source, axis=-2),
-        "none": _Place(),
+    layouts = {
+        "source": _Layout(source),
+        "target": _Layout(target),
+        "row": _Layout(target, beams=True),
+        "synapse": _Layout(source, axis=-2),
+        "none": _Layout(),
     }
     axes = rule.axes()
     if jax.tree.structure(axes) != jax.tree.structure(tree):
         raise UsageError(f"{name}.rule.axes: not a tree like the rule's state")
-    return jax.tree.map(lambda axis: places[axis], axes)
+    return jax.tree.map(lambda axis: layouts[axis], axes)
 
 
-def _cut(x: np.ndarray, place: _Place, part: Part, fill: Any = 0) -> np.ndarray:
-    """An array of the whole circuit as those of its shards, [shards, ...]."""
-    if place.name is None:
+def _cut(x: np.ndarray, layout: _Layout, part: Part, fill: Any = 0) -> np.ndarray:
+    """Divide an array of the whole circuit into those of its shards, [shards, ...].
+
+    Args:
+      fill: value of the padding.
+    """
+    if layout.name is None:
         return np.broadcast_to(x, (part.count, *x.shape))
-    size, axis = part.size(place.name), place.axis % x.ndim
-    packed = place.line and x.dtype == np.uint32
+    size, axis = part.size(layout.name), layout.axis % x.ndim
+    packed = layout.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.spec.population(place.name).size)
+        x = record.unpack(x, part.spec.population(layout.name).size)
     if missing := part.count * size - x.shape[axis]:
-        padding = [(0, missing if each == axis else 0) for each in range(x.ndim)]
+        padding = [(0, missing if i == axis else 0) for i in range(x.ndim)]
         x = np.pad(x, padding, constant_values=fill)
     x = x.reshape(*x.shape[:axis], part.count, size, *x.shape[axis + 1 :])
     x = np.moveaxis(x, axis, 0)
     if packed:
         x = record.pack(x)
-    if place.line and place.name in part.spec.crossing():
-        everyone = np.moveaxis(x, 0, -2)
-        everyone = everyone.reshape(*everyone.shape[:-2], -1)
-        return np.broadcast_to(everyone, (part.count, *everyone.shape))
+    if layout.line and layout.name in part.spec.crossing():
+        all_shards = np.moveaxis(x, 0, -2)
+        all_shards = all_shards.reshape(*all_shards.shape[:-2], -1)
+        return np.broadcast_to(all_shards, (part.count, *all_shards.shape))
     return x
 
 
-def _uncut(x: np.ndarray, place: _Place, part: Part) -> np.ndarray:
+def _uncut(x: np.ndarray, layout: _Layout, part: Part) -> np.ndarray:
     """The inverse of `_cut`."""
-    if place.name is None:
+    if layout.name is None:
         return x[0]
-    size = part.spec.population(place.name).size
-    if place.beams:
-        size = part.spec.beams * part.spec.beam_size(place.name)
-    if place.line and place.name in part.spec.crossing():
+    size = part.spec.population(layout.name).size
+    if layout.beams:
+        size = part.spec.beams * part.spec.beam_size(layout.name)
+    if layout.line and layout.name in part.spec.crossing():
         x = np.moveaxis(x[0].reshape(*x.shape[1:-1], part.count, -1), -2, 0)
-    packed = place.line and x.dtype == np.uint32
+    packed = layout.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.size(place.name))
-    axis = place.axis % (x.ndim - 1)
+        x = record.unpack(x, part.size(layout.name))
+    axis = layout.axis % (x.ndim - 1)
     x = np.moveaxis(x, 0, axis)
     x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     x = x[(slice(None),) * axis + (slice(size),)]
@@ -174,21 +182,21 @@ def _uncut(x: np.ndarray, place: _Place, part: Part) -> np.ndarray:
 
 
 def lay(x: np.ndarray, mesh: Mesh, axes: P) -> Array:
-    """An array that every process has, on the mesh."""
+    """Place an array that every process has on the devices of a mesh."""
     sharding = NamedSharding(mesh, axes)
-    return jax.make_array_from_callback(x.shape, sharding, lambda where: x[where])
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def _laid(x: np.ndarray, mesh: Mesh, *axes: str) -> Array:
-    """The same along "beam", and the axes given."""
+def _on_beams(x: np.ndarray, mesh: Mesh, *axes: str) -> Array:
+    """Place an array on a mesh, with its first axis along "beam" and the next ones along `axes`."""
     return lay(x, mesh, P(BEAM, *axes))
 
 
 def split(whole: Circuit, mesh: Mesh) -> Circuit:
-    """Cut a circuit for the shards of a mesh. `simulate` takes it as it takes any.
+    """Divide a circuit into the shards of a mesh; `simulate` accepts it like any other circuit.
 
     Raises:
-      UsageError: fewer beams than shards, or a circuit that is cut already.
+      UsageError: there are fewer beams than shards, or the circuit is divided already.
     """
     if whole.wiring.shard is not None:
         raise UsageError("circuit: cut already; split takes a whole one")
@@ -197,8 +205,8 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
 
     def cut(x: Any, name: str, axis: int = -1) -> Array:
         x = np.asarray(x)
-        place = _Place(name if x.ndim else None, axis)
-        return _laid(_cut(x, place, part, fill=x.flat[-1] if x.ndim == 1 else 0), mesh)
+        layout = _Layout(name if x.ndim else None, axis)
+        return _on_beams(_cut(x, layout, part, fill=x.flat[-1] if x.ndim == 1 else 0), mesh)
 
     cells = {
         name: jax.tree.map(lambda x, n=name: cut(x, n), cells)
@@ -212,9 +220,9 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     wiring = replace(
         wiring,
         fans=fans,
-        seed=_laid(_cut(np.asarray(wiring.seed), _Place(), part), mesh),
+        seed=_on_beams(_cut(np.asarray(wiring.seed), _Layout(), part), mesh),
         part=part,
-        shard=_laid(np.arange(part.count, dtype=np.uint32), mesh),
+        shard=_on_beams(np.arange(part.count, dtype=np.uint32), mesh),
     )
     params = replace(whole.params, cells=cells, weights=weights, rates=rates)
     return replace(whole, params=params, wiring=wiring)
@@ -223,122 +231,137 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
 def _cut_fan(
     fan: events.Fan, projection: Projection, part: Part, mesh: Mesh, packed: bool
 ) -> events.Fan:
-    """A projection's wiring in every shard, in the numbers that its cells have there.
+    """The wiring of a projection in every shard, by the numbers that cells have in the shard.
 
     Args:
-      packed: whether spikes are sent packed, so that lists of sources fill words.
+      packed: whether spikes are delivered packed, so that the lists of the sources of a shard must
+        fill whole words.
     """
     if isinstance(fan, events.AllToAll):
         return replace(fan, beams=part.beams)
     lists, shards = np.asarray(fan.targets), part.count
     size, dtype = part.size(projection.target), lists.dtype
-    nowhere = np.iinfo(dtype).max
+    no_target = np.iinfo(dtype).max
     if not projection.crosses:
-        cut = _cut(lists, _Place(projection.source, axis=0), part, fill=nowhere)
-        first = (np.arange(shards) * size).astype(dtype)[:, None, None]
-        cut = np.where(cut == nowhere, nowhere, cut - first)
+        cut = _cut(lists, _Layout(projection.source, axis=0), part, fill=no_target)
+        cell_offset = (np.arange(shards) * size).astype(dtype)[:, None, None]
+        cut = np.where(cut == no_target, no_target, cut - cell_offset)
     else:
-        cut = np.stack([_own(lists, shard * size, size) for shard in range(shards)])
-        longest = int((cut != nowhere).sum(axis=-1).max())
+        by_shard = [_targets_in_range(lists, shard * size, size) for shard in range(shards)]
+        cut = np.stack(by_shard)
+        longest = int((cut != no_target).sum(axis=-1).max())
         cut = cut[..., : max(1, -(-longest // anatomy.LIST_STEP)) * anatomy.LIST_STEP]
-        cut = np.stack([_cut(own, _Place(projection.source, 0), part, nowhere) for own in cut])
+        layout = _Layout(projection.source, 0)
+        cut = np.stack([_cut(shard_lists, layout, part, no_target) for shard_lists in cut])
         if packed and (missing := -cut.shape[2] % events.BITS):
             padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
-            cut = np.pad(cut, padding, constant_values=nowhere)
+            cut = np.pad(cut, padding, constant_values=no_target)
         cut = cut.reshape(shards, -1, cut.shape[-1])
     narrow = anatomy.list_dtype(size)
-    cut = np.where(cut == nowhere, np.iinfo(narrow).max, cut).astype(narrow)
-    return replace(fan, targets=_laid(cut, mesh))
+    cut = np.where(cut == no_target, np.iinfo(narrow).max, cut).astype(narrow)
+    return replace(fan, targets=_on_beams(cut, mesh))
 
 
-def _own(lists: np.ndarray, first: int, size: int) -> np.ndarray:
-    """Of every list the targets from `first` on, `size` cells, in their numbers there."""
-    nowhere = np.iinfo(lists.dtype).max
-    here = (lists >= first) & (lists < first + size)
-    order = np.argsort(~here, axis=1, kind="stable")
-    own = np.where(here, lists - lists.dtype.type(first), nowhere)
-    return np.take_along_axis(own, order, axis=1)
+def _targets_in_range(lists: np.ndarray, cell_offset: int, size: int) -> np.ndarray:
+    """Keep those targets of every list that are among `size` cells from `cell_offset` on.
+
+    The targets are numbered from `cell_offset`.
+    """
+    no_target = np.iinfo(lists.dtype).max
+    inside = (lists >= cell_offset) & (lists < cell_offset + size)
+    order = np.argsort(~inside, axis=1, kind="stable")
+    numbers = np.where(inside, lists - lists.dtype.type(cell_offset), no_target)
+    return np.take_along_axis(numbers, order, axis=1)
 
 
 def split_state(cut: Circuit, state: State) -> State:
-    """A state of the whole circuit, or a batch of them, for the circuit that is cut."""
+    """Divide a state of the whole circuit, or a batch of states, as a divided circuit needs it."""
     part, grid = cut.wiring.part, mesh_of(cut)
     axes = (BATCH,) if state.step.ndim else ()
 
-    def laid(x: Any, place: _Place) -> Array:
-        return _laid(_cut(np.asarray(x), place, part), grid, *axes)
+    def place(x: Any, layout: _Layout) -> Array:
+        return _on_beams(_cut(np.asarray(x), layout, part), grid, *axes)
 
-    return jax.tree.map(laid, state, _places_of_state(cut.spec, state))
+    return jax.tree.map(place, state, _layouts_of_state(cut.spec, state))
 
 
 def join_state(cut: Circuit, state: State) -> State:
-    """The inverse of `split_state`, as NumPy; where there are several processes, in each."""
-    places = _places_of_state(cut.spec, state)
-    return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.wiring.part), state, places)
+    """The inverse of `split_state`, in NumPy; with several processes, each has the whole state."""
+    layouts = _layouts_of_state(cut.spec, state)
+    return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.wiring.part), state, layouts)
 
 
 def to_host(x: Array) -> np.ndarray:
-    """An array as NumPy, wherever its parts lie; every process must ask."""
+    """Copy an array to NumPy, wherever its shards are; every process must call this."""
     if x.is_fully_addressable:
         return np.asarray(x)
     return multihost_utils.process_allgather(x, tiled=True)
 
 
 def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
-    """As `circuit.init`: the same state, made where its parts are needed."""
+    """As `circuit.init`: the same state, computed on the devices that need it."""
     words = jax.random.key_data(key)
 
-    def begin(own: Circuit) -> State:
-        own = jax.tree.map(lambda x: x[0], own)
-        state = circuit.init(own, jax.random.wrap_key_data(words), spread=spread)
+    def init_shard(shard: Circuit) -> State:
+        shard = jax.tree.map(lambda x: x[0], shard)
+        state = circuit.init(shard, jax.random.wrap_key_data(words), spread=spread)
         return jax.tree.map(lambda x: x[None], state)
 
     mapped = jax.shard_map(
-        begin, mesh=mesh_of(cut), in_specs=P(BEAM), out_specs=P(BEAM), check_vma=False
+        init_shard, mesh=mesh_of(cut), in_specs=P(BEAM), out_specs=P(BEAM), check_vma=False
     )
     return jax.jit(mapped)(cut)
 
 
-def split_drawn(cut: Circuit, drawn: dict[str, Any]) -> dict[str, Any]:
-    """Sources that are drawn on the device: rates of a shard's own cells, the rest in every one."""
+def split_sources(cut: Circuit, sources: dict[str, Any]) -> dict[str, Any]:
+    """Divide sources that are drawn on the device.
+
+    A shard gets the rates of its own cells. All other arrays are the same in every shard.
+    """
     part, grid = cut.wiring.part, mesh_of(cut)
 
-    def every(x: Any) -> Array:
-        return _laid(_cut(np.asarray(x), _Place(), part), grid)
+    def replicate(x: Any) -> Array:
+        return _on_beams(_cut(np.asarray(x), _Layout(), part), grid)
 
-    placed = {name: jax.tree.map(every, source) for name, source in drawn.items()}
-    for name, source in drawn.items():
+    placed = {name: jax.tree.map(replicate, source) for name, source in sources.items()}
+    for name, source in sources.items():
         if isinstance(source, Poisson) and source.rates.shape[-1] > 1:
-            rates = _laid(_cut(np.asarray(source.rates), _Place(name), part), grid)
+            rates = _on_beams(_cut(np.asarray(source.rates), _Layout(name), part), grid)
             placed[name] = replace(placed[name], rates=rates)
     return placed
 
 
-def split_given(cut: Circuit, given: dict[str, Any], own: tuple[str, ...]) -> dict[str, Array]:
-    """Arrays of a chunk's drive, [steps, N] or packed, or [B, steps, N] if in `own`."""
+def split_arrays(
+    cut: Circuit, arrays: dict[str, Any], batched: tuple[str, ...]
+) -> dict[str, Array]:
+    """Divide the arrays that drive a chunk, [steps, N] or packed.
+
+    Args:
+      batched: names of the arrays that have a batch axis, [B, steps, N].
+    """
     part, grid = cut.wiring.part, mesh_of(cut)
-    sent = {}
-    for name, x in given.items():
+    placed = {}
+    for name, x in arrays.items():
         x = np.asarray(x)
-        one = x.ndim == 1 or (x.shape[-1] == 1 and x.dtype != np.uint32)
-        place = _Place(None if one else name, line=x.dtype == np.uint32)
-        axes = (BATCH,) if name in own else ()
-        sent[name] = _laid(_cut(x, place, part), grid, *axes)
-    return sent
+        same_for_all_cells = x.ndim == 1 or (x.shape[-1] == 1 and x.dtype != np.uint32)
+        layout = _Layout(None if same_for_all_cells else name, line=x.dtype == np.uint32)
+        axes = (BATCH,) if name in batched else ()
+        placed[name] = _on_beams(_cut(x, layout, part), grid, *axes)
+    return placed
 
 
-def join_left(
-    cut: Circuit, recorders: tuple[record.Recorder, ...], totals: dict[str, Any], seen: Any
+def join_records(
+    cut: Circuit, recorders: tuple[record.Recorder, ...], totals: dict[str, Any], records: Any
 ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
-    """What the steps of a chunk left (see `record.observe`), of the whole circuit."""
+    """Join the records of a chunk (see `record.observe`) from all shards."""
     joined = []
-    for r, values in zip(recorders, seen, strict=True):
+    for r, by_shard in zip(recorders, records, strict=True):
         size = cut.wiring.part.size(r.population)
         spikes = r.kind in ("counts", "raster")
         shards = []
-        for index, own in enumerate(values):
-            wanted = record.watched_by(r, size, index)
-            shards.append(record.unpack(own, wanted) if spikes else own[..., :wanted])
+        for index, values in enumerate(by_shard):
+            cells = record.watched_by(r, size, index)
+            shards.append(record.unpack(values, cells) if spikes else values[..., :cells])
         whole = np.concatenate(shards, axis=-1)
         joined.append(record.pack(whole) if spikes else whole)
     return {name: x.sum(axis=0, dtype=x.dtype) for name, x in totals.items()}, tuple(joined)

@@ -1,9 +1,10 @@
-"""Running a circuit: a jitted scan, in chunks, with its state donated."""
+"""Running a circuit: a jitted scan in chunks, to which the state is donated."""
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -38,27 +39,29 @@ def simulate(
 ) -> tuple[State, Recording]:
     """Run a circuit.
 
-    The result does not depend on `chunk_steps`: the same state, drive and duration give the
-    same spikes however they are cut, also over several calls.
+    The result does not depend on `chunk_steps`: the same state, drive and duration give the same
+    spikes however the run is divided into chunks, and also if it is divided into several calls.
 
     Args:
-      circuit: whole, or cut for many devices (see `sim.shard`), with a state of its kind. Of many
-        processes each calls this alike, and each has the whole recording.
-      state: donated: use the one that is returned.
+      circuit: a whole circuit, or one that is divided among devices (see `sim.shard`) with a state
+        that is divided too. With several processes, each must make the same call, and each gets
+        the whole recording.
+      state: the state to start from. It is donated: use the returned state afterwards.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
-      duration_ms: how long; by default as long as the shortest array of the drive.
-      record: what to keep (see `record.parse`); population spike counts are always kept.
-      chunk_steps: most steps that run on the device before the host looks.
-      progress: a bar on standard error; by default when it is a terminal and the run takes
-        more than two seconds.
+      duration_ms: duration of the run; by default that of the shortest array of the drive.
+      record: quantities to record (see `record.parse`); population spike counts are always
+        recorded.
+      chunk_steps: the largest number of steps that run on the device as one program call.
+      progress: whether to show a progress bar on standard error; by default it appears if standard
+        error is a terminal and the run takes more than two seconds.
 
     Raises:
-      UsageError: a drive or recorder does not fit the circuit; no duration, or one of less than
-        a step; a drive that is too short.
+      UsageError: a drive or a recorder does not fit the circuit; there is no duration, or it is
+        shorter than a step; an array of the drive is too short.
     """
-    options = duration_ms, record, chunk_steps, progress
-    state, recordings = _run(circuit, state, dict(drive or {}), None, *options)
+    options = _Options(duration_ms, record, chunk_steps, progress)
+    state, recordings = _run(circuit, state, dict(drive or {}), None, options)
     return state, recordings[0]
 
 
@@ -72,17 +75,76 @@ def simulate_batch(
     chunk_steps: int = CHUNK_STEPS,
     progress: bool | None = None,
 ) -> tuple[State, list[Recording]]:
-    """Run several independent copies of a circuit at once: as `simulate`, for each.
+    """Run several independent copies of a circuit at once, each as `simulate` does.
 
     Args:
-      state: with a leading batch axis on every array, as `jax.vmap(init, (None, 0))` over keys
-        gives; all at the same step. Drawn spikes differ by the copies' keys.
-      drive: as in `simulate`; an array may be [B, time, N], one for each copy.
+      state: states of the copies, with a leading batch axis on every array, as
+        `jax.vmap(init, (None, 0))` over keys returns them; all must be at the same step. Spikes
+        that are drawn differ because the copies have different keys.
+      drive: as in `simulate`; an array may be [B, time, N], with one drive for each copy.
     """
     if state.step.ndim == (0 if circuit.wiring.shard is None else 1):
         raise UsageError("state: a single one; jax.vmap(init, (None, 0)) over keys gives a batch")
-    options = duration_ms, record, chunk_steps, progress
-    return _run(circuit, state, dict(drive or {}), state.step.shape[-1], *options)
+    options = _Options(duration_ms, record, chunk_steps, progress)
+    return _run(circuit, state, dict(drive or {}), state.step.shape[-1], options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options that `simulate` and `simulate_batch` share."""
+
+    duration_ms: float | None
+    record: Sequence[str]
+    chunk_steps: int
+    progress: bool | None
+
+
+class _Feed:
+    """The drive of a run, from which it cuts the arrays of each chunk."""
+
+    def __init__(
+        self, circuit: Circuit, drive: dict[str, drives.Source], start_step: int, batched: bool
+    ):
+        """Sort the sources of a drive by their kind.
+
+        Args:
+          start_step: number of steps that the state has done before the run.
+          batched: whether the run is one of several copies, so that arrays may have a batch axis.
+        """
+        self.circuit, self.spec, self.start_step = circuit, circuit.spec, start_step
+        self.sources = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
+        self.spikes = {
+            k: drives.spike_steps(v, self.spec.dt)
+            for k, v in drive.items()
+            if isinstance(v, SpikeTimes)
+        }
+        self.arrays = {k: v for k, v in drive.items() if isinstance(v, (Array, np.ndarray))}
+        self.batched = tuple(k for k, v in self.arrays.items() if batched and v.ndim == 3)
+        if circuit.wiring.shard is not None:
+            self.sources = shard.split_sources(circuit, self.sources)
+
+    def lengths(self) -> dict[str, int]:
+        """Number of steps of each array."""
+        axes = {name: 1 if name in self.batched else 0 for name in self.arrays}
+        return {name: array.shape[axes[name]] for name, array in self.arrays.items()}
+
+    def chunk(self, first: int, last: int) -> dict[str, Any]:
+        """The arrays of the steps from `first` to `last` - 1 of the run, for the whole circuit."""
+        start, stop = self.start_step + first, self.start_step + last
+        arrays: dict[str, Any] = {
+            name: drives.words_of(spikes, self.spec.population(name).size, start, stop)
+            for name, spikes in self.spikes.items()
+        }
+        for name, array in self.arrays.items():
+            rows = array[:, first:last] if name in self.batched else array[first:last]
+            arrays[name] = rows.astype(np.float32) if rows.dtype.kind != "f" else rows
+        return arrays
+
+    def inputs(self, arrays: dict[str, Any]) -> Inputs:
+        """The inputs of a chunk, divided into shards if the circuit is."""
+        if self.circuit.wiring.shard is not None:
+            arrays = shard.split_arrays(self.circuit, arrays, self.batched)
+        return Inputs(sources=self.sources, arrays=arrays)
 
 
 def _run(
@@ -90,69 +152,49 @@ def _run(
     state: State,
     drive: dict[str, drives.Source],
     batch: int | None,
-    duration_ms: float | None,
-    record: Sequence[str],
-    chunk_steps: int,
-    progress: bool | None,
+    options: _Options,
 ) -> tuple[State, list[Recording]]:
-    cut, spec = circuit.wiring.shard is not None, circuit.spec
+    """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
+    spec = circuit.spec
     drives.check(drive, spec, batch)
     _check_state(state, circuit, batch)
-    recorders = records.parse(record, spec)
-    start = int(np.min(state.step.addressable_data(0)))
-    drawn = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
-    listed = {
-        k: drives.spike_steps(v, spec.dt) for k, v in drive.items() if isinstance(v, SpikeTimes)
-    }
-    arrays = {k: v for k, v in drive.items() if isinstance(v, (Array, np.ndarray))}
-    own = tuple(k for k, v in arrays.items() if batch is not None and v.ndim == 3)
-    lengths = {name: array.shape[1 if name in own else 0] for name, array in arrays.items()}
-    steps = _steps(lengths, spec.dt, duration_ms)
-    collectors = [records.Collector(recorders, spec, start) for _ in range(batch or 1)]
+    recorders = records.parse(options.record, spec)
+    start_step = int(np.min(state.step.addressable_data(0)))
+    feed = _Feed(circuit, drive, start_step, batch is not None)
+    steps = _steps(feed.lengths(), spec.dt, options.duration_ms)
+    collectors = [records.Collector(recorders, spec, start_step) for _ in range(batch or 1)]
 
-    def given(first: int, last: int) -> dict[str, Any]:
-        sent: dict[str, Any] = {
-            name: drives.words_of(spikes, spec.population(name).size, start + first, start + last)
-            for name, spikes in listed.items()
-        }
-        for name, array in arrays.items():
-            part = array[:, first:last] if name in own else array[first:last]
-            sent[name] = part.astype(np.float32) if part.dtype.kind != "f" else part
-        return sent
-
-    if cut:
-        drawn = shard.split_drawn(circuit, drawn)
-
-    def keep(left) -> None:
-        host: Any = jax.tree.map(shard.to_host, left)
-        if cut:
-            host = shard.join_left(circuit, recorders, *host)
+    def collect(chunk_records) -> None:
+        host: Any = jax.tree.map(shard.to_host, chunk_records)
+        if circuit.wiring.shard is not None:
+            host = shard.join_records(circuit, recorders, *host)
         for index, collector in enumerate(collectors):
-            mine = host if batch is None else jax.tree.map(lambda x, i=index: x[i], host)
-            collector.add(*mine)
+            member = host if batch is None else jax.tree.map(lambda x, i=index: x[i], host)
+            collector.add(*member)
 
-    began = time.perf_counter()
-    compiled, pending, sizes = 0.0, None, set()
-    with _progress(progress) as show:
-        for first, last in _chunks(steps, chunk_steps):
-            sent, size = given(first, last), last - first
-            called = time.perf_counter()
-            if cut:
-                sent = shard.split_given(circuit, sent, own)
-            chunk = chunk_of(circuit, size, recorders, own if batch is not None else None)
-            inputs = Inputs(drawn=drawn, given=sent)
-            state, left = advance(chunk, circuit.params, circuit.wiring, state, inputs)
+    run_start = time.perf_counter()
+    compile_seconds, pending, sizes = 0.0, None, set()
+    with _progress(options.progress) as show:
+        for first, last in _chunks(steps, options.chunk_steps):
+            arrays, size = feed.chunk(first, last), last - first
+            call_start = time.perf_counter()
+            inputs = feed.inputs(arrays)
+            batched = feed.batched if batch is not None else None
+            chunk = chunk_of(circuit, size, recorders, batched)
+            state, chunk_records = advance(chunk, circuit.params, circuit.wiring, state, inputs)
             if size not in sizes:
                 sizes.add(size)
-                compiled += time.perf_counter() - called
+                compile_seconds += time.perf_counter() - call_start
+            # The records of the chunk before are copied while this chunk runs.
             if pending is not None:
-                keep(pending)
-            pending = left
+                collect(pending)
+            pending = chunk_records
             show(first, steps, spec.dt)
-        keep(pending)
+        collect(pending)
         show(steps, steps, spec.dt)
     jax.block_until_ready(state)
-    seconds = {"compile": compiled, "run": time.perf_counter() - began - compiled}
+    run_seconds = time.perf_counter() - run_start - compile_seconds
+    seconds = {"compile": compile_seconds, "run": run_seconds}
     return state, [collector.recording(seconds) for collector in collectors]
 
 
@@ -162,13 +204,13 @@ def chunk_of(
     recorders: tuple[Recorder, ...] = (),
     batched: tuple[str, ...] | None = None,
 ) -> Chunk:
-    """The loop that runs so many steps of a circuit, a batch of it, or its shards.
+    """The chunk that runs `steps` steps of a circuit, of a batch of copies, or of its shards.
 
     Args:
-      batched: drives with an axis of members, where there is a batch.
+      batched: names of the input arrays that have a batch axis; None if there is no batch.
 
     Raises:
-      UsageError: the circuit's backend cannot be used on this machine.
+      UsageError: the backend of the circuit cannot be used on this machine.
     """
     chunk = chunks.of(circuit, steps, recorders)
     if batched is not None:
@@ -180,7 +222,7 @@ def chunk_of(
 
 
 def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
-    """Raise UsageError where a state is spent, not of this circuit, or not of this batch."""
+    """Raise UsageError if a state was donated before, or does not fit the circuit or the batch."""
     part = circuit.wiring.part
     if state.step.is_deleted():
         raise UsageError("state: given to an earlier run; go on with the state that it returned")
@@ -198,7 +240,7 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
 
 
 def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int:
-    """How many steps to run; the drive's arrays, of these lengths, must reach that far."""
+    """The number of steps to run; the arrays of the drive must have at least this length."""
     if duration_ms is None:
         if not lengths:
             raise UsageError("duration_ms: missing; needed where the drive has no array")
@@ -214,28 +256,32 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
     return steps
 
 
-def _chunks(steps: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a run into chunks of one length if there is a good one, so that one program serves.
+def _chunks(steps: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Divide a run into chunks: the first step of each, and the step after its last one.
 
-    Otherwise the last chunk is shorter, and is a second program.
+    All chunks have the same length if a suitable divisor exists, so that one program is enough.
+    Otherwise the last chunk is shorter and needs a second program.
     """
-    most = max(1, min(most, steps))
-    even = [size for size in range(most, most // 4, -1) if steps % size == 0]
-    size = even[0] if even else most
+    limit = max(1, min(limit, steps))
+    divisors = [size for size in range(limit, limit // 4, -1) if steps % size == 0]
+    size = divisors[0] if divisors else limit
     for first in range(0, steps, size):
         yield first, min(first + size, steps)
 
 
 @contextmanager
-def _progress(wanted: bool | None):
-    """A function (done, steps, dt) that shows how far a run is, once it has proved long."""
-    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+def _progress(enabled: bool | None):
+    """A function (done, steps, dt) that shows the progress of a run.
+
+    If `enabled` is None, the bar appears only if the run is going to be long.
+    """
+    if enabled is False or (enabled is None and not sys.stderr.isatty()):
         yield lambda done, steps, dt: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    began, task = time.perf_counter(), None
+    start, task = time.perf_counter(), None
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -247,8 +293,8 @@ def _progress(wanted: bool | None):
     def show(done: int, steps: int, dt: float) -> None:
         nonlocal task
         if task is None:
-            spent = time.perf_counter() - began
-            if not wanted and (not done or spent * steps / done < PROGRESS_SECONDS):
+            elapsed = time.perf_counter() - start
+            if not enabled and (not done or elapsed * steps / done < PROGRESS_SECONDS):
                 return
             bar.start()
             task = bar.add_task("simulating", total=steps * dt)

@@ -67,7 +67,7 @@ def compiled(cut, state, drive, steps: int):
     from cerebellum.sim.chunk import Inputs, advance
     from cerebellum.sim.simulate import chunk_of
 
-    inputs = Inputs(drawn=shard.split_drawn(cut, drive))
+    inputs = Inputs(sources=shard.split_sources(cut, drive))
     operands = cut.params, cut.wiring, state, inputs
     return advance.lower(chunk_of(cut, steps), *operands).compile()
 

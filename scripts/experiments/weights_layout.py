@@ -35,7 +35,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from jax import lax  # noqa: E402
 
-from cerebellum.model.fence import fence  # noqa: E402
+from cerebellum.model.ordering import materialize_once  # noqa: E402
 
 BEAMS, TARGETS, WINDOW, BLOCK = 20, 750, 200, 4
 FLUSH, PENDING = 200, 256
@@ -144,7 +144,7 @@ def step_low_rank(w, extra, fired, climbing, step):
     swept = (step % FLUSH) * share + jnp.arange(share) + jnp.arange(BEAMS)[:, None] * size
     when, where = extra["when"], extra["where"]
     onehot = jax.nn.one_hot(where, TARGETS, dtype=jnp.float32)
-    onehot = fence((jnp.float32(0), onehot))[1]
+    onehot = materialize_once((jnp.float32(0), onehot))[1]
 
     def pay(w, ids, last, paid):
         rows = w[ids]
@@ -186,7 +186,9 @@ def take_due(extra, step):
     The row is read behind a fence and cleared with what was read from it, times zero: so the
     compiler knows that the read comes first, and does not copy the array.
     """
-    owed = fence(lax.dynamic_index_in_dim(extra["debt"], step % WINDOW, 0, keepdims=False))
+    owed = materialize_once(
+        lax.dynamic_index_in_dim(extra["debt"], step % WINDOW, 0, keepdims=False)
+    )
     return owed, lax.dynamic_update_index_in_dim(extra["debt"], owed * 0, step % WINDOW, 0)
 
 
@@ -209,7 +211,7 @@ def add_debt(debt, climbing, step, kernel):
 def step_deferred(w, extra, fired, climbing, step):
     kernel = jnp.exp(-jnp.arange(WINDOW) / TAU)
     due = lax.dynamic_index_in_dim(extra["waiting"], step % WINDOW, 0, keepdims=False)
-    due = fence((jnp.float32(0), due))[1]
+    due = materialize_once((jnp.float32(0), due))[1]
     waiting = lax.dynamic_update_index_in_dim(extra["waiting"], fired + 0 * due, step % WINDOW, 0)
     owed, debt = take_due(extra, step)
     delta = (LTP - LTD * owed)[:, None, :]
@@ -230,7 +232,7 @@ def step_next_spike(w, extra, fired, climbing, step):
     """As `deferred`, with a further settling visit at each spike: twice the rows written."""
     kernel = jnp.exp(-jnp.arange(WINDOW) / TAU)
     due = lax.dynamic_index_in_dim(extra["waiting"], step % WINDOW, 0, keepdims=False)
-    due = fence((jnp.float32(0), due))[1]
+    due = materialize_once((jnp.float32(0), due))[1]
     waiting = lax.dynamic_update_index_in_dim(extra["waiting"], fired + 0 * due, step % WINDOW, 0)
     last = extra["last"]
 

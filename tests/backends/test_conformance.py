@@ -245,7 +245,7 @@ def test_another_device_gets_none_of_it():
     """A circuit that is to run on native kernels, lowered for a GPU."""
     spec = cb.presets.beams(1_000, learning_rate=2e-3)
     circuit = cb.build(spec, KEY, backend="native", path="event")
-    inputs = Inputs(drawn={"mossy_fiber": cb.drive.poisson(10.0)})
+    inputs = Inputs(sources={"mossy_fiber": cb.drive.poisson(10.0)})
     operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), inputs
     traced = advance.trace(chunk_of(circuit, 5), *operands)
     assert "cerebellum_" in traced.lower(lowering_platforms=("cpu",)).as_text()

@@ -57,20 +57,20 @@ def step(params, state, input, dt, surrogate=None):
     return State(v=v, exc=exc, refractory=refractory), spikes
 
 
-def outside(given):
-    return Input(current=given)
+def outside(drive):
+    return Input(current=drive)
 
 
-def spread(params, state, drawn):
-    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+def spread(params, state, uniform):
+    return replace(state, v=params.v_reset + uniform * (params.v_th - params.v_reset))
 
 
 def receptors(state):
     return {"exc": state.exc}
 
 
-def with_receptors(state, arrived):
-    return replace(state, exc=arrived["exc"])
+def with_receptors(state, values):
+    return replace(state, exc=values["exc"])
 
 
 def variables(state):

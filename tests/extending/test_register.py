@@ -202,9 +202,9 @@ class Halves:
             (middle, slice(middle)),
             (self.scan.steps - middle, slice(middle, None)),
         ):
-            given = {name: x[part] for name, x in inputs.given.items()}
+            arrays = {name: x[part] for name, x in inputs.arrays.items()}
             half = replace(self.scan, steps=steps)
-            state, seen = half(params, wiring, state, replace(inputs, given=given))
+            state, seen = half(params, wiring, state, replace(inputs, arrays=arrays))
             left.append(seen)
         return state, jax.tree.map(lambda *x: jnp.concatenate(x), *left)
 

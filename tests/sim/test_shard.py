@@ -175,7 +175,7 @@ def compiled(spec: cb.Spec, shards: int):
     """The program of a chunk of 20 steps."""
     whole = cb.build(spec, KEY, path="event")
     cut = shard.split(whole, shard.mesh(shards))
-    inputs = Inputs(drawn=shard.split_drawn(cut, {"mossy_fiber": cb.drive.poisson(10)}))
+    inputs = Inputs(sources=shard.split_sources(cut, {"mossy_fiber": cb.drive.poisson(10)}))
     operands = cut.params, cut.wiring, shard.init(cut, KEY), inputs
     return cut, advance.lower(chunk_of(cut, 20), *operands).compile()
 
@@ -243,7 +243,7 @@ def test_gradients_of_shards_are_those_of_the_whole():
         shards, mesh=shard.mesh_of(cut), in_specs=axes, out_specs=axes, check_vma=False
     )
     begun = shard.split_state(cut, state)
-    sent = shard.split_given(cut, {"mossy_fiber": given}, ())["mossy_fiber"]
+    sent = shard.split_arrays(cut, {"mossy_fiber": given}, ())["mossy_fiber"]
     value, found = jax.value_and_grad(
         lambda w: mapped(w, cut.params, cut.wiring, begun, sent).sum()
     )(begun.weights["granule_purkinje"])

@@ -1,11 +1,11 @@
-"""Neuron models, one module each, all of one shape.
+"""Neuron models. Each is a module with the same names:
 
     Params, State                        pytrees of arrays [..., n]
     init(params, shape, dtype) -> State
     step(params, state, input, dt) -> (State, spikes)
 
-Those that can stand in a circuit have what `protocol.NeuronModel` asks for, and are in
-`CIRCUIT_MODELS`; `cerebellum.register("neuron", name, model)` adds one from outside.
+Models that a circuit may use follow `protocol.NeuronModel` and are in `CIRCUIT_MODELS`;
+`cerebellum.register("neuron", name, model)` adds one from a user's script.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ CIRCUIT_MODELS: dict[str, Any] = {
     "current": current,
     "eglif": eglif,
 }
-"""Models that a population of a circuit may have, by the name used in its spec."""
+"""The models that a population of a circuit may have, by the name used in its spec."""
 
 
 def _wrong(thing: Any) -> str | None:

@@ -4,11 +4,12 @@
     spike where v >= v_th, then v = v_reset for t_ref; g_leak = c_m / tau_m
 
 Exponential synapses jump by the weight and decay; alpha synapses peak at the weight after
-their time constant. Conductances are exact at any dt. Order of a step as in NEST: integrate,
-then the refractory clamp or threshold and reset, then arrivals of that time are added.
+their time constant. Conductances are exact at any dt. The order of a step is that of NEST:
+integrate, then apply the refractory clamp or threshold and reset, then add the arrivals of that
+time.
 
-Two integrators of the voltage. "rk4" (classic Runge-Kutta with conductances evaluated inside
-the step) reproduces NEST spike for spike at 0.1 ms. "averaged" (exponential Euler with the
+There are two integrators of the voltage. "rk4" (classic Runge-Kutta with conductances evaluated
+inside the step) reproduces NEST spike for spike at 0.1 ms. "averaged" (exponential Euler with the
 conductance averaged exactly over the step) is faster and stable at any dt; it misplaces spikes
 only where a synapse is much faster than the membrane that it charges.
 """
@@ -20,8 +21,8 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model.fence import fence
 from cerebellum.model.neurons.threshold import fire
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.surrogate import Surrogate
 
 INTEGRATORS = ("rk4", "averaged")
@@ -29,16 +30,16 @@ SYNAPSES = ("exponential", "alpha")
 
 
 TAKES_SPIKES = False
-"""a current reaches it from outside"""
+"""Its drive from outside is a current."""
 PASSES_GRADIENTS = True
-"""its spikes do, through a surrogate that `step` takes"""
+"""Its spikes pass gradients through a surrogate, an argument of `step`."""
 DRAWS_NOISE = False
-"""none"""
+"""It draws no random numbers."""
 
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """Scalars, or [n] for one value a cell. The default is the granule cell."""
+    """Scalars, or [n] for one value per cell. The default is the granule cell."""
 
     c_m: float | Array = 3.0
     """membrane capacitance, pF"""
@@ -70,7 +71,7 @@ class Params:
 
 @struct.dataclass(kw_only=True)
 class Synapse:
-    """One receptor's conductance, and for alpha synapses its rise."""
+    """The conductance of one receptor, and for alpha synapses its rise."""
 
     g: Array
     """conductance, nS, [..., n]"""
@@ -85,26 +86,26 @@ class State:
     exc: Synapse
     inh: Synapse
     refractory: Array
-    """steps left of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)
 class Input:
-    """What reaches cells in a step; each broadcasts to [..., n]."""
+    """The input of cells in a step; each field broadcasts to [..., n]."""
 
     current: float | Array = 0.0
-    """injected during the step, pA"""
+    """current injected during the step, pA"""
     exc: float | Array = 0.0
-    """weights of the excitatory spikes that arrive at the end of the step, summed, nS"""
+    """summed weights of the excitatory spikes that arrive at the end of the step, nS"""
     inh: float | Array = 0.0
-    """the same for inhibition, nS"""
+    """summed weights of the inhibitory spikes that arrive at the end of the step, nS"""
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
-    """Cells at the leak potential with closed synapses; `shape` is [..., n].
+    """Cells at the leak potential with zero conductances; `shape` is [..., n].
 
     Raises:
-      UsageError: for an unknown synapse or integrator.
+      UsageError: the synapse or the integrator is unknown.
     """
     if params.synapse not in SYNAPSES:
         raise UsageError(f"synapse: {params.synapse!r}; one of {', '.join(SYNAPSES)}")
@@ -132,7 +133,7 @@ def decay(synapse: Synapse, tau: float | Array, h: float) -> Synapse:
 
 
 def mean_conductance(synapse: Synapse, tau: float | Array, h: float) -> Array:
-    """Conductance averaged exactly over the next `h` ms, nS: the integral of g in closed form."""
+    """The exact mean of the conductance over the next `h` ms, nS, from the integral of g."""
     e = jnp.exp(-h / tau)
     mean = synapse.g * (tau / h * (1 - e))
     if synapse.rise is not None:
@@ -141,44 +142,44 @@ def mean_conductance(synapse: Synapse, tau: float | Array, h: float) -> Array:
 
 
 def receive(synapse: Synapse, weight: float | Array) -> Synapse:
-    """Spikes of summed `weight` (nS) arrive: g jumps, or starts to rise."""
+    """The synapse after spikes of summed `weight` (nS) arrive: g jumps, or starts to rise."""
     if synapse.rise is None:
         return Synapse(g=synapse.g + weight)
     return Synapse(g=synapse.g, rise=synapse.rise + weight)
 
 
-def outside(given: float | Array) -> Input:
-    """The input of a current from outside, pA."""
-    return Input(current=given)
+def outside(drive: float | Array) -> Input:
+    """The input for a current from outside, pA."""
+    return Input(current=drive)
 
 
-def spread(params: Params, state: State, drawn: Array) -> State:
-    """First voltages evenly between reset and threshold."""
-    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+def spread(params: Params, state: State, uniform: Array) -> State:
+    """Initial voltages drawn uniformly between reset and threshold."""
+    return replace(state, v=params.v_reset + uniform * (params.v_th - params.v_reset))
 
 
 def receptors(state: State) -> dict[str, Array]:
-    """The arrays that arriving weights (nS) are added to, by receptor, [..., n]."""
+    """The arrays to which arriving weights (nS) are added, by receptor, [..., n]."""
     return {
         "exc": state.exc.g if state.exc.rise is None else state.exc.rise,
         "inh": state.inh.g if state.inh.rise is None else state.inh.rise,
     }
 
 
-def with_receptors(state: State, arrived: dict[str, Array]) -> State:
-    """The state after arrivals: the inverse of `receptors`."""
+def with_receptors(state: State, values: dict[str, Array]) -> State:
+    """The state with these arrays after arrivals: the inverse of `receptors`."""
 
-    def place(synapse: Synapse, value: Array) -> Synapse:
+    def updated(synapse: Synapse, value: Array) -> Synapse:
         if synapse.rise is None:
             return Synapse(g=value)
         return Synapse(g=synapse.g, rise=value)
 
-    exc, inh = place(state.exc, arrived["exc"]), place(state.inh, arrived["inh"])
+    exc, inh = updated(state.exc, values["exc"]), updated(state.inh, values["inh"])
     return replace(state, exc=exc, inh=inh)
 
 
 def variables(state: State) -> dict[str, Array]:
-    """What can be recorded, by name, [..., n]: v in mV, conductances in nS."""
+    """The recordable variables by name, [..., n]: v in mV, conductances in nS."""
     return {"v": state.v, "g_exc": state.exc.g, "g_inh": state.inh.g}
 
 
@@ -199,9 +200,9 @@ def _slope(params: Params, exc: Array, inh: Array, current: float | Array):
 def _rk4(params: Params, state: State, current, h: float) -> Array:
     """Classic fourth-order Runge-Kutta, with the conductances evaluated inside the step.
 
-    Where conductances make the membrane faster than two time constants a step, it is slowed to
-    that, with its steady state kept: the method would be unstable there. Elsewhere the factor
-    is exactly one.
+    The method would be unstable where the conductances make the membrane faster than two time
+    constants per step. There the membrane is slowed to that speed, with the same steady state.
+    Elsewhere the factor is exactly one.
     """
     middle_exc = decay(state.exc, params.tau_exc, h / 2)
     middle_inh = decay(state.inh, params.tau_inh, h / 2)
@@ -237,10 +238,10 @@ def step(
 
     Returns:
       The state and the spikes (0 or 1 in the dtype of `v`, [..., n]). Voltages and conductances
-      have gradients; spikes where a surrogate is given.
+      have gradients; spikes have gradients if there is a surrogate.
     """
     integrate = _rk4 if params.integrator == "rk4" else _averaged
-    v, state = fence((integrate(params, state, input.current, dt), state))
+    v, state = materialize_once((integrate(params, state, input.current, dt), state))
     exc = decay(state.exc, params.tau_exc, dt)
     inh = decay(state.inh, params.tau_inh, dt)
     v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)

@@ -4,9 +4,9 @@
     exc and inh jump by the weight of a spike and decay with tau_exc, tau_inh
     spike where v >= v_th, then v = v_reset for t_ref
 
-The equations are linear between spikes, so a step multiplies by propagators and is right at any
-dt. Currents are given as the voltage that they would hold (resistance times current): mV. The
-cell of the common benchmark network and of the large circuits.
+The equations are linear between spikes, so a step multiplies by propagators and is exact at any
+dt. Currents are expressed in mV, as the voltage that they would maintain (resistance times
+current). This is the cell of the common benchmark network and of the large circuits.
 """
 
 from dataclasses import replace
@@ -15,21 +15,21 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model.fence import fence
 from cerebellum.model.neurons.threshold import fire
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.surrogate import Surrogate
 
 TAKES_SPIKES = False
-"""a current reaches it from outside"""
+"""Its drive from outside is a current."""
 PASSES_GRADIENTS = True
-"""its spikes do, through a surrogate that `step` takes"""
+"""Its spikes pass gradients through a surrogate, an argument of `step`."""
 DRAWS_NOISE = False
-"""none"""
+"""It draws no random numbers."""
 
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """Scalars, or [n] for one value a cell. The default is the benchmark's granule cell."""
+    """Scalars, or [n] for one value per cell. The default is the benchmark's granule cell."""
 
     tau_m: float | Array = 8.0
     """membrane time constant, ms"""
@@ -58,19 +58,19 @@ class State:
     inh: Array
     """inhibitory current, mV, positive, [..., n]"""
     refractory: Array
-    """steps left of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)
 class Input:
-    """What reaches cells in a step; each broadcasts to [..., n]."""
+    """The input of cells in a step; each field broadcasts to [..., n]."""
 
     current: float | Array = 0.0
-    """constant during the step, mV"""
+    """current, constant during the step, mV"""
     exc: float | Array = 0.0
-    """weights of the excitatory spikes that arrive at the end of the step, summed, mV"""
+    """summed weights of the excitatory spikes that arrive at the end of the step, mV"""
     inh: float | Array = 0.0
-    """the same for inhibition, mV, positive"""
+    """summed weights of the inhibitory spikes that arrive at the end of the step, mV, positive"""
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
@@ -83,28 +83,28 @@ def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
     )
 
 
-def outside(given: float | Array) -> Input:
-    """The input of a current from outside, mV."""
-    return Input(current=given)
+def outside(drive: float | Array) -> Input:
+    """The input for a current from outside, mV."""
+    return Input(current=drive)
 
 
-def spread(params: Params, state: State, drawn: Array) -> State:
-    """First voltages evenly between reset and threshold."""
-    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+def spread(params: Params, state: State, uniform: Array) -> State:
+    """Initial voltages drawn uniformly between reset and threshold."""
+    return replace(state, v=params.v_reset + uniform * (params.v_th - params.v_reset))
 
 
 def receptors(state: State) -> dict[str, Array]:
-    """The arrays that arriving weights (mV) are added to, by receptor, [..., n]."""
+    """The arrays to which arriving weights (mV) are added, by receptor, [..., n]."""
     return {"exc": state.exc, "inh": state.inh}
 
 
-def with_receptors(state: State, arrived: dict[str, Array]) -> State:
-    """The state after arrivals: the inverse of `receptors`."""
-    return replace(state, exc=arrived["exc"], inh=arrived["inh"])
+def with_receptors(state: State, values: dict[str, Array]) -> State:
+    """The state with these arrays after arrivals: the inverse of `receptors`."""
+    return replace(state, exc=values["exc"], inh=values["inh"])
 
 
 def variables(state: State) -> dict[str, Array]:
-    """What can be recorded, by name, [..., n], all in mV."""
+    """The recordable variables by name, [..., n], all in mV."""
     return {"v": state.v, "i_exc": state.exc, "i_inh": state.inh}
 
 
@@ -114,7 +114,7 @@ def unit(variable: str) -> str:
 
 
 def propagator(tau_m: float | Array, tau_s: float | Array, h: float) -> Array:
-    """Voltage after `h` ms that a synaptic current of 1 mV leaves (Rotter & Diesmann 1999).
+    """The voltage `h` ms after a synaptic current of 1 mV (Rotter & Diesmann 1999).
 
     The solution has a removable singularity where the time constants are equal.
     """
@@ -130,18 +130,18 @@ def step(
     """One step of `dt` ms: integrate, then threshold and reset, then add arrivals.
 
     Returns:
-      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), with a gradient
-      through the threshold where a surrogate is given.
+      The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), with a gradient through the
+      threshold if there is a surrogate.
     """
-    held = jnp.exp(-dt / params.tau_m)
+    decay = jnp.exp(-dt / params.tau_m)
     v = (
-        held * (state.v - params.v_leak)
+        decay * (state.v - params.v_leak)
         + propagator(params.tau_m, params.tau_exc, dt) * state.exc
         - propagator(params.tau_m, params.tau_inh, dt) * state.inh
-        + (1 - held) * (params.drive + input.current)
+        + (1 - decay) * (params.drive + input.current)
         + params.v_leak
     )
-    v, state = fence((v, state))
+    v, state = materialize_once((v, state))
     v, refractory, spikes = fire(params, v, state.refractory, dt, surrogate)
     stepped = State(
         v=v.astype(state.v.dtype),

@@ -9,11 +9,13 @@
 
 The sign of the first term is that of the published program, `eglif_cond_alpha_multisyn`
 (cerebellar-models 0.7), with which the published parameters were fitted: the adaptation current,
-not the leak, holds the membrane. With the sign of a leak the cells have other rates, or none.
+not the leak, stabilises the membrane. With the sign of a leak the cells fire at other rates or not
+at all.
 
-Order of a step as there: v is cut at v_min, everything is integrated (v too, from v_reset, while
-refractory), then the refractory clamp or the draw of a spike, then arrivals. Conductances, their
-mean over a step, and i_dep are exact; v and i_adap follow by classic Runge-Kutta.
+The order of a step is that of the published program. First v is limited to v_min or more. Then
+everything is integrated (v too, from v_reset, while the cell is refractory). Then the refractory
+clamp is applied or a spike is drawn, and arrivals are added. Conductances, their mean over a step,
+and i_dep are exact; v and i_adap are integrated by classic Runge-Kutta.
 """
 
 from dataclasses import replace
@@ -22,20 +24,20 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model.fence import fence
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
+from cerebellum.model.ordering import materialize_once
 
 TAKES_SPIKES = False
-"""a current reaches it from outside"""
+"""Its drive from outside is a current."""
 PASSES_GRADIENTS = False
-"""its spikes have none"""
+"""Its spikes have no gradient."""
 DRAWS_NOISE = True
-"""a uniform draw a cell and step, `Input.uniform`"""
+"""It draws one uniform random number per cell and step, `Input.uniform`."""
 
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """Scalars, or [n] for one value a cell. The default is the granule cell."""
+    """Scalars, or [n] for one value per cell. The default is the granule cell."""
 
     c_m: float | Array = 7.0
     """membrane capacitance, pF"""
@@ -70,7 +72,7 @@ class Params:
     e_rev: tuple[float | Array, ...] = (0.0, -80.0)
     """reversal potentials of the receptors r1, r2, ..., mV"""
     tau_syn: tuple[float | Array, ...] = (5.8, 13.61)
-    """their time constants, ms"""
+    """synaptic time constants of the receptors, ms"""
 
 
 @struct.dataclass(kw_only=True)
@@ -82,24 +84,24 @@ class State:
     i_dep: Array
     """depolarising current, pA, [..., n]"""
     synapses: tuple[Synapse, ...]
-    """of the receptors r1, r2, ..."""
+    """synapses of the receptors r1, r2, ..."""
     refractory: Array
-    """steps left of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)
 class Input:
-    """What reaches cells in a step; each broadcasts to [..., n]."""
+    """The input of cells in a step; each field broadcasts to [..., n]."""
 
     current: float | Array = 0.0
-    """injected during the step, pA"""
+    """current injected during the step, pA"""
     uniform: float | Array = 0.5
-    """draws from (0, 1): a cell fires where the draw is below its chance to. 0.5 for all makes a
-    cell fire when it is likelier to than not."""
+    """Draws from (0, 1): a cell fires if its draw is below its spike probability. With 0.5 for all,
+    a cell fires if its spike probability is above one half."""
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
-    """Cells at e_l with no current and closed synapses; `shape` is [..., n]."""
+    """Cells at e_l with no current and zero conductances; `shape` is [..., n]."""
 
     def zeros() -> Array:
         return jnp.zeros(shape, dtype)
@@ -113,32 +115,31 @@ def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
     )
 
 
-def outside(given: float | Array) -> Input:
-    """The input of a current from outside, pA."""
-    return Input(current=given)
+def outside(drive: float | Array) -> Input:
+    """The input for a current from outside, pA."""
+    return Input(current=drive)
 
 
-def spread(params: Params, state: State, drawn: Array) -> State:
-    """First voltages evenly between reset and threshold."""
-    return replace(state, v=params.v_reset + drawn * (params.v_th - params.v_reset))
+def spread(params: Params, state: State, uniform: Array) -> State:
+    """Initial voltages drawn uniformly between reset and threshold."""
+    return replace(state, v=params.v_reset + uniform * (params.v_th - params.v_reset))
 
 
 def receptors(state: State) -> dict[str, Array]:
-    """The arrays that arriving weights (nS) are added to, by receptor, [..., n]."""
+    """The arrays to which arriving weights (nS) are added, by receptor, [..., n]."""
     return {f"r{i + 1}": s.rise for i, s in enumerate(state.synapses) if s.rise is not None}
 
 
-def with_receptors(state: State, arrived: dict[str, Array]) -> State:
-    """The state after arrivals: the inverse of `receptors`."""
+def with_receptors(state: State, values: dict[str, Array]) -> State:
+    """The state with these arrays after arrivals: the inverse of `receptors`."""
     synapses = (
-        Synapse(g=s.g, rise=value)
-        for s, value in zip(state.synapses, arrived.values(), strict=True)
+        Synapse(g=s.g, rise=value) for s, value in zip(state.synapses, values.values(), strict=True)
     )
     return replace(state, synapses=tuple(synapses))
 
 
 def variables(state: State) -> dict[str, Array]:
-    """What can be recorded, by name, [..., n]: v in mV, currents in pA, conductances in nS."""
+    """The recordable variables by name, [..., n]: v in mV, currents in pA, conductances in nS."""
     conductances = {f"g_r{i + 1}": synapse.g for i, synapse in enumerate(state.synapses)}
     return {"v": state.v, "i_adap": state.i_adap, "i_dep": state.i_dep, **conductances}
 
@@ -155,15 +156,16 @@ def _integrate(params: Params, state: State, current: float | Array, h: float):
         for synapse, tau in zip(state.synapses, params.tau_syn, strict=True)
     ]
     g = sum(means[1:], means[0])
-    toward = sum(mean * e_rev for mean, e_rev in zip(means, params.e_rev, strict=True))
-    steady = params.i_e + current + toward
+    synaptic = sum(mean * e_rev for mean, e_rev in zip(means, params.e_rev, strict=True))
+    constant = params.i_e + current + synaptic
     half = jnp.exp(-h / 2 * params.k_1)
     leak, per_pf = 1.0 / params.tau_m, 1.0 / params.c_m
 
     def slope(v, i_adap, i_dep):
-        above = v - params.e_l
-        charge = steady + i_dep - i_adap - g * v
-        return above * leak + charge * per_pf, params.k_adap * above - params.k_2 * i_adap
+        deviation = v - params.e_l
+        charge = constant + i_dep - i_adap - g * v
+        di_adap = params.k_adap * deviation - params.k_2 * i_adap
+        return deviation * leak + charge * per_pf, di_adap
 
     v, w, dep = jnp.maximum(state.v, params.v_min), state.i_adap, state.i_dep
     v1, w1 = slope(v, w, dep)
@@ -176,20 +178,21 @@ def _integrate(params: Params, state: State, current: float | Array, h: float):
 def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
     """One step of `dt` ms.
 
-    A spike happens with the chance 1 - exp(-hazard dt), of the voltage at the end of the step.
+    A spike has the probability 1 - exp(-hazard dt), where the hazard is that of the voltage at the
+    end of the step.
 
     Returns:
       The state and the spikes (0 or 1 in the dtype of `v`, [..., n]), without a gradient
       through the threshold.
     """
-    integrated, state = fence((_integrate(params, state, input.current, dt), state))
+    integrated, state = materialize_once((_integrate(params, state, input.current, dt), state))
     v, i_adap = integrated
-    # The hazard reaches an exponentially distributed draw with the chance 1 - exp(-hazard dt).
+    # An exponentially distributed draw is below the hazard with probability 1 - exp(-hazard dt).
     hazard = (params.lambda_0 * dt) * jnp.exp((v - params.v_th) * (1.0 / params.tau_v))
     silent = state.refractory > 0
     fired = ~silent & (hazard > -jnp.log(input.uniform))
     period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
-    left = state.refractory - silent.astype(jnp.uint8)
+    remaining = state.refractory - silent.astype(jnp.uint8)
     stepped = State(
         v=jnp.where(silent | fired, params.v_reset, v).astype(state.v.dtype),
         i_adap=(i_adap + jnp.where(fired, params.a_2, 0.0)).astype(state.v.dtype),
@@ -198,6 +201,6 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
             decay(synapse, tau, dt)
             for synapse, tau in zip(state.synapses, params.tau_syn, strict=True)
         ),
-        refractory=jnp.where(fired, period, left),
+        refractory=jnp.where(fired, period, remaining),
     )
     return stepped, fired.astype(state.v.dtype)

@@ -3,7 +3,8 @@
     v' = v + h (sq v^2 + mn v + bias - u + input)
     u' = u + h a (b v - u)                         with the voltage before the step
     spike where v' > v_th: v = c, u += d
-with h = dt * rate: Norse runs a millisecond as a quarter of one (tau_inv = 250 per s).
+with h = dt * rate: Norse advances the model by a quarter of a millisecond per millisecond (tau_inv
+= 250 per s).
 """
 
 import jax.numpy as jnp
@@ -56,11 +57,11 @@ class State:
 
 
 def _rounded(x: Array) -> Array:
-    """`x` itself, rounded before it is added to anything.
+    """Return `x`, rounded before it is added to anything.
 
-    XLA contracts a product and a sum to one fused multiply-add. The last bit that this changes
-    grows along the quadratic upstroke of a spike until the voltage differs from Norse's in the
-    fourth digit. The comparison keeps the compiler from contracting.
+    XLA contracts a product and a sum to one fused multiply-add, which changes the last bit. The
+    difference grows along the quadratic upstroke of a spike until the voltage differs from Norse's
+    in the fourth digit. The comparison prevents the compiler from contracting.
     """
     return jnp.maximum(x, jnp.finfo(x.dtype).min)
 

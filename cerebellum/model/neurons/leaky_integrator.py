@@ -1,4 +1,4 @@
-"""Leaky integrator: LIF without a threshold, a readout (Norse `functional/leaky_integrator.py`)."""
+"""Leaky integrator, for readouts: LIF without threshold (Norse `functional/leaky_integrator.py`)."""
 
 from jax import Array
 

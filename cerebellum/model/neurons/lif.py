@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire with an exponential synaptic current, stepped as Norse steps it.
+"""Leaky integrate-and-fire with an exponential synaptic current, integrated as in Norse.
 
 Equations (Norse 1.1.0, `functional/lif.py`; forward Euler):
     j  = i + input
@@ -16,7 +16,7 @@ from cerebellum.model.surrogate import spike
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """Dimensionless voltages; times in ms. Scalars, or [n] for one value a cell."""
+    """Dimensionless voltages; times in ms. Scalars, or [n] for one value per cell."""
 
     tau_syn: float | Array = 5.0
     """synaptic time constant, ms"""
@@ -81,7 +81,7 @@ def recurrent_step(
     """One step of a recurrent layer (`lif_step` of Norse).
 
     Args:
-      z: the layer's spikes of the step before, [..., n].
+      z: spikes of the layer in the step before, [..., n].
       input: input spikes, [..., m].
       dt: ms.
 

@@ -1,6 +1,6 @@
 """LIF with an absolute refractory period counted in steps (Norse `functional/lif_refrac.py`).
 
-The membrane is held at its old value while refractory; the synaptic current goes on.
+The membrane keeps its old voltage while the cell is refractory; the synaptic current continues.
 """
 
 import jax
@@ -22,7 +22,7 @@ class Params:
 class State:
     membrane: lif.State
     rho: Array
-    """steps left of the refractory period, [..., n]"""
+    """remaining steps of the refractory period, [..., n]"""
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:

@@ -1,6 +1,6 @@
 """LIF with an adaptive threshold (LSNN; Bellec et al. 2018; Norse 1.1.0, `functional/lsnn.py`).
 
-As Norse runs it, which is not what its docstring says: the threshold `b` relaxes to `v_th`
+This is what Norse computes, which differs from its docstring: the threshold `b` relaxes to `v_th`
 and rises by `beta` at a spike, and the input acts one step late (the old current is used).
 """
 

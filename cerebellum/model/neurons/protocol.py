@@ -1,10 +1,10 @@
-"""What a neuron model declares, to stand in a circuit.
+"""The protocol of a neuron model that a circuit may use.
 
-A module with these names is a model, and so is an object that has them. From them follow gradients
-through spikes, noise, spread first voltages, records and their units, the cut into shards, the
-estimate of memory, and checkpoints.
+A module or an object with these names is a model. Gradients through spikes, noise, random initial
+voltages, records and their units, the division into shards, the estimate of memory, and checkpoints
+follow from them.
 
-Arrays are [..., n], times are ms.
+Arrays are [..., n], times are in ms.
 """
 
 from typing import Any, Protocol
@@ -27,56 +27,57 @@ NAMES = (
     "variables",
     "unit",
 )
-"""What a model must have."""
+"""The attributes that a model must have."""
 
 
 class NeuronModel(Protocol):
     """A neuron model that a population of a circuit may have."""
 
     Params: Any
-    """parameters, floats or arrays: a frozen, keyword-only `flax.struct` dataclass with defaults;
-    with v_th (mV) its threshold may be homeostatic, with t_ref (ms) its steps are checked"""
+    """Parameters, floats or arrays: a frozen, keyword-only `flax.struct` dataclass with defaults.
+    If it has v_th (mV), its threshold may be homeostatic; if it has t_ref (ms), the number of
+    refractory steps is checked."""
     State: Any
-    """what a step changes"""
+    """the variables that a step changes"""
     Input: Any
-    """what reaches cells in a step; with `uniform` where the model draws noise"""
+    """the input of cells in a step; it has `uniform` if the model draws noise"""
     TAKES_SPIKES: bool
-    """whether it is given spikes from outside, 0 or 1; otherwise a current"""
+    """whether the drive from outside is spikes, 0 or 1; otherwise it is a current"""
     PASSES_GRADIENTS: bool
-    """whether `step` takes a `surrogate`, through which spikes pass gradients"""
+    """whether `step` accepts a `surrogate`, through which spikes pass gradients"""
     DRAWS_NOISE: bool
-    """whether `Input.uniform` is a draw from (0, 1) of each cell in each step"""
+    """whether `Input.uniform` is a draw from (0, 1) for each cell in each step"""
 
     def init(self, params: Any, shape: tuple[int, ...], dtype: Any = ...) -> Any:
-        """The first state of cells [..., n]."""
+        """The initial state of cells [..., n]."""
         ...
 
     def step(self, params: Any, state: Any, input: Any, dt: float) -> tuple[Any, Array]:
-        """A step of `dt` ms: the state, and the spikes (0 or 1, [..., n])."""
+        """Advance cells by `dt` ms: returns the state, and the spikes (0 or 1, [..., n])."""
         ...
 
-    def outside(self, given: Any) -> Any:
-        """The input of what is given from outside, [..., n]: spikes, or a current."""
+    def outside(self, drive: Any) -> Any:
+        """The input for a drive from outside, [..., n]: spikes, or a current."""
         ...
 
-    def spread(self, params: Any, state: Any, drawn: Array) -> Any:
-        """A first state in which cells are not in step with each other.
+    def spread(self, params: Any, state: Any, uniform: Array) -> Any:
+        """An initial state in which cells are not in step with each other.
 
         Args:
-          drawn: from [0, 1), [n].
+          uniform: random numbers from [0, 1), [n].
         """
         ...
 
     def receptors(self, state: Any) -> dict[str, Array]:
-        """The arrays that arriving weights are added to, by name."""
+        """The arrays to which the weights of arriving spikes are added, by name."""
         ...
 
-    def with_receptors(self, state: Any, arrived: dict[str, Array]) -> Any:
-        """The state after arrivals: the inverse of `receptors`."""
+    def with_receptors(self, state: Any, values: dict[str, Array]) -> Any:
+        """The state with these arrays after arrivals: the inverse of `receptors`."""
         ...
 
     def variables(self, state: Any) -> dict[str, Array]:
-        """What can be recorded, by name."""
+        """The variables that can be recorded, by name."""
         ...
 
     def unit(self, variable: str) -> str:
@@ -85,5 +86,5 @@ class NeuronModel(Protocol):
 
 
 def missing(thing: Any) -> list[str]:
-    """The names that a thing lacks to be a model."""
+    """The names that a thing lacks, so that it is not a model."""
     return [name for name in NAMES if not hasattr(thing, name)]

@@ -1,4 +1,4 @@
-"""A relay: fires in the step in which it is driven or a spike has arrived.
+"""A relay: it fires in a step in which it is driven or a spike has arrived.
 
 Mossy fibres, glomeruli and other inputs are relays ("parrot" neurons in NEST).
 """
@@ -8,16 +8,16 @@ from flax import struct
 from jax import Array
 
 TAKES_SPIKES = True
-"""it sends on spikes from outside"""
+"""Its drive from outside is spikes, which it repeats."""
 PASSES_GRADIENTS = False
-"""its spikes have none"""
+"""Its spikes have no gradient."""
 DRAWS_NOISE = False
-"""none"""
+"""It draws no random numbers."""
 
 
 @struct.dataclass(kw_only=True)
 class Params:
-    """A relay has none."""
+    """A relay has no parameters."""
 
 
 @struct.dataclass(kw_only=True)
@@ -29,45 +29,45 @@ class State:
 @struct.dataclass(kw_only=True)
 class Input:
     spikes: float | Array = 0.0
-    """spikes given from outside, 0 or 1, broadcasts to [..., n]"""
+    """spikes from outside, 0 or 1; broadcasts to [..., n]"""
 
 
 def init(params: Params, shape: tuple[int, ...], dtype=jnp.float32) -> State:
-    """Nothing under way; `shape` is [..., n]."""
+    """Relays without arrived spikes; `shape` is [..., n]."""
     return State(arrived=jnp.zeros(shape, dtype))
 
 
-def outside(given: float | Array) -> Input:
-    """The input of spikes from outside."""
-    return Input(spikes=given)
+def outside(drive: float | Array) -> Input:
+    """The input for spikes from outside."""
+    return Input(spikes=drive)
 
 
-def spread(params: Params, state: State, drawn: Array) -> State:
-    """Relays have nothing to be in step with."""
+def spread(params: Params, state: State, uniform: Array) -> State:
+    """The state itself, because relays have no voltage to vary."""
     return state
 
 
 def receptors(state: State) -> dict[str, Array]:
-    """The array that arriving spikes are added to, [..., n]."""
+    """The array to which arriving spikes are added, [..., n]."""
     return {"spikes": state.arrived}
 
 
-def with_receptors(state: State, arrived: dict[str, Array]) -> State:
-    """The state after arrivals: the inverse of `receptors`."""
-    return State(arrived=arrived["spikes"])
+def with_receptors(state: State, values: dict[str, Array]) -> State:
+    """The state with these arrays after arrivals: the inverse of `receptors`."""
+    return State(arrived=values["spikes"])
 
 
 def variables(state: State) -> dict[str, Array]:
-    """A relay has nothing to record but its spikes."""
+    """No variables: only the spikes of a relay can be recorded."""
     return {}
 
 
 def unit(variable: str) -> str:
-    """A relay has no variables."""
+    """No unit, because a relay has no variables."""
     return ""
 
 
 def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, Array]:
-    """One step: a spike (0 or 1, [..., n]) for every relay that is driven or reached at all."""
+    """One step: every relay that is driven or has received a spike fires (0 or 1, [..., n])."""
     spikes = jnp.asarray(state.arrived + input.spikes > 0, state.arrived.dtype)
     return State(arrived=jnp.zeros_like(state.arrived)), spikes

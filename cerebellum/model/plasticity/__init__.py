@@ -1,4 +1,4 @@
-"""Learning: rules of plasticity by name, and the protocol of those that a user adds."""
+"""Learning rules by name, and the protocol for rules that a user adds."""
 
 from cerebellum.model import registry
 from cerebellum.model.plasticity import protocol
@@ -20,7 +20,7 @@ from cerebellum.model.plasticity.window import (
 )
 
 RULES: dict[str, type] = {"window": Rule}
-"""Classes of rules; `cerebellum.register("rule", name, class)` adds one."""
+"""Classes of learning rules by name; `cerebellum.register("rule", name, class)` adds one."""
 
 registry.table("rule", RULES, protocol.wrong)
 

@@ -1,11 +1,11 @@
-"""What a learning rule declares, to stand in a projection.
+"""The protocol of a learning rule.
 
-A rule is a frozen dataclass of plain numbers, hashable, with the methods of `Rule`; its class is
-registered under a name. From them follow its state in the circuit's, the cut among devices, the
-estimate of memory, and checkpoints.
+A rule is a hashable frozen dataclass of plain numbers with the methods of `Rule`, and its class is
+registered under a name. Its place in the state of the circuit, its division among devices, the
+estimate of memory and checkpoints follow from these methods.
 
-Dimensions: N source cells, T target cells, G beams, R targets to a beam, F fan-out. Weights are
-[N, F] beside lists and [N, R] as rows.
+Dimensions: N source cells, T target cells, G beams, R targets per beam, F fan-out. Weights are
+[N, F] for lists and [N, R] for rows.
 """
 
 import math
@@ -20,51 +20,55 @@ from jax import Array
 from cerebellum.model import events, fixed
 
 Axis = Literal["source", "target", "row", "synapse", "none"]
-"""Along what an array of a rule's state lies, for circuits that are cut: its last axis is that of
-the source cells, of the target cells, or of the places of a row in all beams (G R); its last two
-axes are those of the weights; or it has none of them and is the same everywhere."""
+"""The axis along which an array of a rule's state is divided among shards. For "source", "target"
+and "row", the last axis of the array belongs to the source cells, the target cells or the entries
+of a row in all beams (G R). For "synapse", its last two axes are those of the weights. For "none",
+the array is the same in all shards."""
 
 NAMES = ("teachers", "history", "problem", "axes", "begin", "learn")
-"""What a rule must have."""
+"""The attributes that a rule must have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of the synapses of a projection."""
+    """Sizes of the synapses of a projection."""
 
     sources: int
+    """number of source cells"""
     targets: int
+    """number of target cells"""
     row: int
-    """places of a row in all beams, G R"""
+    """number of entries of a row in all beams, G R"""
     weights: tuple[int, int]
     """shape of the weights"""
 
 
 @struct.dataclass(kw_only=True)
 class Synapses:
-    """The synapses of a plastic projection, as its rule needs to know them."""
+    """The synapses of a plastic projection, as a rule uses them."""
 
     fan: events.Fan
+    """wiring of the projection"""
     mask_seed: Array
-    """uint32 scalar of `fixed.exists`, where `share` of a row's contacts is below one"""
+    """seed of `fixed.exists`, which is used where `share` is below one: uint32 scalar"""
     cell_offset: Array | int = 0
-    """number of the first source cell, where these are a shard's"""
+    """number of this shard's first source cell in the whole circuit"""
     rule: Any = struct.field(pytree_node=False)
     dt: float = struct.field(pytree_node=False)
-    """ms"""
+    """time step, ms"""
     delay: int = struct.field(pytree_node=False, default=1)
-    """steps"""
+    """conduction delay, in steps"""
     share: float = struct.field(pytree_node=False, default=1.0)
-    """of a row's contacts that exist"""
+    """the share of the contacts of a row that exist"""
     w_max: float = struct.field(pytree_node=False, default=math.inf)
-    """bound of the weights; the other one is 0"""
+    """upper bound of the weights; the lower bound is 0"""
 
     def at_targets(self, values: Array, shape: tuple[int, int]) -> Array:
-        """What each synapse's target has, in the shape of the weights.
+        """Give each synapse the value of its target, in the shape of the weights.
 
         Args:
-          values: by target, [T].
-          shape: of the weights.
+          values: one per target, [T].
+          shape: shape of the weights.
         """
         if isinstance(self.fan, events.FanOut):
             return values.at[self.fan.targets].get(mode="fill", fill_value=0)
@@ -74,7 +78,7 @@ class Synapses:
         return by_beam[jnp.arange(sources) // -(-sources // beams)]
 
     def bounded(self, weights: Array, targets: int) -> Array:
-        """Weights within their bounds, and zero where there is no contact.
+        """Clip weights to their bounds, and set them to zero where there is no contact.
 
         Args:
           targets: number of target cells.
@@ -82,7 +86,7 @@ class Synapses:
         return jnp.where(self._exists(weights.shape, targets), jnp.clip(weights, 0, self.w_max), 0)
 
     def _exists(self, shape: tuple[int, ...], targets: int) -> Array | bool:
-        """Whether each place of the weights is a contact."""
+        """Whether each entry of the weights is a contact."""
         if isinstance(self.fan, events.FanOut):
             return self.fan.targets < targets
         if self.share == 1:
@@ -94,45 +98,45 @@ class Synapses:
 
 @struct.dataclass(kw_only=True)
 class Closing:
-    """The spikes whose window closes in a step, and what each target owes them."""
+    """The presynaptic spikes whose window closes in a step, and the weight changes for them."""
 
     words: Array
-    """packed, uint32 [W]"""
+    """packed spikes, uint32 [W]"""
     change: Array
-    """of a synapse of each target, float32 [G R], or [T] beside lists"""
+    """change of the weight of any synapse onto each target, float32 [G R], or [T] for lists"""
     seed: Array
-    """uint32 scalar for the rounding of uint16, another one in every step"""
+    """seed for the rounding of uint16 weights, different in every step: uint32 scalar"""
 
 
 class Settle(Protocol):
-    """The part of learning that a backend may replace: `window.settle` is the reference."""
+    """Apply the pending weight updates; a backend may replace the reference, `window.settle`."""
 
     def __call__(self, weights: Array, closing: Closing, synapses: Synapses) -> Array: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a rule sees of a step."""
+    """The quantities of one step that a rule may use."""
 
     step: Array
-    """int32 scalar"""
+    """number of the step, int32 scalar"""
     line: Array
-    """The delay line of the source, before this step is written into it: at least as deep as the
-    projection's delay and the rule's history."""
+    """The delay line of the source, before the spikes of this step are written into it. It is at
+    least as deep as the projection's delay and the rule's history together."""
     arrived: Array
-    """spikes of the source that arrive at the targets in this step, float32 [N]"""
+    """spikes of the source cells that arrive at the targets in this step, float32 [N]"""
     fired: Array
     """spikes of the target cells in this step, float32 [T]"""
     cells: Mapping[str, Array]
-    """variables of the target cells by name, as they can be recorded, [T]"""
+    """recordable variables of the target cells by name, [T]"""
     taught: Mapping[str, Array]
-    """by teacher, its spikes that arrive at each target in this step, float32 [T]"""
+    """teaching spikes that arrive at each target in this step, by teacher, float32 [T]"""
     gain: Array
-    """factor of all changes, 0 to learn nothing, scalar"""
+    """factor on all changes, 0 to learn nothing, scalar"""
     seed: Array
-    """uint32 scalar, of this run and projection"""
+    """seed of this run and projection, uint32 scalar"""
     settle: Settle
-    """writes the weights of spikes whose window closes, as the backend does"""
+    """the backend's function that applies pending weight updates"""
 
 
 class Rule(Protocol):
@@ -140,29 +144,32 @@ class Rule(Protocol):
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """Whose spikes teach: projections onto the same target, or the target population."""
+        """The sources of teaching spikes: projections onto the target, or the target itself."""
         ...
 
     def history(self, dt: float) -> int:
-        """Steps beyond the projection's delay for which the source's spikes must be kept."""
+        """Number of steps, beyond the delay, for which the delay line must keep spikes."""
         ...
 
     def problem(self, projection: Any) -> str | None:
-        """What is wrong with it in such a `spec.Projection`, beginning with a field's name."""
+        """Why the rule cannot be used in a `spec.Projection`, or None.
+
+        The text begins with the name of a field of the rule.
+        """
         ...
 
     def axes(self) -> Any:
-        """For each array of its state an `Axis`, in the same tree."""
+        """The `Axis` of each array of the rule's state, as a tree of the same structure."""
         ...
 
     def begin(self, sizes: Sizes, dt: float) -> Any:
-        """Its state before the first step: a tree of arrays."""
+        """The rule's state before the first step: a tree of arrays."""
         ...
 
     def learn(
         self, weights: Array, state: Any, moment: Moment, synapses: Synapses
     ) -> tuple[Array, Any]:
-        """Weights and its own state after a step."""
+        """The weights and the rule's state after a step."""
         ...
 
 

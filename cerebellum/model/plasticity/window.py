@@ -1,18 +1,20 @@
-"""Learning at synapses that a teacher watches: climbing fibres, Purkinje cells, the cell itself.
+"""Learning from pairs of presynaptic and teaching spikes within a window.
+
+Teaching spikes are those of climbing fibres, of Purkinje cells or of the target cell itself.
 
     a presynaptic spike at t         w += per_spike
     a teaching spike at s            w += per_pair k(s - t) for every t with -back <= s - t < window
 
-Times are those of arrival at the target. Every published rule here is one of these, with its own
-kernel k: the functions `parallel_fibre_purkinje` and so on give them. A synapse's change for one
-of its spikes is settled in one visit, when the window after it has closed: all the teaching
-spikes that it can pair with have come by then. So no eligibility is stored at a synapse, no
-column of weights is ever walked (docs/weights.md has the measurements), and what waits is one
-ring of debts for each target: row r holds the sum of k over the teaching spikes so far for a
-presynaptic spike that arrives at step r modulo the ring. Weights lag by that window, and by no
-more; they are cut at their bounds at each visit.
+Times are those of arrival at the target. All published rules here have this form and differ in the
+kernel k; `parallel_fibre_purkinje` and the other functions return them. The change of a synapse for
+one of its spikes is applied once, when the window after the spike has closed: by then all teaching
+spikes that it can pair with have arrived. So no synapse stores an eligibility, and no column of
+weights is ever visited (docs/weights.md has the measurements). Pending weight updates, called
+`debts` in the code, are one ring buffer per target: row r holds the sum of k over the teaching
+spikes so far, for a presynaptic spike that arrives at step r modulo the ring's length. Weights lag
+by the window and no more; they are clipped to their bounds whenever they are written.
 
-Dimensions: D steps of the ring, G beams, R targets to a beam, N source cells, F fan-out.
+Dimensions: D steps of the ring, G beams, R targets per beam, N source cells, F fan-out.
 """
 
 import math
@@ -26,11 +28,11 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.model import delays, events, fixed, registry
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.plasticity.protocol import Closing, Moment, Sizes, Synapses
 
 LATENCY_MS = 1.0
-"""The published kernels count from this long before the teaching spike (CerebNEST)."""
+"""The published kernels start this long before the teaching spike (CerebNEST)."""
 
 
 def _exponential(lag: np.ndarray, tau: float) -> np.ndarray:
@@ -60,12 +62,13 @@ def _pair(lag: np.ndarray, tau: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Window:
-    """How much a pair of spikes counts, by the time between them."""
+    """The weight of a pair of spikes as a function of the time between them."""
 
     shape: Callable[[np.ndarray, float], np.ndarray]
-    """k of the lag from a presynaptic spike to a teaching one (ms), and of `tau` (ms)"""
+    """k, a function of the lag from a presynaptic spike to a teaching spike (ms) and of `tau`
+    (ms)"""
     closed: bool = False
-    """whether a teaching spike at the very end of a rule's window counts"""
+    """whether a teaching spike at the exact end of a rule's window counts"""
 
 
 WINDOWS: dict[str, Window] = {
@@ -75,7 +78,8 @@ WINDOWS: dict[str, Window] = {
     "cosine": Window(_cosine, closed=True),
     "pair": Window(_pair),
 }
-"""By the name that a rule says; `cerebellum.register("window", name, Window(...))` adds one."""
+"""Windows by the name that a rule refers to; `cerebellum.register("window", name, Window(...))`
+adds one."""
 
 
 def _wrong(thing: object) -> str | None:
@@ -87,10 +91,11 @@ registry.table("window", WINDOWS, _wrong)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What a synapse learns from its own spikes, and from pairs of them with teaching ones."""
+    """Learning from presynaptic spikes, and from pairs of presynaptic and teaching spikes."""
 
     teacher: str
-    """a projection whose arrivals at the same target teach; or the target: its own spikes do"""
+    """the source of teaching spikes: a projection onto the same target, or the target population
+    itself"""
     per_spike: float = 0.0
     """change of a weight at each presynaptic spike, in the unit of the weight"""
     per_pair: float = 0.0
@@ -100,9 +105,9 @@ class Rule:
     tau: float = 50.0
     """time constant of k, ms"""
     window: float = 200.0
-    """how long after a presynaptic spike a teaching one still counts, ms"""
+    """how long after a presynaptic spike a teaching spike still counts, ms"""
     back: float = 0.0
-    """how long before it, ms"""
+    """how long before a presynaptic spike a teaching spike already counts, ms"""
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -133,22 +138,22 @@ class Rule:
         return "row"
 
     def begin(self, sizes: Sizes, dt: float) -> Array:
-        """The ring of debts, float32 [D, G R]."""
+        """An empty ring of pending weight updates, float32 [D, G R]."""
         return jnp.zeros((sum(ring_steps(self, dt)), sizes.row), jnp.float32)
 
     def learn(
         self, weights: Array, state: Array, moment: Moment, synapses: Synapses
     ) -> tuple[Array, Array]:
-        """One step: new debts, then the spikes whose window closes.
+        """Add the updates from new teaching spikes, then apply those whose window closes.
 
         Args:
-          weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
-          state: the ring of debts, float32 [D, G R].
+          weights: uint16 or float32 [N, R], or float32 [N, F] for lists.
+          state: the ring of pending weight updates, float32 [D, G R].
         """
         dt, step = synapses.dt, moment.step
         debts = incur(state, moment.taught[self.teacher], step, self, dt)
-        closing = delays.due(moment.line, step, synapses.delay + self.history(dt))
-        words = closing if closing.dtype == jnp.uint32 else events.pack(closing)
+        spikes = delays.due(moment.line, step, synapses.delay + self.history(dt))
+        words = spikes if spikes.dtype == jnp.uint32 else events.pack(spikes)
         seed = fixed.mix(moment.seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
         change, debts = owed(debts, step, moment.gain, synapses)
         closing = Closing(words=words, change=change, seed=seed)
@@ -156,13 +161,14 @@ class Rule:
 
 
 def parallel_fibre_purkinje(teacher: str, a_plus: float, a_minus: float) -> Rule:
-    """Potentiation by each parallel-fibre spike, depression before a climbing-fibre spike.
+    """Potentiation by each parallel-fibre spike, depression by climbing-fibre spikes after it.
 
-    The kernel peaks 100 ms before that spike (CerebNEST, `stdp_connection_sinexp.h`).
+    The kernel peaks for parallel-fibre spikes 100 ms before the climbing-fibre spike (CerebNEST,
+    `stdp_connection_sinexp.h`).
 
     Args:
-      teacher: the climbing fibres' projection.
-      a_plus, a_minus: in the unit of the weight; a_minus is negative, as published.
+      teacher: the projection of the climbing fibres.
+      a_plus, a_minus: amplitudes in the unit of the weight; a_minus is negative, as published.
     """
     return Rule(
         teacher=teacher, per_spike=a_plus, per_pair=a_minus, kernel="sine", window=200 + LATENCY_MS
@@ -170,9 +176,10 @@ def parallel_fibre_purkinje(teacher: str, a_plus: float, a_minus: float) -> Rule
 
 
 def parallel_fibre_interneuron(teacher: str, a_plus: float, a_minus: float) -> Rule:
-    """Depression by each parallel-fibre spike, potentiation before a climbing-fibre spike.
+    """Depression by each parallel-fibre spike, potentiation by climbing-fibre spikes after it.
 
-    The kernel peaks 50 ms before that spike (CerebNEST, `stdp_connection_alpha.h`).
+    The kernel peaks for parallel-fibre spikes 50 ms before the climbing-fibre spike (CerebNEST,
+    `stdp_connection_alpha.h`).
     """
     return Rule(
         teacher=teacher,
@@ -187,7 +194,7 @@ def parallel_fibre_interneuron(teacher: str, a_plus: float, a_minus: float) -> R
 def mossy_fibre_nuclei(teacher: str, a_plus: float, a_minus: float) -> Rule:
     """Potentiation by each mossy-fibre spike, depression by Purkinje spikes within 10 ms of it.
 
-    So weights grow where Purkinje cells pause (CerebNEST, `stdp_connection_cosexp.h`).
+    Weights therefore grow where Purkinje cells pause (CerebNEST, `stdp_connection_cosexp.h`).
     """
     return Rule(
         teacher=teacher,
@@ -201,10 +208,11 @@ def mossy_fibre_nuclei(teacher: str, a_plus: float, a_minus: float) -> Rule:
 
 
 def pair_stdp(target: str, a: float, tau: float = 30.0) -> Rule:
-    """Additive pair-based STDP with one time constant, all pairs within five of them.
+    """Additive pair-based STDP of all pairs within five time constants.
 
-    Source before target strengthens by `a` at most, the other order weakens as much (NEST's
-    `stdp_synapse` with mu 0 and alpha 1, which CerebNEST uses from Purkinje cells to nuclei).
+    A source spike before a target spike strengthens the synapse by at most `a`; the other order
+    weakens it by as much (NEST's `stdp_synapse` with mu 0 and alpha 1, which CerebNEST uses from
+    Purkinje cells to nuclei).
 
     Args:
       target: name of the projection's target population.
@@ -213,34 +221,34 @@ def pair_stdp(target: str, a: float, tau: float = 30.0) -> Rule:
 
 
 def ring_steps(rule: Rule, dt: float) -> tuple[int, int]:
-    """Steps of a rule's window from a presynaptic spike on, at least one, and before it.
+    """Steps of a rule's window from a presynaptic spike on (at least one), and steps before it.
 
-    The ring of debts is as deep as both together.
+    The ring of pending weight updates is as deep as both together.
     """
     closed = WINDOWS[rule.kernel].closed
     return max(1, int(np.ceil(rule.window / dt - 1e-6)) + closed), round(rule.back / dt)
 
 
 def kernel(rule: Rule, dt: float) -> np.ndarray:
-    """k at the lags -back, -back + dt, ... to the end of the window, ms: float32 [D]."""
+    """k at the lags -back, -back + dt, ... (ms) up to the end of the window: float32 [D]."""
     ahead, back = ring_steps(rule, dt)
     lag = np.arange(-back, ahead) * dt
     return WINDOWS[rule.kernel].shape(lag, rule.tau).astype(np.float32)
 
 
-def incur(debts: Array, taught: Array, step: Array, rule: Rule, dt: float) -> Array:
-    """The debts after teaching spikes.
+def incur(debts: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: float) -> Array:
+    """Add the effect of teaching spikes to the pending weight updates.
 
     Args:
-      debts: float32 [D, G R].
-      taught: spikes that arrive at each target in this step, float32 [T].
+      debts: the pending weight updates, float32 [D, G R].
+      teaching_spikes: teaching spikes that arrive at each target in this step, float32 [T].
       step: int32 scalar.
     """
     depth, width = debts.shape
     back = ring_steps(rule, dt)[1]
-    place = jnp.remainder(step + back - jnp.arange(depth), depth)
-    decay = jnp.asarray(kernel(rule, dt))[place]
-    words = events.pack(taught)
+    lag_index = jnp.remainder(step + back - jnp.arange(depth), depth)
+    by_row = jnp.asarray(kernel(rule, dt))[lag_index]
+    words = events.pack(teaching_spikes)
     levels, total = events.tally(words), events.count(words)
     lanes = jnp.arange(8, dtype=jnp.int32)
 
@@ -248,43 +256,48 @@ def incur(debts: Array, taught: Array, step: Array, rule: Rule, dt: float) -> Ar
         start, debts = carry
         cell = events.select(words, levels, start + lanes)
         cell = jnp.where(start + lanes < total, cell, width + lanes)
-        value = decay[:, None] * taught[jnp.minimum(cell, taught.size - 1)][None]
+        last = teaching_spikes.size - 1
+        value = by_row[:, None] * teaching_spikes[jnp.minimum(cell, last)][None]
         return start + 8, debts.at[:, cell].add(value, mode="drop", unique_indices=True)
 
     return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), debts))[1]
 
 
 def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Array, Array]:
-    """What each target owes a synapse whose window closes in this step, and the debts after it.
+    """Take out the weight updates of presynaptic spikes whose window closes in this step.
 
     Args:
-      debts: float32 [D, G R], with the teaching spikes of this step.
+      debts: the pending weight updates, which include the teaching spikes of this step, float32
+        [D, G R].
       step: int32 scalar.
-      gain: factor of all changes, 0 to learn nothing, scalar.
+      gain: factor on all changes, 0 to learn nothing, scalar.
 
     Returns:
-      change, float32 [G R], and debts.
+      The change of the weight of such a synapse onto each target, float32 [G R], and the remaining
+      pending weight updates.
     """
     rule = synapses.rule
     row = jnp.remainder(step + 1 - ring_steps(rule, synapses.dt)[0], debts.shape[0])
-    # Read behind a fence, cleared with what was read: so XLA sees the order and copies nothing.
-    due = fence(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
+    # The row is materialized, and cleared by its own product with zero. So XLA sees that the read
+    # comes before the write, and it does not copy the ring.
+    due = materialize_once(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
     debts = lax.dynamic_update_index_in_dim(debts, due * 0, row, 0)
     return gain * (rule.per_spike + rule.per_pair * due), debts
 
 
 def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
-    """Weights after the spikes whose window closes, in blocks of them.
+    """Apply the updates to the weights of the spikes whose window closes, block by block.
 
     Args:
-      weights: uint16 or float32 [N, R], or float32 [N, F] beside lists.
+      weights: uint16 or float32 [N, R], or float32 [N, F] for lists.
+      closing: the spikes whose window closes, and the changes.
     """
     cells, width = weights.shape
     block = events.block_size(width)
     lanes = jnp.arange(block, dtype=jnp.int32)
     fan, share, w_max = synapses.fan, synapses.share, synapses.w_max
     change, seed = closing.change, closing.seed
-    first = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
+    cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
 
     def write(weights, cell, real, rows):
         cell = jnp.where(real, cell, cells + lanes)
@@ -293,13 +306,14 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
     def visit_row(fan, weights, beam, cell, real):
         rows, delta = weights[cell], change.reshape(-1, width)[beam][None]
         if share < 1:
-            number = first + cell.astype(jnp.uint32)
+            number = cell_offset + cell.astype(jnp.uint32)
             exists = fixed.exists(synapses.mask_seed, number, width, share)
             delta = jnp.where(exists, delta, 0)
         else:
             delta = jnp.broadcast_to(delta, rows.shape)
         if weights.dtype == jnp.uint16:
-            rows = fixed.add(rows, delta / fan.unit, seed, first + cell.astype(jnp.uint32))
+            number = cell_offset + cell.astype(jnp.uint32)
+            rows = fixed.add(rows, delta / fan.unit, seed, number)
         else:
             rows = jnp.clip(rows + delta, 0, w_max)
         return write(weights, cell, real, rows)

@@ -1,11 +1,11 @@
-"""The fence changes nothing but the compiler's mind."""
+"""`materialize_once` changes no value; it affects only how the compiler orders the work."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cerebellum.model.fence import fence
+from cerebellum.model.ordering import materialize_once
 
 
 @pytest.mark.parametrize("first", [1.0, -0.0, np.inf, np.nan])
@@ -14,12 +14,14 @@ def test_every_bit_is_kept(first):
         jnp.array([first, 2.0, np.nan, -0.0]),
         {"a": jnp.array([0, 7, 255], jnp.uint8), "b": jnp.array([3], jnp.int32)},
     )
-    for got, want in zip(jax.tree.leaves(jax.jit(fence)(tree)), jax.tree.leaves(tree), strict=True):
+    for got, want in zip(
+        jax.tree.leaves(jax.jit(materialize_once)(tree)), jax.tree.leaves(tree), strict=True
+    ):
         assert got.dtype == want.dtype
         assert np.asarray(got).tobytes() == np.asarray(want).tobytes()
 
 
 def test_gradients_and_batches_pass():
     x = jnp.arange(6.0).reshape(2, 3)
-    assert jax.grad(lambda x: jnp.sum(fence(x) ** 2))(x).tolist() == (2 * x).tolist()
-    assert jax.vmap(lambda x: fence((x, x + 1))[1])(x).tolist() == (x + 1).tolist()
+    assert jax.grad(lambda x: jnp.sum(materialize_once(x) ** 2))(x).tolist() == (2 * x).tolist()
+    assert jax.vmap(lambda x: materialize_once((x, x + 1))[1])(x).tolist() == (x + 1).tolist()
