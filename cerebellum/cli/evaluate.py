@@ -16,7 +16,7 @@ from cerebellum.errors import UsageError
 from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.tasks.ticks import Part
+from cerebellum.learn.tasks.ticks import Split
 from cerebellum.store import learned
 from cerebellum.store.learned import Model
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"({', '.join(trained.fields.names)})"
         )
     data = ticks.prepare(stream, task, trained.receptive, trained.band)
-    part = data.test if arguments.split == "test" else Part(start=0, stop=data.test.stop)
+    part = data.test if arguments.split == "test" else Split(start=0, stop=data.test.stop)
     chances = predict(trained, data, part, arguments.online, held.plan.plasticity)
     result = judge(chances, stream, data, part)
     result = {"model": str(arguments.model), "task": task, "split": arguments.split, **result}
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def predict(
-    model: Model, data: ticks.Data, part: Part, learning: bool = False, gain: float = 0.0
+    model: Model, data: ticks.Data, part: Split, learning: bool = False, gain: float = 0.0
 ) -> np.ndarray:
     """Probabilities [n, 3] at the questions of a part.
 
@@ -77,7 +77,7 @@ def predict(
 
 
 def judge(
-    chances: np.ndarray, stream: ticks.Stream, data: ticks.Data, part: Part
+    chances: np.ndarray, stream: ticks.Stream, data: ticks.Data, part: Split
 ) -> dict[str, Any]:
     """Scores of probabilities at the questions of a part, and of the baselines there."""
     asked = data.asked(part)

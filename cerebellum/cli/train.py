@@ -267,7 +267,7 @@ def _learn(
             if stop:
                 asked = asked or ["another process"]
                 break
-        held = dataclasses.replace(held, training=parallel.own(held.training))
+        held = dataclasses.replace(held, training=parallel.local(held.training))
         if held.ended:
             best = train.calibrate(feed, net, held.training.best)
             held = dataclasses.replace(held, model=dataclasses.replace(held.model, learner=best))

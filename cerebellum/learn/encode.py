@@ -64,7 +64,7 @@ def levels(fields: Fields, features: Array) -> Array:
 
 
 def population(ranks: Array, count: int) -> Array:
-    """Intensities 0 to 1 [..., F * count] of Gaussian receptive fields, from values 0 to 1 [..., F].
+    """Intensities [..., F * count] of Gaussian receptive fields for values [..., F], all 0 to 1.
 
     With a single field to a feature, the intensity is the value.
     """

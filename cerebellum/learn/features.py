@@ -138,10 +138,10 @@ def _observe(moments: Moments, x: Array, centred: bool = True) -> tuple[Moments,
     z = jnp.where(any_before & (spread > 0), (x - mean) / jnp.where(spread > 0, spread, 1.0), 0.0)
     rate = jnp.maximum(1 - 0.5 ** (1 / HALF_LIFE), 1 / (moments.seen + 1))
     deviation = x - mean
-    old_variance = jnp.where(any_before, moments.variance, 0.0)
     updated = Moments(
         mean=mean + rate * deviation if centred else mean,
-        variance=old_variance * (1 - rate) + rate * deviation * deviation,
+        variance=jnp.where(any_before, moments.variance, 0.0) * (1 - rate)
+        + rate * deviation * deviation,
         seen=moments.seen + 1,
     )
     return updated, jnp.clip(z, -CLIP, CLIP)

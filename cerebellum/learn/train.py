@@ -114,7 +114,7 @@ def optimizer_of(plan: Plan, net: Net, steps: int) -> optax.GradientTransformati
 
     in_units = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, units))
     return optax.chain(
-        # The gradient is taken in each array's unit, so that clipping does not depend on millivolts.
+        # Gradients are in each array's unit, so that clipping does not depend on millivolts.
         in_units,
         optax.clip_by_global_norm(plan.gradient_clipping),
         OPTIMIZERS[plan.optimizer](),

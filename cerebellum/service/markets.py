@@ -182,7 +182,7 @@ def rows(known: Known, given: list[Tick], served: Served) -> Iterator[Row]:
         then = {name: now[name] for name in ("price", "timestamp")}
         if known.price is not None and known.timestamp is not None:
             then = {"price": known.price, "timestamp": known.timestamp}
-        open_, news = live.hear(known.open, tick.price, served.task, served.band)
+        open_, news = live.observe(known.open, tick.price, served.task, served.band)
         known = replace(
             known,
             price=tick.price,

@@ -67,7 +67,7 @@ def test_a_gradient_is_the_same_to_rounding():
     wanted = gradient(learner, carry, jnp.asarray(batch.inputs))
     mesh = parallel.mesh(4, feed.size)
     inputs = parallel.divided(jnp.asarray(batch.inputs), mesh, axis=1)
-    found = gradient(parallel.everywhere(learner, mesh), parallel.divided(carry, mesh), inputs)
+    found = gradient(parallel.replicated(learner, mesh), parallel.divided(carry, mesh), inputs)
     for name, each in wanted.items():
         assert np.abs(each).max() > 0
         np.testing.assert_allclose(found[name], each, rtol=1e-6, atol=1e-6 * np.abs(each).max())

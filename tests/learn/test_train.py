@@ -193,7 +193,7 @@ def test_climbing_fibres_teach_the_delta_rule():
 def test_online_does_not_look_ahead(momentum, net):
     """Other outcomes from a tick on: nothing that was said before it changes."""
     learner = network.begin(net, jax.random.key(0))
-    part = ticks.Part(start=0, stop=400)
+    part = ticks.Split(start=0, stop=400)
     _, said = online.prequential(net, learner, momentum, part, gain=1e-3, rate=1e-2)
     labels = momentum.labels.copy()
     labels[200:] = 2 - labels[200:]
@@ -206,7 +206,7 @@ def test_online_does_not_look_ahead(momentum, net):
 
 def test_online_without_gain_is_frozen(momentum, net):
     learner = network.begin(net, jax.random.key(0))
-    part = ticks.Part(start=0, stop=400)
+    part = ticks.Split(start=0, stop=400)
     held, _ = online.prequential(net, learner, momentum, part, gain=0.0, rate=0.0)
     jax.tree.map(np.testing.assert_array_equal, held, learner)
 
@@ -240,9 +240,9 @@ def test_online_follows_a_rule_that_flips(tmp_path):
     # Learned from ticks before the flip alone.
     data = replace(
         whole,
-        train=ticks.Part(start=0, stop=3_000),
-        validation=ticks.Part(start=3_000, stop=4_000),
-        test=ticks.Part(start=4_000, stop=count),
+        train=ticks.Split(start=0, stop=3_000),
+        validation=ticks.Split(start=3_000, stop=4_000),
+        test=ticks.Split(start=4_000, stop=count),
     )
     net, feed = built(data), Ticks(data=data, size=16)
     plan = Plan(epochs=3)
