@@ -19,15 +19,18 @@ STEPS = 100
 
 def _kinds(rng: np.random.Generator):
     """For each kind: name, fan, weights, number of targets, synapses to an event."""
-    for name, fan, targets, weight_each in (
+    for name, fan_out, targets, individual_weights in (
         ("list of 4 cells", 4, 2_000, True),
         ("list of 40 cells", 40, 400, True),
         ("list of 80 cells, one weight", 80, SOURCES, False),
     ):
         dtype = np.uint16 if targets < 65_535 else np.uint32
-        table = np.sort(rng.integers(0, targets, (SOURCES, fan)), axis=1).astype(dtype)
-        weights = rng.random((SOURCES, fan), np.float32) if weight_each else np.float32(0.5)
-        yield name, events.FanOut(targets=jnp.asarray(table)), jnp.asarray(weights), targets, fan
+        table = np.sort(rng.integers(0, targets, (SOURCES, fan_out)), axis=1).astype(dtype)
+        weights = (
+            rng.random((SOURCES, fan_out), np.float32) if individual_weights else np.float32(0.5)
+        )
+        fan = events.FanOut(targets=jnp.asarray(table))
+        yield name, fan, jnp.asarray(weights), targets, fan_out
     rows = rng.integers(0, 65_536, (SOURCES, 750), np.uint16)
     yield "row of 750, uint16", events.AllToAll(unit=1e-5), jnp.asarray(rows), 750, 750
 

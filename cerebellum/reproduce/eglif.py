@@ -189,7 +189,7 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
             measured = [rate[name] for rate in rates]
             rows.append(close(f"{name}, {condition}", "Hz", measured, scaled, rel=0.35))
     windows = {"burst": span}
-    shown = recordings["awake", seeds[0]]
+    example = recordings["awake", seeds[0]]
     return Report(
         rows=rows,
         source="cerebellar-models 0.7, nest.rst and dcn.rst: means over 50 ms",
@@ -197,7 +197,7 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
         note="Published rises are scaled by the mossy fibres' own, whose stimulated share differs "
         f"between circuits (measured, published): {'; '.join(notes)}.",
         figures={
-            "raster.png": plot.raster(shown, windows),
-            "rates.png": plot.rates(shown, windows=windows),
+            "raster.png": plot.raster(example, windows),
+            "rates.png": plot.rates(example, windows=windows),
         },
     )
