@@ -198,7 +198,7 @@ def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
 @pytest.mark.soak
 @pytest.mark.slow
 def test_checkpointing_cuts_memory_eightfold():
-    """Temporary memory of the compiled programs for 10,000 granule cells, 1,000 steps, four streams.
+    """Temporary memory of the programs for 10,000 granule cells, 1,000 steps and four streams.
 
     `scripts/experiments/checkpointing.py` times them.
     """

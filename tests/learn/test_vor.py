@@ -25,7 +25,7 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it()
     loop, course = vor.turn(circuit, loop, 4, 1.0, per_hz, learning=False)
     assert course.gain.mean() == pytest.approx(1.0, abs=0.15)
     assert np.abs(course.phase).max() < 15
-    # With a negative demand the eye moves far too much, which drives the other microzone's olive.
+    # A negative demand reverses the sign of the slip, so the other microzone's olive fires.
     options = {
         name: np.float32(value)
         for name, value in {
