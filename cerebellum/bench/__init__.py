@@ -1,7 +1,7 @@
-"""`cerebellar-norse bench`: how long things take, beside what the machine's memory allows.
+"""Benchmarks, run by `cerebellar-norse bench` and compared with the machine's memory bandwidth.
 
-One module a benchmark, each with a function (options) -> Iterator[Result]. Nothing of it is
-imported until it runs.
+There is one module for each benchmark. It has a function (options) -> Iterator[Result]. A module is
+imported only when it runs.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Something that is timed."""
+    """A benchmark."""
 
     summary: str
     module: str
 
     def load(self) -> "Callable[[Options], Iterator[Result]]":
+        """The function that runs the benchmark."""
         return import_module(f"cerebellum.bench.{self.module}").run
 
 
@@ -33,7 +34,7 @@ BENCHMARKS = {
     "latency": Benchmark("one step from drive in to spikes out, in process", "latency"),
     "start": Benchmark("build, compile, peak memory beside the estimate", "start"),
 }
-"""By name."""
+"""Benchmarks by name."""
 
 ALIASES = {
     "neuron_step_benchmark": "neuron_step",
@@ -41,3 +42,4 @@ ALIASES = {
     "compile": "start",
     "memory": "start",
 }
+"""Further names of benchmarks."""

@@ -1,90 +1,98 @@
-"""A biological second of a whole circuit, by every path that this machine has."""
+"""A biological second of a whole circuit, on every backend that this machine can use."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import jax
 
-import cerebellum as cb
 from cerebellum import backends
 from cerebellum.bench.result import Options, Result, bandwidth, summary
-from cerebellum.model import events
+from cerebellum.model import anatomy, events, presets
+from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.presets import common
 from cerebellum.model.spec import Spec
+from cerebellum.sim import drive as drives
+from cerebellum.sim import record
+from cerebellum.sim.drive import Drive
+from cerebellum.sim.simulate import simulate
 
-PRODUCTION = cb.presets.Sizes(purkinje=15_000, golgi=400, nuclei=100)
+PRODUCTION = presets.Sizes(purkinje=15_000, golgi=400, nuclei=100)
 
 MOSSY_HZ = {0.5: 8.4, 1.0: 10.9, 2.0: 14.0, 5.0: 19.9}
-"""By granule rate in the large circuit, Hz, the mossy-fibre rate that gives it (measured at 100,000
-granule cells; the same within a tenth at other sizes)."""
+"""Mossy-fibre rate, Hz, by the granule rate that it causes in the large circuit, Hz. Measured with
+100,000 granule cells; other sizes agree to within a tenth."""
 
 
 def run(options: Options) -> Iterator[Result]:
-    """The common networks at each size, then production at 1, 2 and 5 Hz, learning off and on."""
-    for each in [options.kernels] if options.kernels else backends.usable():
+    """The common networks of each size; production at 1, 2 and 5 Hz, with learning off and on."""
+    for backend in [options.backend] if options.backend else backends.usable():
         for size in options.sizes:
             if size == "production":
                 for learning in (False, True):
-                    yield from _production(learning, each, options)
+                    yield from _production(learning, backend, options)
                 continue
             networks = [options.network] if options.network else ["common", "anatomical"]
             for network in networks:
                 wiring = "random" if network == "common" else "anatomical"
                 spec = common.common(size, wiring=wiring)  # pyright: ignore
-                drive = cb.drive.standard(common.PROTOCOL, spec, jax.random.key(0))
-                params = {"network": network, "size": size, "path": each, "plasticity": "off"}
-                circuit = cb.build(spec, jax.random.key(0), path="event", backend=each)
+                drive = drives.standard(common.PROTOCOL, spec, jax.random.key(0))
+                params = {"network": network, "size": size, "path": backend, "plasticity": "off"}
+                circuit = anatomy.build(spec, jax.random.key(0), path="event", backend=backend)
                 yield _second(circuit, drive, params, options, 1_000.0)
 
 
-def _production(learning: bool, kernels: str, options: Options) -> Iterator[Result]:
-    learned = 2e-4 if learning else 0.0
-    spec = cb.presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learned)
-    circuit = cb.build(spec, jax.random.key(0), path="event", backend=kernels)
+def _production(learning: bool, backend: str, options: Options) -> Iterator[Result]:
+    """200 ms of the circuit of production size, at each rate."""
+    learning_rate = 2e-4 if learning else 0.0
+    spec = presets.beams(4_000_000, sizes=PRODUCTION, learning_rate=learning_rate)
+    circuit = anatomy.build(spec, jax.random.key(0), path="event", backend=backend)
     for rate in (1.0, 2.0, 5.0):
-        params = {"network": "beams", "size": "production", "path": kernels}
+        params = {"network": "beams", "size": "production", "path": backend}
         params |= {"plasticity": "on" if learning else "off", "rate_hz": rate}
-        drive = {"mossy_fiber": cb.drive.poisson(MOSSY_HZ[rate])}
+        drive = {"mossy_fiber": drives.poisson(MOSSY_HZ[rate])}
         yield _second(circuit, drive, params, replace(options, repeats=3), 200.0, fresh=False)
 
 
 def _second(
     circuit: Circuit,
-    drive,
-    params: dict,
+    drive: Drive,
+    params: dict[str, Any],
     options: Options,
     duration_ms: float,
     *,
     fresh: bool = True,
 ) -> Result:
-    """`duration_ms` again and again, reported for a second; each from a first state, or on."""
+    """The time of a biological second, measured on several runs of `duration_ms`.
+
+    Args:
+      fresh: whether each run starts from an initial state, instead of going on from the last run.
+    """
     spec = circuit.spec
     seconds, recording = [], None
-    state = cb.init(circuit, jax.random.key(0), spread=True)
+    state = circuits.init(circuit, jax.random.key(0), spread=True)
     for repeat in range(options.repeats + 1):
         if fresh and repeat:
-            state = cb.init(circuit, jax.random.key(repeat), spread=True)
+            state = circuits.init(circuit, jax.random.key(repeat), spread=True)
         jax.block_until_ready(state)
-        state, recording = cb.simulate(
-            circuit, state, drive, duration_ms=duration_ms, progress=False
-        )
+        state, recording = simulate(circuit, state, drive, duration_ms=duration_ms, progress=False)
         if repeat:
             seconds.append(recording.seconds["run"] * 1e3 / duration_ms)
     assert recording is not None
-    rates = cb.record.rates(recording)
-    events = synaptic_events(spec, rates)
-    found = summary(seconds)
+    rates = record.rates(recording)
+    events_per_second = synaptic_events(spec, rates)
+    figures = summary(seconds)
     steps = 1e3 / spec.dt
     moved = step_bytes(circuit, rates)
     return Result(
         name="network",
         params={**params, "cores": options.cores},
-        **found,
+        **figures,
         per={
-            "step_ns": found["median_s"] / steps * 1e9,
-            "event_ns": found["median_s"] / max(events, 1.0) * 1e9,
+            "step_ns": figures["median_s"] / steps * 1e9,
+            "event_ns": figures["median_s"] / max(events_per_second, 1.0) * 1e9,
         },
         floor_s=moved * steps / bandwidth(int(min(moved, 2**28)), options.cores),
         rates_hz=rates,
@@ -93,24 +101,24 @@ def _second(
 
 
 def _device_memory() -> dict[str, float]:
-    """Most bytes of an accelerator's memory that were in use so far; nothing on a CPU."""
+    """Peak use of an accelerator's memory so far, bytes; empty on a CPU."""
     stats = jax.devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     return {} if peak is None else {"peak_bytes": float(peak)}
 
 
 def synaptic_events(spec: Spec, rates: dict[str, float]) -> float:
-    """Synaptic events in a second at these rates: a source's synapses times how often it fires."""
+    """Synaptic events in a second at these rates (Hz by population): synapses times source rate."""
     return sum(
         rates[p.source] * p.in_degree * spec.population(p.target).size for p in spec.projections
     )
 
 
 def step_bytes(circuit: Circuit, rates: dict[str, float]) -> float:
-    """Bytes that a step must at least read and write: every cell once, every event once.
+    """Bytes that a step must at least read and write, with every cell and every event once.
 
-    A cell of three floats and a counter moves 26 bytes; an event reads its row, or its target and
-    weight and reads and writes where it goes.
+    A cell of three floats and a counter moves 26 bytes. An event reads its row; or it reads its
+    target and its weight, and reads and writes the input of the target.
     """
     spec = circuit.spec
     total = 26.0 * sum(p.size for p in spec.populations if not CIRCUIT_MODELS[p.model].TAKES_SPIKES)
@@ -119,8 +127,8 @@ def step_bytes(circuit: Circuit, rates: dict[str, float]) -> float:
         size = spec.population(p.target).size
         fired = 1.0 if dense else rates[p.source] * spec.dt * 1e-3
         if isinstance(circuit.wiring.fans[p.name], events.AllToAll):
-            each = 2 if p.dtype == "uint16" else 4
+            event_bytes = 2 if p.dtype == "uint16" else 4
         else:
-            each = 2 + 8 + 4 * bool(p.spread)
-        total += fired * p.in_degree * size * each
+            event_bytes = 2 + 8 + 4 * bool(p.spread)
+        total += fired * p.in_degree * size * event_bytes
     return total

@@ -1,4 +1,4 @@
-"""One step of every neuron model that can stand in a circuit, spikes packed."""
+"""One step of every neuron model that a circuit can contain, with spikes packed."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,13 @@ from cerebellum.model.presets.eglif import CELLS as EGLIF
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 4_000_000)
 
 WORK = 20_000_000
-"""Cell steps to a run."""
+"""Cells times steps of a run."""
 
 
 def _models(n: int):
-    """By name: a step (state, step index) -> (state, words), and a first state."""
+    """For each model: name, path, a step (state, step index) -> (state, words), initial state."""
 
-    def by(model, params, input, dt):
+    def reference(model, params, input, dt):
         def step(state, index):
             state, spikes = model.step(params, state, input(index), dt)
             return state, events.pack(spikes)
@@ -33,27 +33,27 @@ def _models(n: int):
         return jax.tree.map(jnp.float32, params)
 
     driven = scalars(current.Params(drive=16.0))
-    yield "current", "xla", *by(current, driven, lambda _: current.Input(), 1.0)
+    yield "current", "xla", *reference(current, driven, lambda _: current.Input(), 1.0)
     if "native" in backends.usable():
 
         def compiled(state, index):
             return operations.step_current(driven, state, current.Input(), 1.0)
 
         yield "current", "native", compiled, current.init(driven, (n,))
-    for name, params in (("conductance", CASALI["golgi"]), ("conductance rk4", CASALI["granule"])):
-        own = conductance.Params(**{**vars(params), "i_e": jnp.float32(40.0)})
-        yield name, "xla", *by(conductance, own, lambda _: conductance.Input(), 0.1)
+    for name, cell in (("conductance", CASALI["golgi"]), ("conductance rk4", CASALI["granule"])):
+        params = conductance.Params(**{**vars(cell), "i_e": jnp.float32(40.0)})
+        yield name, "xla", *reference(conductance, params, lambda _: conductance.Input(), 0.1)
 
     def noise(index):
         return eglif.Input(uniform=fixed.uniform(jnp.uint32(1), index, fixed.CellRange(size=n)))
 
-    yield "eglif", "xla", *by(eglif, scalars(EGLIF["vitro"]["golgi"]), noise, 1.0)
+    yield "eglif", "xla", *reference(eglif, scalars(EGLIF["vitro"]["golgi"]), noise, 1.0)
 
 
 def run(options: Options) -> Iterator[Result]:
-    """Seconds a step, and how many bytes a second that is, beside the machine's."""
+    """Seconds of a step, and bytes a second, next to the machine's bandwidth."""
     for n in SIZES:
-        for name, path, step, first in _models(n):
+        for name, path, step, initial_state in _models(n):
             steps = max(5, min(2_000, WORK // n))
 
             def advance(carry, step=step):
@@ -62,16 +62,19 @@ def run(options: Options) -> Iterator[Result]:
                 return state, index + 1, total + events.count(words)
 
             run_all = scanned(advance, steps)
-            carry = (first, jnp.int32(0), jnp.int32(0))
+            carry = (initial_state, jnp.int32(0), jnp.int32(0))
             seconds = [s / steps for s in clock(run_all, (carry,), options.repeats)]
-            moved = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(first))
-            found = summary(seconds)
+            moved = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(initial_state))
+            figures = summary(seconds)
             speed = bandwidth(int(moved // 2), options.cores)
             yield Result(
                 name="neuron_step",
                 params={"model": name, "cells": n, "path": path, "cores": options.cores},
-                **found,
-                per={"cell_ns": found["median_s"] / n * 1e9, "step_ns": found["median_s"] * 1e9},
+                **figures,
+                per={
+                    "cell_ns": figures["median_s"] / n * 1e9,
+                    "step_ns": figures["median_s"] * 1e9,
+                },
                 floor_s=moved / speed,
-                extra={"bytes_s": moved / found["median_s"], "machine_bytes_s": speed},
+                extra={"bytes_s": moved / figures["median_s"], "machine_bytes_s": speed},
             )

@@ -1,4 +1,4 @@
-"""`cerebellar-norse bench`: run benchmarks, show them, keep them, compare them with kept ones."""
+"""`cerebellar-norse bench`: run benchmarks, print them, save them, compare them with saved ones."""
 
 import argparse
 import json
@@ -22,43 +22,43 @@ NETWORKS = ("common", "anatomical")
 BASELINES = "results/bench"
 
 NOISE = 0.05
-"""A change counts where quartiles do not overlap and medians differ by more than this."""
+"""Smallest relative change of a median that counts, if the quartiles do not overlap either."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code: 1 where something got slower.
+    """Run the command. Returns the exit code, which is 1 if a benchmark got slower.
 
     Raises:
-      UsageError: no such benchmark, size or baseline; more cores than there are.
+      UsageError: an unknown benchmark, size or baseline; more cores than there are.
     """
-    given_names: list[str] = arguments.names
-    names = [ALIASES.get(name, name) for name in given_names] or list(BENCHMARKS)
-    for given, name in zip(given_names, names, strict=False):
-        if name not in BENCHMARKS:
-            raise UsageError(f"bench: {given!r}; one of {', '.join(BENCHMARKS)}")
+    benchmarks: list[str] = arguments.names
+    for argument in benchmarks:
+        if ALIASES.get(argument, argument) not in BENCHMARKS:
+            raise UsageError(f"bench: {argument!r}; one of {', '.join(BENCHMARKS)}")
+    names = [ALIASES.get(name, name) for name in benchmarks] or list(BENCHMARKS)
     options = _options(arguments)
     baseline = _load(arguments.baseline) if arguments.baseline else None
-    save = _path(arguments.save_baseline) if arguments.save_baseline else None
-    if save:
-        directory(str(save.parent))
+    save_path = _path(arguments.save_baseline) if arguments.save_baseline else None
+    if save_path:
+        directory(str(save_path.parent))
     _pin(options.cores)
     console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else 120)
     results: list[Result] = []
     for name in dict.fromkeys(names):
-        found = []
+        of_benchmark = []
         for result in BENCHMARKS[name].load()(options):
             if sys.stderr.isatty():
                 print(f"{result.key}: {result.median_s:.3g} s", file=sys.stderr)
-            found.append(result)
+            of_benchmark.append(result)
         if not arguments.json:
-            show(console, name, found)
-        results += found
+            show(console, name, of_benchmark)
+        results += of_benchmark
     document = {
         "machine": machine(options.cores),
         "results": [result.as_json() for result in results],
     }
-    if save:
-        save.write_text(json.dumps(document, indent=1) + "\n")
+    if save_path:
+        save_path.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.json:
         print(json.dumps(document))
     if baseline is None:
@@ -69,66 +69,70 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    there = len(os.sched_getaffinity(0))
-    if not 1 <= arguments.cores <= there:
-        raise UsageError(f"--cores: {arguments.cores}; from 1 to the {there} that there are")
+    """The options of the benchmarks, from the command line."""
+    available = len(os.sched_getaffinity(0))
+    if not 1 <= arguments.cores <= available:
+        raise UsageError(f"--cores: {arguments.cores}; from 1 to the {available} that there are")
     sizes = tuple(arguments.size or ("S", "M"))
     return Options(
         sizes=sizes,
         network=arguments.network,
-        kernels=arguments.kernels,
+        backend=arguments.kernels,
         cores=arguments.cores,
     )
 
 
 def _pin(cores: int) -> None:
-    """Keep to the first cores and use them all: benchmarks that wander are slower."""
+    """Pin this process to the first cores. Benchmarks that migrate between cores are slower."""
     os.environ["OMP_NUM_THREADS"] = str(cores)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def _path(name: str) -> Path:
+    """File of a baseline."""
     if not re.fullmatch(r"[\w.-]+", name):
         raise UsageError(f"baseline {name!r}; a name of letters, digits, dots and dashes")
     return Path(BASELINES) / f"{name}.json"
 
 
 def _load(name: str) -> dict[str, Any]:
+    """The document of a baseline."""
     path = _path(name)
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
-        raise UsageError(f"--baseline: {name!r}; {path.parent} has {there}") from None
+        saved = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none yet"
+        raise UsageError(f"--baseline: {name!r}; {path.parent} has {saved}") from None
     except ValueError:
         raise UsageError(f"--baseline: {path}; not a baseline that bench saved") from None
 
 
 def compare(baseline: dict[str, Any], results: list[Result]) -> list[dict[str, Any]]:
-    """For each result that the baseline has too: the change in percent, and if it is real."""
-    kept = {Result(**each).key: Result(**each) for each in baseline["results"]}
+    """For each result that is in the baseline too, the change in percent and whether it counts."""
+    saved = {Result(**fields).key: Result(**fields) for fields in baseline["results"]}
     changes = []
     for result in results:
-        before = kept.get(result.key)
+        before = saved.get(result.key)
         if before is None:
             continue
         change = result.median_s / before.median_s - 1
-        apart = abs(result.median_s - before.median_s) > (result.iqr_s + before.iqr_s) / 2
-        real = apart and abs(change) > NOISE
+        difference = abs(result.median_s - before.median_s)
+        counts = difference > (result.iqr_s + before.iqr_s) / 2 and abs(change) > NOISE
         changes.append(
             {
                 "key": result.key,
                 "before_s": before.median_s,
                 "now_s": result.median_s,
                 "percent": 100 * change,
-                "slower": real and change > 0,
-                "faster": real and change < 0,
+                "slower": counts and change > 0,
+                "faster": counts and change < 0,
             }
         )
     return changes
 
 
 def _seconds(value: float | None) -> str:
+    """A time with its unit, for a table; empty for None."""
     if value is None:
         return ""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
@@ -138,7 +142,7 @@ def _seconds(value: float | None) -> str:
 
 
 def show(console: Console, name: str, results: list[Result]) -> None:
-    """One table a benchmark."""
+    """Print the table of a benchmark."""
     table = Table(title=f"{name}: {BENCHMARKS[name].summary}", title_justify="left", box=box.SIMPLE)
     keys = list(dict.fromkeys(key for result in results for key in result.params))
     per = list(dict.fromkeys(key for result in results for key in result.per))
@@ -160,7 +164,7 @@ def show(console: Console, name: str, results: list[Result]) -> None:
 
 
 def show_changes(console: Console, name: str, changes: list[dict[str, Any]]) -> None:
-    """Against a baseline."""
+    """Print the changes since a baseline."""
     table = Table(title=f"against {name}", title_justify="left", box=box.SIMPLE)
     for heading in ("benchmark", "before", "now", "change", ""):
         table.add_column(heading, justify="left" if heading == "benchmark" else "right")

@@ -1,4 +1,4 @@
-"""What a benchmark measured, and the clock that it is measured by."""
+"""The results of benchmarks, and the functions that measure them."""
 
 import os
 import platform
@@ -21,18 +21,19 @@ from cerebellum import backends
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line chose."""
+    """The options of the command line."""
 
     sizes: tuple[str, ...] = ("S", "M")
     network: str | None = None
-    kernels: str | None = None
+    backend: str | None = None
+    """None stands for every usable backend."""
     cores: int = 1
     repeats: int = 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One measurement, of `n` runs."""
+    """One measurement, from `n` runs."""
 
     name: str
     params: Mapping[str, Any]
@@ -40,16 +41,16 @@ class Result:
     iqr_s: float
     n: int
     per: Mapping[str, float] = field(default_factory=dict)
-    """the median in ns, by what it is divided by: step_ns, cell_ns, event_ns"""
+    """The median in ns per step, cell or event: step_ns, cell_ns, event_ns."""
     floor_s: float | None = None
-    """what moving its bytes alone would take on this machine"""
+    """Time that this machine needs to move the bytes alone, s."""
     rates_hz: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, float] = field(default_factory=dict)
-    """further quantities, their unit at the end of the name"""
+    """Further quantities, whose names end with the unit."""
 
     @property
     def key(self) -> str:
-        """What identifies it in a baseline."""
+        """The key of the result in a baseline."""
         return ", ".join([self.name, *(f"{k} {v}" for k, v in self.params.items())])
 
     def as_json(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class Result:
 
 
 def summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Median, interquartile range and number, as fields of a Result."""
+    """Median, interquartile range and number of times, as fields of a `Result`."""
     quartiles = np.percentile(seconds, (25, 75)) if len(seconds) > 1 else (0.0, 0.0)
     return {
         "median_s": statistics.median(seconds),
@@ -67,7 +68,7 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def clock(function: Callable[..., Any], arguments: tuple, repeats: int) -> list[float]:
-    """Seconds of each of `repeats` calls, after one that is not counted."""
+    """Seconds of each of `repeats` calls, after a call that is not counted."""
     jax.block_until_ready(function(*arguments))
     seconds = []
     for _ in range(repeats):
@@ -78,7 +79,7 @@ def clock(function: Callable[..., Any], arguments: tuple, repeats: int) -> list[
 
 
 def scanned(step: Callable[[Any], Any], steps: int) -> Callable[[Any], Any]:
-    """A jitted function of a carry that takes `steps` steps; its argument is not donated."""
+    """A jitted function that takes `steps` steps from a carry. The argument is not donated."""
 
     @jax.jit
     def run(carry):
@@ -89,10 +90,10 @@ def scanned(step: Callable[[Any], Any], steps: int) -> Callable[[Any], Any]:
 
 @cache
 def bandwidth(size: int, cores: int = 1) -> float:
-    """Bytes a second, read and written, of scaling an array of about `size` bytes in place.
+    """Bytes a second that are read and written when an array of about `size` bytes is scaled.
 
-    On an accelerator by JAX, whose own loop that is; on a CPU by NumPy on so many threads, because
-    XLA's loop reaches a fifth of it.
+    On an accelerator JAX scales it. On a CPU NumPy does, on `cores` threads, because XLA's loop
+    reaches only a fifth of that.
     """
     if jax.default_backend() != "cpu":
         count = max(1_024, size // 4)
@@ -100,31 +101,31 @@ def bandwidth(size: int, cores: int = 1) -> float:
         run = scanned(lambda x: x * jnp.float32(1.0000001), passes)
         seconds = clock(run, (jnp.ones(count),), 5)
         return 8.0 * count * passes / min(seconds)
-    parts = np.array_split(np.ones(max(1_024, size // 4), np.float32), cores)
-    passes = max(3, min(2_000, 50_000_000 // parts[0].size))
+    blocks = np.array_split(np.ones(max(1_024, size // 4), np.float32), cores)
+    passes = max(3, min(2_000, 50_000_000 // blocks[0].size))
 
-    def scale(part: np.ndarray) -> None:
+    def scale(block: np.ndarray) -> None:
         for _ in range(passes):
-            np.multiply(part, np.float32(1.0000001), out=part)
+            np.multiply(block, np.float32(1.0000001), out=block)
 
     seconds = []
     with ThreadPoolExecutor(cores) as pool:
         for _ in range(5):
             began = time.perf_counter()
-            list(pool.map(scale, parts))
+            list(pool.map(scale, blocks))
             seconds.append(time.perf_counter() - began)
-    return 8.0 * sum(part.size for part in parts) * passes / min(seconds)
+    return 8.0 * sum(block.size for block in blocks) * passes / min(seconds)
 
 
 def machine(cores: int) -> dict[str, Any]:
-    """Where it was measured."""
+    """A description of this machine and of the installed versions."""
     model = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    native = backends.BACKENDS["native"].unavailable(jax.default_backend())
+    native_problem = backends.BACKENDS["native"].unavailable(jax.default_backend())
     return {
         "processor": model,
         "cores": cores,
@@ -132,6 +133,6 @@ def machine(cores: int) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "jaxlib")},
-        "kernels": "native" if native is None else f"xla ({native})",
+        "kernels": "native" if native_problem is None else f"xla ({native_problem})",
         "bandwidth_bytes_s": {"1 MB": bandwidth(2**20), "256 MB": bandwidth(2**28)},
     }

@@ -1,25 +1,30 @@
-"""Cost of a step of the large circuit against its size, its rate, and the batch."""
+"""Cost of a step of the large circuit for several sizes, rates and batches."""
 
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
-import cerebellum as cb
 from cerebellum import backends
 from cerebellum.bench.network import MOSSY_HZ, PRODUCTION
 from cerebellum.bench.result import Options, Result, summary
+from cerebellum.model import anatomy, presets
+from cerebellum.model import circuit as circuits
+from cerebellum.sim import drive as drives
+from cerebellum.sim import record
+from cerebellum.sim.simulate import simulate, simulate_batch
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 RATES = (0.5, 1.0, 2.0, 5.0)
 BATCHES = (1, 4, 16)
 RATE_HZ = 2.0
+"""Rate of the granule cells where sizes and batches are compared."""
 
 
 def run(options: Options) -> Iterator[Result]:
-    """Sizes at 2 Hz, learning off and on; rates at 100,000; batches of 1,000.
+    """Sizes at 2 Hz with learning off and on, rates at 100,000 cells, batches of 1,000 cells.
 
-    4,000,000 cells where production is among the sizes asked for.
+    4,000,000 cells are run only where the options include the size production.
     """
     sizes = (*SIZES, 4_000_000) if "production" in options.sizes else SIZES
     for learning in (False, True):
@@ -32,31 +37,32 @@ def run(options: Options) -> Iterator[Result]:
 
 
 def _step(granules: int, rate: float, learning: bool, batch: int, options: Options) -> Result:
-    sizes = PRODUCTION if granules == 4_000_000 else cb.presets.Sizes()
-    learned = 2e-4 if learning else 0.0
-    spec = cb.presets.beams(granules, sizes=sizes, learning_rate=learned)
-    circuit = cb.build(spec, jax.random.key(0), path="event")
-    drive = {"mossy_fiber": cb.drive.poisson(MOSSY_HZ[rate])}
+    """The cost of a step at a granule rate, Hz, with so many circuits in the batch."""
+    sizes = PRODUCTION if granules == 4_000_000 else presets.Sizes()
+    learning_rate = 2e-4 if learning else 0.0
+    spec = presets.beams(granules, sizes=sizes, learning_rate=learning_rate)
+    circuit = anatomy.build(spec, jax.random.key(0), path="event")
+    drive = {"mossy_fiber": drives.poisson(MOSSY_HZ[rate])}
     steps = int(np.clip(100_000_000 // granules, 100, 2_000))
     if batch == 1:
-        state = cb.init(circuit, jax.random.key(1), spread=True)
+        state = circuits.init(circuit, jax.random.key(1), spread=True)
     else:
         keys = jax.random.split(jax.random.key(1), batch)
-        state = jax.vmap(lambda key: cb.init(circuit, key, spread=True))(keys)
+        state = jax.vmap(lambda key: circuits.init(circuit, key, spread=True))(keys)
     seconds, hertz = [], 0.0
     for repeat in range(min(options.repeats, 3) + 1):
         jax.block_until_ready(state)
         if batch == 1:
-            state, one = cb.simulate(circuit, state, drive, duration_ms=steps, progress=False)
+            state, recording = simulate(circuit, state, drive, duration_ms=steps, progress=False)
         else:
-            state, many = cb.simulate_batch(
+            state, recordings = simulate_batch(
                 circuit, state, drive, duration_ms=steps, progress=False
             )
-            one = many[0]
-        hertz = cb.record.rates(one)["granule"]
+            recording = recordings[0]
+        hertz = record.rates(recording)["granule"]
         if repeat:
-            seconds.append(one.seconds["run"] / steps)
-    found = summary(seconds)
+            seconds.append(recording.seconds["run"] / steps)
+    figures = summary(seconds)
     return Result(
         name="scaling",
         params={
@@ -67,10 +73,10 @@ def _step(granules: int, rate: float, learning: bool, batch: int, options: Optio
             "path": backends.of(circuit).name,
             "cores": options.cores,
         },
-        **found,
+        **figures,
         per={
-            "step_ns": found["median_s"] * 1e9,
-            "cell_ns": found["median_s"] / granules / batch * 1e9,
+            "step_ns": figures["median_s"] * 1e9,
+            "cell_ns": figures["median_s"] / granules / batch * 1e9,
         },
         rates_hz={"granule": hertz},
     )

@@ -1,4 +1,4 @@
-"""Build, compile, and peak memory beside the estimate; each size in a process of its own."""
+"""Times to build and compile, and peak memory next to its estimate, each size in a new process."""
 
 import json
 import subprocess
@@ -6,23 +6,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-import cerebellum as cb
 from cerebellum.bench.result import Options, Result, summary
+from cerebellum.model import presets
 from cerebellum.sim import memory
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def run(options: Options) -> Iterator[Result]:
-    """The program itself, 20 ms of the large circuit."""
+    """20 ms of the large circuit, run by the command line program."""
     for granules in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "cerebellum.cli", "simulate"]
             command += ["--granule-size", str(granules), "--duration-ms", "20", "--no-plots"]
             command += ["--json", "--out", folder]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        result = json.loads(done.stdout)
-        spec = cb.presets.beams(granules)
+            process = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = json.loads(process.stdout)
+        spec = presets.beams(granules)
         yield Result(
             name="start",
             params={"granules": granules, "cores": options.cores},

@@ -16,7 +16,7 @@ from cerebellum.errors import UsageError
 from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.tasks.ticks import Part
+from cerebellum.learn.tasks.ticks import Split
 from cerebellum.store import learned
 from cerebellum.store.learned import Model
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"({', '.join(model.fields.names)})"
         )
     data = ticks.prepare(stream, task, model.receptive, model.band)
-    split = data.test if arguments.split == "test" else Part(start=0, stop=data.test.stop)
+    split = data.test if arguments.split == "test" else Split(start=0, stop=data.test.stop)
     probabilities = predict(model, data, split, arguments.online, training_run.plan.plasticity)
     result = judge(probabilities, stream, data, split)
     result = {"model": str(arguments.model), "task": task, "split": arguments.split, **result}
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def predict(
-    model: Model, data: ticks.Data, split: Part, learning: bool = False, gain: float = 0.0
+    model: Model, data: ticks.Data, split: Split, learning: bool = False, gain: float = 0.0
 ) -> np.ndarray:
     """Probabilities [n, 3] at the questions of a split.
 
@@ -78,7 +78,7 @@ def predict(
 
 
 def judge(
-    probabilities: np.ndarray, stream: ticks.Stream, data: ticks.Data, split: Part
+    probabilities: np.ndarray, stream: ticks.Stream, data: ticks.Data, split: Split
 ) -> dict[str, Any]:
     """The scores of probabilities at the questions of a split, and of the baselines there."""
     questions = data.asked(split)

@@ -299,7 +299,7 @@ def _learn(training_run: Run, learning: Learning) -> tuple[Run, str | None]:
                 signals = signals or ["another process"]
                 break
         training_run = dataclasses.replace(
-            training_run, training=parallel.own(training_run.training)
+            training_run, training=parallel.local(training_run.training)
         )
         if training_run.ended:
             training_run = _calibrate(training_run, feed)

@@ -1,22 +1,23 @@
-"""Learning from climbing fibres: an error at the end of a tick, and what it does to synapses.
+"""Learning from climbing fibres: the error at the end of a tick and the changes that it causes.
 
-Every Purkinje and nuclear cell belongs to the zone of a choice and has a climbing fibre (a
-collateral, for the nuclei) from an olivary cell of its own, which fires at most once a tick, with
-probability
+Every Purkinje and nuclear cell belongs to the zone of a choice and has a climbing fibre (for
+nuclear cells a collateral) from an olivary cell of its own. The olivary cell fires at most once a
+tick, with probability
 
     p = RATE + GAIN (y - q)      cut at 0 and 1
 
-y being 1 for the choice that was right, q the probability that the nuclei gave it. (Where the
-readout learns too, a nuclear cell's olivary cell is told what the readout makes of it:
-`by_readout`.) At every synapse that was active in that tick, whatever has come since,
+where y is 1 for the choice that was right and 0 for the others, and q is the probability that the
+readout gave to the choice. (Where the readout learns too, the olivary cell of a nuclear cell
+receives the error weighted by the readout: `by_readout`.) Every synapse with a trace of activity
+in that tick changes, whatever has come since:
 
     parallel fibre to Purkinje cell      w += eta trace (RATE - c)
     mossy fibre to nuclear cell          w += eta trace (c - RATE)
 
-with c = 1 where the climbing fibre fired: depression at the Purkinje cell, which inhibits the
-nuclei, and potentiation at the nuclear cell, balanced by the opposite in its absence. On average
-that is the delta rule, trace (y - q) (Widrow & Hoff 1960; for climbing fibres Fujita 1982). The
-readout stays what it was: zones.
+where c is 1 if the climbing fibre fired and 0 otherwise. A climbing-fibre spike depresses synapses
+onto the Purkinje cell, which inhibits the nuclei, and potentiates those onto the nuclear cell; its
+absence does the opposite. On average this is the delta rule, trace (y - q) (Widrow & Hoff 1960;
+for climbing fibres Fujita 1982). The readout remains one of zones.
 
 Dimensions: B samples, C choices, n cells.
 """
@@ -35,15 +36,16 @@ from cerebellum.learn.network import Learner, Net, Traces
 RATE = 0.5
 """Probability of a climbing-fibre spike in a tick without an error."""
 GAIN = 0.5
+"""Change of that probability for an error of one."""
 
 
 BIAS_MV = 1.5
-"""Nuclear constant current that a whole gain would move a cell by, mV."""
+"""Change of a nuclear cell's constant current for a gain of one, mV in units of `W_MAX`."""
 
 
 @struct.dataclass(kw_only=True)
 class Errors:
-    """What the olivary cell of each cell is told."""
+    """The errors that the olivary cell of each cell receives."""
 
     purkinje: Array
     """[B, n]"""
@@ -51,32 +53,34 @@ class Errors:
     """[B, n]"""
 
 
-def by_zone(net: Net, wrong: Array) -> Errors:
-    """Errors [B, C] as the cells of each choice's zone are told them."""
+def by_zone(net: Net, error: Array) -> Errors:
+    """Errors of choices [B, C] as errors of the cells in each choice's zone."""
     design = net.design
     return Errors(
-        purkinje=wrong[:, design.zone(design.purkinje)],
-        nuclei=wrong[:, design.zone(design.nuclei)],
+        purkinje=error[:, design.zone(design.purkinje)],
+        nuclei=error[:, design.zone(design.nuclei)],
     )
 
 
-def by_readout(net: Net, readouts: Readout, wrong: Array) -> Errors:
-    """The same where nuclear cells mean what readouts, [B, ...], say: shares of their largest
-    weight."""
+def by_readout(net: Net, readouts: Readout, error: Array) -> Errors:
+    """Errors as `by_zone`, but for nuclear cells weighted by the readouts, [B, ...].
+
+    The readout's weights are taken as shares of their largest magnitude.
+    """
     weights = readouts.weights
-    own = jnp.einsum("bc,bnc->bn", wrong, weights)
+    weighted = jnp.einsum("bc,bnc->bn", error, weights)
     largest = jnp.abs(weights).max(axis=(1, 2))[:, None]
-    return Errors(purkinje=by_zone(net, wrong).purkinje, nuclei=own / (largest + 1e-9))
+    return Errors(purkinje=by_zone(net, error).purkinje, nuclei=weighted / (largest + 1e-9))
 
 
 def fire(error: Array, key: Array) -> Array:
-    """Climbing-fibre spikes of cells, 0 or 1, from their errors, both [B, n]."""
-    chance = jnp.clip(RATE + GAIN * error, 0, 1)
-    return (jax.random.uniform(key, chance.shape) < chance).astype(jnp.float32)
+    """Climbing-fibre spikes of cells, 0 or 1, drawn from their errors; both [B, n]."""
+    probability = jnp.clip(RATE + GAIN * error, 0, 1)
+    return (jax.random.uniform(key, probability.shape) < probability).astype(jnp.float32)
 
 
 def error(logits: Array, labels: Array) -> Array:
-    """What was right less what the nuclei said, as logits [B, C]: [B, C]."""
+    """The labels as one-hot vectors less the predicted probabilities; [B, C] of logits [B, C]."""
     chances = jax.nn.softmax(logits)
     return jax.nn.one_hot(labels, chances.shape[-1]) - chances
 
@@ -90,26 +94,26 @@ def teach(
     gain: Array,
     key: Array,
 ) -> Learner:
-    """What is learned of some ticks.
+    """The learner after the climbing-fibre spikes of B ticks.
 
     Args:
-      traces: of the ticks, [B, ...].
-      errors: of each.
-      counts: 1 where a tick is learned from, else 0, [B].
-      gain: largest change for one tick, as a share of a weight's bound: what
-        `neural.learning_rate` is to the circuit's own plasticity.
+      traces: traces at the end of the ticks, [B, ...].
+      errors: errors of the ticks.
+      counts: 1 where a tick is learned from, 0 elsewhere, [B].
+      gain: largest change for one tick, as a share of a weight's bound. It corresponds to
+        `neural.learning_rate` of the circuit's own plasticity.
     """
-    nuclear, purkinje = jax.random.split(key)
-    first = net.circuit.params.weights
-    taught = RATE - fire(errors.purkinje, purkinje)
-    told = fire(errors.nuclei, nuclear) - RATE
+    nuclear_key, purkinje_key = jax.random.split(key)
+    initial_weights = net.circuit.params.weights
+    at_purkinje = RATE - fire(errors.purkinje, purkinje_key)
+    at_nuclei = fire(errors.nuclei, nuclear_key) - RATE
     weights, drive = dict(learner.weights), dict(learner.drive)
-    for name, trace, given in (
-        ("granule_purkinje", traces.granule, taught),
-        ("mossy_fiber_nuclei", traces.mossy, told),
+    for name, trace, signal in (
+        ("granule_purkinje", traces.granule, at_purkinje),
+        ("mossy_fiber_nuclei", traces.mossy, at_nuclei),
     ):
-        change = jnp.einsum("b,bs,bt->st", counts, trace, given)
-        weights[name] = weights[name] + gain * network.bound(first[name]) * change
-    moved = jnp.einsum("b,bt->t", counts, told)
-    drive["nuclei"] = drive["nuclei"] + gain * network.W_MAX * BIAS_MV * moved
+        change = jnp.einsum("b,bs,bt->st", counts, trace, signal)
+        weights[name] = weights[name] + gain * network.bound(initial_weights[name]) * change
+    current_change = jnp.einsum("b,bt->t", counts, at_nuclei)
+    drive["nuclei"] = drive["nuclei"] + gain * network.W_MAX * BIAS_MV * current_change
     return network.bounded(net, replace(learner, weights=weights, drive=drive))

@@ -1,4 +1,4 @@
-"""Spikes to numbers: what the nuclei say, and the decoders of Norse.
+"""From spikes to numbers: the readout of the nuclei, and the decoders of Norse.
 
 Dimensions: N nuclear cells, C choices, T steps.
 """
@@ -17,24 +17,25 @@ class Readout:
     """A linear map from filtered rates to choices."""
 
     centre: Array
-    """of the rates, spikes in a filter's time, [N]; not learned"""
+    """Mean of the filtered rates, [N]; not learned."""
     scale: Array
-    """of the rates, scalar; not learned"""
+    """Standard deviation of the filtered rates, scalar; not learned."""
     weights: Array
     """[N, C]"""
     bias: Array
     """[C]"""
     temperature: Array
-    """what logits are divided by, so that a confidence is the share of cases in which it is right;
-    fitted last (Guo et al. 2017)"""
+    """Divisor of the logits, fitted after training so that a confidence is the share of cases in
+    which the prediction is right (Guo et al. 2017)."""
 
 
 def init(rates: Array, zone: np.ndarray, choices: int) -> Readout:
-    """A readout of zones: each cell speaks for its choice.
+    """A readout of zones: each cell counts for its zone's choice.
 
     Args:
-      rates: some filtered rates, [..., N]: what they are centred and scaled by.
+      rates: filtered rates from which centre and scale are computed, [..., N].
       zone: the choice of each cell, int [N].
+      choices: C.
     """
     flat = rates.reshape(-1, rates.shape[-1])
     zones = jax.nn.one_hot(zone, choices)
@@ -48,62 +49,64 @@ def init(rates: Array, zone: np.ndarray, choices: int) -> Readout:
 
 
 def filtered(rate: Array, spikes: Array, tau: float, dt: float) -> Array:
-    """Filtered rates [..., N] after a step: each spike adds 1 and fades with `tau` (ms)."""
+    """Filtered rates [..., N] after a step: each spike adds 1, which decays with `tau` (ms)."""
     return rate * jnp.exp(-dt / tau) + spikes
 
 
 def logits(readout: Readout, rates: Array) -> Array:
-    """Choices of filtered rates: [..., N] to [..., C]."""
-    away = (rates - readout.centre) / readout.scale
-    return (away @ readout.weights + readout.bias) / readout.temperature
+    """Logits of the choices, [..., C], from filtered rates [..., N]."""
+    scaled = (rates - readout.centre) / readout.scale
+    return (scaled @ readout.weights + readout.bias) / readout.temperature
 
 
 def signals(readout: Readout, rates: Array) -> tuple[Array, Array]:
-    """Probabilities [..., C], which sum to one, and the largest of them, [...]."""
+    """Probabilities of the choices [..., C], which sum to one, and the largest of them, [...]."""
     chances = jax.nn.softmax(logits(readout, rates))
     return chances, jnp.max(chances, axis=-1)
 
 
 def correct(readout: Readout, rates: Array, error: Array, rate: Array) -> Readout:
-    """The readout after an error, by the delta rule: rates [N], errors [C].
+    """The readout after one step of the delta rule, for rates [N] and errors [C].
 
     A step is normalised by the size of the rates (Nagumo & Noda 1967), so that `rate` is the
     share of the error that one step takes away.
     """
-    away = (rates - readout.centre) / readout.scale
-    share = rate / (1 + jnp.sum(jnp.square(away)))
+    scaled = (rates - readout.centre) / readout.scale
+    share = rate / (1 + jnp.sum(jnp.square(scaled)))
     return replace(
         readout,
-        weights=readout.weights + share * away[:, None] * error[None, :],
+        weights=readout.weights + share * scaled[:, None] * error[None, :],
         bias=readout.bias + share * error,
     )
 
 
 def sum_decode(spikes: Array) -> Array:
-    """Spikes of each cell: [T, ...] to [...] (`sum_decode` of Norse)."""
+    """Number of spikes of each cell, [...], from spikes [T, ...] (`sum_decode` of Norse)."""
     return jnp.sum(spikes, axis=0)
 
 
 def spike_times(spikes: Array, count: int, dt: float) -> Array:
-    """Times of each cell's first `count` spikes, inf where there is none: [count, ...], in dt.
+    """Times of each cell's first `count` spikes, inf where there is none, [count, ...].
 
-    As `SpikesToTimes` of Norse, whose gradient is -1 at those spikes.
+    Step k has the time k `dt`. As in `SpikesToTimes` of Norse, the gradient is -1 at those spikes.
     """
     return _spike_times(spikes, count, dt)
 
 
 def _times(spikes: Array, count: int, dt: float) -> Array:
+    """Times of the first `count` spikes along the last axis, [..., count]."""
     steps = jnp.arange(spikes.shape[0]).reshape(-1, *([1] * (spikes.ndim - 1)))
-    when = jnp.where(spikes > 0, steps * dt, jnp.inf)
-    return -lax.top_k(jnp.moveaxis(-when, 0, -1), count)[0]
+    times = jnp.where(spikes > 0, steps * dt, jnp.inf)
+    return -lax.top_k(jnp.moveaxis(-times, 0, -1), count)[0]
 
 
-def _moved(spikes: Array, count: int, dt: float) -> Array:
+def _times_first(spikes: Array, count: int, dt: float) -> Array:
+    """Times as `spike_times` gives them, without its gradient: [count, ...]."""
     return jnp.moveaxis(_times(spikes, count, dt), -1, 0)
 
 
 def _forward(spikes, count, dt):
-    times = _moved(spikes, count, dt)
+    times = _times_first(spikes, count, dt)
     return times, (spikes, times)
 
 
@@ -116,5 +119,5 @@ def _backward(count, dt, residual, cotangent):
     return (flat.at[at].add(-cotangent)[:-1],)
 
 
-_spike_times = jax.custom_vjp(_moved, nondiff_argnums=(1, 2))
+_spike_times = jax.custom_vjp(_times_first, nondiff_argnums=(1, 2))
 _spike_times.defvjp(_forward, _backward)

@@ -1,8 +1,10 @@
-"""Numbers to spikes: how a signal drives mossy fibres, and the encoders of Norse.
+"""From numbers to spikes: the coding of signals in mossy fibres, and the encoders of Norse.
 
-A signal reaches mossy fibres by a population of Gaussian receptive fields, each fibre preferring
-a value; what a fibre is told, 0 to 1, it says by a burst, longer the nearer (rate), or by when it
-fires, earlier the nearer (latency). Mossy fibres do both; bursts reach 700 Hz (Rancz et al. 2007).
+A signal drives a population of mossy fibres with Gaussian receptive fields, each of which prefers a
+value. The nearer the signal is to that value, the higher is the fibre's intensity, 0 to 1. The
+intensity sets the length of a burst (rate code) or the time of a spike, which is earlier for a
+higher intensity (latency code). Mossy fibres use both codes, and their bursts reach 700 Hz (Rancz
+et al. 2007).
 
 Dimensions: T steps, F features, K fields to a feature, M = F K mossy fibres.
 """
@@ -20,13 +22,14 @@ from cerebellum.model.neurons import lif
 Code = Literal["rate", "latency"]
 
 KNOTS = 33
+"""Quantiles that are stored of each feature."""
 LEVELS = 255
-"""Steps in which ranks are kept."""
+"""Number of steps in which ranks are stored."""
 BLUR = 0.1
-"""Standard deviation, as a share of the feature's, over which a rank rises: so that values that
-are nearly one do not tear apart."""
+"""Width over which a rank rises, as a share of the feature's standard deviation. It keeps values
+that are almost the same at almost the same rank."""
 WIDTH = 0.6
-"""standard deviation of a field, in distances between neighbours"""
+"""Standard deviation of a receptive field, in distances between neighbouring fields."""
 
 
 @struct.dataclass(kw_only=True)
@@ -34,25 +37,25 @@ class Fields:
     """Receptive fields of features."""
 
     knots: Array
-    """values of each feature at equal steps of rank, ascending, [F, KNOTS]"""
+    """Values of each feature at equal steps of rank, ascending, [F, KNOTS]."""
     blur: Array
-    """over which a rank rises, [F]"""
+    """Width over which a rank rises, in the feature's unit, [F]."""
 
 
 def fit(features: np.ndarray) -> Fields:
-    """Fields that cover features [T, F] evenly: to be fitted on what may be learned from."""
+    """Fields that cover features [T, F] evenly. Fit them on the training split only."""
     quantiles = np.quantile(features, np.linspace(0, 1, KNOTS), axis=0).T
     blur = BLUR * features.std(axis=0) + 1e-6
     return Fields(knots=jnp.asarray(quantiles, jnp.float32), blur=jnp.asarray(blur, jnp.float32))
 
 
 def rank(fields: Fields, features: Array) -> Array:
-    """Features [..., F] as their rank among those that were fitted, 0 to 1.
+    """Ranks of features [..., F] among the fitted ones, 0 to 1.
 
-    Of a value that occurs often, the middle of its ranks.
+    A value that occurs often has the middle of its ranks.
     """
-    away = (features[..., None] - fields.knots) / fields.blur[:, None]
-    return jnp.mean(jax.nn.sigmoid(1.702 * away), axis=-1)
+    distance = (features[..., None] - fields.knots) / fields.blur[:, None]
+    return jnp.mean(jax.nn.sigmoid(1.702 * distance), axis=-1)
 
 
 def levels(fields: Fields, features: Array) -> Array:
@@ -61,29 +64,32 @@ def levels(fields: Fields, features: Array) -> Array:
 
 
 def population(ranks: Array, count: int) -> Array:
-    """Gaussian receptive fields: values 0 to 1 [..., F] to intensities 0 to 1 [..., F * count].
+    """Intensities [..., F * count] of Gaussian receptive fields for values [..., F], all 0 to 1.
 
-    A single field rises with the value.
+    With a single field to a feature, the intensity is the value.
     """
     if count == 1:
         return ranks
     centres = jnp.linspace(0.0, 1.0, count)
-    away = (ranks[..., None] - centres) * (count - 1) / WIDTH
-    return jnp.exp(-0.5 * away * away).reshape(*ranks.shape[:-1], -1)
+    distance = (ranks[..., None] - centres) * (count - 1) / WIDTH
+    return jnp.exp(-0.5 * distance * distance).reshape(*ranks.shape[:-1], -1)
 
 
 def burst(intensity: Array, steps: int, most: int) -> Array:
-    """Rate code: intensities [..., M] to a burst of up to `most` spikes: [steps, ..., M]."""
+    """Rate code: bursts of up to `most` spikes, [steps, ..., M], from intensities [..., M]."""
     count = jnp.round(intensity * most)
-    when = jnp.arange(steps).reshape(-1, *([1] * intensity.ndim))
-    return (when < count).astype(jnp.float32)
+    step = jnp.arange(steps).reshape(-1, *([1] * intensity.ndim))
+    return (step < count).astype(jnp.float32)
 
 
 def latency(intensity: Array, steps: int, most: int, least: float = 0.25) -> Array:
-    """Latency code: one spike, at once at 1, in step `most` at `least`: [steps, ..., M]."""
+    """Latency code: one spike for each intensity [..., M] above `least`, [steps, ..., M].
+
+    The spike comes in step 0 for intensity 1, and towards step `most` for intensity `least`.
+    """
     at = jnp.floor((1 - intensity) / (1 - least) * most)
-    when = jnp.arange(steps).reshape(-1, *([1] * intensity.ndim))
-    return ((when == at) & (intensity > least)).astype(jnp.float32)
+    step = jnp.arange(steps).reshape(-1, *([1] * intensity.ndim))
+    return ((step == at) & (intensity > least)).astype(jnp.float32)
 
 
 CODES = {"rate": burst, "latency": latency}
@@ -92,7 +98,7 @@ CODES = {"rate": burst, "latency": latency}
 def constant_current_lif(current: Array, steps: int, dt: float = 1.0) -> Array:
     """Spikes [steps, ...] of an LIF cell under a constant current (`constant_current_lif_encode`).
 
-    Its reset subtracts; no synapse. `dt` in ms.
+    A spike subtracts the reset value from the voltage. The cell has no synapse. `dt` is in ms.
     """
     params = lif.Params()
 
@@ -107,25 +113,27 @@ def constant_current_lif(current: Array, steps: int, dt: float = 1.0) -> Array:
 def poisson(uniform: Array, rate: Array, f_max: float = 100.0, dt: float = 1.0) -> Array:
     """Spikes where `uniform` [steps, ...] is below dt f_max rate (`poisson_encode`; `dt` in ms).
 
-    The draws are given, so that they can be anyone's: `jax.random.uniform(key, (steps, ...))`.
+    Args:
+      uniform: random numbers, such as `jax.random.uniform(key, (steps, ...))`. As an argument they
+        can come from any generator.
     """
     return (uniform < dt * 1e-3 * f_max * rate).astype(jnp.float32)
 
 
 def signed_poisson(uniform: Array, rate: Array, f_max: float = 100.0, dt: float = 1.0) -> Array:
-    """The same for rates of either sign: spikes -1, 0 or 1 (`signed_poisson_encode`)."""
+    """As `poisson` for rates of either sign: spikes -1, 0 or 1 (`signed_poisson_encode`)."""
     return jnp.sign(rate) * poisson(uniform, jnp.abs(rate), f_max, dt)
 
 
 def norse_population(x: Array, count: int, scale: float | None = None) -> Array:
-    """Intensities, not spikes, [..., count] (`population_encode` with its default kernel)."""
+    """Intensities [..., count] of Norse's `population_encode` with its default kernel."""
     size = jnp.max(x) if scale is None else scale
     centres = jnp.linspace(0.0, size, count)
     return jnp.exp(-jnp.square(x[..., None] - centres) * size / 2)
 
 
 def first_spikes(spikes: Array) -> Array:
-    """Only the first spike of each cell along the leading axis (`spike_latency_encode`)."""
+    """The first spike of each cell along the leading axis (`spike_latency_encode`)."""
     return spikes * (jnp.cumsum(spikes, axis=0) <= 1)
 
 

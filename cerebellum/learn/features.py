@@ -1,8 +1,9 @@
-"""What a tick stream says, as numbers that need no future: every one from ticks that have come.
+"""Causal features of a stream of ticks: each is computed from the ticks so far.
 
-A tick comes as differences to the one before (`Tick`), taken in double precision where prices and
-times still are; from there all is float32, one pure step a tick. Slow drifts are taken out by
-exponentially weighted means and variances that a tick is compared with before it joins them.
+A tick is described by its differences from the one before (`Tick`). These are taken in double
+precision, in which prices and times are stored. From there on all is float32, in one pure step a
+tick. Exponentially weighted means and variances remove slow drifts. A tick is compared with them
+before it is added to them.
 """
 
 from dataclasses import dataclass
@@ -14,31 +15,31 @@ from flax import struct
 from jax import Array, lax
 
 LAGS = 10
-"""returns, and changes of the price, that are remembered"""
+"""Number of past returns, and of past changes of the price, among the features."""
 HALF_LIFE = 500.0
-"""of means and variances, ticks"""
+"""Half-life of means and variances, ticks."""
 FLOWS = (3.0, 10.0, 50.0)
-"""half-lives of signed volume, ticks"""
+"""Half-lives of the averages of signed volume, ticks."""
 CLIP = 10.0
-"""most standard deviations that count"""
+"""Largest deviation from the mean, in standard deviations; larger ones are clipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """What a market's ticks bring beside time, price and volume."""
+    """The columns that a market's ticks have beside time, price and volume."""
 
     quote: bool = False
-    """bid and ask"""
+    """Bid and ask."""
     sizes: bool = False
-    """their sizes"""
+    """Sizes of bid and ask."""
     side: bool = False
-    """signed volume: who was the aggressor"""
+    """Signed volume, whose sign says who was the aggressor."""
     calendar: bool = False
-    """whether the time of day counts"""
+    """Whether the time of day is a feature."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the features, in order."""
+        """Names of the features, in order."""
         lags = range(LAGS)
         return (
             *(f"return_{k}" for k in lags),
@@ -55,21 +56,21 @@ class Fields:
 
 @struct.dataclass(kw_only=True)
 class Tick:
-    """A tick beside the one before it; float32, each [...]."""
+    """A tick relative to the one before it; float32, each [...]."""
 
     log_return: Array
-    """natural logarithm of the price over the one before"""
+    """Natural logarithm of the ratio of the price to the one before."""
     interval: Array
-    """ms since the one before"""
+    """Time since the tick before, ms."""
     volume: Array
     spread: Array
-    """ask less bid, as a share of the price"""
+    """Ask less bid, as a share of the price."""
     imbalance: Array
-    """bid size less ask size over their sum"""
+    """Bid size less ask size, divided by their sum."""
     signed_volume: Array
-    """positive where the buyer was the aggressor"""
+    """Volume, positive where the buyer was the aggressor and negative where the seller was."""
     day: Array
-    """time of day, 0 to 1"""
+    """Time of day, 0 to 1."""
 
 
 @struct.dataclass(kw_only=True)
@@ -79,27 +80,27 @@ class Moments:
     mean: Array
     variance: Array
     seen: Array
-    """ticks, float32: while they are few, each counts as in a plain mean"""
+    """Number of ticks, float32. While they are few, the mean is the plain one."""
 
 
 @struct.dataclass(kw_only=True)
 class State:
-    """What is remembered of a market."""
+    """The state of a market's features."""
 
     returns: Array
-    """in standard deviations, the newest first, [LAGS]"""
+    """Returns in standard deviations, the newest first, [LAGS]."""
     changes: Array
-    """those that were not zero, [LAGS]"""
+    """Returns that were not zero, the newest first, [LAGS]."""
     intervals: Array
-    """logarithm of 1 + ms, newest first, [4]"""
+    """Normalised logarithms of 1 + interval in ms, the newest first, [4]."""
     since: Array
-    """ticks since the price changed"""
+    """Ticks since the last change of the price."""
     between: Array
-    """ticks from the last change but one to the last"""
+    """Ticks between the last two changes."""
     change_time: Array
-    """ms since the last change but one, at the last"""
+    """Logarithm of 1 + ms between the last two changes."""
     elapsed: Array
-    """ms since the last change"""
+    """Time since the last change, ms."""
     spread: Array
     imbalance: Array
     flows: Array
@@ -111,9 +112,9 @@ _NORMALISED = ("return", "interval", "change_time", "volume", "spread", "signed_
 
 
 def init() -> State:
-    """Nothing seen yet."""
+    """The state before the first tick."""
     zero = jnp.float32(0)
-    one = Moments(mean=zero, variance=jnp.float32(1), seen=zero)
+    moments = Moments(mean=zero, variance=jnp.float32(1), seen=zero)
     return State(
         returns=jnp.zeros(LAGS, jnp.float32),
         changes=jnp.zeros(LAGS, jnp.float32),
@@ -125,34 +126,35 @@ def init() -> State:
         spread=zero,
         imbalance=zero,
         flows=jnp.zeros(len(FLOWS), jnp.float32),
-        moments=dict.fromkeys(_NORMALISED, one),
+        moments=dict.fromkeys(_NORMALISED, moments),
     )
 
 
 def _observe(moments: Moments, x: Array, centred: bool = True) -> tuple[Moments, Array]:
-    """A value in standard deviations of those before it, and the moments with it."""
-    known = moments.seen > 0
-    mean = jnp.where(known, moments.mean, x) if centred else jnp.float32(0)
+    """The moments after a value, and the value in units of the moments before it."""
+    any_before = moments.seen > 0
+    mean = jnp.where(any_before, moments.mean, x) if centred else jnp.float32(0)
     spread = jnp.sqrt(moments.variance)
-    z = jnp.where(known & (spread > 0), (x - mean) / jnp.where(spread > 0, spread, 1.0), 0.0)
+    z = jnp.where(any_before & (spread > 0), (x - mean) / jnp.where(spread > 0, spread, 1.0), 0.0)
     rate = jnp.maximum(1 - 0.5 ** (1 / HALF_LIFE), 1 / (moments.seen + 1))
-    away = x - mean
+    deviation = x - mean
     updated = Moments(
-        mean=mean + rate * away if centred else mean,
-        variance=jnp.where(known, moments.variance, 0.0) * (1 - rate) + rate * away * away,
+        mean=mean + rate * deviation if centred else mean,
+        variance=jnp.where(any_before, moments.variance, 0.0) * (1 - rate)
+        + rate * deviation * deviation,
         seen=moments.seen + 1,
     )
     return updated, jnp.clip(z, -CLIP, CLIP)
 
 
 def step(state: State, tick: Tick, fields: Fields) -> tuple[State, Array]:
-    """One tick: the state with it, and the features as of it, float32 [F]."""
+    """The state after a tick, and the features at it, float32 [F]."""
     moments = dict(state.moments)
-    # Returns come in units of 1e-9 and up: scaled, so that their squares are normal numbers.
+    # Returns can be as small as 1e-9. They are scaled so that their squares are normal numbers.
     moments["return"], z = _observe(moments["return"], tick.log_return * 1e6, centred=False)
     changed = tick.log_return != 0
     z = jnp.where(changed & (z == 0), jnp.sign(tick.log_return), z)
-    pushed = jnp.concatenate([z[None], state.returns[:-1]])
+    returns = jnp.concatenate([z[None], state.returns[:-1]])
     changes = jnp.concatenate([z[None], state.changes[:-1]])
     elapsed, since = state.elapsed + tick.interval, state.since + 1
     log_interval = jnp.log1p(tick.interval)
@@ -168,7 +170,7 @@ def step(state: State, tick: Tick, fields: Fields) -> tuple[State, Array]:
     moments["signed_volume"], signed = _observe(moments["signed_volume"], signed, centred=False)
     rates = 1 - 0.5 ** (1 / jnp.asarray(FLOWS))
     stepped = State(
-        returns=pushed,
+        returns=returns,
         changes=jnp.where(changed, changes, state.changes),
         intervals=jnp.concatenate([interval[None], state.intervals[:-1]]),
         since=jnp.where(changed, 0.0, since),
@@ -181,17 +183,17 @@ def step(state: State, tick: Tick, fields: Fields) -> tuple[State, Array]:
         moments=moments,
     )
     timing = [jnp.log1p(stepped.since), jnp.log1p(stepped.between), change_time]
-    found = [pushed, stepped.changes, jnp.stack(timing), stepped.intervals, volume[None]]
+    groups = [returns, stepped.changes, jnp.stack(timing), stepped.intervals, volume[None]]
     if fields.quote:
-        found.append(jnp.stack([spread, spread - state.spread]))
+        groups.append(jnp.stack([spread, spread - state.spread]))
     if fields.sizes:
-        found.append(jnp.stack([tick.imbalance, tick.imbalance - state.imbalance]))
+        groups.append(jnp.stack([tick.imbalance, tick.imbalance - state.imbalance]))
     if fields.side:
-        found += [signed[None], stepped.flows]
+        groups += [signed[None], stepped.flows]
     if fields.calendar:
         angle = 2 * jnp.pi * tick.day
-        found.append(jnp.stack([jnp.sin(angle), jnp.cos(angle)]))
-    return stepped, jnp.concatenate(found).astype(jnp.float32)
+        groups.append(jnp.stack([jnp.sin(angle), jnp.cos(angle)]))
+    return stepped, jnp.concatenate(groups).astype(jnp.float32)
 
 
 def _log_volume(volume: Array) -> Array:
@@ -200,5 +202,5 @@ def _log_volume(volume: Array) -> Array:
 
 @partial(jax.jit, static_argnames="fields")
 def run(state: State, ticks: Tick, fields: Fields) -> tuple[State, Array]:
-    """Ticks [T] in a row: the state after them, and features [T, F]."""
+    """The state after T consecutive ticks, and the features at each, [T, F]."""
     return lax.scan(lambda state, tick: step(state, tick, fields), state, ticks)

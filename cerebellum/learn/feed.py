@@ -1,6 +1,6 @@
-"""What training is fed with: ticks in parallel streams, or trials of spikes.
+"""Feeds of training data: ticks in parallel streams, or trials of spikes.
 
-The same step of the same epoch gives the same batch, whenever it is asked for.
+The same step of the same epoch always gives the same batch.
 
 Dimensions: L ticks, B streams or trials, S steps to a tick, M mossy fibres, C choices.
 """
@@ -14,29 +14,34 @@ import numpy as np
 
 from cerebellum.learn import network
 from cerebellum.learn.network import Learner, Net
-from cerebellum.learn.tasks.ticks import NONE, Data, Part
+from cerebellum.learn.tasks.ticks import NONE, Data, Split
 
 WARM_UP = 30
-"""ticks before those that are evaluated, from which membranes forget where they began"""
+"""Ticks that are run before those that are evaluated, so that membranes forget their initial
+state."""
 STREAMS = 64
+"""Most circuits that run side by side in an evaluation."""
 CHUNK = 20
+"""Ticks to a compiled call."""
 
 
 @dataclass(frozen=True)
 class Batch:
+    """The samples of one training step."""
+
     inputs: np.ndarray
-    """[L, B, ...]: see `network.sense`"""
+    """[L, B, ...]; see `network.sense`."""
     labels: np.ndarray
-    """int32 [L, B]; 0 where nothing is asked"""
+    """int32 [L, B]; 0 where there is no label."""
     weights: np.ndarray
-    """float32 [L, B]; 0 where nothing is asked"""
+    """float32 [L, B]; 0 where there is no label."""
 
 
 class Feed(Protocol):
     """What `train` needs of a task."""
 
     @property
-    def apart(self) -> bool:
+    def resets(self) -> bool:
         """Whether every batch starts with fresh circuits."""
         ...
 
@@ -53,15 +58,15 @@ class Feed(Protocol):
     def batch(self, epoch: int, step: int) -> Batch: ...
 
     def sample(self) -> np.ndarray:
-        """Inputs [L, B, ...] to balance cells on."""
+        """Inputs [L, B, ...] on which the cells' rates are balanced."""
         ...
 
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [n, L, ...] that end where something is asked, and the labels [n]."""
+        """Inputs [n, L, ...] of the training split that end at a label, and the labels [n]."""
         ...
 
     def rates(self, net: Net, learner: Learner, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """Nuclear rates [n, N] where something is asked, and labels [n].
+        """Nuclear rates [n, N] where there are labels, and the labels [n].
 
         Args:
           what: "train", "validation" or "test".
@@ -71,14 +76,14 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Ticks:
-    """A tick task in streams side by side, each a stretch of the first part."""
+    """A tick task in parallel streams, each of which is a stretch of the training split."""
 
     data: Data
     size: int = 32
     window: int = 4
     """L"""
     seed: int = 0
-    apart: bool = False
+    resets: bool = False
 
     @property
     def steps(self) -> int:
@@ -86,17 +91,18 @@ class Ticks:
 
     @property
     def _stretch(self) -> int:
+        """Ticks of the training split to a stream."""
         return self.data.train.stop // self.size
 
     def batch(self, epoch: int, step: int) -> Batch:
         offset = np.random.default_rng((self.seed, epoch)).integers(self.window)
-        first = offset + step * self.window
-        at = np.arange(self.size) * self._stretch + first + np.arange(self.window)[:, None]
+        start = offset + step * self.window
+        at = np.arange(self.size) * self._stretch + start + np.arange(self.window)[:, None]
         at = np.minimum(at, self.data.train.stop - 1)
         labels = self.data.labels[at]
-        asked = (labels != NONE) & (self.data.known[at] < self.data.train.stop)
+        valid = (labels != NONE) & (self.data.known[at] < self.data.train.stop)
         inputs = self.data.ranks[at]
-        return Batch(inputs, np.where(asked, labels, 0).astype(np.int32), asked.astype(np.float32))
+        return Batch(inputs, np.where(valid, labels, 0).astype(np.int32), valid.astype(np.float32))
 
     def sample(self) -> np.ndarray:
         rng = np.random.default_rng(self.seed)
@@ -104,47 +110,50 @@ class Ticks:
         return self.data.ranks[rng.integers(0, last, STREAMS) + np.arange(CHUNK)[:, None]]
 
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        asked = self.data.asked(self.data.train)
-        return self.data.ranks[asked][:, None], self.data.labels[asked].astype(np.int32)
+        at = self.data.asked(self.data.train)
+        return self.data.ranks[at][:, None], self.data.labels[at].astype(np.int32)
 
     def rates(self, net: Net, learner: Learner, what: str) -> tuple[np.ndarray, np.ndarray]:
-        part: Part = getattr(self.data, what)
-        asked = self.data.asked(part)
-        found = run(net, learner, self.data.ranks, part)
-        return found[asked - part.start], self.data.labels[asked].astype(np.int32)
+        split: Split = getattr(self.data, what)
+        at = self.data.asked(split)
+        rates = run(net, learner, self.data.ranks, split)
+        return rates[at - split.start], self.data.labels[at].astype(np.int32)
 
 
-def run(net: Net, learner: Learner, ranks: np.ndarray, part: Part) -> np.ndarray:
-    """Nuclear rates at the end of every tick of a part, [n, N]; in stretches side by side."""
-    count = part.stop - part.start
+def run(net: Net, learner: Learner, ranks: np.ndarray, split: Split) -> np.ndarray:
+    """Nuclear rates at the end of every tick of a split, [n, N].
+
+    The split is cut into stretches, which run side by side.
+    """
+    count = split.stop - split.start
     streams = max(1, min(STREAMS, count // WARM_UP))
     stretch = -(-count // streams)
     steps = -(-(stretch + WARM_UP) // CHUNK) * CHUNK
-    at = part.start - WARM_UP + np.arange(steps)[:, None] + np.arange(streams) * stretch
-    at = np.clip(at, 0, part.stop - 1)
+    at = split.start - WARM_UP + np.arange(steps)[:, None] + np.arange(streams) * stretch
+    at = np.clip(at, 0, split.stop - 1)
     carry = network.fresh(net, jax.random.key(0), streams)
-    found = []
+    chunks = []
     for start in range(0, steps, CHUNK):
-        given = jnp.asarray(ranks[at[start : start + CHUNK]])
-        carry, ends = network.respond(net.design, net.circuit, learner, carry, given)
-        found.append(np.asarray(ends.rates))
-    own = np.concatenate(found)[WARM_UP : WARM_UP + stretch]
-    return own.swapaxes(0, 1).reshape(streams * stretch, -1)[:count]
+        inputs = jnp.asarray(ranks[at[start : start + CHUNK]])
+        carry, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
+        chunks.append(np.asarray(ends.rates))
+    rates = np.concatenate(chunks)[WARM_UP : WARM_UP + stretch]
+    return rates.swapaxes(0, 1).reshape(streams * stretch, -1)[:count]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """Trials of mossy-fibre spikes with a label each, asked at their end."""
+    """Trials of mossy-fibre spikes, each with a label at its end."""
 
     spikes: np.ndarray
     """uint8 [n, L, S, M]"""
     labels: np.ndarray
     """int [n]"""
     parts: tuple[int, int]
-    """trials at which validation and test begin"""
+    """Trials at which the validation and the test split begin."""
     size: int = 32
     seed: int = 0
-    apart: bool = True
+    resets: bool = True
 
     @property
     def steps(self) -> int:
@@ -174,11 +183,11 @@ class Trials:
             "test": (self.parts[1], len(self.labels)),
         }
         start, stop = borders[what]
-        found = []
-        for first in range(start, stop, STREAMS):
-            given = self.spikes[first : min(stop, first + STREAMS)].swapaxes(0, 1)
-            carry = network.fresh(net, jax.random.key(0), given.shape[1])
-            given = jnp.asarray(given)
-            _, ends = network.respond(net.design, net.circuit, learner, carry, given)
-            found.append(np.asarray(ends.rates[-1]))
-        return np.concatenate(found), self.labels[start:stop].astype(np.int32)
+        chunks = []
+        for batch_start in range(start, stop, STREAMS):
+            spikes = self.spikes[batch_start : min(stop, batch_start + STREAMS)].swapaxes(0, 1)
+            carry = network.fresh(net, jax.random.key(0), spikes.shape[1])
+            inputs = jnp.asarray(spikes)
+            _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
+            chunks.append(np.asarray(ends.rates[-1]))
+        return np.concatenate(chunks), self.labels[start:stop].astype(np.int32)

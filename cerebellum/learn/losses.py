@@ -1,6 +1,6 @@
-"""What training makes small. Logits [..., C], labels int [...], weights [...] of samples.
+"""Loss functions of logits [..., C], labels int [...] and sample weights [...].
 
-A sample whose weight is 0 does not count; the rest are averaged by weight.
+Losses are averaged by weight. A sample whose weight is 0 does not count.
 """
 
 import jax
@@ -19,34 +19,34 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def mse(logits: Array, labels: Array) -> Array:
-    """Squared distance of the probabilities to the label's, [...] (Brier 1950)."""
-    away = jax.nn.softmax(logits) - _one_hot(labels, logits)
-    return jnp.sum(jnp.square(away), axis=-1)
+    """Squared distance of the probabilities from the one-hot label, [...] (Brier 1950)."""
+    difference = jax.nn.softmax(logits) - _one_hot(labels, logits)
+    return jnp.sum(jnp.square(difference), axis=-1)
 
 
 def mae(logits: Array, labels: Array) -> Array:
-    """Absolute distance of the probabilities to the label's, [...]."""
+    """Absolute distance of the probabilities from the one-hot label, [...]."""
     return jnp.sum(jnp.abs(jax.nn.softmax(logits) - _one_hot(labels, logits)), axis=-1)
 
 
 def huber(logits: Array, labels: Array, delta: float = 0.5) -> Array:
-    """Squared near the label, absolute away from it, [...] (Huber 1964)."""
-    away = optax.huber_loss(jax.nn.softmax(logits), _one_hot(labels, logits), delta=delta)
-    return jnp.sum(away, axis=-1)
+    """Huber loss of the probabilities, [...]: squared up to `delta`, then linear (Huber 1964)."""
+    by_choice = optax.huber_loss(jax.nn.softmax(logits), _one_hot(labels, logits), delta=delta)
+    return jnp.sum(by_choice, axis=-1)
 
 
 def spike_count(counts: Array, labels: Array, right: float, wrong: float) -> Array:
-    """Squared distance of output cells' spike counts [..., C] to those wanted, [...].
+    """Mean squared distance of output cells' spike counts [..., C] from their targets, [...].
 
     Args:
-      right, wrong: counts wanted of the label's cell and of the others (Shrestha & Orchard 2018).
+      right, wrong: target counts of the label's cell and of the others (Shrestha & Orchard 2018).
     """
-    wanted = jnp.where(_one_hot(labels, counts) > 0, right, wrong)
-    return jnp.mean(jnp.square(counts - wanted), axis=-1)
+    targets = jnp.where(_one_hot(labels, counts) > 0, right, wrong)
+    return jnp.mean(jnp.square(counts - targets), axis=-1)
 
 
 def rate_penalty(rates: Array, target: float) -> Array:
-    """How far mean rates [..., N] of cells are above a target: scalar (Zenke & Vogels 2021)."""
+    """Mean square of how far cells' mean rates [..., N] exceed a target (Zenke & Vogels 2021)."""
     mean = rates.reshape(-1, rates.shape[-1]).mean(axis=0)
     return jnp.mean(jnp.square(jax.nn.relu(mean - target)))
 
@@ -55,6 +55,6 @@ LOSSES = {"cross_entropy": cross_entropy, "mse": mse, "mae": mae, "huber": huber
 
 
 def mean(losses: Array, weights: Array) -> Array:
-    """Average by weight; 0 where nothing counts."""
+    """Weighted mean of losses; 0 where all weights are 0."""
     total = jnp.sum(weights)
     return jnp.sum(losses * weights) / jnp.where(total > 0, total, 1)

@@ -1,11 +1,12 @@
-"""A microcircuit that is taught: a `beams` circuit whose spikes pass gradients, and its readout.
+"""A microcircuit that can be trained: a `beams` circuit whose spikes pass gradients, and a readout.
 
-It differs from the circuit at rest in what teaching needs. Conduction takes one step, for market
-time is not the body's. Nuclear cells hear every mossy fibre, forget within a tick (5 ms membrane,
-2 ms synapse), and are more than anatomy has, in a zone for each choice, their thresholds spread so
-that together they speak in small steps. Weights are float32, with bounds at zero (an excitatory
-fibre stays excitatory) and at `W_MAX` times their first mean. The olive is not a population here:
-what climbing fibres teach is in `climbing`.
+It differs from the resting circuit where training needs it. Conduction takes one step, because the
+time between ticks is not biological time. Nuclear cells receive every mossy fibre, forget within a
+tick (5 ms membrane, 2 ms synapse) and are more numerous than in anatomy. They form a zone for each
+choice, and their thresholds are spread so that their summed output changes in small steps. Weights
+are float32. Their bounds are zero (an excitatory fibre stays excitatory) and `W_MAX` times their
+initial mean. The olive is not a population of this circuit: `climbing` computes the climbing
+fibres.
 
 Dimensions: L ticks, B streams or trials, S steps to a tick, M mossy fibres, N nuclear cells.
 """
@@ -22,13 +23,14 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-import cerebellum as cb
 from cerebellum.learn import decode, encode
 from cerebellum.learn.decode import Readout
+from cerebellum.model import anatomy, presets
+from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Activity, Circuit, Params, State, Wiring
 from cerebellum.model.neurons import current
-from cerebellum.model.spec import Spec
+from cerebellum.model.spec import Projection, Spec
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import chunk
 from cerebellum.sim.chunk import BatchChunk, Chunk, Coupled, Inputs
@@ -45,20 +47,24 @@ LEARNED = (
     "purkinje_nuclei",
     "mossy_fiber_nuclei",
 )
+"""Projections whose weights are learned."""
 DRIVEN = ("granule", "golgi", "purkinje", "nuclei")
 """Populations whose constant current is learned, too."""
 
 W_MAX = 10.0
+"""Largest weight, in units of a projection's initial mean weight."""
 DRIVE_UNIT = 3.0
-"""mV"""
+"""Unit in which a constant current is learned, mV."""
 READOUT_UNIT = 0.02
-"""A readout that moves faster than the cells it reads follows noise in place of them."""
+"""Unit in which the readout is learned. A readout that moves faster than the cells it reads follows
+noise instead of the cells."""
 
 NUCLEI = {"tau_m": 5.0, "tau_exc": 2.0}
+"""Time constants of nuclear cells, ms."""
 RATES = {"granule": 0.025, "nuclei": 0.15}
-"""Share of a population that fires in a step, to which `start.balance` brings it."""
+"""Share of a population that fires in a step. `start.balance` adjusts the circuit to it."""
 THRESHOLD_SPREAD = 8.0
-"""mV, standard deviation of nuclear constant currents"""
+"""Standard deviation of the constant currents of nuclear cells, mV."""
 
 
 SURROGATE = Surrogate(alpha=5.0)
@@ -66,47 +72,48 @@ SURROGATE = Surrogate(alpha=5.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What a taught circuit is made of; static."""
+    """The sizes and constants of a trainable circuit; static."""
 
     inputs: int
-    """features, or mossy fibres where `fields` is 0"""
+    """Number of features, or of mossy fibres where `fields` is 0."""
     choices: tuple[int, ...] = (0, 1, 2)
-    """that are ever asked for: each has a zone"""
+    """Choices that occur as labels. Each has a zone."""
     fields: int = 6
-    """receptive fields to a feature; 0: inputs are spikes of mossy fibres, [B, S, M]"""
+    """Receptive fields to a feature. With 0 the inputs are spikes of mossy fibres, [B, S, M]."""
     code: encode.Code = "rate"
     burst: int = 8
-    """most spikes of a mossy fibre in a tick, or steps that latencies span"""
+    """Most spikes of a mossy fibre in a tick, or the steps that latencies span."""
     steps: int = 10
-    """to a tick"""
+    """Steps to a tick."""
     dt: float = 1.0
-    """ms"""
+    """Time step, ms."""
     granule: int = 300
     golgi: int = 8
     purkinje: int = 24
     nuclei: int = 192
     surrogate: Surrogate = SURROGATE
     tau: float = 4.0
-    """of the filter on nuclear rates, ms"""
+    """Time constant of the filter on nuclear rates, ms."""
     inhibition: float = 0.05
-    """first weights of Purkinje cells onto nuclear cells, beside those of `beams`: little, where
-    mossy fibres can say most by themselves"""
+    """Initial weights from Purkinje cells to nuclear cells, as a share of those of `beams`. The
+    value is small because the mossy fibres alone carry most of what can be predicted."""
     memory: float = 5.0
-    """for which a synapse remembers that it was active, ms: what outcomes are credited to"""
+    """Time constant of the synaptic traces to which outcomes are credited, ms."""
     linger: float = 3.0
-    """time constant of mossy-fibre currents in granule cells, ms: 3 as in `beams`, or up to the 50
-    of their NMDA receptors, where one tick must remember another"""
+    """Time constant of mossy-fibre currents in granule cells, ms: 3 as in `beams`, or up to the 50
+    of their NMDA receptors where a tick must influence the next."""
     mossy_granule: float = 0.5
-    """first weights of mossy fibres onto granule cells, beside those of `beams`, whose mossy fibres
-    fire less"""
+    """Initial weights from mossy fibres to granule cells, as a share of those of `beams`, whose
+    mossy fibres fire less."""
     mossy_nuclei: float = 300.0
-    """total of mossy fibres onto a nuclear cell, mV; of a market a tick brings about a third of
-    them, twice or more"""
+    """Sum of the initial weights from mossy fibres to a nuclear cell, mV. In a tick of a market
+    about a third of the fibres fire, twice or more."""
     microzones: bool = False
-    """whether a Purkinje cell inhibits the nuclear cells of its own zone alone, as in the animal
-    (Apps & Garwicz 2005): needed where Purkinje cells must say what mossy fibres cannot"""
+    """Whether a Purkinje cell inhibits only the nuclear cells of its own zone, as in the animal
+    (Apps & Garwicz 2005). This is needed where Purkinje cells must express what mossy fibres
+    cannot."""
     silent: int = 0
-    """mossy fibres that no input drives"""
+    """Number of mossy fibres that no input drives."""
 
     @property
     def fade(self) -> float:
@@ -114,12 +121,12 @@ class Design:
         return float(np.exp(-self.dt / self.memory))
 
     def zone(self, cells: int) -> np.ndarray:
-        """The choice that each of a population's cells speaks for, int [cells]."""
+        """The choice whose zone each of a population's cells belongs to, int [cells]."""
         return np.asarray(self.choices)[np.arange(cells) % len(self.choices)]
 
     @property
     def outputs(self) -> int:
-        """C: choices, also those never asked for."""
+        """C: the number of choices, including those that never occur as labels."""
         return max(self.choices) + 1
 
     @property
@@ -129,30 +136,30 @@ class Design:
 
 @struct.dataclass(kw_only=True)
 class Learner:
-    """What is learned."""
+    """The arrays that training changes."""
 
     weights: dict[str, Array]
-    """by projection, mV, [source, target]"""
+    """Weights by projection, mV, [source, target]."""
     drive: dict[str, Array]
-    """by population, constant current beside the cells' own, mV, [n]"""
+    """Learned constant current by population, added to that of the cells, mV, [n]."""
     readout: Readout
 
 
 @struct.dataclass(kw_only=True)
 class Carry:
-    """What goes from one tick to the next."""
+    """The state that is carried from one tick to the next."""
 
     state: State
-    """of B circuits"""
+    """State of B circuits."""
     rates: Array
-    """filtered nuclear rates, [B, N]"""
+    """Filtered nuclear rates, [B, N]."""
     traces: "Traces | None"
-    """None: outcomes are not learned from"""
+    """Synaptic traces; None where nothing is learned from outcomes."""
 
 
 @struct.dataclass(kw_only=True)
 class Traces:
-    """What presynaptic terminals remember: spikes, fading with the design's `memory`."""
+    """Traces of presynaptic spikes, which decay with the design's `memory`."""
 
     mossy: Array
     """[..., M]"""
@@ -161,29 +168,30 @@ class Traces:
 
 
 @struct.dataclass(kw_only=True)
-class Seen:
-    """What there is to see of a tick."""
+class SpikeSummary:
+    """The spikes of ticks, for display and for counters."""
 
     counts: dict[str, Array]
-    """by population, spikes, int32 [L, B]"""
+    """Spikes by population, int32 [L, B]."""
     sample: dict[str, Array]
-    """spikes of a population's first 32 cells, a bit each, uint32 [L, S, B]"""
+    """Spikes of a population's first 32 cells, one bit a cell, uint32 [L, S, B]."""
 
 
 @struct.dataclass(kw_only=True)
 class Ends:
-    """The ends of ticks."""
+    """Rates and traces at the end of each tick."""
 
     rates: Array
-    """[L, B, N]"""
+    """Filtered nuclear rates, [L, B, N]."""
     traces: Traces | None
     """[L, B, ...]"""
-    seen: Seen | None
+    spikes: SpikeSummary | None
+    """The spikes of each tick; None where they were not asked for."""
 
 
 @dataclass(frozen=True)
 class Net:
-    """A design and the circuit that it became."""
+    """A design and the circuit that was built from it."""
 
     design: Design
     circuit: Circuit
@@ -193,15 +201,15 @@ def spec_of(design: Design) -> Spec:
     """The circuit's spec.
 
     Raises:
-      UsageError: sizes that cannot be.
+      UsageError: impossible sizes.
     """
-    sizes = cb.presets.Sizes(
+    sizes = presets.Sizes(
         mossy_fiber=design.mossy_fibers,
         golgi=design.golgi,
         purkinje=design.purkinje,
         nuclei=design.nuclei,
     )
-    spec = cb.presets.beams(design.granule, beams=1, sizes=sizes, dt=design.dt, dtype="float32")
+    spec = presets.beams(design.granule, beams=1, sizes=sizes, dt=design.dt, dtype="float32")
     projections = tuple(
         _projection(p, design) for p in spec.projections if "inferior_olive" not in p.name
     )
@@ -220,7 +228,8 @@ def spec_of(design: Design) -> Spec:
     )
 
 
-def _projection(projection: Any, design: Design) -> Any:
+def _projection(projection: Projection, design: Design) -> Projection:
+    """A projection of `beams` as the trainable circuit has it."""
     changed = replace(
         projection,
         delay=design.dt,
@@ -232,7 +241,7 @@ def _projection(projection: Any, design: Design) -> Any:
     if projection.name == "purkinje_nuclei":
         return replace(changed, weight=changed.weight * design.inhibition)
     if projection.name == "mossy_fiber_granule":
-        # The same charge, however long it lingers.
+        # A spike brings the same charge, whatever the time constant is.
         scale = design.mossy_granule * current.Params().tau_exc / design.linger
         return replace(changed, weight=changed.weight * scale)
     if projection.name != "mossy_fiber_nuclei":
@@ -242,22 +251,23 @@ def _projection(projection: Any, design: Design) -> Any:
 
 
 def build(design: Design, key: Array) -> Net:
-    """A circuit of a design."""
-    circuit = cb.build(spec_of(design), key, path="dense")
-    return Net(design, _in_zones(design, circuit) if design.microzones else circuit)
+    """Build the circuit of a design."""
+    circuit = anatomy.build(spec_of(design), key, path="dense")
+    return Net(design, _with_microzones(design, circuit) if design.microzones else circuit)
 
 
-def _in_zones(design: Design, circuit: Circuit) -> Circuit:
-    """The circuit with as much inhibition of each nuclear cell, from its own zone alone."""
-    held, name = circuit.params.weights, "purkinje_nuclei"
-    own = design.zone(design.purkinje)[:, None] == design.zone(design.nuclei)
-    total = jnp.mean(jnp.sum(held[name], axis=0))
-    weights = {**held, name: jnp.asarray(own / own.sum(axis=0), jnp.float32) * total}
+def _with_microzones(design: Design, circuit: Circuit) -> Circuit:
+    """The circuit with each nuclear cell inhibited by its own zone only, with the same mean sum."""
+    initial_weights, name = circuit.params.weights, "purkinje_nuclei"
+    same_zone = design.zone(design.purkinje)[:, None] == design.zone(design.nuclei)
+    total = jnp.mean(jnp.sum(initial_weights[name], axis=0))
+    within_zones = jnp.asarray(same_zone / same_zone.sum(axis=0), jnp.float32) * total
+    weights = {**initial_weights, name: within_zones}
     return replace(circuit, params=replace(circuit.params, weights=weights))
 
 
 def begin(net: Net, key: Array) -> Learner:
-    """A learner that has learned nothing; its `readout` is yet to be centred on some rates."""
+    """An untrained learner, whose `readout` is not yet centred on measured rates."""
     params, spec = net.circuit.params, net.circuit.spec
     drive = {
         name: jnp.zeros(spec.population(name).size, jnp.float32)
@@ -275,12 +285,12 @@ def begin(net: Net, key: Array) -> Learner:
 
 
 def readout(design: Design, rates: Array) -> Readout:
-    """A readout of zones, centred and scaled by some rates, [..., N]."""
+    """A readout of zones, centred on and scaled by the given rates, [..., N]."""
     return decode.init(rates, design.zone(design.nuclei), design.outputs)
 
 
 def with_learned(circuit: Circuit, learner: Learner) -> Circuit:
-    """The circuit with what was learned in its parameters."""
+    """The circuit with the learner's weights and currents in its parameters."""
     params = circuit.params
     cells = dict(params.cells)
     for name, offset in learner.drive.items():
@@ -290,40 +300,46 @@ def with_learned(circuit: Circuit, learner: Learner) -> Circuit:
 
 
 def units(net: Net) -> Learner:
-    """What a step of one would be, by what is learned: the mean of a projection's contacts, say."""
+    """The unit of a training step for each array, such as a projection's mean weight."""
     params, one = net.circuit.params, jnp.float32(1)
-    spoken = READOUT_UNIT * one
+    readout_unit = READOUT_UNIT * one
     return Learner(
         weights={name: _mean(params.weights[name]) for name in LEARNED},
         drive=dict.fromkeys(DRIVEN, jnp.float32(DRIVE_UNIT)),
         readout=Readout(
-            centre=0 * one, scale=0 * one, weights=spoken, bias=spoken, temperature=0 * one
+            centre=0 * one,
+            scale=0 * one,
+            weights=readout_unit,
+            bias=readout_unit,
+            temperature=0 * one,
         ),
     )
 
 
 def _mean(weights: Array) -> Array:
-    """Of the contacts that there are."""
+    """Mean weight of the contacts that exist."""
     return jnp.sum(weights) / jnp.maximum(1, jnp.sum(weights > 0))
 
 
-def bound(first: Array) -> Array:
-    """The largest weight that contacts of these first weights may reach."""
-    return W_MAX * _mean(first)
+def bound(initial_weights: Array) -> Array:
+    """The largest weight that contacts with these initial weights may reach."""
+    return W_MAX * _mean(initial_weights)
 
 
 def bounded(net: Net, learner: Learner) -> Learner:
-    """What was learned, cut at its bounds; contacts that do not exist stay so."""
-    first = net.circuit.params.weights
+    """The learner with its weights clipped to their bounds. Missing contacts stay zero."""
+    initial_weights = net.circuit.params.weights
     weights = {
-        name: jnp.where(first[name] > 0, jnp.clip(held, 0, bound(first[name])), 0)
-        for name, held in learner.weights.items()
+        name: jnp.where(
+            initial_weights[name] > 0, jnp.clip(learned, 0, bound(initial_weights[name])), 0
+        )
+        for name, learned in learner.weights.items()
     }
     return replace(learner, weights=weights)
 
 
 def no_traces(design: Design, count: int) -> Traces:
-    """Of so many circuits that have seen nothing."""
+    """The traces of `count` circuits that have received no spikes yet."""
     return Traces(
         mossy=jnp.zeros((count, design.mossy_fibers), jnp.float32),
         granule=jnp.zeros((count, design.granule), jnp.float32),
@@ -331,8 +347,8 @@ def no_traces(design: Design, count: int) -> Traces:
 
 
 def fresh(net: Net, key: Array, streams: int) -> Carry:
-    """Circuits that have seen nothing."""
-    states = jax.vmap(lambda k: cb.init(net.circuit, k, spread=True))(
+    """Initial states of `streams` circuits."""
+    states = jax.vmap(lambda k: circuits.init(net.circuit, k, spread=True))(
         jax.random.split(key, streams)
     )
     design = net.design
@@ -366,65 +382,71 @@ def unroll(
     shared: Mapping[str, Array] = MappingProxyType({}),
     watch: bool = False,
 ) -> tuple[Carry, Ends]:
-    """Some ticks, and what there is at the end of each.
+    """Run L ticks. Returns the carry after them and the end of each tick.
 
     Args:
-      inputs: of every tick, [L, B, ...]; see `sense`.
-      segment: ticks whose inside is computed again for the gradient instead of being kept; 0:
-        everything is kept.
-      shared: weights of plastic projections, which stay as they are, the same for every circuit.
-      watch: whether there is `Seen`.
+      inputs: inputs of every tick, [L, B, ...]; see `sense`.
+      segment: number of ticks whose inner values are recomputed for the gradient instead of being
+        stored; with 0 everything is stored.
+      shared: constant weights of plastic projections, the same for every circuit.
+      watch: whether to return a `SpikeSummary`.
     """
     # Weights that a state does not hold are those of the parameters.
     params = replace(circuit.params, weights={**circuit.params.weights, **shared})
     wiring = circuit.wiring
-    one = chunk.of(circuit, design.steps, environment=Listener(design=design, watch=watch))
-    # An event loop must not be mapped over: every circuit would run as long as the busiest.
-    some = BatchChunk(chunk=one, batched=("mossy_fiber",)) if wiring.path == "dense" else Alone(one)
+    member = chunk.of(circuit, design.steps, environment=Listener(design=design, watch=watch))
+    # An event loop must not be mapped over: every circuit would run as long as the busiest one.
+    batch: Chunk = (
+        BatchChunk(chunk=member, batched=("mossy_fiber",))
+        if wiring.path == "dense"
+        else BatchOfOne(member)
+    )
 
-    def tick(carry: Carry, given: Array):
-        spikes = jnp.moveaxis(sense(design, given), 1, 0)
-        before = Coupled(state=carry.state, place=Heard(rates=carry.rates, traces=carry.traces))
-        after, seen = some(params, wiring, before, Inputs(arrays={"mossy_fiber": spikes}))
+    def tick(carry: Carry, tick_inputs: Array):
+        spikes = jnp.moveaxis(sense(design, tick_inputs), 1, 0)
+        place = ListenerState(rates=carry.rates, traces=carry.traces)
+        before = Coupled(state=carry.state, place=place)
+        after, summary = batch(params, wiring, before, Inputs(arrays={"mossy_fiber": spikes}))
         rates, traces = after.place.rates, after.place.traces
-        if seen is not None:
-            # Of members, then of steps.
-            sample = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), seen.sample)
-            seen = Seen(counts=jax.tree.map(lambda x: x.sum(1), seen.counts), sample=sample)
+        if summary is not None:
+            # The chunk gives [B, S, ...].
+            sample = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), summary.sample)
+            counts = jax.tree.map(lambda x: x.sum(1), summary.counts)
+            summary = SpikeSummary(counts=counts, sample=sample)
         return Carry(state=after.state, rates=rates, traces=traces), Ends(
-            rates=rates, traces=traces, seen=seen
+            rates=rates, traces=traces, spikes=summary
         )
 
     if segment <= 1:
         return lax.scan(jax.checkpoint(tick) if segment else tick, carry, inputs)
     grouped = inputs.reshape(-1, segment, *inputs.shape[1:])
-    ticks = jax.checkpoint(lambda carry, given: lax.scan(jax.checkpoint(tick), carry, given))
-    carry, found = lax.scan(ticks, carry, grouped)
-    return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+    ticks = jax.checkpoint(lambda carry, group: lax.scan(jax.checkpoint(tick), carry, group))
+    carry, ends = lax.scan(ticks, carry, grouped)
+    return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends)
 
 
 @struct.dataclass(kw_only=True)
-class Heard:
-    """What is kept of a circuit's spikes from step to step."""
+class ListenerState:
+    """What `Listener` keeps of a circuit's spikes from step to step."""
 
     rates: Array
-    """filtered nuclear rates, [N]"""
+    """Filtered nuclear rates, [N]."""
     traces: Traces | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """The environment of a circuit that is taught: it listens, and drives nothing."""
+    """The environment of a trainable circuit: it filters the spikes and drives nothing."""
 
     design: Design
     watch: bool
 
-    def drive(self, place: Heard, now: Moment) -> dict[str, Array]:
+    def drive(self, place: ListenerState, now: Moment) -> dict[str, Array]:
         return {}
 
     def react(
-        self, place: Heard, drive: dict[str, Array], activity: Activity
-    ) -> tuple[Heard, Seen | None]:
+        self, place: ListenerState, drive: dict[str, Array], activity: Activity
+    ) -> tuple[ListenerState, SpikeSummary | None]:
         design, fired, traces = self.design, activity.spikes, place.traces
         if traces is not None:
             traces = Traces(
@@ -432,27 +454,30 @@ class Listener:
                 granule=traces.granule * design.fade + fired["granule"],
             )
         rates = decode.filtered(place.rates, fired["nuclei"], design.tau, design.dt)
-        return Heard(rates=rates, traces=traces), _look(activity) if self.watch else None
+        summary = _summary(activity) if self.watch else None
+        return ListenerState(rates=rates, traces=traces), summary
 
 
-def _look(activity: Activity) -> Seen:
+def _summary(activity: Activity) -> SpikeSummary:
+    """The spikes of one step, counted and sampled."""
     words = activity.words
-    counted = {n: jnp.sum(lax.population_count(w), -1, jnp.int32) for n, w in words.items()}
-    return Seen(counts=counted, sample={name: word[..., 0] for name, word in words.items()})
+    counts = {n: jnp.sum(lax.population_count(w), -1, jnp.int32) for n, w in words.items()}
+    return SpikeSummary(counts=counts, sample={name: word[..., 0] for name, word in words.items()})
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A chunk of a batch of one, whose arrays have an axis of one in front."""
+class BatchOfOne:
+    """A chunk of a batch of one, whose arrays have a leading axis of size one."""
 
     chunk: Chunk
 
     def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Inputs) -> Any:
-        first, given = jax.tree.map(lambda x: x[0], (state, inputs))
-        return jax.tree.map(lambda x: x[None], self.chunk(params, wiring, first, given))
+        member_state, member_inputs = jax.tree.map(lambda x: x[0], (state, inputs))
+        outputs = self.chunk(params, wiring, member_state, member_inputs)
+        return jax.tree.map(lambda x: x[None], outputs)
 
 
 @partial(jax.jit, static_argnums=0)
 def respond(design: Design, circuit: Circuit, learner: Learner, carry: Carry, inputs: Array):
-    """`unroll` of a learner, without a gradient."""
+    """Run `unroll` for a learner, without a gradient."""
     return unroll(design, with_learned(circuit, learner), carry, inputs, 0)

@@ -1,9 +1,9 @@
-"""Learning as ticks come: predict, then learn from an outcome when its horizon has passed.
+"""Online learning: predict at each tick, then learn from an outcome when its horizon has passed.
 
-One step for a tick of some markets, the same in an evaluation and in the service. Markets share a
-circuit's weights; each has membranes and a readout of its own. What a synapse needs to know of a
-tick until its outcome is known, the traces at its end, waits in a ring; then climbing fibres teach
-(`climbing`), and the market's readout is corrected by the delta rule.
+One call of `step` takes a tick of each of several markets. Evaluation and the service use the same
+function. Markets share a circuit's weights; each has its own membranes and readout. The traces and
+rates at the end of a tick wait in a ring until its outcome is known. Then climbing fibres teach the
+circuit (`climbing`), and the market's readout is corrected by the delta rule.
 
 Dimensions: B markets, R ticks that wait, N nuclear cells, C choices.
 """
@@ -22,97 +22,98 @@ from jax import Array, lax
 
 from cerebellum.learn import climbing, decode, network
 from cerebellum.learn.decode import Readout
-from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, Seen, Traces
-from cerebellum.learn.tasks.ticks import NONE, Data, Part
+from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, SpikeSummary, Traces
+from cerebellum.learn.tasks.ticks import NONE, Data, Split
 from cerebellum.model.circuit import Circuit
 
 WAITING = 16
-"""R: outcomes come within so many questions"""
+"""R: size of the ring. An outcome must come within so many questions."""
 CHUNK = 500
+"""Ticks to a compiled call."""
 GAIN = 0.25
-"""of climbing fibres, beside that of training: a learner that goes on changes slowly"""
+"""Gain of climbing fibres, as a share of that of training: online learning changes slowly."""
 RATE = 2e-2
-"""of the readout"""
+"""Step of the readout."""
 
 
 @struct.dataclass(kw_only=True)
 class Waiting:
-    """Questions whose outcome is not known."""
+    """Questions whose outcome is not yet known."""
 
     traces: Traces
     """[B, R, ...]"""
     rates: Array
-    """nuclear rates, [B, R, N]"""
+    """Filtered nuclear rates, [B, R, N]."""
     asked: Array
-    """questions so far, int32 [B]"""
+    """Number of questions so far, int32 [B]."""
 
 
 @struct.dataclass(kw_only=True)
 class Market:
-    """What is remembered of markets, beside what they share; arrays [B, ...]."""
+    """The state of markets, apart from what they share; arrays [B, ...]."""
 
     readout: Readout
     carry: Carry
     waiting: Waiting | None
-    """None: nothing is learned of them"""
+    """None where nothing is learned from outcomes."""
 
 
 @struct.dataclass(kw_only=True)
 class Event:
-    """What comes with a tick of each market."""
+    """A tick of each market, with the answer that it brings."""
 
     inputs: Any
-    """of `network.sense`, [B, F]"""
+    """Inputs of `network.sense`, [B, F]."""
     back: Any
-    """how many questions ago the one was whose answer is now known; 0: none, int32 [B]"""
+    """How many questions ago the question was whose answer is now known, 0 for none, int32 [B]."""
     label: Any
-    """that answer, int32 [B]"""
+    """That answer, int32 [B]."""
     asks: Any
-    """whether this tick is a question, bool [B]"""
+    """Whether this tick is a question, bool [B]."""
 
 
 @struct.dataclass(kw_only=True)
 class Gains:
-    """How fast it learns."""
+    """How fast the circuit and the readouts learn."""
 
     climbing: Any
-    """of climbing fibres, see `climbing.teach`"""
+    """Gain of climbing fibres; see `climbing.teach`."""
     readout: Any
-    """a step of a weight for an error of one"""
+    """Share of an error that one step of the readout takes away; see `decode.correct`."""
 
 
 def begin(net: Net, learner: Learner, count: int = 1, learning: bool = True) -> Market:
-    """Markets of which nothing was seen yet."""
+    """The initial state of `count` markets."""
     design = net.design
     carry = network.fresh(net, jax.random.key(0), count)
-    many = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), learner.readout)
+    readouts = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), learner.readout)
     if not learning:
-        return Market(readout=many, carry=replace(carry, traces=None), waiting=None)
+        return Market(readout=readouts, carry=replace(carry, traces=None), waiting=None)
     rings = network.no_traces(design, count * WAITING)
     waiting = Waiting(
         traces=jax.tree.map(lambda x: x.reshape(count, WAITING, -1), rings),
         rates=jnp.zeros((count, WAITING, design.nuclei), jnp.float32),
         asked=jnp.zeros(count, jnp.int32),
     )
-    return Market(readout=many, carry=carry, waiting=waiting)
+    return Market(readout=readouts, carry=carry, waiting=waiting)
 
 
 def learn(
     net: Net, learner: Learner, markets: Market, events: Event, gains: Gains, key: Array
 ) -> tuple[Learner, Market]:
-    """What is shared, and the markets, after outcomes that are now known."""
+    """Learn from the outcomes that are now known. Returns the learner and the markets after it."""
     waiting = markets.waiting
     assert waiting is not None
     rows = jnp.arange(waiting.asked.shape[0])
     slot = (waiting.asked - events.back) % WAITING
     counts = (events.back > 0).astype(jnp.float32)
     rates = waiting.rates[rows, slot]
-    wrong = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
+    error = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
     traces = jax.tree.map(lambda x: x[rows, slot], waiting.traces)
-    errors = climbing.by_readout(net, markets.readout, wrong)
-    taught = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
-    readout = jax.vmap(decode.correct)(markets.readout, rates, wrong, gains.readout * counts)
-    return taught, replace(markets, readout=readout)
+    errors = climbing.by_readout(net, markets.readout, error)
+    learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
+    readout = jax.vmap(decode.correct)(markets.readout, rates, error, gains.readout * counts)
+    return learner, replace(markets, readout=readout)
 
 
 def step(
@@ -124,11 +125,15 @@ def step(
     key: Array,
     shared: Mapping[str, Array] = MappingProxyType({}),
     watch: bool = False,
-) -> tuple[Learner, Market, Array, Seen | None]:
-    """A tick of each market: learn from what it makes known, then say what comes, [B, C].
+) -> tuple[Learner, Market, Array, SpikeSummary | None]:
+    """Take a tick of each market: learn from the answers that it brings, then predict.
 
     Args:
-      shared, watch: see `network.unroll`; what is seen has no axis L.
+      shared, watch: see `network.unroll`.
+
+    Returns:
+      The learner and the markets after it, the probabilities of the choices [B, C], and a summary
+      of the spikes, which has no axis L, or None.
     """
     if markets.waiting is not None:
         learner, markets = learn(net, learner, markets, events, gains, key)
@@ -147,7 +152,7 @@ def step(
             rates=put(waiting.rates, ends.rates),
             asked=waiting.asked + events.asks.astype(jnp.int32),
         )
-    return learner, replace(markets, carry=carry, waiting=waiting), chances, ends.seen
+    return learner, replace(markets, carry=carry, waiting=waiting), chances, ends.spikes
 
 
 def _respond(
@@ -158,73 +163,94 @@ def _respond(
     shared: Mapping[str, Array],
     watch: bool,
 ) -> tuple[Carry, Ends]:
-    """The circuits after a tick, and its end; event circuits one by one."""
+    """Run one tick of the circuits. On the event path the circuits run one after another."""
     circuit = network.with_learned(net.circuit, learner)
 
-    def some(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
+    def run_batch(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
         after, ends = network.unroll(net.design, circuit, carry, inputs[None], 0, shared, watch)
         return after, jax.tree.map(lambda x: x[0], ends)
 
     if circuit.wiring.path == "dense" or inputs.shape[0] == 1:
-        return some(carry, inputs)
+        return run_batch(carry, inputs)
 
-    def alone(given: tuple[Carry, Array]) -> Any:
-        carry, ends = some(*jax.tree.map(lambda x: x[None], given))
-        first = jax.tree.map(lambda x: x[0], (carry, replace(ends, seen=None)))
-        return first, jax.tree.map(lambda x: x[..., 0], ends.seen)
+    def run_one(operands: tuple[Carry, Array]) -> Any:
+        carry, ends = run_batch(*jax.tree.map(lambda x: x[None], operands))
+        arrays = jax.tree.map(lambda x: x[0], (carry, replace(ends, spikes=None)))
+        # In a summary of spikes the axis of circuits is the last.
+        return arrays, jax.tree.map(lambda x: x[..., 0], ends.spikes)
 
-    (after, ends), seen = lax.map(alone, (carry, inputs))
-    return after, replace(ends, seen=jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), seen))
+    (after, ends), spikes = lax.map(run_one, (carry, inputs))
+    return after, replace(ends, spikes=jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), spikes))
 
 
 @partial(jax.jit, static_argnames="design", donate_argnames=("learner", "market"))
-def go(design: Design, circuit: Circuit, learner, market, events: Event, gains: Gains, key, start):
-    """Ticks in a row of one market, [T, 1, ...]: what is after them, and what it said, [T, C]."""
+def scan_ticks(
+    design: Design,
+    circuit: Circuit,
+    learner: Learner,
+    market: Market,
+    events: Event,
+    gains: Gains,
+    key: Array,
+    start: Array,
+) -> tuple[tuple[Learner, Market], Array]:
+    """Take T consecutive ticks of one market, [T, 1, ...].
+
+    Args:
+      start: number of the first of these ticks, from which the keys of the steps are derived.
+
+    Returns:
+      The learner and the market after the ticks, and the probabilities at each, [T, C].
+    """
     net = Net(design, circuit)
 
-    def tick(held, given):
-        index, event = given
-        once = jax.random.fold_in(key, index)
-        learner, market, chances, _ = step(net, held[0], held[1], event, gains, once)
+    def tick(carry, scanned):
+        index, event = scanned
+        step_key = jax.random.fold_in(key, index)
+        learner, market, chances, _ = step(net, carry[0], carry[1], event, gains, step_key)
         return (learner, market), chances[0]
 
     indices = start + jnp.arange(events.back.shape[0])
     return lax.scan(tick, (learner, market), (indices, events))
 
 
-def events(data: Data, part: Part) -> Event:
-    """The ticks of a part, with the answers that become known at each, NumPy [T, 1, ...]."""
-    inside = np.arange(part.start, part.stop)
+def events(data: Data, split: Split) -> Event:
+    """The ticks of a split, each with the answer that becomes known at it, NumPy [T, 1, ...]."""
+    inside = np.arange(split.start, split.stop)
     asks = data.labels[inside] != NONE
     order = np.cumsum(asks) - asks
     back = np.zeros(len(inside), np.int32)
     label = np.zeros(len(inside), np.int32)
     questions = inside[asks]
     known = data.known[questions]
-    good = known < part.stop
-    at = known[good] - part.start
-    back[at] = order[at] - order[questions[good] - part.start]
-    label[at] = data.labels[questions[good]]
+    answered = known < split.stop
+    at = known[answered] - split.start
+    back[at] = order[at] - order[questions[answered] - split.start]
+    label[at] = data.labels[questions[answered]]
     back = np.where(back <= WAITING, back, 0)
-    found = Event(inputs=data.ranks[inside], back=back, label=label, asks=asks)
-    return jax.tree.map(lambda x: x[:, None], found)
+    by_tick = Event(inputs=data.ranks[inside], back=back, label=label, asks=asks)
+    return jax.tree.map(lambda x: x[:, None], by_tick)
 
 
 def prequential(
-    net: Net, learner: Learner, data: Data, part: Part, *, gain: float, rate: float, seed: int = 0
+    net: Net, learner: Learner, data: Data, split: Split, *, gain: float, rate: float, seed: int = 0
 ) -> tuple[Learner, np.ndarray]:
-    """Go through a part, learning: the learner after it, and what it said at each tick [T, C]."""
-    held = jax.tree.map(jnp.copy, learner), begin(net, learner)
+    """Predict and learn at every tick of a split.
+
+    Args:
+      gain, rate: see `Gains`; of climbing fibres and of the readout.
+
+    Returns:
+      The learner after the split, and the probabilities predicted at each tick, [T, C].
+    """
+    learner, market = jax.tree.map(jnp.copy, learner), begin(net, learner)
     gains = Gains(climbing=jnp.float32(gain), readout=jnp.float32(rate))
-    said, all_events, key = [], events(data, part), jax.random.key(seed)
-    for start in range(0, part.stop - part.start, CHUNK):
-        some = jax.tree.map(lambda x, s=start: jnp.asarray(x[s : s + CHUNK]), all_events)
-        learner, market = held
-        held, chances = go(
-            net.design, net.circuit, learner, market, some, gains, key, jnp.int32(start)
+    predictions, all_events, key = [], events(data, split), jax.random.key(seed)
+    for start in range(0, split.stop - split.start, CHUNK):
+        chunk = jax.tree.map(lambda x, s=start: jnp.asarray(x[s : s + CHUNK]), all_events)
+        (learner, market), chances = scan_ticks(
+            net.design, net.circuit, learner, market, chunk, gains, key, jnp.int32(start)
         )
-        said.append(np.asarray(chances))
-    after, market = held
-    return replace(after, readout=jax.tree.map(lambda x: x[0], market.readout)), np.concatenate(
-        said
-    )
+        predictions.append(np.asarray(chances))
+    readout = jax.tree.map(lambda x: x[0], market.readout)
+    return replace(learner, readout=readout), np.concatenate(predictions)

@@ -1,9 +1,9 @@
-"""Where training by gradients starts: nuclei that already say what mossy fibres can by themselves.
+"""Initialisation for training by gradients, by regression on the mossy fibres.
 
-Softmax regression of the labels on mossy-fibre traces, which is convex and takes seconds, gives the
-first weights onto nuclear cells, those of each choice's zone alike; constant currents bring them
-to their rate; a second regression, on the nuclear rates themselves, gives the readout. What is left
-to learn is what single fibres cannot say.
+Softmax regression of the labels on mossy-fibre traces is convex and takes seconds. It gives the
+initial weights from mossy fibres to nuclear cells, the same for all cells of a zone but for a
+jitter. Constant currents then bring the cells to their rates. A second regression, on the nuclear
+rates, gives the readout. Gradient training then learns what single mossy fibres cannot express.
 
 Dimensions: n samples, D regressors, C choices.
 """
@@ -20,29 +20,35 @@ from jax import Array
 
 from cerebellum.learn import network
 from cerebellum.learn.decode import Readout
-from cerebellum.learn.network import Carry, Learner, Net
+from cerebellum.learn.network import Carry, Ends, Learner, Net
 
 SAMPLES = 512
-"""to a step of a regression"""
+"""Samples to a step of a regression."""
 STEPS = 4_000
-"""most of them"""
+"""Most steps of a regression."""
 PASSES = 20
+"""Most passes over the samples."""
 GAIN = 1.0
-"""change of a first weight, as a share of it, for a regression weight of mean size"""
+"""Change of an initial weight, as a share of it, for a regression weight of mean size."""
 JITTER = 1.0
-"""standard deviation of first weights, as a share of them: cells that are alike learn alike"""
+"""Standard deviation of the initial weights, as a share of them. Without it all cells of a zone
+would be the same and would learn the same."""
 
 
-def _improvement(optimizer: Any, held: Any, state: Any, x: Array, labels: Array):
-    def loss(held):
-        logits = x @ held[0] + held[1]
+def _regression_step(
+    optimizer: Any, parameters: Any, state: Any, regressors: Array, labels: Array
+) -> tuple[Any, Any]:
+    """Weights [D, C] and bias [C], and the optimiser's state, after a step on some samples."""
+
+    def loss(parameters):
+        logits = regressors @ parameters[0] + parameters[1]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    updates, state = optimizer.update(jax.grad(loss)(held), state, held)
-    return optax.apply_updates(held, updates), state
+    updates, state = optimizer.update(jax.grad(loss)(parameters), state, parameters)
+    return optax.apply_updates(parameters, updates), state
 
 
-_improve: Any = jax.jit(_improvement, static_argnums=0)
+_compiled_step: Any = jax.jit(_regression_step, static_argnums=0)
 
 
 def regress(
@@ -57,89 +63,100 @@ def regress(
     """Softmax regression by AdamW, as a readout of the regressors.
 
     Args:
-      take: regressors of some samples, by their numbers: [k, D].
+      take: gives the regressors of samples by their indices, [k, D].
       labels: int [n].
-      decay: of weights, as in AdamW.
+      rate: initial learning rate.
+      decay: weight decay of AdamW.
     """
     count, rng = len(labels), np.random.default_rng(seed)
-    some = take(rng.integers(0, count, min(count, 4_096)))
-    centre, scale = some.mean(axis=0), some.std(axis=0).mean() + 1e-6
+    sample = take(rng.integers(0, count, min(count, 4_096)))
+    centre, scale = sample.mean(axis=0), sample.std(axis=0).mean() + 1e-6
     size = min(SAMPLES, count)
     passes = max(1, min(PASSES, STEPS // (count // size)))
     schedule = optax.cosine_decay_schedule(rate, passes * (count // size))
     optimizer = optax.adamw(schedule, weight_decay=decay)
-    held: Any = jnp.zeros((some.shape[1], choices)), jnp.zeros(choices)
-    state = optimizer.init(held)
+    parameters: Any = jnp.zeros((sample.shape[1], choices)), jnp.zeros(choices)
+    state = optimizer.init(parameters)
     for _ in range(passes):
         order = rng.permutation(count)[: count // size * size].reshape(-1, size)
-        for chosen in order:
-            x = (take(chosen) - centre) / scale
-            held, state = _improve(optimizer, held, state, x, jnp.asarray(labels[chosen]))
+        for batch in order:
+            regressors = (take(batch) - centre) / scale
+            batch_labels = jnp.asarray(labels[batch])
+            parameters, state = _compiled_step(
+                optimizer, parameters, state, regressors, batch_labels
+            )
     return Readout(
         centre=centre,
         scale=scale,
-        weights=held[0],
-        bias=held[1],
+        weights=parameters[0],
+        bias=parameters[1],
         temperature=jnp.float32(1),
     )
 
 
 def traces(net: Net, inputs: np.ndarray) -> Callable[[np.ndarray], Array]:
-    """Mossy-fibre traces at the end of examples, by their numbers.
+    """A function that gives mossy-fibre traces at the end of examples by their indices, [k, M].
 
     Args:
-      inputs: [n, L, ...], see `network.sense`.
+      inputs: inputs of all examples, [n, L, ...]; see `network.sense`.
     """
     design = net.design
     fade = design.fade
 
     @jax.jit
-    def trace(given: Array) -> Array:
-        ticks = jax.vmap(lambda tick: network.sense(design, tick), in_axes=1)(given)
+    def trace(examples: Array) -> Array:
+        ticks = jax.vmap(lambda tick: network.sense(design, tick), in_axes=1)(examples)
         spikes = ticks.reshape(-1, *ticks.shape[2:])
         powers = fade ** jnp.arange(spikes.shape[0] - 1, -1, -1)
         return jnp.tensordot(powers, spikes, 1)
 
-    return lambda chosen: trace(jnp.asarray(inputs[chosen]))
+    return lambda indices: trace(jnp.asarray(inputs[indices]))
 
 
-def mossy_lesson(net: Net, learner: Learner, found: Readout, key: Array) -> Learner:
-    """First weights of mossy fibres onto nuclear cells, from a regression on their traces."""
-    first = net.circuit.params.weights["mossy_fiber_nuclei"]
-    mean = jnp.sum(first) / first.size
-    asked = found.weights[:, np.asarray(net.design.choices)]
-    own = found.weights - asked.mean(axis=1, keepdims=True)
+def with_mossy_weights(net: Net, learner: Learner, regression: Readout, key: Array) -> Learner:
+    """The learner with initial weights from mossy fibres to nuclear cells by a regression.
+
+    Args:
+      regression: the result of `regress` on mossy-fibre traces.
+    """
+    initial_weights = net.circuit.params.weights["mossy_fiber_nuclei"]
+    mean = jnp.sum(initial_weights) / initial_weights.size
+    of_choices = regression.weights[:, np.asarray(net.design.choices)]
+    contrast = regression.weights - of_choices.mean(axis=1, keepdims=True)
     zone = net.design.zone(net.design.nuclei)
-    own = own[:, zone] / (jnp.abs(own[:, zone]).mean() + 1e-9)
-    jitter = JITTER * jax.random.normal(key, first.shape)
-    weights = mean * (1 + GAIN * own + jitter)
-    held = {**learner.weights, "mossy_fiber_nuclei": weights}
-    return network.bounded(net, replace(learner, weights=held))
+    contrast = contrast[:, zone] / (jnp.abs(contrast[:, zone]).mean() + 1e-9)
+    jitter = JITTER * jax.random.normal(key, initial_weights.shape)
+    weights = mean * (1 + GAIN * contrast + jitter)
+    all_weights = {**learner.weights, "mossy_fiber_nuclei": weights}
+    return network.bounded(net, replace(learner, weights=all_weights))
 
 
 def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Learner:
-    """Constant currents that bring granule and nuclear cells to their rates in some ticks.
+    """The learner with constant currents that bring granule and nuclear cells to `network.RATES`.
+
+    Each current is found by bisection.
 
     Args:
-      carry: of B fresh circuits.
-      inputs: [L, B, ...]; the second half is looked at.
+      carry: initial states of B circuits.
+      inputs: inputs of some ticks, [L, B, ...]. Rates are measured in the second half.
     """
     design = net.design
 
-    def granule(ends: Any) -> float:
+    def granule(ends: Ends) -> float:
+        assert ends.traces is not None
         return float(ends.traces.granule[len(inputs) // 2 :].mean()) * (1 - design.fade)
 
-    def nuclear(ends: Any) -> float:
+    def nuclear(ends: Ends) -> float:
         fade = float(np.exp(-design.dt / design.tau))
         return float(ends.rates[len(inputs) // 2 :].mean()) * (1 - fade)
 
     for name, measure in (("granule", granule), ("nuclei", nuclear)):
-        least, most = -150.0, 150.0
+        low, high = -150.0, 150.0
         drive = learner.drive[name]
         for _ in range(14):
-            middle = (least + most) / 2
+            middle = (low + high) / 2
             learner = replace(learner, drive={**learner.drive, name: drive + middle})
             _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
-            low = measure(ends) < network.RATES[name]
-            least, most = (middle, most) if low else (least, middle)
+            too_slow = measure(ends) < network.RATES[name]
+            low, high = (middle, high) if too_slow else (low, middle)
     return learner

@@ -1,8 +1,8 @@
-"""Training: gradients through spikes, climbing fibres, or both in turns.
+"""Training by gradients through spikes, by climbing fibres, or by both in turns.
 
-A run is a pure function of its plan, its feed and its net: stopped anywhere between two steps and
-gone on with from `Training`, it gives the same bits. Every epoch ends with a look at the
-validation part, whose best learner is what is kept.
+A run is a pure function of its plan, its feed and its net. A run that is stopped between two steps
+and resumed from `Training` gives the same bits as one that was never stopped. Every epoch ends with
+an evaluation on the validation split, and the learner that is best there is kept.
 """
 
 from collections.abc import Iterator
@@ -33,30 +33,30 @@ OPTIMIZERS = {
     "rmsprop": optax.scale_by_rms,
 }
 WARM_UP = 0.05
-"""share of a run's steps in which the learning rate rises"""
+"""Share of a run's steps in which the learning rate rises."""
 LAST = 0.02
-"""share of the learning rate that is left at the end"""
+"""Share of the learning rate that is left at the end."""
 ZONE_GAIN = 2.0
-"""of the readout that climbing fibres teach for"""
+"""Factor on the weights of the zone readout in climbing-fibre training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to train; static. Names and meanings as in the configuration's `[training]`."""
+    """How to train; static. Names and meanings are those of the configuration's `[training]`."""
 
     method: Method = "surrogate_gradient"
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     loss: Literal["cross_entropy", "mse", "mae", "huber"] = "cross_entropy"
     epochs: int = 10
     learning_rate: float = 1e-2
-    """a step of a weight, as a share of its mean"""
+    """Step of a weight, as a share of its projection's mean weight."""
     gradient_clipping: float = 1.0
     gradient_checkpointing: bool = True
     early_stopping_patience: int = 5
     balanced: bool = False
-    """whether rare choices count for more, as much as common ones together"""
+    """Whether samples are weighted so that every choice has the same total weight."""
     plasticity: float = 2e-4
-    """`neural.learning_rate`: of climbing fibres"""
+    """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     seed: int = 0
 
     def __post_init__(self):
@@ -64,70 +64,75 @@ class Plan:
             raise UsageError(f"training.method: {self.method!r}; one of {', '.join(METHODS)}")
 
     def climbs(self, epoch: int) -> bool:
-        """Whether an epoch is taught by climbing fibres."""
-        odd = self.method == "hybrid" and epoch % 2 == 1 and epoch < self.epochs - 1
-        return self.method == "climbing_fiber" or odd
+        """Whether climbing fibres teach in an epoch."""
+        in_turn = self.method == "hybrid" and epoch % 2 == 1 and epoch < self.epochs - 1
+        return self.method == "climbing_fiber" or in_turn
 
 
 @struct.dataclass(kw_only=True)
 class Training:
-    """A run between two steps: all that it needs to go on, but for its feed and its net."""
+    """The state of a run between two steps. With plan, feed and net a run can resume from it."""
 
     learner: Learner
     optimizer: Any
     carry: Carry
     total: Array
-    """of losses in this epoch"""
+    """Sum of the losses of samples in this epoch."""
     counted: Array
-    """samples that they were of"""
+    """Number of these samples, by weight."""
     best: Learner
+    """The learner with the lowest validation loss so far."""
     best_loss: Array
-    """of the validation part"""
+    """Its loss on the validation split."""
     waited: Array
-    """epochs since, int32"""
+    """Epochs since then, int32."""
 
 
 @struct.dataclass(kw_only=True)
 class Samples:
-    """What one step learns from, on the device: see `feed.Batch`."""
+    """The samples of one step, on the device: see `feed.Batch`."""
 
     inputs: Array
     """[L, B, ...]"""
     labels: Array
     """int32 [L, B]"""
     weights: Array
-    """float32 [L, B]; 0 where nothing is asked"""
+    """float32 [L, B]; 0 where there is no label"""
 
 
 def optimizer_of(plan: Plan, net: Net, steps: int) -> optax.GradientTransformation:
-    """Clipping, the optimiser, the schedule, and steps in each weight's own unit."""
-    warm = max(1, round(WARM_UP * steps))
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, plan.learning_rate, warm, max(steps, warm + 1), LAST * plan.learning_rate
+    """The optimiser of a run, with clipping, the schedule, and steps in each weight's unit.
+
+    Args:
+      steps: number of steps of the run.
+    """
+    warm_up = max(1, round(WARM_UP * steps))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, plan.learning_rate, warm_up, max(steps, warm_up + 1), LAST * plan.learning_rate
     )
     units = network.units(net)
 
     in_units = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, units))
     return optax.chain(
-        # Of what is learned in its own unit, so that clipping does not depend on millivolts.
+        # Gradients are in each array's unit, so that clipping does not depend on millivolts.
         in_units,
         optax.clip_by_global_norm(plan.gradient_clipping),
         OPTIMIZERS[plan.optimizer](),
-        optax.scale_by_learning_rate(rate),
+        optax.scale_by_learning_rate(schedule),
         in_units,
     )
 
 
 def shape(plan: Plan, net: Net, size: int) -> Training:
-    """What a run looks like between two steps: shapes and types of its arrays.
+    """A `Training` of shapes and dtypes, without values.
 
     Args:
-      size: circuits side by side.
+      size: number of circuits side by side.
     """
 
     learner: Any = network.begin(net, jax.random.key(0))
 
-    def empty() -> Training:
+    def placeholder() -> Training:
         return Training(
             learner=learner,
             optimizer=optimizer_of(plan, net, 1).init(learner),
@@ -139,46 +144,54 @@ def shape(plan: Plan, net: Net, size: int) -> Training:
             waited=jnp.int32(0),
         )
 
-    return jax.eval_shape(empty)
+    return jax.eval_shape(placeholder)
 
 
 def begin(plan: Plan, feed: Feed, net: Net) -> Training:
-    """A run that has not begun: cells balanced, and for gradients the first lesson learned."""
+    """The state of a run before its first step.
+
+    The cells' rates are balanced. For training by gradients the weights from mossy fibres to
+    nuclear cells and the readout are initialised by regression.
+    """
     key = jax.random.key(plan.seed)
     inputs = feed.sample()
     learner = network.begin(net, key)
     carry = network.fresh(net, jax.random.fold_in(key, 1), inputs.shape[1])
     if plan.method != "climbing_fiber":
-        given, labels = feed.examples()
-        found = start.regress(start.traces(net, given), labels, net.design.outputs, seed=plan.seed)
-        learner = start.mossy_lesson(net, learner, found, jax.random.fold_in(key, 2))
+        examples, labels = feed.examples()
+        traces = start.traces(net, examples)
+        regression = start.regress(traces, labels, net.design.outputs, seed=plan.seed)
+        lesson_key = jax.random.fold_in(key, 2)
+        learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs)
     if plan.method == "climbing_fiber":
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
-        rates = ends.rates[-1:] if feed.apart else ends.rates
+        rates = ends.rates[-1:] if feed.resets else ends.rates
         readout = network.readout(net.design, rates)
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
     else:
         learner = replace(learner, readout=fit_readout(net, learner, feed, plan.seed))
-    held: Any = learner
+    parameters: Any = learner
     return Training(
         learner=learner,
-        optimizer=optimizer_of(plan, net, plan.epochs * feed.steps).init(held),
+        optimizer=optimizer_of(plan, net, plan.epochs * feed.steps).init(parameters),
         carry=network.fresh(net, key, feed.size),
         total=jnp.float32(0),
         counted=jnp.float32(0),
         best=jax.tree.map(jnp.copy, learner),
-        # Finite, as everything in a model that is valid.
+        # Finite, because every array of a valid model must be.
         best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
         waited=jnp.int32(0),
     )
 
 
 def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Readout:
-    """The readout that softmax regression on the nuclear rates of the first part gives."""
+    """A readout by softmax regression on the nuclear rates of the training split."""
     rates, labels = feed.rates(net, learner, "train")
-    held = jnp.asarray(rates)
-    return start.regress(lambda at: held[at], labels, net.design.outputs, rate=1e-2, seed=seed)
+    device_rates = jnp.asarray(rates)
+    return start.regress(
+        lambda samples: device_rates[samples], labels, net.design.outputs, rate=1e-2, seed=seed
+    )
 
 
 @partial(
@@ -195,7 +208,7 @@ def descend(
     batch: Samples,
     mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
-    """One step of `steps` down the gradient: the run after it, and the loss."""
+    """One step down the gradient, of `steps` in the run. Returns the run after it and the loss."""
     net = Net(design, circuit)
 
     def loss(learner: Learner):
@@ -203,15 +216,16 @@ def descend(
         operands = network.with_learned(circuit, learner), training.carry, batch.inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
         logits = decode.logits(learner.readout, ends.rates)
-        each = losses.LOSSES[plan.loss](logits, batch.labels)
-        return losses.mean(each, batch.weights), carry
+        sample_losses = losses.LOSSES[plan.loss](logits, batch.labels)
+        return losses.mean(sample_losses, batch.weights), carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
-    held: Any = training.learner
-    updates, state = optimizer_of(plan, net, steps).update(gradient, training.optimizer, held)
-    moved = jax.tree.map(jnp.add, training.learner, updates)
-    learner = network.bounded(net, moved)
-    return _after(training, learner, carry, value, batch.weights, optimizer=state), value
+    parameters: Any = training.learner
+    optimizer = optimizer_of(plan, net, steps)
+    updates, state = optimizer.update(gradient, training.optimizer, parameters)
+    updated = jax.tree.map(jnp.add, training.learner, updates)
+    learner = network.bounded(net, updated)
+    return _after_step(training, learner, carry, value, batch.weights, optimizer=state), value
 
 
 @partial(jax.jit, static_argnames=("design", "plan", "mesh"), donate_argnames=("training",))
@@ -222,13 +236,13 @@ def climb(
     training: Training,
     batch: Samples,
     key: Array,
-    left: Array,
+    gain_share: Array,
     mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
-    """One step of climbing-fibre learning: the run after it, and the loss.
+    """One step of climbing-fibre learning. Returns the run after it and the loss.
 
     Args:
-      left: share of the gain that is left, 1 falling to 0 over a run.
+      gain_share: factor on the gain, which falls from 1 to 0 over a run.
     """
     net, learner = Net(design, circuit), training.learner
     operands = network.with_learned(circuit, learner), training.carry, batch.inputs
@@ -241,36 +255,40 @@ def climb(
 
     errors = climbing.by_zone(net, climbing.error(flat(logits), flat(batch.labels)))
     traces: Any = jax.tree.map(flat, ends.traces)
-    gain = plan.plasticity * left
+    gain = plan.plasticity * gain_share
     learner = climbing.teach(net, learner, traces, errors, flat(batch.weights), gain, key)
-    return _after(training, learner, carry, value, batch.weights), value
+    return _after_step(training, learner, carry, value, batch.weights), value
 
 
-def _after(training: Training, learner, carry, value, weights, **changes: Any) -> Training:
+def _after_step(
+    training: Training, learner: Learner, carry: Carry, loss: Array, weights: Array, **changes: Any
+) -> Training:
+    """The run after a step, with the step's mean loss added to the epoch's sum."""
     count = jnp.sum(weights)
     return replace(
         training,
         learner=learner,
         carry=carry,
-        total=training.total + value * count,
+        total=training.total + loss * count,
         counted=training.counted + count,
         **changes,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """Where a run is."""
+class Progress:
+    """How far a run has come."""
 
     step: int
-    """done"""
+    """Number of steps that are done."""
     epoch: int
-    """under way, or just over"""
+    """The epoch of the last step, from 0."""
     loss: float
+    """Loss of the last step."""
     over: bool
-    """whether this step was the epoch's last"""
+    """Whether this step was the last of its epoch."""
     ended: bool
-    """whether it was the run's last"""
+    """Whether this step was the last of the run."""
 
 
 def run(
@@ -281,42 +299,37 @@ def run(
     history: list[dict],
     step: int = 0,
     devices: int = 1,
-) -> Iterator[tuple[Training, Seen]]:
-    """Train from a step on: the run after each, and where it is.
+) -> Iterator[tuple[Training, Progress]]:
+    """Train from a step on. Yields the run and its progress after each step.
 
     Args:
-      training: of `begin`, or of a checkpoint; donated.
-      history: what each epoch before was like; this adds to it.
-      step: done before.
-      devices: among how many each batch is divided (see `parallel`). Of many processes, every one
-        runs this alike.
+      training: the result of `begin`, or of a checkpoint; donated.
+      history: figures of each epoch so far; the new epochs are appended.
+      step: number of steps that are already done.
+      devices: number of devices among which each batch is divided (see `parallel`). With many
+        processes, every process calls this with the same arguments.
 
     Raises:
-      UsageError: a batch that so many devices cannot divide.
-      FailedError: the loss is not finite; the last that was yielded is good.
+      UsageError: the devices cannot divide a batch evenly.
+      FailedError: the loss is not finite. The last `Training` that was yielded is good.
     """
     steps = plan.epochs * feed.steps
-    factor = _balance(feed, net.design.outputs) if plan.balanced else None
+    class_weights = _class_weights(feed, net.design.outputs) if plan.balanced else None
     mesh = parallel.mesh(devices, feed.size)
-    key, circuit = jax.random.key(plan.seed), parallel.everywhere(net.circuit, mesh)
-    training = _laid(training, mesh)
+    key, circuit = jax.random.key(plan.seed), parallel.replicated(net.circuit, mesh)
+    training = _placed(training, mesh)
     while step < steps:
         epoch, index = divmod(step, feed.steps)
-        if index == 0 or feed.apart:
+        if index == 0 or feed.resets:
             fresh = network.fresh(net, jax.random.fold_in(key, 1_000 + epoch), feed.size)
             training = replace(training, carry=parallel.divided(fresh, mesh))
-        batch = feed.batch(epoch, index)
-        weights = batch.weights if factor is None else batch.weights * factor[batch.labels]
-        samples = Samples(
-            inputs=jnp.asarray(batch.inputs),
-            labels=jnp.asarray(batch.labels),
-            weights=jnp.asarray(weights),
-        )
-        samples = parallel.divided(samples, mesh, axis=1)
+        samples = _samples(feed, epoch, index, class_weights, mesh)
         if plan.climbs(epoch):
-            left = parallel.everywhere(jnp.float32(1 - step / steps), mesh)
-            once = parallel.everywhere(jax.random.fold_in(key, step), mesh)
-            training, loss = climb(net.design, plan, circuit, training, samples, once, left, mesh)
+            gain_share = parallel.replicated(jnp.float32(1 - step / steps), mesh)
+            step_key = parallel.replicated(jax.random.fold_in(key, step), mesh)
+            training, loss = climb(
+                net.design, plan, circuit, training, samples, step_key, gain_share, mesh
+            )
         else:
             training, loss = descend(net.design, plan, steps, circuit, training, samples, mesh)
         value = float(loss)
@@ -328,30 +341,52 @@ def run(
             )
         over = index + 1 == feed.steps
         ended = step == steps
-        training = _laid(training, mesh)
+        training = _placed(training, mesh)
         if over:
-            looked = _look(plan, feed, net, parallel.own(training), history, epoch)
-            training = _laid(looked, mesh)
+            training = _after_epoch(plan, feed, net, parallel.local(training), history, epoch)
+            training = _placed(training, mesh)
             ended = ended or int(training.waited) >= plan.early_stopping_patience
-        yield training, Seen(step=step, epoch=epoch, loss=value, over=over, ended=ended)
+        yield training, Progress(step=step, epoch=epoch, loss=value, over=over, ended=ended)
         if ended:
             return
 
 
-def _laid(training: Training, mesh: Mesh | None) -> Training:
-    """A run between two steps on many devices: its circuits divided, all else everywhere."""
-    carry: Any = None
-    shared = parallel.everywhere(replace(training, carry=carry), mesh)
-    return replace(shared, carry=parallel.divided(training.carry, mesh))
+def _samples(
+    feed: Feed, epoch: int, index: int, class_weights: np.ndarray | None, mesh: Mesh | None
+) -> Samples:
+    """A batch of the feed on the devices, weighted by class where `class_weights` is not None."""
+    batch = feed.batch(epoch, index)
+    weights = batch.weights
+    if class_weights is not None:
+        weights = weights * class_weights[batch.labels]
+    samples = Samples(
+        inputs=jnp.asarray(batch.inputs),
+        labels=jnp.asarray(batch.labels),
+        weights=jnp.asarray(weights),
+    )
+    return parallel.divided(samples, mesh, axis=1)
 
 
-def _balance(feed: Feed, choices: int) -> np.ndarray:
+def _placed(training: Training, mesh: Mesh | None) -> Training:
+    """A run on the devices of a mesh: its circuits are divided, all else is replicated."""
+    no_carry: Any = None
+    replicated = parallel.replicated(replace(training, carry=no_carry), mesh)
+    return replace(replicated, carry=parallel.divided(training.carry, mesh))
+
+
+def _class_weights(feed: Feed, choices: int) -> np.ndarray:
+    """Weights of samples by label with which every choice has the same total, float32 [C]."""
     counts = np.bincount(feed.examples()[1], minlength=choices)
     return (counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())).astype(np.float32)
 
 
-def _look(plan: Plan, feed: Feed, net: Net, training: Training, history, epoch: int) -> Training:
-    """The validation part after an epoch: history, the best learner, patience."""
+def _after_epoch(
+    plan: Plan, feed: Feed, net: Net, training: Training, history: list[dict], epoch: int
+) -> Training:
+    """The run after an epoch, with the best learner and the patience updated.
+
+    Evaluates the learner on the validation split and appends the epoch's figures to `history`.
+    """
     rates, labels = feed.rates(net, training.learner, "validation")
     logits = decode.logits(training.learner.readout, jnp.asarray(rates))
     loss = parallel.agreed(jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(labels))))
@@ -377,7 +412,7 @@ def _look(plan: Plan, feed: Feed, net: Net, training: Training, history, epoch: 
 
 
 def calibrate(feed: Feed, net: Net, learner: Learner) -> Learner:
-    """The learner with the temperature that makes validation likeliest (Guo et al. 2017)."""
+    """The learner with the temperature of least validation loss (Guo et al. 2017)."""
     rates, labels = feed.rates(net, learner, "validation")
     logits = decode.logits(replace(learner.readout, temperature=jnp.float32(1)), jnp.asarray(rates))
 
@@ -386,6 +421,6 @@ def calibrate(feed: Feed, net: Net, learner: Learner) -> Learner:
             losses.cross_entropy(logits / jnp.exp(log_temperature), jnp.asarray(labels))
         )
 
-    tried = jnp.linspace(-1.5, 3.0, 181)
-    best = tried[jnp.argmin(jax.lax.map(loss, tried))]
+    candidates = jnp.linspace(-1.5, 3.0, 181)
+    best = candidates[jnp.argmin(jax.lax.map(loss, candidates))]
     return replace(learner, readout=replace(learner.readout, temperature=jnp.exp(best)))

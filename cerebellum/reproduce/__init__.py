@@ -1,7 +1,7 @@
-"""`cerebellar-norse reproduce NAME`: published protocols, measured beside published.
+"""Published protocols, run by `cerebellar-norse reproduce NAME` and compared with published values.
 
-One module a subject; each has a function (seed, say) -> Report for every name below. Nothing of it
-is imported until it runs.
+There is one module for each subject. It has a function (seed, say) -> Report for each of its names
+in `REPRODUCTIONS`. A module is imported only when it runs.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Something that can be reproduced."""
+    """A protocol that can be run."""
 
     summary: str
     module: str
     function: str
 
     def load(self) -> "Callable[[int | None, Callable[[str], None]], Report]":
-        """The function that runs it: of a seed, or None for those that are reported."""
+        """The function that runs the protocol. A seed of None stands for the reported seeds."""
         return getattr(import_module(f"cerebellum.reproduce.{self.module}"), self.function)
 
 
@@ -54,4 +54,4 @@ REPRODUCTIONS = {
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),
 }
-"""By name."""
+"""Protocols by name."""

@@ -5,13 +5,19 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-import cerebellum as cb
+from cerebellum import plot
+from cerebellum.model import anatomy, presets
+from cerebellum.model import circuit as circuits
 from cerebellum.model.presets.casali import PROTOCOL
 from cerebellum.reproduce.report import Report, Row, close
 from cerebellum.reproduce.workers import spread
+from cerebellum.sim import drive as drives
+from cerebellum.sim import record
 from cerebellum.sim.record import Recording
+from cerebellum.sim.simulate import simulate
 
 CIRCUITS = 3
+"""Circuits, each of a seed of its own."""
 
 SOURCE = (
     "background and burst of Bogdan et al. 2021 (SpiNNCer) on the network of Casali et al. 2019; "
@@ -21,13 +27,14 @@ SOURCE = (
 
 
 def _record(seed: int) -> Recording:
-    spec = cb.presets.mouse()
+    """400 ms of a circuit under the published stimulus."""
+    spec = presets.mouse()
     build_key, run_key = jax.random.split(jax.random.key(seed))
-    circuit = cb.build(spec, build_key)
-    drive = cb.drive.standard(PROTOCOL, spec, build_key)
-    _, recording = cb.simulate(
+    circuit = anatomy.build(spec, build_key)
+    drive = drives.standard(PROTOCOL, spec, build_key)
+    _, recording = simulate(
         circuit,
-        cb.init(circuit, run_key),
+        circuits.init(circuit, run_key),
         drive,
         duration_ms=400,
         record=[f"raster:{p.name}:::{-(-p.size // 600)}" for p in spec.populations],
@@ -37,18 +44,19 @@ def _record(seed: int) -> Recording:
 
 
 def _report(window: str, seed: int | None, say: Callable[[str], None]) -> Report:
+    """Rates in a window of the protocol, next to the reference rates."""
     seeds = range(seed or 0, (seed or 0) + CIRCUITS)
     say(f"{CIRCUITS} circuits, 400 ms each at 0.1 ms")
     recordings = spread(_record, seeds)
     span = PROTOCOL.windows[window]
-    rates = [cb.record.rates(recording, *span) for recording in recordings]
+    rates = [record.rates(recording, *span) for recording in recordings]
     rows: list[Row] = []
-    for name, want in PROTOCOL.reference_hz[window].items():
+    for name, reference in PROTOCOL.reference_hz[window].items():
         least = 3.0 if name == "nuclei" else 0.0
         measured = np.array([rate[name] for rate in rates])
-        rows.append(close(f"{name}, {window}", "Hz", measured, want, rel=0.1, least=least))
+        rows.append(close(f"{name}, {window}", "Hz", measured, reference, rel=0.1, least=least))
     scaffold = ", ".join(f"{name} {hz:g}" for name, hz in PROTOCOL.published_hz.items())
-    shaded = {"burst": PROTOCOL.windows["burst"]}
+    spans = {"burst": PROTOCOL.windows["burst"]}
     return Report(
         rows=rows,
         source=SOURCE,
@@ -56,8 +64,8 @@ def _report(window: str, seed: int | None, say: Callable[[str], None]) -> Report
         note=f"Bogdan et al. 2021, background, Hz: {scaffold}. There Purkinje cells, driven mostly "
         "by 250 strong ascending-axon synapses, are slower, and nuclei faster. Nuclei: 3 Hz.",
         figures={
-            "raster.png": cb.plot.raster(recordings[0], shaded),
-            "rates.png": cb.plot.rates(recordings[0], windows=shaded),
+            "raster.png": plot.raster(recordings[0], spans),
+            "rates.png": plot.rates(recordings[0], windows=spans),
         },
     )
 

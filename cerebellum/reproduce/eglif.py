@@ -1,4 +1,4 @@
-"""Model B: its cells alone, at rest, and in a burst."""
+"""Model B: isolated cells, and the circuit at rest and in a burst."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-import cerebellum as cb
-from cerebellum.model import fixed
+from cerebellum import plot
+from cerebellum.model import anatomy, fixed, presets
+from cerebellum.model import circuit as circuits
 from cerebellum.model.neurons import eglif
 from cerebellum.model.presets.eglif import (
     BASAL_HZ,
@@ -23,24 +24,28 @@ from cerebellum.model.presets.eglif import (
 )
 from cerebellum.reproduce.report import Report, Row, close
 from cerebellum.reproduce.workers import spread
+from cerebellum.sim import drive as drives
+from cerebellum.sim import record
 from cerebellum.sim.record import Recording
+from cerebellum.sim.simulate import simulate
 
 CONDITIONS: tuple[Condition, ...] = ("vitro", "awake")
 
 COPIES = 24
-"""Cells of each kind."""
+"""Isolated cells of each kind."""
 
 CIRCUITS = 6
+"""Circuits to a condition."""
 BASAL_MS = 5_000.0
 BURST_MS = 1_200.0, 50.0
-"""when it begins, and how long it is"""
+"""Start and length of the burst."""
 
 
 def isolated(dt: float, seconds: float, seed: int) -> dict[tuple[Condition, str], np.ndarray]:
     """Rates (Hz) of `COPIES` cells of each kind without synapses, by condition and population."""
     kinds: list[tuple[Condition, str]] = [(c, name) for c in CONDITIONS for name in ISOLATED_HZ[c]]
-    own = [replace(CELLS[which][name], e_rev=(0.0,), tau_syn=(1.0,)) for which, name in kinds]
-    params = jax.tree.map(lambda *x: jnp.repeat(jnp.asarray(x, jnp.float32), COPIES), *own)
+    of_kinds = [replace(CELLS[c][name], e_rev=(0.0,), tau_syn=(1.0,)) for c, name in kinds]
+    params = jax.tree.map(lambda *x: jnp.repeat(jnp.asarray(x, jnp.float32), COPIES), *of_kinds)
     n = COPIES * len(kinds)
 
     @jax.jit
@@ -64,10 +69,11 @@ def cells(seed: int | None, say: Callable[[str], None]) -> Report:
     say(f"{COPIES} cells of each kind, 9 s")
     rows: list[Row] = []
     for (condition, name), rates in isolated(0.1, 9.0, seed or 0).items():
-        want = ISOLATED_HZ[condition][name]
-        # A cell at rest in one of two stable states, or out of it, is no measure of the other's.
-        measured = rates[rates > 0] if want else float(np.median(rates))
-        rows.append(close(f"{name}, {condition}", "Hz", measured, want, rel=0.05))
+        published = ISOLATED_HZ[condition][name]
+        # Some cells are bistable. Of a kind that fires only the firing cells are averaged, and of a
+        # silent kind the median is taken, which a few firing cells do not change.
+        measured = rates[rates > 0] if published else float(np.median(rates))
+        rows.append(close(f"{name}, {condition}", "Hz", measured, published, rel=0.05))
     return Report(
         rows=rows,
         source="isolated E-GLIF cells with the published sign (cerebellar-models 0.7, "
@@ -79,14 +85,14 @@ def cells(seed: int | None, say: Callable[[str], None]) -> Report:
 
 
 def at_rest(item: tuple[Condition, int], dt: float) -> Recording:
-    """5 s of 4 Hz in all mossy fibres of one condition and seed, spikes of each cell counted."""
+    """Spike counts of all cells in 5 s of 4 Hz in all mossy fibres, for a condition and seed."""
     condition, seed = item
     build_key, run_key = jax.random.split(jax.random.key(seed))
-    circuit = cb.build(cb.presets.mouse_eglif(condition, dt=dt), build_key)
-    _, recording = cb.simulate(
+    circuit = anatomy.build(presets.mouse_eglif(condition, dt=dt), build_key)
+    _, recording = simulate(
         circuit,
-        cb.init(circuit, run_key),
-        {"mossy_fiber": cb.drive.poisson(4.0)},
+        circuits.init(circuit, run_key),
+        {"mossy_fiber": drives.poisson(4.0)},
         duration_ms=BASAL_MS,
         record=[f"counts:{name}" for name in SIZES],
         progress=False,
@@ -95,7 +101,7 @@ def at_rest(item: tuple[Condition, int], dt: float) -> Recording:
 
 
 def mean_of_active(recording: Recording, name: str) -> float:
-    """Mean rate of the cells of a population that fired at all, Hz; 0 where none did."""
+    """Mean rate of those cells of a population that fired, Hz; 0 where none did."""
     counts = recording.counts[name]
     active = counts[counts > 0]
     return float(active.mean() / (recording.duration_ms * 1e-3)) if active.size else 0.0
@@ -110,16 +116,17 @@ def basal(seed: int | None, say: Callable[[str], None]) -> Report:
     rows: list[Row] = []
     means: list[str] = []
     for condition in CONDITIONS:
-        own = [recordings[condition, each] for each in seeds]
-        for name, want in BASAL_HZ[condition].items():
-            measured = [mean_of_active(recording, name) for recording in own]
+        by_seed = [recordings[condition, each] for each in seeds]
+        for name, published in BASAL_HZ[condition].items():
+            measured = [mean_of_active(recording, name) for recording in by_seed]
             rel = 0.25 if name == "stellate" else 0.15
-            rows.append(close(f"{name}, {condition}", "Hz", measured, want, rel=rel, least=1.0))
-        over_all = {
-            name: np.mean([cb.record.rates(recording)[name] for recording in own])
+            label = f"{name}, {condition}"
+            rows.append(close(label, "Hz", measured, published, rel=rel, least=1.0))
+        all_cells_hz = {
+            name: np.mean([record.rates(recording)[name] for recording in by_seed])
             for name in BASAL_HZ[condition]
         }
-        listed = ", ".join(f"{name} {hz:.1f}" for name, hz in over_all.items())
+        listed = ", ".join(f"{name} {hz:.1f}" for name, hz in all_cells_hz.items())
         means.append(f"Over all cells, {condition}, Hz: {listed}.")
     compared = {
         condition: {
@@ -134,23 +141,25 @@ def basal(seed: int | None, say: Callable[[str], None]) -> Report:
         "in 5 s under 4 Hz in all mossy fibres",
         seeds=seeds,
         note=" ".join(means),
-        figures={"rates.png": cb.plot.compare(compared, "Hz")},
+        figures={"rates.png": plot.compare(compared, "Hz")},
     )
 
 
 def _burst(item: tuple[Condition, int]) -> Recording:
+    """Spikes of a circuit in a burst, for a condition and seed."""
     condition, seed = item
     build_key, run_key = jax.random.split(jax.random.key(seed))
-    circuit = cb.build(cb.presets.mouse_eglif(condition), build_key)
-    begin, length = BURST_MS
-    low = np.full(SIZES["mossy_fiber"], 4.0)
-    rates = np.array([low, low + 150.0 * bursting(build_key), low], np.float32)
-    source = cb.drive.Poisson(jnp.asarray(rates), jnp.array([0.0, begin, begin + length]))
-    _, recording = cb.simulate(
+    circuit = anatomy.build(presets.mouse_eglif(condition), build_key)
+    start, length = BURST_MS
+    background = np.full(SIZES["mossy_fiber"], 4.0)
+    in_burst = background + 150.0 * bursting(build_key)
+    rates = np.array([background, in_burst, background], np.float32)
+    source = drives.Poisson(jnp.asarray(rates), jnp.array([0.0, start, start + length]))
+    _, recording = simulate(
         circuit,
-        cb.init(circuit, run_key),
+        circuits.init(circuit, run_key),
         {"mossy_fiber": source},
-        duration_ms=begin + length + 50,
+        duration_ms=start + length + 50,
         record=[f"raster:{name}:::{-(-size // 500)}" for name, size in SIZES.items()],
         progress=False,
     )
@@ -158,7 +167,7 @@ def _burst(item: tuple[Condition, int]) -> Recording:
 
 
 def burst(seed: int | None, say: Callable[[str], None]) -> Report:
-    """150 Hz more in the mossy fibres of a sphere from 1,200 to 1,250 ms, at 0.1 ms."""
+    """A burst of 150 Hz in the mossy fibres of a sphere from 1,200 to 1,250 ms, at 0.1 ms."""
     seeds = list(range(seed or 0, (seed or 0) + CIRCUITS))
     items: list[tuple[Condition, int]] = [(c, each) for c in CONDITIONS for each in seeds]
     say(f"{len(items)} circuits, 1.3 s each at 0.1 ms: some minutes")
@@ -167,19 +176,20 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
     rows: list[Row] = []
     notes: list[str] = []
     for condition in CONDITIONS:
-        rates = [cb.record.rates(recordings[condition, each], *span) for each in seeds]
+        rates = [record.rates(recordings[condition, each], *span) for each in seeds]
         rest, published = BASAL_HZ[condition], BURST_HZ[condition]
         hertz = float(np.mean([rate["mossy_fiber"] for rate in rates]))
-        reached = (hertz - rest["mossy_fiber"]) / (published["mossy_fiber"] - rest["mossy_fiber"])
+        rise = published["mossy_fiber"] - rest["mossy_fiber"]
+        share = (hertz - rest["mossy_fiber"]) / rise
         notes.append(f"{condition}: mossy fibres at {hertz:.1f} Hz, {published['mossy_fiber']:g}")
-        for name, high in published.items():
+        for name, in_burst in published.items():
             if name == "mossy_fiber":
                 continue
-            want = rest[name] + (high - rest[name]) * reached
+            scaled = rest[name] + (in_burst - rest[name]) * share
             measured = [rate[name] for rate in rates]
-            rows.append(close(f"{name}, {condition}", "Hz", measured, want, rel=0.35))
-    about = {"burst": span}
-    shown = recordings["awake", seeds[0]]
+            rows.append(close(f"{name}, {condition}", "Hz", measured, scaled, rel=0.35))
+    windows = {"burst": span}
+    example = recordings["awake", seeds[0]]
     return Report(
         rows=rows,
         source="cerebellar-models 0.7, nest.rst and dcn.rst: means over 50 ms",
@@ -187,7 +197,7 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
         note="Published rises are scaled by the mossy fibres' own, whose stimulated share differs "
         f"between circuits (measured, published): {'; '.join(notes)}.",
         figures={
-            "raster.png": cb.plot.raster(shown, about),
-            "rates.png": cb.plot.rates(shown, windows=about),
+            "raster.png": plot.raster(example, windows),
+            "rates.png": plot.rates(example, windows=windows),
         },
     )

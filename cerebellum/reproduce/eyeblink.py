@@ -1,4 +1,4 @@
-"""Delay eyeblink conditioning: its learning curve, extinction, savings, and two controls."""
+"""Delay eyeblink conditioning: learning curve, extinction, savings, and two controls."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-import cerebellum as cb
+from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks.eyeblink import Course, Session
 from cerebellum.reproduce.report import Report, Row, bounded
 from cerebellum.reproduce.workers import spread
 
 SEEDS = (10, 11, 12, 13, 14)
-"""Reported; the rule was fitted on others."""
+"""Seeds of the reported circuits. The rule was fitted on other seeds."""
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "no plasticity": {"plastic": False},
@@ -21,6 +21,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 
 SAVINGS_BLOCKS = 4
+"""First blocks of acquisition and of reacquisition, which are compared."""
 
 SOURCE = (
     "percent CR of wild-type mice in blocks of ten: Geminiani et al. 2024 (PLOS Comput Biol), "
@@ -30,35 +31,42 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class Trained:
-    """One subject, by what was done to it."""
+    """The results of one subject."""
 
     courses: dict[str, Course]
+    """"trained", or one course for each control."""
     before: Session
+    """Trials of the tone alone before training."""
 
 
 def _run(item: tuple[int, bool]) -> Trained:
-    """A seed, trained in full or under both controls."""
+    """Train the subject of a seed, in full or under both controls.
+
+    Args:
+      item: the seed, and whether to run the controls.
+    """
     seed, control = item
-    one = eyeblink.subject(seed)
+    subject = eyeblink.subject(seed)
     if not control:
-        return Trained({"trained": eyeblink.experiment(one)}, one.before)
-    first = eyeblink.PHASES[:1]
+        return Trained({"trained": eyeblink.experiment(subject)}, subject.before)
+    acquisition = eyeblink.PHASES[:1]
     courses = {
-        name: eyeblink.experiment(one, phases=first, **change) for name, change in CONTROLS.items()
+        name: eyeblink.experiment(subject, phases=acquisition, **options)
+        for name, options in CONTROLS.items()
     }
-    return Trained(courses, one.before)
+    return Trained(courses, subject.before)
 
 
 def condition(seed: int | None, say: Callable[[str], None]) -> Report:
-    """Five circuits, or the one of a given seed: 100 pairings, 40 tones alone, 40 pairings."""
+    """100 pairings, 40 tones alone, 40 pairings: of five circuits, or of the circuit of a seed."""
     seeds = SEEDS if seed is None else (seed,)
     items = [(each, control) for each in seeds for control in (False, True)]
     say(f"{len(items)} runs of some 200 trials: about two minutes a seed on two cores")
-    found = dict(zip(items, spread(_run, items), strict=True))
-    trained = [found[each, False] for each in seeds]
-    controls = {name: [found[each, True].courses[name] for each in seeds] for name in CONTROLS}
+    results = dict(zip(items, spread(_run, items), strict=True))
+    trained = [results[each, False] for each in seeds]
+    controls = {name: [results[each, True].courses[name] for each in seeds] for name in CONTROLS}
     phases = {
-        name: np.array([one.courses["trained"].percent[name] for one in trained])
+        name: np.array([subject.courses["trained"].percent[name] for subject in trained])
         for name, _, _ in eyeblink.PHASES
     }
     return Report(
@@ -72,10 +80,10 @@ def condition(seed: int | None, say: Callable[[str], None]) -> Report:
         + ", ".join(f"{x:.0f}" for x in phases["acquisition"].mean(axis=0))
         + f". Learned: the change over the {BEFORE_MS} ms before the puff, tone alone.",
         figures={
-            "learning_curve.png": cb.plot.learning_curve(
+            "learning_curve.png": plot.learning_curve(
                 phases, {"acquisition": np.array(eyeblink.MOUSE_CURVE)}, "mice"
             ),
-            "responses.png": cb.plot.evoked(*_evoked(trained)),
+            "responses.png": plot.evoked(*_evoked(trained)),
         },
     )
 
@@ -83,55 +91,61 @@ def condition(seed: int | None, say: Callable[[str], None]) -> Report:
 def _judge(
     phases: dict[str, np.ndarray], controls: dict[str, list[Course]], trained: Sequence[Trained]
 ) -> list[Row]:
-    acquired, extinct, again = (phases[name] for name in phases)
-    curve = acquired.mean(axis=0)
+    """The rows of the report.
+
+    Args:
+      phases: percent CR by phase, [subjects, blocks].
+    """
+    acquisition, extinction, reacquisition = (phases[name] for name in phases)
+    curve = acquisition.mean(axis=0)
     distance = float(np.sqrt(np.mean((curve - np.array(eyeblink.MOUSE_CURVE)) ** 2)))
-    first = slice(0, SAVINGS_BLOCKS)
-    saved = again[:, first].mean(axis=1) - acquired[:, first].mean(axis=1)
+    first_blocks = slice(0, SAVINGS_BLOCKS)
+    savings = reacquisition[:, first_blocks].mean(axis=1)
+    savings = savings - acquisition[:, first_blocks].mean(axis=1)
     rows = [
-        bounded("CR, first block", "%", acquired[:, 0], below=20),
-        bounded("CR, last block", "%", acquired[:, -1], above=75),
+        bounded("CR, first block", "%", acquisition[:, 0], below=20),
+        bounded("CR, last block", "%", acquisition[:, -1], above=75),
         bounded("distance to the mouse curve, RMS of the mean", "points", distance, below=12),
-        bounded("CR after extinction", "%", extinct[:, -1], below=30),
-        bounded("CR, reacquisition less acquisition, four blocks", "points", saved, above=0),
+        bounded("CR after extinction", "%", extinction[:, -1], below=30),
+        bounded("CR, reacquisition less acquisition, four blocks", "points", savings, above=0),
     ]
     for kind, courses in controls.items():
-        worst = [max(course.percent["acquisition"]) for course in courses]
-        rows.append(bounded(f"CR, any block, {kind}", "%", worst, below=15))
-    learned = np.array([_learned(one) for one in trained])
+        highest = [max(course.percent["acquisition"]) for course in courses]
+        rows.append(bounded(f"CR, any block, {kind}", "%", highest, below=15))
+    learned = np.array([_learned(subject) for subject in trained])
     rows.append(bounded("nuclei, before the puff, learned", "Hz", learned[:, 0], above=0))
     rows.append(bounded("Purkinje cells, before the puff, learned", "Hz", learned[:, 1], below=0))
     return rows
 
 
 BEFORE_MS = 130
-"""The window of the published pause, before the US."""
+"""Length of the window before the US in which the published pause is measured."""
 
 
-def _learned(one: Trained) -> tuple[float, float]:
-    """How much more nuclei and Purkinje cells fire late in the tone after training, Hz."""
-    late = slice(eyeblink.US_ONSET - BEFORE_MS, eyeblink.US_ONSET)
-    sessions = one.courses["trained"].after, one.before
+def _learned(subject: Trained) -> tuple[float, float]:
+    """Change of the rates of nuclei and Purkinje cells late in the tone by training, Hz."""
+    window = slice(eyeblink.US_ONSET - BEFORE_MS, eyeblink.US_ONSET)
+    sessions = subject.courses["trained"].after, subject.before
 
-    def gained(name: str) -> float:
-        after, before = (session.rate(name)[:, late].mean() for session in sessions)
+    def change(name: str) -> float:
+        after, before = (session.rate(name)[:, window].mean() for session in sessions)
         return float(after - before)
 
-    return gained("nuclei"), gained("purkinje")
+    return change("nuclei"), change("purkinje")
 
 
 def _evoked(trained: Sequence[Trained]):
-    """Mean rates around the tone, before and after, of all circuits."""
+    """The arguments of `plot.evoked`: mean rates of all circuits before and after training."""
     time = np.arange(eyeblink.TRIAL) - eyeblink.CS_ONSET
-    shown = {}
+    rates = {}
     for name in ("granule", "purkinje", "nuclei"):
         sessions = {
-            "before": [one.before for one in trained],
-            "after": [one.courses["trained"].after for one in trained],
+            "before": [subject.before for subject in trained],
+            "after": [subject.courses["trained"].after for subject in trained],
         }
-        shown[name] = {
-            when: np.mean([session.rate(name).mean(axis=0) for session in those], axis=0)
-            for when, those in sessions.items()
+        rates[name] = {
+            label: np.mean([session.rate(name).mean(axis=0) for session in group], axis=0)
+            for label, group in sessions.items()
         }
     spans = {"tone": (0, eyeblink.CS_MS)}
-    return time, shown, spans
+    return time, rates, spans

@@ -1,11 +1,13 @@
-"""Learning rules: their kernels against closed forms, and the published unit protocol."""
+"""Learning rules: kernels compared with closed forms, and the published unit protocol."""
 
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-import cerebellum as cb
+from cerebellum import plot
+from cerebellum.model import anatomy
+from cerebellum.model import circuit as circuits
 from cerebellum.model.events import AllToAll
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import (
@@ -19,6 +21,7 @@ from cerebellum.model.plasticity import (
 )
 from cerebellum.model.spec import Population, Projection, Spec
 from cerebellum.reproduce.report import Report, Row, close
+from cerebellum.sim import drive as drives
 from cerebellum.sim.simulate import simulate
 
 SOURCE = (
@@ -27,43 +30,52 @@ SOURCE = (
 )
 
 EXACT = 1e-5
+"""Tolerance of values that should be equal but for rounding."""
 
 FIBRES, SPIKES_EACH, STEPS = 65_600, 4, 1_001
 OLIVE_MS = (
     (8, 98, 298, 308, 318, 498, 598, 698, 798, 997),
     (18, 198, 258, 358, 368, 458, 558, 658, 758, 957),
 )
-"""When the olive's two cells are driven; spikes teach 2 ms later."""
-FIRST_WEIGHT, W_MAX = 0.07, 4.0
+"""Times at which the two olivary cells are driven. Their spikes teach 2 ms later."""
+INITIAL_WEIGHT, W_MAX = 0.07, 4.0
 A_PLUS, A_MINUS = 1e-3, -1e-2
 
 
 def sine(s: np.ndarray) -> np.ndarray:
-    """Parallel fibre to Purkinje cell, of s = t_pre - (t_teacher - 1 ms)."""
+    """Kernel of parallel fibre to Purkinje cell at s = t_pre - (t_teacher - 1 ms)."""
     wave = np.sin(2 * 3.1415 * (s - 150) / 1000) ** 20
     return np.where((s >= -200) & (s < 0), np.exp(-(s - 150) / 1000) * wave / 1.2848, 0.0)
 
 
-def _rows(label: str, rule: Rule, s: np.ndarray, wanted: np.ndarray) -> list[Row]:
-    """A kernel at 1 ms beside `wanted` at every s where it is not zero, both ascending in s."""
+def _rows(label: str, rule: Rule, s: np.ndarray, reference: np.ndarray) -> list[Row]:
+    """Rows that compare a rule's kernel at 1 ms with a reference.
+
+    Args:
+      s: ms, ascending, every value at which the reference is not zero.
+      reference: values of the kernel at `s`.
+    """
     ahead, back = ring_steps(rule, 1.0)
     ours = kernel(rule, 1.0).astype(float)
-    at = 1 - np.arange(-back, ahead)
-    full = np.zeros_like(ours)
-    full[np.searchsorted(-at, -s)] = wanted
-    peak, theirs = int(np.argmax(ours)), int(np.argmax(wanted))
-    used = at[np.abs(ours) > 1e-12]
+    our_s = 1 - np.arange(-back, ahead)
+    full_reference = np.zeros_like(ours)
+    full_reference[np.searchsorted(-our_s, -s)] = reference
+    difference = np.abs(ours - full_reference).max()
+    peak, reference_peak = int(np.argmax(ours)), int(np.argmax(reference))
+    window = our_s[np.abs(ours) > 1e-12]
+    reference_window = s[np.abs(reference) > 1e-12]
     return [
-        close(f"{label}: peak", "", ours[peak], wanted[theirs], least=EXACT),
-        close(f"{label}: place of the peak", "ms", at[peak], s[theirs]),
-        close(f"{label}: window from", "ms", used.min(), s[np.abs(wanted) > 1e-12].min()),
-        close(f"{label}: window to", "ms", used.max(), s[np.abs(wanted) > 1e-12].max()),
-        close(f"{label}: sum", "", ours.sum(), wanted.sum(), least=EXACT),
-        close(f"{label}: largest difference", "", np.abs(ours - full).max(), 0.0, least=EXACT),
+        close(f"{label}: peak", "", ours[peak], reference[reference_peak], least=EXACT),
+        close(f"{label}: place of the peak", "ms", our_s[peak], s[reference_peak]),
+        close(f"{label}: window from", "ms", window.min(), reference_window.min()),
+        close(f"{label}: window to", "ms", window.max(), reference_window.max()),
+        close(f"{label}: sum", "", ours.sum(), reference.sum(), least=EXACT),
+        close(f"{label}: largest difference", "", difference, 0.0, least=EXACT),
     ]
 
 
 def _kernels() -> list[Row]:
+    """Rows that compare every rule's kernel with its closed form."""
     before = -np.arange(200, 0, -1.0)
     near = np.arange(-10.0, 11.0)
     lag = np.arange(-150.0, 150.0)
@@ -92,10 +104,10 @@ def _kernels() -> list[Row]:
 
 
 def _protocol(fired: np.ndarray) -> np.ndarray:
-    """Weights after the protocol, [fibres, 2], by the on-line rule.
+    """Weights after the protocol, [fibres, 2], as the simulator computes them.
 
     Args:
-      fired: ms at which each fibre's spikes arrive, int [fibres, spikes].
+      fired: times at which each fibre's spikes arrive, ms, int [fibres, spikes].
     """
     rule = parallel_fibre_purkinje("olive_purkinje", A_PLUS, A_MINUS)
     quiet = current.Params(v_th=1e30)
@@ -111,7 +123,7 @@ def _protocol(fired: np.ndarray) -> np.ndarray:
                 source="granule",
                 target="purkinje",
                 receptor="exc",
-                weight=FIRST_WEIGHT,
+                weight=INITIAL_WEIGHT,
                 delay=1.0,
                 in_degree=FIBRES,
                 plastic=True,
@@ -129,58 +141,65 @@ def _protocol(fired: np.ndarray) -> np.ndarray:
         ),
     )
     one_each = np.array([[0, 0, 1], [1, 1, 1]])
-    circuit = cb.build(spec, jax.random.key(0), {"olive_purkinje": one_each})
+    circuit = anatomy.build(spec, jax.random.key(0), {"olive_purkinje": one_each})
     assert isinstance(circuit.wiring.fans["granule_purkinje"], AllToAll)
-    taught = np.array(OLIVE_MS)
+    olive_ms = np.array(OLIVE_MS)
     fibre = np.repeat(np.arange(FIBRES), SPIKES_EACH)
     drive = {
-        "granule": cb.drive.SpikeTimes(fibre, fired.ravel().astype(float)),
-        "olive": cb.drive.SpikeTimes(np.repeat([0, 1], 10), taught.ravel() + 2.0),
+        "granule": drives.SpikeTimes(fibre, fired.ravel().astype(float)),
+        "olive": drives.SpikeTimes(np.repeat([0, 1], 10), olive_ms.ravel() + 2.0),
     }
-    state = cb.init(circuit, jax.random.key(1))
+    state = circuits.init(circuit, jax.random.key(1))
     state, _ = simulate(circuit, state, drive, duration_ms=STEPS + 210, progress=False)
     return np.asarray(state.weights["granule_purkinje"])
 
 
-def _walked(fired: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by the published equations, event by event in double precision.
+def _reference_protocol(fired: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights by the published equations, event by event in double precision.
+
+    Args:
+      fired: as in `_protocol`.
 
     Returns:
-      Weights [fibres, 2], and whether each ever met a bound.
+      Weights [fibres, 2], and whether each was ever clipped at a bound.
     """
-    weights = np.full((FIBRES, 2), FIRST_WEIGHT)
-    met = np.zeros((FIBRES, 2), bool)
+    weights = np.full((FIBRES, 2), INITIAL_WEIGHT)
+    clipped = np.zeros((FIBRES, 2), bool)
     for cell, times in enumerate(OLIVE_MS):
-        teaching = {time + 2 for time in times}
+        teacher_ms = {time + 2 for time in times}
         for now in range(STEPS + 210):
-            spiked = (fired == now).any(axis=1)
-            weights[spiked, cell] += A_PLUS
-            if now in teaching:
+            fires_now = (fired == now).any(axis=1)
+            weights[fires_now, cell] += A_PLUS
+            if now in teacher_ms:
                 weights[:, cell] += A_MINUS * sine(fired - (now - 1.0)).sum(axis=1)
-            clipped = np.clip(weights[:, cell], 0, W_MAX)
-            met[:, cell] |= clipped != weights[:, cell]
-            weights[:, cell] = clipped
-    return weights, met
+            bounded = np.clip(weights[:, cell], 0, W_MAX)
+            clipped[:, cell] |= bounded != weights[:, cell]
+            weights[:, cell] = bounded
+    return weights, clipped
 
 
 def kernels(seed: int | None, say: Callable[[str], None]) -> Report:
-    """Kernels at 1 ms, then 1,001 ms of the protocol with four spikes a fibre."""
+    """Kernels at 1 ms, and 1,001 ms of the protocol with four spikes a fibre."""
     say("kernels, then 131,200 synapses event by event")
     rng = np.random.default_rng(seed or 0)
     fired = np.sort(np.argsort(rng.random((FIBRES, 250)), axis=1)[:, :SPIKES_EACH] * 4 + 1, axis=1)
-    ours, (wanted, met) = _protocol(fired), _walked(fired)
-    free = ~met
+    ours, (reference, clipped) = _protocol(fired), _reference_protocol(fired)
+    free = ~clipped
     rows = [
         *_kernels(),
         close(
             "unit protocol: largest difference of a weight",
             "nS",
-            float(np.abs(ours - wanted)[free].max()),
+            float(np.abs(ours - reference)[free].max()),
             0.0,
             least=EXACT,
         ),
         close(
-            "unit protocol: mean weight", "nS", ours[free].mean(), wanted[free].mean(), least=EXACT
+            "unit protocol: mean weight",
+            "nS",
+            ours[free].mean(),
+            reference[free].mean(),
+            least=EXACT,
         ),
     ]
     return Report(
@@ -191,19 +210,20 @@ def kernels(seed: int | None, say: Callable[[str], None]) -> Report:
         "change is settled, not when it arises. The published fibres' spikes are not public: ours "
         "are drawn. PF: parallel fibre, PC: Purkinje cell, MLI: basket and stellate cell, MF: "
         "mossy fibre, DCN: nuclear cell. Place and window count s = t_pre - (t_teacher - 1 ms).",
-        figures={"kernels.png": cb.plot.curves(_pictured(), "s (ms)", "k")},
+        figures={"kernels.png": plot.curves(_curves(), "s (ms)", "k")},
     )
 
 
-def _pictured() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _curves() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kernels by rule: s in ms, and the values."""
     rules = {
         "PF-PC": parallel_fibre_purkinje("t", 1.0, -1.0),
         "PF-MLI": parallel_fibre_interneuron("t", 1.0, -1.0),
         "MF-DCN": mossy_fibre_nuclei("t", 1.0, -1.0),
         "PC-DCN": pair_stdp("t", 1.0),
     }
-    shown = {}
+    curves = {}
     for name, rule in rules.items():
         ahead, back = ring_steps(rule, 1.0)
-        shown[name] = 1.0 - np.arange(-back, ahead), kernel(rule, 1.0)
-    return shown
+        curves[name] = 1.0 - np.arange(-back, ahead), kernel(rule, 1.0)
+    return curves

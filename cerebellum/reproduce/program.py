@@ -1,4 +1,4 @@
-"""`cerebellar-norse reproduce`: one published protocol, its table, its pictures, its directory."""
+"""`cerebellar-norse reproduce`: run a published protocol and write its table and pictures."""
 
 import argparse
 import json
@@ -14,26 +14,26 @@ from cerebellum.reproduce.report import as_json, show
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit code: 1 where something is outside tolerance.
+    """Run the command. Returns the exit code, which is 1 if a value is outside its tolerance.
 
     Raises:
-      UsageError: no such reproduction; a directory that cannot be written.
+      UsageError: an unknown name; a directory that cannot be written.
     """
     if arguments.list:
         return _list(arguments.json)
     name = arguments.name
     if name not in REPRODUCTIONS:
-        given = "no name" if name is None else repr(name)
-        raise UsageError(f"reproduce: {given}; one of {', '.join(REPRODUCTIONS)}")
+        argument = "no name" if name is None else repr(name)
+        raise UsageError(f"reproduce: {argument}; one of {', '.join(REPRODUCTIONS)}")
     out = directory(arguments.out or f"results/reproduce/{name}")
 
     def say(line: str) -> None:
         if sys.stderr.isatty():
             print(line, file=sys.stderr)
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     report = REPRODUCTIONS[name].load()(arguments.seed, say)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     for file, figure in report.figures.items():
         figure.savefig(out / file, dpi=130)
     result = {**as_json(name, report, str(out)), "seconds": seconds}
@@ -49,11 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(as_document: bool) -> int:
-    lines = {name: each.summary for name, each in REPRODUCTIONS.items()}
+    """Print the names and summaries of all protocols, as JSON where `as_document`."""
+    summaries = {name: reproduction.summary for name, reproduction in REPRODUCTIONS.items()}
     if as_document:
-        print(json.dumps(lines))
+        print(json.dumps(summaries))
         return 0
-    width = max(map(len, lines))
-    for name, summary in lines.items():
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
         print(f"{name:<{width}}  {summary}")
     return 0

@@ -1,4 +1,4 @@
-"""What a reproduction measured, and how it is shown."""
+"""The report of a reproduction, and its table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One quantity."""
+    """One measured quantity."""
 
     quantity: str
     unit: str
     measured: float
     sd: float | None = None
-    """standard deviation over circuits or seeds"""
+    """Standard deviation over circuits or seeds."""
     published: float | None = None
-    """None where there is a bound, not a value"""
+    """The published value; None where there is a bound instead."""
     tolerance: str
     passed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A whole reproduction."""
+    """The results of a reproduction."""
 
     rows: Sequence[Row]
     source: str
-    """where the published numbers come from"""
+    """Source of the published values."""
     seeds: Sequence[int]
     note: str = ""
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
-    """by file name"""
+    """Figures by file name."""
 
     @property
     def passed(self) -> bool:
@@ -54,9 +54,13 @@ def close(
     rel: float = 0.0,
     least: float = 0.0,
 ) -> Row:
-    """A row that passes within a share of the published value, or within `least` of it.
+    """A row that passes if the measured value is near the published one.
 
-    Several measured values are averaged, and have a standard deviation.
+    Several measured values are averaged, and the row has their standard deviation.
+
+    Args:
+      rel: tolerance as a share of the published value.
+      least: tolerance in the unit of the value. The larger of the two tolerances counts.
     """
     mean, sd = _mean(measured)
     allowed = max(abs(rel * published), least)
@@ -79,30 +83,31 @@ def bounded(
     below: float | None = None,
     above: float | None = None,
 ) -> Row:
-    """A row that passes below or above a bound, or between two."""
+    """A row that passes if the measured value is below a bound, above one, or between two."""
     mean, sd = _mean(measured)
     if below is None:
         tolerance = f"over {above:g}"
     else:
         tolerance = f"under {below:g}" if above is None else f"{above:g} to {below:g}"
-    fits = (below is None or mean < below) and (above is None or mean > above)
+    passed = (below is None or mean < below) and (above is None or mean > above)
     return Row(
         quantity=quantity,
         unit=unit,
         measured=mean,
         sd=sd,
         tolerance=tolerance,
-        passed=bool(fits),
+        passed=bool(passed),
     )
 
 
 def _mean(measured: float | Sequence[float] | np.ndarray) -> tuple[float, float | None]:
+    """Mean, and standard deviation where there are several values."""
     values = np.atleast_1d(np.asarray(measured, float))
     return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None
 
 
 def as_json(name: str, report: Report, output: str) -> dict[str, Any]:
-    """The machine-readable result."""
+    """The report as a JSON document."""
     return {
         "name": name,
         "seed": report.seeds[0],
@@ -116,11 +121,11 @@ def as_json(name: str, report: Report, output: str) -> dict[str, Any]:
 
 
 def show(console: Console, name: str, report: Report) -> None:
-    """The table."""
+    """Print the report's table."""
     table = Table(title=name, title_justify="left", box=box.SIMPLE)
     table.add_column("quantity")
-    known = any(row.published is not None for row in report.rows)
-    for heading in ("measured", "SD", *(["published"] if known else []), "tolerance"):
+    has_published = any(row.published is not None for row in report.rows)
+    for heading in ("measured", "SD", *(["published"] if has_published else []), "tolerance"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
 
@@ -132,7 +137,7 @@ def show(console: Console, name: str, report: Report) -> None:
             f"{row.quantity}, {row.unit}" if row.unit else row.quantity,
             number(row.measured),
             number(row.sd),
-            *([number(row.published)] if known else []),
+            *([number(row.published)] if has_published else []),
             row.tolerance,
             "ok" if row.passed else "[bold red]outside[/]",
         )

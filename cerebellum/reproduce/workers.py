@@ -1,4 +1,4 @@
-"""Independent runs, as many at once as there are processors."""
+"""Independent runs in parallel, one to a processor."""
 
 import multiprocessing
 import os
@@ -11,22 +11,24 @@ Result = TypeVar("Result")
 
 
 def _pin(processors) -> None:
+    """Pin this process to a processor, which it takes from a queue."""
     os.sched_setaffinity(0, {processors.get()})
 
 
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of each item, in their order, in processes of their own where that is faster.
+    """The results of a function for each item, in their order.
 
-    Each process keeps to one processor: two that wander take a third longer. XLA's flags come
-    with the environment. `function`, items and results must pickle.
+    Where there is more than one item and processor, the calls run in worker processes. Each is
+    pinned to one processor, because two processes that migrate take a third longer. XLA's flags are
+    inherited through the environment. The function, the items and the results must be picklable.
     """
-    there = sorted(os.sched_getaffinity(0))
-    count = min(len(items), len(there))
+    available = sorted(os.sched_getaffinity(0))
+    count = min(len(items), len(available))
     if count <= 1:
         return [function(item) for item in items]
     context = multiprocessing.get_context("spawn")
     processors = context.SimpleQueue()
-    for processor in there:
+    for processor in available:
         processors.put(processor)
     with ProcessPoolExecutor(
         count, mp_context=context, initializer=_pin, initargs=(processors,)

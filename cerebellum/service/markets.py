@@ -214,7 +214,7 @@ def rows(state: MarketState, requested: list[Tick], served: Served) -> Iterator[
         price, timestamp = tick.price, tick.timestamp
         if state.price is not None and state.timestamp is not None:
             price, timestamp = state.price, state.timestamp
-        open_, news = live.hear(state.open, tick.price, served.task, served.band)
+        open_, news = live.observe(state.open, tick.price, served.task, served.band)
         state = replace(
             state,
             price=tick.price,

@@ -1,4 +1,4 @@
-"""`bench` as its user meets it, and what it makes of a baseline."""
+"""`bench` on the command line, and comparison with a baseline."""
 
 import json
 import os
@@ -12,12 +12,13 @@ from cerebellum.bench.result import Result
 
 @pytest.fixture(autouse=True)
 def _any_core(monkeypatch, tmp_path):
-    """The test process keeps its cores; baselines go elsewhere."""
+    """Keep the test process on all its cores, and baselines in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(program, "_pin", lambda cores: None)
 
 
 def timed(median: float, iqr: float = 0.001, **params) -> Result:
+    """A result with these times, s."""
     return Result(name="network", params=params or {"size": "M"}, median_s=median, iqr_s=iqr, n=7)
 
 
@@ -53,8 +54,8 @@ def test_bad_input_is_one_line_and_exit_2(run, tmp_path):
     ],
 )
 def test_a_change_counts_beyond_the_noise(now, iqr, verdict):
-    kept = {"results": [timed(1.0).as_json(), timed(9.0, size="L").as_json()]}
-    (change,) = program.compare(kept, [timed(now, iqr), timed(1.0, size="S")])
+    baseline = {"results": [timed(1.0).as_json(), timed(9.0, size="L").as_json()]}
+    (change,) = program.compare(baseline, [timed(now, iqr), timed(1.0, size="S")])
     assert change["percent"] == pytest.approx(100 * (now - 1))
     assert change["slower"] == (verdict == "slower")
     assert change["faster"] == (verdict == "faster")
@@ -89,13 +90,14 @@ def test_a_network_and_its_json(run, monkeypatch):
     document = json.loads(out)
     assert code == 0
     assert set(document) == {"machine", "results"}
-    assert {each["params"]["path"] for each in document["results"]} >= {"xla"}
-    for each in document["results"]:
-        assert set(each) >= {
+    results = document["results"]
+    assert {measured["params"]["path"] for measured in results} >= {"xla"}
+    for measured in results:
+        assert set(measured) >= {
             *("name", "params", "median_s", "iqr_s", "n", "per", "floor_s", "rates_hz")
         }
-        assert each["params"]["size"] == "S"
-        assert each["median_s"] > 0
-        assert each["floor_s"] > 0
-        assert each["per"]["step_ns"] == pytest.approx(each["median_s"] * 1e6)
-        assert 1.5 < each["rates_hz"]["granule"] < 2.7
+        assert measured["params"]["size"] == "S"
+        assert measured["median_s"] > 0
+        assert measured["floor_s"] > 0
+        assert measured["per"]["step_ns"] == pytest.approx(measured["median_s"] * 1e6)
+        assert 1.5 < measured["rates_hz"]["granule"] < 2.7

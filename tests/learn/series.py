@@ -1,4 +1,4 @@
-"""Generated ticks: a price whose next step repeats the last one with a given probability."""
+"""Generated ticks: a price whose next step repeats the last one with some probability."""
 
 from pathlib import Path
 
@@ -6,15 +6,18 @@ import numpy as np
 
 
 def steps(count: int, again: float, seed: int, flip: int | None = None) -> np.ndarray:
-    """Steps of -1 and 1 [count]; from `flip` on each repeats the last with 1 - `again`."""
+    """Steps of -1 and 1 [count], each of which repeats the last with probability `again`.
+
+    From index `flip` on the probability is 1 - `again`.
+    """
     rng = np.random.default_rng(seed)
-    chance = np.where(np.arange(count) < (count if flip is None else flip), again, 1 - again)
-    repeat = np.where(rng.random(count) < chance, 1, -1)
-    return np.cumprod(repeat)
+    probability = np.where(np.arange(count) < (count if flip is None else flip), again, 1 - again)
+    signs = np.where(rng.random(count) < probability, 1, -1)
+    return np.cumprod(signs)
 
 
 def write(path: Path, moves: np.ndarray, seed: int = 0) -> Path:
-    """A file of ticks of these moves."""
+    """Write a file of ticks whose price makes these moves."""
     rng = np.random.default_rng(seed)
     time = 1_700_000_000_000 + np.cumsum(rng.integers(1, 400, len(moves)))
     price, volume = 100 + 0.01 * np.cumsum(moves), rng.random(len(moves))

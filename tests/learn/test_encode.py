@@ -1,4 +1,4 @@
-"""Encoders and decoders: conformance to Norse, and what receptive fields and codes promise."""
+"""Encoders and decoders: agreement with Norse, and properties of receptive fields and codes."""
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,18 @@ def golden(shared):
 def test_norse_encoders(golden):
     current, rate = golden["encode_current_input"], golden["encode_rate_input"]
     spikes = golden["encode_constant_current_lif_spikes"]
-    found = encode.constant_current_lif(jnp.asarray(current), len(spikes))
-    np.testing.assert_array_equal(found, spikes)
-    found = encode.spike_latency_lif(jnp.asarray(current), len(spikes))
-    np.testing.assert_array_equal(found, golden["encode_spike_latency_lif_spikes"])
+    result = encode.constant_current_lif(jnp.asarray(current), len(spikes))
+    np.testing.assert_array_equal(result, spikes)
+    result = encode.spike_latency_lif(jnp.asarray(current), len(spikes))
+    np.testing.assert_array_equal(result, golden["encode_spike_latency_lif_spikes"])
     draws = jnp.asarray(golden["encode_poisson_uniform"])
-    found = encode.poisson(draws, jnp.asarray(rate))
-    np.testing.assert_array_equal(found, golden["encode_poisson_spikes"])
-    # Made of the rates less a half, at most 200 Hz.
+    result = encode.poisson(draws, jnp.asarray(rate))
+    np.testing.assert_array_equal(result, golden["encode_poisson_spikes"])
+    # The reference was made from the rates less a half, at most 200 Hz.
     signed = encode.signed_poisson(draws, jnp.asarray(rate) - 0.5, f_max=200.0)
     np.testing.assert_array_equal(signed, golden["encode_signed_poisson_spikes"])
-    found = encode.norse_population(jnp.asarray(rate), 8)
-    np.testing.assert_allclose(found, golden["encode_population"], rtol=1e-5, atol=1e-6)
+    result = encode.norse_population(jnp.asarray(rate), 8)
+    np.testing.assert_allclose(result, golden["encode_population"], rtol=1e-5, atol=1e-6)
 
 
 def test_ranks_cover_what_was_fitted_evenly():
@@ -42,7 +42,7 @@ def test_ranks_cover_what_was_fitted_evenly():
 
 
 def test_values_that_are_nearly_one_stay_together():
-    """Moves of a tick, whose sizes in standard deviations differ a little: two values, no more."""
+    """Moves of one tick differ a little in standard deviations, but have only two values."""
     rng = np.random.default_rng(0)
     x = rng.choice([-1.0, 1.0], 2_000) * (1 + 0.01 * rng.normal(size=2_000))
     x = x[:, None].astype(np.float32)
@@ -78,9 +78,9 @@ def test_signals_sum_to_one():
     chances, confidence = decode.signals(readout, rates)
     np.testing.assert_allclose(chances.sum(axis=-1), 1, rtol=1e-6)
     np.testing.assert_array_equal(confidence, chances.max(axis=-1))
-    # A zone that fires more speaks for its choice.
-    more = rates + jnp.asarray([1.0, 0, 0] * 4)
-    assert jnp.all(decode.signals(readout, more)[0][:, 0] > chances[:, 0])
+    # More spikes in a zone raise the probability of its choice.
+    more_rates = rates + jnp.asarray([1.0, 0, 0] * 4)
+    assert jnp.all(decode.signals(readout, more_rates)[0][:, 0] > chances[:, 0])
 
 
 def test_a_correction_takes_a_share_of_the_error_away():

@@ -1,4 +1,4 @@
-"""The conditioning task: its stimuli, its detector, and a session cut anywhere."""
+"""The conditioning task: stimuli, detector, and sessions run in several parts."""
 
 import chex
 import jax
@@ -15,39 +15,40 @@ KEY = jax.random.key(0)
 
 
 def nuclear(rate: np.ndarray) -> Session:
-    """Trials whose nuclei fire at given rates, Hz, [K, T]."""
+    """A session whose nuclei fire at these rates, Hz, [K, T]."""
     return Session({"nuclei": rate * SIZES["nuclei"] * 1e-3})
 
 
 def bump(start: int, length: int, height: float, trials: int = 3) -> Session:
+    """A session whose nuclei fire at 40 Hz, and `height` Hz more for `length` ms."""
     rate = np.full((trials, TRIAL), 40.0)
     rate[:, start : start + length] += height
     return nuclear(rate)
 
 
 def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
-    given = eyeblink.tone(KEY)
-    np.testing.assert_array_equal(given, eyeblink.tone(KEY))
-    reached = given.sum(axis=0)
-    assert set(np.unique(reached)) == {0.0, eyeblink.CS_SPIKES}
-    assert 0.5 < np.mean(reached > 0) < 0.8
-    when = np.flatnonzero(given.any(axis=1))
-    assert when.min() >= CS_ONSET
-    assert when.max() <= CS_ONSET + eyeblink.CS_MS
-    first, last = given.argmax(axis=0), TRIAL - 1 - given[::-1].argmax(axis=0)
-    early = (first < CS_ONSET + 140)[reached > 0]
+    spikes = eyeblink.tone(KEY)
+    np.testing.assert_array_equal(spikes, eyeblink.tone(KEY))
+    counts = spikes.sum(axis=0)
+    assert set(np.unique(counts)) == {0.0, eyeblink.CS_SPIKES}
+    assert 0.5 < np.mean(counts > 0) < 0.8
+    steps = np.flatnonzero(spikes.any(axis=1))
+    assert steps.min() >= CS_ONSET
+    assert steps.max() <= CS_ONSET + eyeblink.CS_MS
+    start, stop = spikes.argmax(axis=0), TRIAL - 1 - spikes[::-1].argmax(axis=0)
+    early = (start < CS_ONSET + 140)[counts > 0]
     assert abs(early.mean() - 0.5) < 0.02
-    assert ((last - first)[reached > 0] == 128).all()
-    assert last[reached > 0][early].max() <= CS_ONSET + 140
+    assert ((stop - start)[counts > 0] == 128).all()
+    assert stop[counts > 0][early].max() <= CS_ONSET + 140
 
 
 def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
-    when = np.flatnonzero(eyeblink.puff()[:, 0])
-    np.testing.assert_array_equal(when, CS_ONSET + 250 + 2 * np.arange(5))
+    steps = np.flatnonzero(eyeblink.puff()[:, 0])
+    np.testing.assert_array_equal(steps, CS_ONSET + 250 + 2 * np.arange(5))
 
 
 @pytest.mark.parametrize(
-    ("start", "length", "found"),
+    ("start", "length", "detected"),
     [
         (CS_ONSET + 120, 60, True),
         (CS_ONSET + 120, 12, False),
@@ -57,8 +58,8 @@ def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
         (US_ONSET - 60, 60, True),
     ],
 )
-def test_a_response_is_long_enough_and_in_time(start, length, found):
-    assert (eyeblink.responses(bump(start, length, 20.0), 10.0) == found).all()
+def test_a_response_is_long_enough_and_in_time(start, length, detected):
+    assert (eyeblink.responses(bump(start, length, 20.0), 10.0) == detected).all()
 
 
 def test_a_response_is_measured_from_its_own_baseline():
@@ -70,49 +71,49 @@ def test_a_response_is_measured_from_its_own_baseline():
 def test_the_threshold_is_that_of_the_untrained_and_never_lower_than_the_least():
     assert eyeblink.threshold(bump(0, 1, 0.0)) == eyeblink.LEAST_HZ
     noisy = np.random.default_rng(0).poisson(40.0, (20, TRIAL)).astype(float)
-    waiting = eyeblink.response(nuclear(noisy))[:, CS_ONSET + 50 : US_ONSET]
-    want = waiting.mean() + 2.5 * waiting.std()
-    assert eyeblink.threshold(nuclear(20 * noisy)) == pytest.approx(20 * want)
+    in_window = eyeblink.response(nuclear(noisy))[:, CS_ONSET + 50 : US_ONSET]
+    expected = in_window.mean() + 2.5 * in_window.std()
+    assert eyeblink.threshold(nuclear(20 * noisy)) == pytest.approx(20 * expected)
 
 
 @pytest.mark.slow
 def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
     circuit = cb.build(eyeblink.spec(), KEY)
-    first = cb.init(circuit, jax.random.key(1))
-    given, weights = eyeblink.tone(KEY), "granule_parallel_purkinje"
+    initial = cb.init(circuit, jax.random.key(1))
+    tone, weights = eyeblink.tone(KEY), "granule_parallel_purkinje"
     kinds = ("paired", "cs", "paired")
 
     def copy():
-        return jax.tree.map(jnp.copy, first)
+        return jax.tree.map(jnp.copy, initial)
 
-    whole, session = eyeblink.run(circuit, copy(), kinds, given, KEY)
-    state, parts = copy(), []
+    whole, session = eyeblink.run(circuit, copy(), kinds, tone, KEY)
+    state, trials = copy(), []
     for kind in kinds:
-        state, part = eyeblink.run(circuit, state, (kind,), given, KEY)
-        parts.append(part.spikes)
+        state, trial = eyeblink.run(circuit, state, (kind,), tone, KEY)
+        trials.append(trial.spikes)
     chex.assert_trees_all_equal(state, whole)
     for name, spikes in session.spikes.items():
-        np.testing.assert_array_equal(spikes, np.concatenate([part[name] for part in parts]))
+        np.testing.assert_array_equal(spikes, np.concatenate([trial[name] for trial in trials]))
     assert session.spikes["inferior_olive"][[0, 2]].sum() > 0
     assert session.spikes["inferior_olive"][1].sum() == 0
-    assert (whole.weights[weights] != first.weights[weights]).any()
+    assert (whole.weights[weights] != initial.weights[weights]).any()
 
-    still, _ = eyeblink.run(circuit, copy(), kinds, given, KEY, learning=False)
-    np.testing.assert_array_equal(still.weights[weights], first.weights[weights])
-    _, silent = eyeblink.run(circuit, copy(), kinds, given, KEY, olive=False)
+    still, _ = eyeblink.run(circuit, copy(), kinds, tone, KEY, learning=False)
+    np.testing.assert_array_equal(still.weights[weights], initial.weights[weights])
+    _, silent = eyeblink.run(circuit, copy(), kinds, tone, KEY, olive=False)
     assert silent.spikes["inferior_olive"].sum() == 0
 
 
 @pytest.mark.soak
 @pytest.mark.slow
 def test_forty_pairings_are_learned_from():
-    """A short form of `reproduce eyeblink`: responses come, while Purkinje cells fire less."""
-    one = eyeblink.subject(10)
-    course = eyeblink.experiment(one, phases=(("acquisition", "paired", 4),))
+    """A short form of `reproduce eyeblink`: responses appear and Purkinje cells fire less."""
+    subject = eyeblink.subject(10)
+    course = eyeblink.experiment(subject, phases=(("acquisition", "paired", 4),))
     first, *_, last = course.percent["acquisition"]
     assert first < 40 < last
     late = slice(US_ONSET - 130, US_ONSET)
     before, after = (
-        session.rate("purkinje")[:, late].mean() for session in (one.before, course.after)
+        session.rate("purkinje")[:, late].mean() for session in (subject.before, course.after)
     )
     assert after < before

@@ -1,4 +1,4 @@
-"""Gradients through the spikes of a circuit: right, cheap to keep, and kept within bounds."""
+"""Gradients through the spikes of a circuit: correct, cheap in memory, and bounded in effect."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ SMALL = Design(
 
 
 def soft(name: str) -> network.Net:
-    """A circuit that fires the surrogate's integral, its cells without a refractory period."""
+    """A circuit whose spikes are the surrogate's integral, with no refractory period."""
     alpha = {"triangle": 0.5, "circ": 0.5}.get(name, 2.0)
     rule = Surrogate(name=name, alpha=alpha, width=60.0, soft=True, reset=True)
     net = network.build(replace(SMALL, surrogate=rule), jax.random.key(0))
@@ -41,13 +41,14 @@ def soft(name: str) -> network.Net:
 
 
 def double(tree):
+    """The tree with its floats in double precision."""
     return jax.tree.map(
         lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
     )
 
 
 TWO = ("superspike", "triangle")
-"""surrogates that are tried at every push"""
+"""Surrogates that are tested at every push."""
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_gradients_are_those_of_finite_differences(name):
             logits = decode.logits(learner.readout, ends.rates[0])
             return jnp.mean(losses.cross_entropy(logits, jnp.asarray([0, 1])))
 
-        # One program for both: to compile a second takes longer than what it would save.
+        # One program for both, because compiling a second one takes longer than it would save.
         both = jax.jit(jax.value_and_grad(loss))
         gradient = both(learner)[1]
 
@@ -79,15 +80,16 @@ def test_gradients_are_those_of_finite_differences(name):
             return float(both(learner)[0])
 
         for place in ("mossy_fiber_granule", "granule_purkinje", "purkinje_nuclei"):
-            held, found = learner.weights[place], gradient.weights[place]
-            way = jnp.asarray(rng.normal(size=held.shape)) * (held > 0)
+            weights = learner.weights[place]
+            direction = jnp.asarray(rng.normal(size=weights.shape)) * (weights > 0)
 
-            def moved(by, place=place, held=held, way=way):
-                return replace(learner, weights={**learner.weights, place: held + by * way})
+            def moved(by, place=place, weights=weights, direction=direction):
+                changed = weights + by * direction
+                return replace(learner, weights={**learner.weights, place: changed})
 
-            ours = float(jnp.sum(found * way))
+            ours = float(jnp.sum(gradient.weights[place] * direction))
             assert abs(ours) > 1e-9, place
-            # Too long a step meets the curve or a kink, too short a one rounding.
+            # A long step is inexact by curvature or a kink, a short one by rounding.
             slopes = [
                 (value(moved(step)) - value(moved(-step))) / (2 * step)
                 for step in (1e-2, 1e-3, 1e-4, 1e-5)
@@ -118,21 +120,23 @@ def test_checkpointed_gradients_are_the_plain_ones(segment):
         return jnp.sum(jnp.square(ends.rates))
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
-    plain, kept = (gradient(learner, size) for size in (0, segment))
+    plain, checkpointed = (gradient(learner, size) for size in (0, segment))
     assert float(jnp.abs(plain.weights["granule_purkinje"]).sum()) > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, kept)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, checkpointed
+    )
 
 
 def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
     spec = cb.presets.beams(500, dtype="float32")
-    for given, wanted in ((None, False), (Surrogate(), True)):
-        circuit = cb.build(replace(spec, surrogate=given), jax.random.key(0), path="dense")
+    for surrogate, expected in ((None, False), (Surrogate(), True)):
+        circuit = cb.build(replace(spec, surrogate=surrogate), jax.random.key(0), path="dense")
         state = cb.init(circuit, jax.random.key(1), spread=True)
         drive = jnp.ones((20, 40), jnp.float32)
 
         def loss(weights, circuit=circuit, state=state, drive=drive):
-            held = {**circuit.params.weights, "mossy_fiber_granule": weights}
-            params = replace(circuit.params, weights=held)
+            all_weights = {**circuit.params.weights, "mossy_fiber_granule": weights}
+            params = replace(circuit.params, weights=all_weights)
 
             def body(state, spikes):
                 return circuits.step(params, circuit.wiring, state, {"mossy_fiber": spikes})
@@ -141,24 +145,23 @@ def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
             return jnp.sum(activity.spikes["purkinje"])
 
         gradient = jax.jit(jax.grad(loss))(circuit.params.weights["mossy_fiber_granule"])
-        assert bool(jnp.any(gradient != 0)) == wanted
+        assert bool(jnp.any(gradient != 0)) == expected
 
 
 def test_what_is_learned_stays_within_its_bounds():
     net = network.build(SMALL, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
-    first = net.circuit.params.weights
+    initial_weights = net.circuit.params.weights
     rng = np.random.default_rng(0)
-    thrown = {
+    far_out = {
         name: weights + 1e3 * jnp.asarray(rng.choice([-1.0, 1.0], weights.shape))
         for name, weights in learner.weights.items()
     }
-    shoved = replace(learner, weights=thrown)
-    held = network.bounded(net, shoved)
-    for name, weights in held.weights.items():
+    bounded = network.bounded(net, replace(learner, weights=far_out))
+    for name, weights in bounded.weights.items():
         assert float(weights.min()) >= 0
-        np.testing.assert_allclose(weights.max(), network.bound(first[name]), rtol=1e-6)
-        assert not jnp.any(weights[first[name] == 0])
+        np.testing.assert_allclose(weights.max(), network.bound(initial_weights[name]), rtol=1e-6)
+        assert not jnp.any(weights[initial_weights[name] == 0])
 
 
 def test_every_loss_falls_towards_the_label():
@@ -195,15 +198,17 @@ def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
 @pytest.mark.soak
 @pytest.mark.slow
 def test_checkpointing_cuts_memory_eightfold():
-    """10,000 granule cells, 1,000 steps, four streams: bytes that the compiled programs keep beside
-    their arguments. `scripts/experiments/checkpointing.py` times them."""
+    """Temporary memory of the programs for 10,000 granule cells, 1,000 steps and four streams.
+
+    `scripts/experiments/checkpointing.py` times them.
+    """
     design = Design(inputs=100, fields=0, choices=(0, 1), granule=10_000, golgi=25, nuclei=64)
     net = network.build(design, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
     carry = network.fresh(net, jax.random.key(2), 4)
     spikes = jnp.zeros((100, 4, design.steps, 100), jnp.uint8)
 
-    def kept(segment: int) -> int:
+    def temporary_bytes(segment: int) -> int:
         def loss(learner):
             circuit = network.with_learned(net.circuit, learner)
             _, ends = network.unroll(design, circuit, carry, spikes, segment)
@@ -212,4 +217,4 @@ def test_checkpointing_cuts_memory_eightfold():
         compiled = jax.jit(jax.grad(loss)).lower(learner).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert kept(0) > 8 * kept(10)
+    assert temporary_bytes(0) > 8 * temporary_bytes(10)

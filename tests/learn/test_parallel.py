@@ -1,4 +1,4 @@
-"""A batch that is divided among devices teaches what the whole batch teaches."""
+"""Training on a batch divided among devices gives the same as on the whole batch."""
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +22,17 @@ def trials() -> Trials:
     return Trials(spikes=spikes, labels=labels, parts=(64, 80), size=16)
 
 
-def taught(method: str, devices: int):
+def train_trials(method: str, devices: int):
+    """Losses, history and the final state of a run on so many devices."""
     design = Design(inputs=24, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=8)
     net = network.build(design, jax.random.key(0))
     plan = Plan(method=method, epochs=2)  # pyright: ignore[reportArgumentType]
     feed, history = trials(), []
     training = train.begin(plan, feed, net)
     losses = []
-    for held, seen in train.run(plan, feed, net, training, history, devices=devices):
-        training = held
-        losses.append(seen.loss)
+    for after, progress in train.run(plan, feed, net, training, history, devices=devices):
+        training = after
+        losses.append(progress.loss)
     return losses, history, jax.tree.map(np.asarray, training)
 
 
@@ -40,13 +41,13 @@ def taught(method: str, devices: int):
     "method", [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber"]
 )
 def test_devices_learn_what_one_learns(method):
-    losses, history, training = taught(method, 1)
-    again, story, divided = taught(method, 4)
-    np.testing.assert_allclose(again, losses, rtol=1e-5)
-    assert len(story) == len(history) == 2
+    losses, history, training = train_trials(method, 1)
+    divided_losses, divided_history, divided = train_trials(method, 4)
+    np.testing.assert_allclose(divided_losses, losses, rtol=1e-5)
+    assert len(divided_history) == len(history) == 2
     for name, weights in training.learner.weights.items():
-        found = divided.learner.weights[name]
-        np.testing.assert_allclose(found, weights, rtol=1e-5, atol=1e-5 * np.abs(weights).max())
+        others, atol = divided.learner.weights[name], 1e-5 * np.abs(weights).max()
+        np.testing.assert_allclose(others, weights, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.slow
@@ -66,13 +67,14 @@ def test_a_gradient_is_the_same_to_rounding():
 
         return jax.grad(loss)(learner).weights
 
-    wanted = gradient(learner, carry, jnp.asarray(batch.inputs))
+    whole = gradient(learner, carry, jnp.asarray(batch.inputs))
     mesh = parallel.mesh(4, feed.size)
     inputs = parallel.divided(jnp.asarray(batch.inputs), mesh, axis=1)
-    found = gradient(parallel.everywhere(learner, mesh), parallel.divided(carry, mesh), inputs)
-    for name, each in wanted.items():
-        assert np.abs(each).max() > 0
-        np.testing.assert_allclose(found[name], each, rtol=1e-6, atol=1e-6 * np.abs(each).max())
+    divided = gradient(parallel.replicated(learner, mesh), parallel.divided(carry, mesh), inputs)
+    for name, values in whole.items():
+        largest = np.abs(values).max()
+        assert largest > 0
+        np.testing.assert_allclose(divided[name], values, rtol=1e-6, atol=1e-6 * largest)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():

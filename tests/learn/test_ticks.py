@@ -1,4 +1,4 @@
-"""Files of ticks, features without a look ahead, labels and parts."""
+"""Files of ticks, causal features, labels and splits."""
 
 import gzip
 import subprocess
@@ -25,7 +25,7 @@ def rows(path, **options) -> int:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "empty"),
         (HEADER, "no rows"),
@@ -34,10 +34,10 @@ def rows(path, **options) -> int:
         (HEADER + "1700000000000,2,x\n" * 3, "3 of 3 rows are none.*x.csv:2: volume"),
     ],
 )
-def test_a_file_that_is_none(tmp_path, text, said):
+def test_a_file_that_is_none(tmp_path, text, message):
     path = tmp_path / "x.csv"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said) as error:
+    with pytest.raises(UsageError, match=message) as error:
         rows(path)
     assert str(error.value).count("\n") == 0
     assert str(path) in str(error.value)
@@ -90,12 +90,12 @@ def test_files_of_a_folder_in_order(tmp_path):
     moves = series.steps(900, 0.7, 0)
     whole = series.write(tmp_path / "whole.csv", moves)
     lines = whole.read_text().splitlines(keepends=True)
-    folder = tmp_path / "parts"
+    folder = tmp_path / "files"
     folder.mkdir()
     (folder / "b.csv").write_text(lines[0] + "".join(lines[400:]))
     (folder / "a.csv").write_text("".join(lines[:400]))
-    one, many = ticks.load(whole), ticks.load(folder)
-    jax.tree.map(np.testing.assert_array_equal, one.ticks, many.ticks)
+    of_file, of_folder = ticks.load(whole), ticks.load(folder)
+    jax.tree.map(np.testing.assert_array_equal, of_file.ticks, of_folder.ticks)
     (folder / "a.csv").rename(folder / "c.csv")
     with pytest.raises(UsageError, match="in order of time"):
         ticks.load(folder)
@@ -106,41 +106,41 @@ def test_files_of_a_folder_in_order(tmp_path):
 def test_features_do_not_look_ahead(tmp_path):
     stream = ticks.load(series.write(tmp_path / "x.csv", series.steps(600, 0.7, 0)))
     fields = features.Fields(quote=True, sizes=True, side=True, calendar=True)
-    _, found = features.run(features.init(), stream.ticks, fields)
-    assert found.shape == (600, len(fields.names))
-    assert np.isfinite(found).all()
+    _, values = features.run(features.init(), stream.ticks, fields)
+    assert values.shape == (600, len(fields.names))
+    assert np.isfinite(values).all()
     changed = jax.tree.map(lambda x: np.where(np.arange(600) < 300, x, x[::-1] * 3), stream.ticks)
     _, other = features.run(features.init(), changed, fields)
-    np.testing.assert_array_equal(found[:300], other[:300])
-    assert not np.array_equal(found[300:], other[300:])
+    np.testing.assert_array_equal(values[:300], other[:300])
+    assert not np.array_equal(values[300:], other[300:])
 
 
 def test_features_in_chunks(tmp_path):
     stream = ticks.load(series.write(tmp_path / "x.csv", series.steps(500, 0.7, 0)))
     _, whole = features.run(features.init(), stream.ticks, stream.fields)
-    state, parts = features.init(), []
+    state, chunks = features.init(), []
     for start, stop in ((0, 120), (120, 121), (121, 500)):
-        part = jax.tree.map(lambda x, a=start, b=stop: x[a:b], stream.ticks)
-        state, found = features.run(state, part, stream.fields)
-        parts.append(found)
-    np.testing.assert_array_equal(whole, np.concatenate(parts))
+        chunk = jax.tree.map(lambda x, a=start, b=stop: x[a:b], stream.ticks)
+        state, values = features.run(state, chunk, stream.fields)
+        chunks.append(values)
+    np.testing.assert_array_equal(whole, np.concatenate(chunks))
 
 
-def test_a_label_belongs_to_the_part_in_which_it_is_known(tmp_path):
+def test_a_label_belongs_to_the_split_in_which_it_is_known(tmp_path):
     stream = ticks.load(series.write(tmp_path / "x.csv", series.steps(1_000, 0.7, 0)))
     for task in ticks.TASKS:
         data = ticks.prepare(stream, task)
-        for part in (data.train, data.validation, data.test):
-            asked = data.asked(part)
-            assert asked.min() >= part.start
-            assert data.known[asked].max() < part.stop
+        for split in (data.train, data.validation, data.test):
+            questions = data.asked(split)
+            assert questions.min() >= split.start
+            assert data.known[questions].max() < split.stop
     assert data.asked(data.train).max() == 700 - 11
     move = stream.price[500 + 10] - stream.price[500]
-    wanted = ticks.BUY if move > data.band else ticks.SELL if move < -data.band else ticks.HOLD
-    assert data.labels[500] == wanted
+    expected = ticks.BUY if move > data.band else ticks.SELL if move < -data.band else ticks.HOLD
+    assert data.labels[500] == expected
 
 
-def test_what_is_fitted_has_not_seen_the_later_parts(tmp_path):
+def test_what_is_fitted_does_not_depend_on_the_later_splits(tmp_path):
     path = series.write(tmp_path / "x.csv", series.steps(1_000, 0.7, 0))
     stream = ticks.load(path)
     data = ticks.prepare(stream, "h10")
@@ -155,13 +155,13 @@ def test_the_reference_files_have_the_samples_of_their_baselines(shared):
         stream = ticks.load(shared / f"{name}.csv.gz")
         for task in ticks.TASKS:
             labels, known, _ = ticks.label(stream.price, task, int(0.7 * len(stream.price)))
-            last = np.arange(int(0.9 * len(labels)), len(labels))
-            counts[name, task] = int(((labels[last] >= 0) & (known[last] < len(labels))).sum())
+            test = np.arange(int(0.9 * len(labels)), len(labels))
+            counts[name, task] = int(((labels[test] >= 0) & (known[test] < len(labels))).sum())
     assert list(counts.values()) == [22_239, 25_624, 495, 7_308, 597, 1_981]
 
 
 def test_a_large_file_streams(tmp_path):
-    """A short form of a gigabyte: memory beside the columns stays that of a block."""
+    """A short form of a file of a gigabyte: the reader needs the memory of a block."""
     code = """
 import resource, sys
 from pathlib import Path
@@ -174,13 +174,13 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     with path.open("w") as file:
         file.write(HEADER)
         for start in range(0, 4_000_000, 100_000):
-            some = range(start, start + 100_000)
-            lines = (f"{1_700_000_000_000 + k},{100 + k % 7}.5,1.25\n" for k in some)
+            numbers = range(start, start + 100_000)
+            lines = (f"{1_700_000_000_000 + k},{100 + k % 7}.5,1.25\n" for k in numbers)
             file.writelines(lines)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
-    count, more = map(int, done.stdout.split())
+    count, memory_kib = map(int, process.stdout.split())
     assert count == 4_000_000
     assert path.stat().st_size > 90e6
-    assert more * 1024 < 400e6
+    assert memory_kib * 1024 < 400e6

@@ -1,4 +1,4 @@
-"""Training: learns, resumes bit for bit, stops before nonsense; online learning follows a flip."""
+"""Training learns, resumes bit for bit and stops at bad losses; online learning follows a flip."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("broadcasting")
 
 SIZES = {"granule": 100, "purkinje": 12, "nuclei": 48}
 PLAN = Plan(epochs=2, plasticity=2e-3)
-"""One for as many tests as can have it: each other one is another program to compile."""
+"""The plan of most tests. Each other plan is another program to compile."""
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,16 @@ def net(momentum):
         return built(momentum)
 
 
-def accuracy(net, learner, feed, part="test") -> float:
-    rates, labels = feed.rates(net, learner, part)
+def accuracy(net, learner, feed, split="test") -> float:
+    rates, labels = feed.rates(net, learner, split)
     logits = decode.logits(learner.readout, jnp.asarray(rates))
     return float(np.mean(np.argmax(logits, axis=-1) == labels))
 
 
 def finish(plan, feed, net, training, history, step=0):
-    for held, _ in train.run(plan, feed, net, training, history, step):
-        training = held
+    """The last state of a run, from a step on."""
+    for after, _ in train.run(plan, feed, net, training, history, step):
+        training = after
     return training
 
 
@@ -62,20 +63,21 @@ def finish(plan, feed, net, training, history, step=0):
     ],
 )
 def test_a_run_goes_on_bit_for_bit(momentum, net, method):
-    """Stopped after any step and gone on with from what is kept: the same arrays and history."""
+    """A run resumed from the state after any step ends with the same arrays and history."""
     feed, plan = Ticks(data=momentum, size=16), replace(PLAN, method=method)
     training, history = train.begin(plan, feed, net), []
     stops = {3, feed.steps, feed.steps + 5}
-    kept = {}
-    for held, seen in train.run(plan, feed, net, training, history):
-        training = held
-        if seen.step in stops:
-            kept[seen.step] = jax.tree.map(np.array, held), [dict(each) for each in history]
-    for step, (held, before) in kept.items():
-        again = jax.tree.map(jnp.asarray, held)
-        ended = finish(plan, feed, net, again, before, step)
-        jax.tree.map(np.testing.assert_array_equal, ended, training)
-        assert before == history
+    snapshots = {}
+    for after, progress in train.run(plan, feed, net, training, history):
+        training = after
+        if progress.step in stops:
+            history_so_far = [dict(epoch) for epoch in history]
+            snapshots[progress.step] = jax.tree.map(np.array, after), history_so_far
+    for step, (snapshot, resumed_history) in snapshots.items():
+        resumed = jax.tree.map(jnp.asarray, snapshot)
+        resumed = finish(plan, feed, net, resumed, resumed_history, step)
+        jax.tree.map(np.testing.assert_array_equal, resumed, training)
+        assert resumed_history == history
 
 
 @pytest.mark.slow
@@ -88,7 +90,7 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
     ],
 )
 def test_momentum_is_learned(momentum, net, method):
-    """The next step repeats the last with 0.8: no more than that is to be had."""
+    """The next step repeats the last with probability 0.8, which bounds the accuracy."""
     feed = Ticks(data=momentum, size=16)
     plan = Plan(method=method, epochs=6, plasticity=1e-3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
@@ -99,8 +101,8 @@ def test_momentum_is_learned(momentum, net, method):
 def test_labels_that_mean_nothing_are_not_learned(momentum):
     rng = np.random.default_rng(0)
     labels = momentum.labels.copy()
-    asked = labels != ticks.NONE
-    labels[asked] = rng.permutation(labels[asked])
+    questions = labels != ticks.NONE
+    labels[questions] = rng.permutation(labels[questions])
     data = replace(momentum, labels=labels)
     net, feed = built(data), Ticks(data=data, size=16)
     training = finish(PLAN, feed, net, train.begin(PLAN, feed, net), [])
@@ -117,12 +119,12 @@ def test_labels_that_mean_nothing_are_not_learned(momentum):
 def test_no_recompilation(momentum, net, method, step):
     """One program for every step of a run, and none for a second run."""
     feed, plan = Ticks(data=momentum, size=16), replace(PLAN, method=method)
-    begun = train.begin(plan, feed, net)
+    initial = train.begin(plan, feed, net)
     before = step._cache_size()
-    finish(plan, feed, net, jax.tree.map(jnp.copy, begun), [])
+    finish(plan, feed, net, jax.tree.map(jnp.copy, initial), [])
     after = step._cache_size()
     assert after <= before + 1
-    finish(plan, feed, net, begun, [])
+    finish(plan, feed, net, initial, [])
     assert step._cache_size() == after
 
 
@@ -144,19 +146,19 @@ def test_patience(momentum, net):
     assert len(history) == 1
 
 
-def test_rare_choices_count_for_more_where_asked(momentum):
+def test_balanced_weights_give_choices_the_same_total(momentum):
     feed = Ticks(data=momentum, size=16)
-    factor = train._balance(feed, 3)
+    weights = train._class_weights(feed, 3)
     counts = np.bincount(feed.examples()[1], minlength=3)
-    np.testing.assert_allclose(factor[0] * counts[0], factor[2] * counts[2], rtol=1e-5)
+    np.testing.assert_allclose(weights[0] * counts[0], weights[2] * counts[2], rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_calibration_makes_confidence_as_often_right(momentum, net):
     feed = Ticks(data=momentum, size=16)
     training = train.begin(PLAN, feed, net)
-    loud = replace(training.best.readout, weights=9 * training.best.readout.weights)
-    learner = replace(training.best, readout=loud)
+    overconfident = replace(training.best.readout, weights=9 * training.best.readout.weights)
+    learner = replace(training.best, readout=overconfident)
     calibrated = train.calibrate(feed, net, learner)
     assert calibrated.readout.temperature > 2
     assert accuracy(net, calibrated, feed) == accuracy(net, learner, feed)
@@ -168,65 +170,65 @@ def test_a_plan_names_what_it_does_not_know():
 
 
 def test_climbing_fibres_teach_the_delta_rule():
-    """On average over their draws, the change of a weight is trace times error."""
+    """Averaged over the random spikes, the change of a weight is trace times error."""
     design = Design(inputs=6, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=4)
     net = network.build(design, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
     trace = network.Traces(mossy=jnp.ones((1, 6)), granule=jnp.zeros((1, 100)).at[0, 7].set(2.0))
-    wrong = jnp.asarray([[0.4, -0.4]])
+    error = jnp.asarray([[0.4, -0.4]])
 
     def change(key):
-        errors = climbing.by_zone(net, wrong)
+        errors = climbing.by_zone(net, error)
         after = climbing.teach(net, learner, trace, errors, jnp.ones(1), jnp.float32(1e-3), key)
         return jax.tree.map(lambda a, b: a - b, after.weights, learner.weights)
 
     mean = jax.tree.map(
         lambda x: x.mean(axis=0), jax.vmap(change)(jax.random.split(jax.random.key(2), 2_000))
     )
-    first = net.circuit.params.weights
+    initial_weights = net.circuit.params.weights
     for name, sign, at, size in (
         ("granule_purkinje", -1, 7, 2.0),
         ("mossy_fiber_nuclei", 1, 0, 1.0),
     ):
-        gain = 1e-3 * network.bound(first[name]) * climbing.GAIN
-        wanted = sign * gain * size * jnp.asarray([0.4, -0.4, 0.4, -0.4])
-        np.testing.assert_allclose(mean[name][at], wanted, rtol=0.25)
+        gain = 1e-3 * network.bound(initial_weights[name]) * climbing.GAIN
+        expected = sign * gain * size * jnp.asarray([0.4, -0.4, 0.4, -0.4])
+        np.testing.assert_allclose(mean[name][at], expected, rtol=0.25)
     assert not jnp.any(mean["granule_purkinje"][8])
 
 
 def test_online_does_not_look_ahead(momentum, net):
-    """Other outcomes from a tick on: nothing that was said before it changes."""
+    """Other outcomes from a tick on do not change the predictions before it."""
     learner = network.begin(net, jax.random.key(0))
-    part = ticks.Part(start=0, stop=400)
-    _, said = online.prequential(net, learner, momentum, part, gain=1e-3, rate=1e-2)
+    split = ticks.Split(start=0, stop=400)
+    _, chances = online.prequential(net, learner, momentum, split, gain=1e-3, rate=1e-2)
     labels = momentum.labels.copy()
     labels[200:] = 2 - labels[200:]
     changed = replace(momentum, labels=np.where(momentum.labels < 0, -1, labels).astype(np.int8))
-    _, other = online.prequential(net, learner, changed, part, gain=1e-3, rate=1e-2)
-    # What was asked at 200 is known at 201.
-    np.testing.assert_array_equal(said[:201], other[:201])
-    assert not np.array_equal(said[202:], other[202:])
+    _, other = online.prequential(net, learner, changed, split, gain=1e-3, rate=1e-2)
+    # The answer to the question at 200 is known at 201.
+    np.testing.assert_array_equal(chances[:201], other[:201])
+    assert not np.array_equal(chances[202:], other[202:])
 
 
 def test_online_without_gain_is_frozen(momentum, net):
     learner = network.begin(net, jax.random.key(0))
-    part = ticks.Part(start=0, stop=400)
-    held, _ = online.prequential(net, learner, momentum, part, gain=0.0, rate=0.0)
-    jax.tree.map(np.testing.assert_array_equal, held, learner)
+    split = ticks.Split(start=0, stop=400)
+    after, _ = online.prequential(net, learner, momentum, split, gain=0.0, rate=0.0)
+    jax.tree.map(np.testing.assert_array_equal, after, learner)
 
 
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("control", ["memoryless series", "shuffled labels"])
 def test_controls_are_at_chance(tmp_path, control):
-    """Where there is nothing to learn, nothing is found: within three standard errors."""
+    """Where there is nothing to learn, accuracy is chance to within three standard errors."""
     again = 0.5 if control == "memoryless series" else 0.85
     path = series.write(tmp_path / "x.csv", series.steps(12_000, again, 3))
     data = ticks.prepare(ticks.load(path), "event")
     if control == "shuffled labels":
-        asked = np.flatnonzero(data.labels != ticks.NONE)
+        questions = np.flatnonzero(data.labels != ticks.NONE)
         labels = data.labels.copy()
-        labels[asked] = np.random.default_rng(0).permutation(labels[asked])
+        labels[questions] = np.random.default_rng(0).permutation(labels[questions])
         data = replace(data, labels=labels)
     net, feed = built(data), Ticks(data=data)
     plan = Plan(epochs=2, gradient_checkpointing=False)
@@ -237,34 +239,34 @@ def test_controls_are_at_chance(tmp_path, control):
 
 @pytest.mark.slow
 def test_online_follows_a_rule_that_flips(tmp_path):
-    """Nine tenths of the accuracy before, where the frozen model is worse than chance."""
+    """It keeps nine tenths of its accuracy, where the frozen model is worse than chance."""
     count = 12_000
     path = series.write(tmp_path / "x.csv", series.steps(count, 0.85, 0, flip=count // 2))
     whole = ticks.prepare(ticks.load(path), "event")
-    # Learned from ticks before the flip alone.
+    # Training uses ticks before the flip only.
     data = replace(
         whole,
-        train=ticks.Part(start=0, stop=3_000),
-        validation=ticks.Part(start=3_000, stop=4_000),
-        test=ticks.Part(start=4_000, stop=count),
+        train=ticks.Split(start=0, stop=3_000),
+        validation=ticks.Split(start=3_000, stop=4_000),
+        test=ticks.Split(start=4_000, stop=count),
     )
     net, feed = built(data), Ticks(data=data, size=16)
     plan = Plan(epochs=3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     learner = train.calibrate(feed, net, training.best)
 
-    def right(said: np.ndarray, start: int, stop: int) -> float:
-        asked = data.asked(data.test)
-        asked = asked[(asked >= start) & (asked < stop)]
-        guess = np.argmax(said[asked - data.test.start], axis=1)
-        return float(np.mean(guess == data.labels[asked]))
+    def accuracy_between(chances: np.ndarray, start: int, stop: int) -> float:
+        questions = data.asked(data.test)
+        questions = questions[(questions >= start) & (questions < stop)]
+        predicted = np.argmax(chances[questions - data.test.start], axis=1)
+        return float(np.mean(predicted == data.labels[questions]))
 
     _, frozen = online.prequential(net, learner, data, data.test, gain=0.0, rate=0.0)
-    _, said = online.prequential(net, learner, data, data.test, gain=2e-4, rate=0.1)
-    before = right(said, 4_000, 6_000)
+    _, adapting = online.prequential(net, learner, data, data.test, gain=2e-4, rate=0.1)
+    before = accuracy_between(adapting, 4_000, 6_000)
     assert before > 0.78
-    assert right(frozen, 9_000, count) < 0.5
-    assert right(said, 9_000, count) > 0.9 * before
+    assert accuracy_between(frozen, 9_000, count) < 0.5
+    assert accuracy_between(adapting, 9_000, count) > 0.9 * before
 
 
 CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
@@ -272,7 +274,7 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "least", "more"),
+    ("method", "least", "options"),
     [
         pytest.param("surrogate_gradient", 0.95, {"epochs": 4}, marks=pytest.mark.soak),
         pytest.param(
@@ -283,7 +285,7 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
         ),
     ],
 )
-def test_ten_spike_patterns(method, least, more):
+def test_ten_spike_patterns(method, least, options):
     feed = patterns.ten_classes(noise=CALM)
     design = Design(
         inputs=60,
@@ -296,7 +298,7 @@ def test_ten_spike_patterns(method, least, more):
         memory=20.0,
     )
     net = network.build(design, jax.random.key(0))
-    plan = Plan(method=method, early_stopping_patience=99, **more)
+    plan = Plan(method=method, early_stopping_patience=99, **options)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     assert accuracy(net, training.best, feed) > least
 

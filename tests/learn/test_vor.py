@@ -1,4 +1,4 @@
-"""The reflex: its fit, its calibration, and who teaches it."""
+"""The reflex: the fit of gain and phase, the calibration, and the climbing fibres."""
 
 import jax
 import numpy as np
@@ -10,12 +10,12 @@ from cerebellum.learn.tasks import vor
 
 @pytest.mark.parametrize(("gain", "phase"), [(1.0, 0.0), (0.4, 30.0), (2.0, -90.0)])
 def test_gain_and_phase_are_those_of_a_sine(gain, phase):
-    turn = 2 * np.pi * np.arange(1_000) / 1_000
+    angle = 2 * np.pi * np.arange(1_000) / 1_000
     noise = np.random.default_rng(0).normal(0, 0.01, 1_000)
-    velocity = 3.0 + gain * np.sin(turn + np.radians(phase)) + 0.5 * np.sin(3 * turn) + noise
-    got = vor.fit(velocity)
-    assert got[0] == pytest.approx(gain, rel=0.02)
-    assert got[1] == pytest.approx(phase, abs=1.0)
+    velocity = 3.0 + gain * np.sin(angle + np.radians(phase)) + 0.5 * np.sin(3 * angle) + noise
+    fitted_gain, fitted_phase = vor.fit(velocity)
+    assert fitted_gain == pytest.approx(gain, rel=0.02)
+    assert fitted_phase == pytest.approx(phase, abs=1.0)
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     loop, course = vor.turn(circuit, loop, 4, 1.0, per_hz, learning=False)
     assert course.gain.mean() == pytest.approx(1.0, abs=0.15)
     assert np.abs(course.phase).max() < 15
-    # Far too little movement is asked for: the other microzone's olive hears of it.
+    # A negative demand reverses the sign of the slip, so the other microzone's olive fires.
     options = {
         name: np.float32(value)
         for name, value in {
@@ -39,7 +39,7 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     weights = np.asarray(loop.state.weights["granule_parallel_purkinje"]).copy()
     loop, (counts, eye) = vor.cycle(circuit, loop, **options)
     olive = np.asarray(counts["inferior_olive"]).reshape(4, 250, 2).sum(axis=1)
-    # Slip is late by 100 ms and largest a quarter of a cycle in.
+    # Slip is delayed by 100 ms and is largest after a quarter of a cycle.
     assert olive[:2, 1].sum() > 2 * olive[:2, 0].sum()
     assert olive[2:, 0].sum() > 2 * olive[2:, 1].sum()
     assert np.isfinite(np.asarray(eye)).all()

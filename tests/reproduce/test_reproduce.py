@@ -1,4 +1,4 @@
-"""`reproduce` as its user meets it; the long ones for one seed."""
+"""`reproduce` on the command line; long protocols run for one seed."""
 
 import json
 
@@ -9,17 +9,18 @@ from cerebellum.reproduce import REPRODUCTIONS, report
 
 
 def rows(result: dict) -> dict[str, float]:
+    """Measured values by quantity."""
     return {row["quantity"]: row["measured"] for row in result["rows"]}
 
 
 def test_the_list_names_what_there_is(run):
     code, out, _ = run("reproduce", "--list")
     assert code == 0
-    promised = {
+    documented = {
         *("casali-background", "casali-burst", "eglif-cells", "eglif-basal", "eglif-burst"),
         *("plasticity-kernels", "eyeblink", "vor"),
     }
-    assert promised <= {line.split()[0] for line in out.splitlines()}
+    assert documented <= {line.split()[0] for line in out.splitlines()}
     code, out, _ = run("reproduce", "--list", "--json")
     assert set(json.loads(out)) == set(REPRODUCTIONS)
 
@@ -54,10 +55,10 @@ def test_a_value_outside_its_tolerance_is_exit_1_and_kept(run, monkeypatch, tmp_
     assert code == 1
     for text in ("rate", "± 0.5", "over 1.2", "outside", "source: nobody", "seeds: 4"):
         assert text in out
-    kept = json.loads((tmp_path / "result.json").read_text())
-    assert kept["passed"] is False
-    assert [row["passed"] for row in kept["rows"]] == [True, False]
-    assert kept["rows"][0]["sd"] == pytest.approx(np.sqrt(2))
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["passed"] is False
+    assert [row["passed"] for row in result["rows"]] == [True, False]
+    assert result["rows"][0]["sd"] == pytest.approx(np.sqrt(2))
 
 
 @pytest.mark.slow

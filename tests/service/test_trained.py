@@ -6,7 +6,7 @@ import pytest
 from cerebellum import config
 from cerebellum.learn import online
 from cerebellum.learn.tasks import csv, ticks
-from cerebellum.learn.tasks.ticks import Part
+from cerebellum.learn.tasks.ticks import Split
 from cerebellum.service import metrics, served, state
 from cerebellum.service.requests import Tick
 from cerebellum.store import learned
@@ -31,7 +31,7 @@ def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
         checkpoint.model.net,
         checkpoint.model.learner,
         data,
-        Part(start=0, stop=COUNT),
+        Split(start=0, stop=COUNT),
         gain=gain,
         rate=online.RATE if learns else 0.0,
     )

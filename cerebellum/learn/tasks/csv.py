@@ -1,8 +1,9 @@
-"""Files of ticks: CSV, compressed or not, read in blocks and judged row by row.
+"""Reader of CSV files of ticks, compressed or not, in blocks, with a check of every row.
 
-A row that is none (text in a number, not finite, a price that is not positive, a negative volume,
-too few columns) is counted and left out, up to a limit; time that runs backwards is refused, for
-nothing after it can be trusted. Every complaint names the file and the line.
+An invalid row (text in place of a number, a number that is not finite, a price that is not
+positive, a negative volume, too few columns) is counted and skipped, up to a limit. Timestamps
+that decrease are an error, because no later row could be trusted. Every message names the file and
+the line.
 """
 
 import glob
@@ -32,91 +33,95 @@ NAMES: dict[str, tuple[str, ...]] = {
     "signed_volume": ("signed_volume",),
     "side": ("side",),
 }
-"""By what a column is, names that it goes by, in any case."""
+"""Header names of each kind of column, in lower case; headers may use any case."""
 
 BAD_SHARE = 0.01
-"""Most rows of a file that may be left out, as a share of those read."""
+"""Largest share of a file's rows that may be invalid."""
 
 SHOWN = 3
-"""Bad lines that are named."""
+"""Number of invalid rows that a message lists."""
 
 
 @dataclass
 class Bad:
-    """Rows that were left out."""
+    """Count of the rows that were skipped."""
 
     rows: int = 0
+    """Skipped rows."""
     of: int = 0
+    """All rows."""
     first: list[str] = field(default_factory=list)
-    """what was wrong with the first few: file:line: problem"""
+    """Messages about the first few skipped rows: file:line: problem."""
 
 
 def files(pattern: str | Path) -> list[Path]:
-    """CSV files that a file's name, a folder or a glob stands for, in order of their names.
+    """CSV files of a file name, a folder or a glob, in the order of their names.
 
     Raises:
-      UsageError: there are none.
+      UsageError: there is no such file.
     """
     path = Path(pattern)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz")))
+        paths = sorted(p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz")))
     else:
-        found = [path] if path.is_file() else sorted(map(Path, glob.glob(str(pattern))))
-    if not found:
+        paths = [path] if path.is_file() else sorted(map(Path, glob.glob(str(pattern))))
+    if not paths:
         raise UsageError(f"{pattern}: no CSV file; a file, a folder of them or a glob")
-    return found
+    return paths
 
 
 def read(
     path: Path, columns: Mapping[str, str] | None = None, bad: Bad | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of good rows: by what a column is, float64 [rows]; `timestamp` in ms.
+    """Read a file in blocks of valid rows: float64 [rows] by kind of column; `timestamp` is in ms.
 
     Args:
-      columns: names of this file's columns, by what they are, where they go by others.
-      bad: counts what is left out.
+      columns: header names by kind of column, where they are not among `NAMES`.
+      bad: counter of skipped rows, which is updated.
 
     Raises:
-      UsageError: no rows, no such column, time backwards, too many bad rows, or a file that is cut
-        short; names the file and the line.
+      UsageError: no rows, a missing column, decreasing time, too many invalid rows, or a truncated
+        file. The message names the file and the line.
     """
-    count, last, line, good = bad or Bad(), -np.inf, 2, 0
+    bad, last_time, line, valid_rows = bad or Bad(), -np.inf, 2, 0
     with _open(path) as file:
         header = _header(path, file)
-        where = _columns(path, header, columns or {})
+        positions = _columns(path, header, columns or {})
         for text in _blocks(path, file):
-            found, problems = _parse(text, len(header), where)
-            keep = problems < 0
-            time = found["timestamp"]
-            _check_order(path, time, keep, last, line)
-            _count(count, path, header, problems, where, line)
-            if keep.any():
-                last = time[keep][-1]
-                good += int(keep.sum())
-                yield {name: column[keep] for name, column in found.items()}
-            line += len(keep)
-            if count.rows > max(SHOWN, BAD_SHARE * count.of) and count.of >= 1_000:
+            block, problems = _parse(text, len(header), positions)
+            valid = problems < 0
+            time = block["timestamp"]
+            _check_order(path, time, valid, last_time, line)
+            _count(bad, path, header, problems, positions, line)
+            if valid.any():
+                last_time = time[valid][-1]
+                valid_rows += int(valid.sum())
+                yield {kind: column[valid] for kind, column in block.items()}
+            line += len(valid)
+            if bad.rows > max(SHOWN, BAD_SHARE * bad.of) and bad.of >= 1_000:
                 break
-    if count.rows > BAD_SHARE * count.of and count.rows:
+    if bad.rows > BAD_SHARE * bad.of and bad.rows:
         raise UsageError(
-            f"{path}: {count.rows} of {count.of} rows are none; at most {BAD_SHARE:.0%} "
-            f"({'; '.join(count.first)})"
+            f"{path}: {bad.rows} of {bad.of} rows are none; at most {BAD_SHARE:.0%} "
+            f"({'; '.join(bad.first)})"
         )
-    if not good:
+    if not valid_rows:
         raise UsageError(f"{path}: no rows; a line for each tick below the header")
 
 
 def _open(path: Path) -> IO[bytes]:
+    """Open a file of text, uncompressed where it is a gzip file."""
     try:
-        opened = path.open("rb")
-        packed = opened.read(2) == b"\x1f\x8b"
-        opened.seek(0)
-        return gzip.open(opened) if packed else opened  # pyright: ignore[reportReturnType]
+        file = path.open("rb")
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        return gzip.open(file) if compressed else file  # pyright: ignore[reportReturnType]
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}; a readable file") from None
 
 
 def _header(path: Path, file: IO[bytes]) -> list[str]:
+    """Names of the columns, from line 1."""
     try:
         text = file.readline().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -128,32 +133,32 @@ def _header(path: Path, file: IO[bytes]) -> list[str]:
     return [name.strip().strip('"') for name in text.split(",")]
 
 
-def _columns(path: Path, header: list[str], mapped: Mapping[str, str]) -> dict[str, int]:
-    """Where each column is."""
-    lower, where = [name.lower() for name in header], {}
-    for kind, name in mapped.items():
+def _columns(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
+    """Position in the header of each kind of column; `columns` as in `read`."""
+    lower, positions = [name.lower() for name in header], {}
+    for kind, name in columns.items():
         if kind not in NAMES:
             raise UsageError(f"training.columns: {kind!r}; one of {', '.join(NAMES)}")
         if name not in header:
             raise UsageError(f"{path}:1: no column {name!r}; it has {', '.join(header)}")
-        where[kind] = header.index(name)
+        positions[kind] = header.index(name)
     for kind, names in NAMES.items():
-        known = [name for name in names if name in lower]
-        if kind not in where and known:
-            where[kind] = lower.index(known[0])
-    missing = [kind for kind in ("timestamp",) if kind not in where]
-    if "price" not in where and not {"bid", "ask"} <= where.keys():
+        present = [name for name in names if name in lower]
+        if kind not in positions and present:
+            positions[kind] = lower.index(present[0])
+    missing = [kind for kind in ("timestamp",) if kind not in positions]
+    if "price" not in positions and not {"bid", "ask"} <= positions.keys():
         missing.append("price (or bid and ask)")
     if missing:
         raise UsageError(
             f"{path}:1: no column for {' and '.join(missing)}; it has {', '.join(header)}; "
             "training.columns names others"
         )
-    return where
+    return positions
 
 
 def _blocks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """Whole lines."""
+    """Blocks of whole lines."""
     rest = b""
     while True:
         try:
@@ -169,11 +174,16 @@ def _blocks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def _parse(text: bytes, width: int, where: Mapping[str, int]):
-    """Columns of a block, and which of them makes a row bad: its place, or -1; both [rows]."""
+def _parse(
+    text: bytes, width: int, positions: Mapping[str, int]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Columns of a block by kind, and the position of each row's first invalid column, or -1.
+
+    All arrays are [rows].
+    """
     import polars as pl
 
-    # A blank line is a row without values: lines keep their numbers.
+    # A blank line is kept as a row without values, so that line numbers stay right.
     names = [f"c{k}" for k in range(width)]
     table = pl.read_csv(
         io.BytesIO(text),
@@ -184,29 +194,29 @@ def _parse(text: bytes, width: int, where: Mapping[str, int]):
         encoding="utf8-lossy",
     )
     rows = table.height
-    found, problems = {}, np.full(rows, -1)
-    for kind, place in where.items():
-        if place >= table.width:
-            found[kind] = np.full(rows, np.nan)
+    columns, problems = {}, np.full(rows, -1)
+    for kind, position in positions.items():
+        if position >= table.width:
+            columns[kind] = np.full(rows, np.nan)
         elif kind == "side":
-            found[kind] = _side(table[:, place])
+            columns[kind] = _side(table[:, position])
         elif kind == "timestamp":
-            found[kind] = _time(table[:, place])
+            columns[kind] = _time(table[:, position])
         else:
-            found[kind] = _number(table[:, place])
-        column = found[kind]
-        bad = ~np.isfinite(column)
+            columns[kind] = _number(table[:, position])
+        column = columns[kind]
+        invalid = ~np.isfinite(column)
         if kind in ("price", "bid", "ask"):
-            bad |= ~(column > 0)
+            invalid |= ~(column > 0)
         elif kind in ("volume", "bid_size", "ask_size"):
-            bad |= ~(column >= 0)
-        problems = np.where(bad & (problems < 0), place, problems)
-    if "price" not in where:
-        found["price"] = (found["bid"] + found["ask"]) / 2
-    if "bid" in where and "ask" in where:
-        crossed = found["ask"] < found["bid"]
-        problems = np.where(crossed & (problems < 0), where["ask"], problems)
-    return found, problems
+            invalid |= ~(column >= 0)
+        problems = np.where(invalid & (problems < 0), position, problems)
+    if "price" not in positions:
+        columns["price"] = (columns["bid"] + columns["ask"]) / 2
+    if "bid" in positions and "ask" in positions:
+        crossed = columns["ask"] < columns["bid"]
+        problems = np.where(crossed & (problems < 0), positions["ask"], problems)
+    return columns, problems
 
 
 def _number(column) -> np.ndarray:
@@ -217,21 +227,21 @@ def _number(column) -> np.ndarray:
 
 
 def _side(column) -> np.ndarray:
-    """1 for a buyer who was the aggressor, -1 for a seller."""
+    """1 where the buyer was the aggressor, -1 where the seller was."""
     words = column.str.strip_chars().str.to_lowercase()
-    known = {"buy": 1.0, "b": 1.0, "1": 1.0, "+1": 1.0, "sell": -1.0, "s": -1.0, "-1": -1.0}
-    return words.replace_strict(known, default=None).cast(float).fill_null(np.nan).to_numpy()
+    signs = {"buy": 1.0, "b": 1.0, "1": 1.0, "+1": 1.0, "sell": -1.0, "s": -1.0, "-1": -1.0}
+    return words.replace_strict(signs, default=None).cast(float).fill_null(np.nan).to_numpy()
 
 
 def _time(column) -> np.ndarray:
-    """Times in ms: numbers of s, ms, us or ns since 1970 by their size, or ISO 8601."""
+    """Times in ms, from ISO 8601 or from numbers since 1970, whose size shows s, ms, us or ns."""
     import polars as pl
 
     numbers = _number(column)
     if np.isnan(numbers).mean() > 0.5:
         texts = column.str.strip_chars().str.to_datetime(strict=False, time_unit="us")
-        whole = texts.dt.replace_time_zone(None).dt.epoch("us").cast(pl.Float64)
-        return whole.fill_null(np.nan).to_numpy() / 1e3
+        microseconds = texts.dt.replace_time_zone(None).dt.epoch("us").cast(pl.Float64)
+        return microseconds.fill_null(np.nan).to_numpy() / 1e3
     size = np.nanmedian(np.abs(numbers)) if np.isfinite(numbers).any() else 0.0
     for limit, factor in ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3)):
         if size < limit:
@@ -239,23 +249,39 @@ def _time(column) -> np.ndarray:
     return numbers * 1e-6
 
 
-def _check_order(path: Path, time: np.ndarray, keep: np.ndarray, last: float, line: int) -> None:
-    rows = np.flatnonzero(keep)
-    before = np.concatenate([[last], time[rows][:-1]]) if rows.size else np.zeros(0)
-    back = np.flatnonzero(time[rows] < before)
-    if back.size:
-        row = rows[back[0]]
+def _check_order(
+    path: Path, time: np.ndarray, valid: np.ndarray, last_time: float, line: int
+) -> None:
+    """Refuse a block in which a valid row's time is before that of the valid row above it.
+
+    Args:
+      last_time: time of the last valid row before the block, ms.
+      line: number of the block's first line.
+    """
+    rows = np.flatnonzero(valid)
+    before = np.concatenate([[last_time], time[rows][:-1]]) if rows.size else np.zeros(0)
+    earlier = np.flatnonzero(time[rows] < before)
+    if earlier.size:
+        row, above = rows[earlier[0]], before[earlier[0]]
         raise UsageError(
-            f"{path}:{line + row}: timestamp: {time[row]:.3f} ms, before the {before[back[0]]:.3f} "
+            f"{path}:{line + row}: timestamp: {time[row]:.3f} ms, before the {above:.3f} "
             "of the row above; time must not run backwards"
         )
 
 
-def _count(bad: Bad, path: Path, header, problems: np.ndarray, where, line: int) -> None:
+def _count(
+    bad: Bad,
+    path: Path,
+    header: list[str],
+    problems: np.ndarray,
+    positions: Mapping[str, int],
+    line: int,
+) -> None:
+    """Add a block's invalid rows to the counter; `problems` as in `_parse`."""
     rows = np.flatnonzero(problems >= 0)
     bad.of += problems.size
     bad.rows += rows.size
     for row in rows[: max(0, SHOWN - len(bad.first))]:
         name = header[problems[row]]
-        kind = next(kind for kind, place in where.items() if place == problems[row])
+        kind = next(kind for kind, position in positions.items() if position == problems[row])
         bad.first.append(f"{path}:{line + row}: {name}: not a {kind}")

@@ -1,6 +1,6 @@
-"""A market as its ticks come: which ticks are questions, and when an answer is known.
+"""Questions and answers of a live market: which ticks are questions, and when answers are known.
 
-The same questions and answers that `ticks.label` gives a file, without its future.
+They are the same that `ticks.label` gives for a file, but need no future ticks.
 """
 
 from dataclasses import dataclass
@@ -10,30 +10,35 @@ from cerebellum.learn.tasks.ticks import BUY, HOLD, HORIZON, SELL, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """Prices at questions that have no answer yet, the oldest first, and the last price."""
+    """The questions of a market that have no answer yet, and its last price."""
 
     prices: tuple[float, ...] = ()
+    """Prices at the open questions, the oldest first."""
     last: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What a tick asks and makes known; see `online.Event`."""
+    """The answer that a tick makes known, and whether it is a question; see `online.Event`."""
 
     back: int = 0
     label: int = 0
     asks: bool = False
 
 
-def hear(open_: Open, price: float, task: Task, band: float) -> tuple[Open, News]:
-    """A tick at a price."""
+def observe(questions: Open, price: float, task: Task, band: float) -> tuple[Open, News]:
+    """The open questions after a tick at a price, and what the tick makes known.
+
+    Args:
+      band: dead band of h10.
+    """
     if task == "event":
-        if open_.last is None or price == open_.last:
-            return Open(prices=open_.prices, last=price), News()
-        label = BUY if price > open_.last else SELL
-        news = News(back=len(open_.prices), label=label, asks=True)
+        if questions.last is None or price == questions.last:
+            return Open(prices=questions.prices, last=price), News()
+        label = BUY if price > questions.last else SELL
+        news = News(back=len(questions.prices), label=label, asks=True)
         return Open(prices=(price,), last=price), news
-    prices = (*open_.prices, price)
+    prices = (*questions.prices, price)
     if len(prices) <= HORIZON:
         return Open(prices=prices, last=price), News(asks=True)
     move = price - prices[0]

@@ -1,7 +1,7 @@
-"""Tasks of spike patterns in mossy fibres, generated from a seed.
+"""Classification of spike patterns in mossy fibres, generated from a seed.
 
     delayed_xor     two patterns, one after the other with a pause between; are they different?
-    ten_classes     ten patterns, spikes of which are moved and lost from trial to trial
+    ten_classes     ten patterns, whose spikes are moved and lost from trial to trial
 
 Dimensions: n trials, L ticks, S steps to a tick, M mossy fibres.
 """
@@ -14,46 +14,53 @@ from cerebellum.learn.feed import Trials
 
 Rng = np.random.Generator
 STEPS = 10
-"""to a tick"""
+"""Steps to a tick."""
 SHARES = (0.6, 0.8)
-"""where validation and test begin"""
+"""Shares of the trials at which the validation and the test split begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What differs from trial to trial."""
+    """How trials of the same pattern differ."""
 
     jitter: float = 1.0
-    """standard deviation of each spike's time, steps"""
+    """Standard deviation of each spike's time, steps."""
     loss: float = 0.1
-    """probability that a spike is lost"""
+    """Probability that a spike is lost."""
     background: float = 0.005
-    """probability of a spike out of nowhere, a fibre and step"""
+    """Probability of a background spike in a fibre and step."""
 
 
-def _shown(pattern: np.ndarray, steps: int, trials: int, rng: Rng, noise: Noise) -> np.ndarray:
-    """A pattern (the step in which each fibre fires, -1 for never, [M]) in trials."""
+def _noisy(pattern: np.ndarray, steps: int, trials: int, rng: Rng, noise: Noise) -> np.ndarray:
+    """Noisy spikes of a pattern in trials, bool [trials, steps, M].
+
+    Args:
+      pattern: the step in which each fibre fires, -1 for never, [M].
+    """
     fibres = np.flatnonzero(pattern >= 0)
-    out = rng.random((trials, steps, pattern.size)) < noise.background
-    at = pattern[fibres] + np.round(rng.normal(0, noise.jitter, (trials, fibres.size)))
-    kept = rng.random(at.shape) >= noise.loss
-    trial, place = np.nonzero(kept)
-    when = np.clip(at[trial, place], 0, steps - 1).astype(int)
-    out[trial, when, fibres[place]] = True
-    return out
+    spikes = rng.random((trials, steps, pattern.size)) < noise.background
+    times = pattern[fibres] + np.round(rng.normal(0, noise.jitter, (trials, fibres.size)))
+    kept = rng.random(times.shape) >= noise.loss
+    trial, index = np.nonzero(kept)
+    step = np.clip(times[trial, index], 0, steps - 1).astype(int)
+    spikes[trial, step, fibres[index]] = True
+    return spikes
 
 
 def _pattern(mossy: int, share: float, steps: int, rng: Rng) -> np.ndarray:
+    """A random pattern in which a share of the fibres fire once, see `_noisy`."""
     active = rng.random(mossy) < share
     return np.where(active, rng.integers(0, steps, mossy), -1)
 
 
 def _ticks(spikes: np.ndarray) -> np.ndarray:
+    """Spikes [trials, steps, M] divided into ticks, uint8 [trials, L, S, M]."""
     trials, steps, mossy = spikes.shape
     return spikes.reshape(trials, steps // STEPS, STEPS, mossy).astype(np.uint8)
 
 
 def _task(spikes: np.ndarray, labels: np.ndarray, size: int, seed: int) -> Trials:
+    """Trials with these spikes [trials, steps, M] and labels [trials], split by `SHARES`."""
     count = len(labels)
     return Trials(
         spikes=_ticks(spikes),
@@ -73,20 +80,19 @@ def delayed_xor(
     size: int = 32,
     seed: int = 0,
 ) -> Trials:
-    """Whether the second of two patterns differs from the first: labels 0 (same) and 1.
+    """Whether the second of two patterns differs from the first: labels 0 (same) and 1 (different).
 
     Args:
-      pause: steps between the two, a multiple of a tick's.
+      pause: steps between the two patterns, a multiple of the steps to a tick.
     """
     rng = np.random.default_rng(seed)
     patterns = [_pattern(mossy, 0.3, STEPS, rng) for _ in range(2)]
     first, second = rng.integers(0, 2, (2, trials))
     spikes = rng.random((trials, 2 * STEPS + pause + STEPS, mossy)) < noise.background
-    for which, start in ((first, 0), (second, STEPS + pause)):
+    for pattern_of_trial, start in ((first, 0), (second, STEPS + pause)):
         for k, pattern in enumerate(patterns):
-            chosen = np.flatnonzero(which == k)
-            shown = _shown(pattern, STEPS, chosen.size, rng, noise)
-            spikes[chosen, start : start + STEPS] |= shown
+            at = np.flatnonzero(pattern_of_trial == k)
+            spikes[at, start : start + STEPS] |= _noisy(pattern, STEPS, at.size, rng, noise)
     return _task(spikes, first ^ second, size, seed)
 
 
@@ -99,12 +105,12 @@ def ten_classes(
     size: int = 32,
     seed: int = 0,
 ) -> Trials:
-    """Which of ten patterns of 20 steps was shown."""
+    """Which of ten patterns of 20 steps is present: labels 0 to 9."""
     rng = np.random.default_rng(seed)
     patterns = [_pattern(mossy, 0.4, 2 * STEPS, rng) for _ in range(classes)]
     labels = rng.integers(0, classes, trials)
     spikes = np.zeros((trials, 2 * STEPS, mossy), bool)
     for k, pattern in enumerate(patterns):
-        chosen = np.flatnonzero(labels == k)
-        spikes[chosen] = _shown(pattern, 2 * STEPS, chosen.size, rng, noise)
+        at = np.flatnonzero(labels == k)
+        spikes[at] = _noisy(pattern, 2 * STEPS, at.size, rng, noise)
     return _task(spikes, labels, size, seed)

@@ -1,14 +1,14 @@
-"""A market's ticks as a task: features as receptive fields see them, and what came after.
+"""Prediction tasks on a market's ticks: features, coded for receptive fields, and labels.
 
     event   at each change of the price, whether the next change is up or down
     h10     at each tick, whether the price ten ticks on is higher, lower or about the same
 
-Choices are 0 buy (up), 1 hold, 2 sell (down). Parts are cut by time, 70, 20 and 10 of 100 rows;
-whatever is fitted (receptive fields, the dead band of h10) sees the first part alone, and a label
-that is known only in a later part belongs to none.
+Choices are 0 buy (up), 1 hold, 2 sell (down). Rows are split by time into training, validation and
+test: 70, 20 and 10 %. Receptive fields and the dead band of h10 are fitted on the training split
+only. A label that becomes known only in a later split is not used.
 
-Much of what can be foretold here is microstructure: the bid-ask bounce, queues that stick. It is
-not money: what a trade gains by it is a small part of the spread.
+Most of what can be predicted here is microstructure, such as the bid-ask bounce and slow queues.
+It cannot be traded at a profit: what a trade gains by it is a small part of the spread.
 
 Dimensions: T ticks, F features.
 """
@@ -32,27 +32,29 @@ TASKS = get_args(Task)
 BUY, HOLD, SELL = 0, 1, 2
 NONE = -1
 CHOICES: dict[str, tuple[int, ...]] = {"event": (BUY, SELL), "h10": (BUY, HOLD, SELL)}
-"""that a task asks for"""
+"""Choices that occur as labels, by task."""
 
 SHARES = (0.7, 0.9)
-"""Where the parts end: to learn from, to choose by, to test on."""
+"""Ends of the training and of the validation split, as shares of the rows."""
 HORIZON = 10
+"""Ticks from a question of h10 to its answer."""
 DEAD_BAND = 0.33
-"""quantile of absolute moves of the first part"""
+"""Quantile of the absolute moves in the training split, which is the dead band of h10."""
 ENOUGH = 10_000
-"""Samples of a class below which a warning says how many there are."""
+"""Samples of a class below which there is a warning."""
 CHUNK = 16_384
+"""Ticks whose features are computed at once."""
 WIDEST = 10.0
-"""Spread as a share of the price at which a quote is nonsense, and no wider."""
+"""Limit to which the spread is clipped, as a share of the price. Beyond it a quote is nonsense."""
 GROWTH = 1.2
-"""of columns that are read, when they are full"""
+"""Factor by which the arrays of columns grow when they are full."""
 SAMPLE = 200_000
-"""Most ticks that receptive fields are fitted on."""
+"""Most ticks on which receptive fields are fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Ticks beside the ones before them, all of a market, in order."""
+    """All ticks of a market in order, each relative to the one before it."""
 
     ticks: Tick
     """float32 [T] each"""
@@ -65,8 +67,8 @@ class Stream:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Ticks start to stop."""
+class Split:
+    """A share of the data: the ticks from start to stop."""
 
     start: int
     stop: int
@@ -74,73 +76,78 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A task."""
+    """The data of a task."""
 
     ranks: np.ndarray
-    """features as ranks among those of the first part, see `encode.levels`, uint8 [T, F]"""
+    """Ranks of features among those of the training split, see `encode.levels`, uint8 [T, F]."""
     labels: np.ndarray
-    """BUY, HOLD, SELL, or NONE where nothing is asked, int8 [T]"""
+    """BUY, HOLD, SELL, or NONE where there is no question, int8 [T]."""
     known: np.ndarray
-    """tick at which the label is known, int32 [T]"""
+    """Tick at which the label becomes known, int32 [T]."""
     last: np.ndarray
-    """the last change's direction, BUY or SELL, int8 [T]: what a naive guess repeats"""
+    """Direction of the last change, BUY or SELL, int8 [T]; a naive prediction repeats it."""
     day: np.ndarray
-    """int32 [T]"""
+    """Days since 1970, int32 [T]."""
     receptive: encode.Fields
     fields: Fields
     band: float
-    """dead band of h10"""
+    """Dead band of h10, in units of the price."""
     task: Task
-    train: Part
-    validation: Part
-    test: Part
+    train: Split
+    validation: Split
+    test: Split
 
-    def asked(self, part: Part) -> np.ndarray:
-        """Ticks of a part whose label is asked for and known within it: int [n]."""
-        inside = slice(part.start, part.stop)
-        good = (self.labels[inside] != NONE) & (self.known[inside] < part.stop)
-        return part.start + np.flatnonzero(good)
+    def asked(self, split: Split) -> np.ndarray:
+        """Ticks of a split that are questions with an answer known within it, int [n]."""
+        inside = slice(split.start, split.stop)
+        valid = (self.labels[inside] != NONE) & (self.known[inside] < split.stop)
+        return split.start + np.flatnonzero(valid)
 
 
 def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Stream:
-    """Ticks of a file, a folder or a glob.
+    """Read the ticks of a file, a folder or a glob.
 
     Raises:
       UsageError: see `csv.read`; files that overlap in time.
     """
     bad, before, fields, count = csv.Bad(), None, None, 0
-    whole: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for path in csv.files(pattern):
         for block in csv.read(path, columns, bad):
-            has = _fields(block)
-            if fields is not None and has != fields:
+            block_fields = _fields(block)
+            if fields is not None and block_fields != fields:
                 raise UsageError(f"{path}: other columns than the file before; the same in all")
             if before is not None and block["timestamp"][0] < before["timestamp"][0]:
                 raise UsageError(f"{path}: begins before the file before it ends; in order of time")
-            fields = has
-            some = vars(differences(block, shifted(block, before)))
-            some["price"] = block["price"]
-            some["whole_day"] = (block["timestamp"] // 86_400_000).astype(np.int32)
-            _append(whole, count, some)
+            fields = block_fields
+            rows = vars(differences(block, shifted(block, before)))
+            rows["price"] = block["price"]
+            rows["whole_day"] = (block["timestamp"] // 86_400_000).astype(np.int32)
+            _append(arrays, count, rows)
             count += len(block["price"])
             before = {name: column[-1:] for name, column in block.items()}
     assert fields is not None
-    for column in whole.values():
+    for column in arrays.values():
         column.resize(count, refcheck=False)
-    price, day = whole.pop("price"), whole.pop("whole_day")
-    return Stream(ticks=Tick(**whole), price=price, day=day, fields=fields, bad=bad)
+    price, day = arrays.pop("price"), arrays.pop("whole_day")
+    return Stream(ticks=Tick(**arrays), price=price, day=day, fields=fields, bad=bad)
 
 
-def _append(whole: dict[str, Any], count: int, some: Mapping[str, np.ndarray]) -> None:
-    """Put rows behind the first `count` of growing columns, which the system moves, not copies."""
-    for name, part in some.items():
-        held = whole.setdefault(name, np.empty(0, part.dtype))
-        if count + len(part) > len(held):
-            held.resize(max(count + len(part), int(GROWTH * len(held))), refcheck=False)
-        held[count : count + len(part)] = part
+def _append(arrays: dict[str, Any], count: int, rows: Mapping[str, np.ndarray]) -> None:
+    """Write rows after the first `count` rows of arrays, which grow where necessary.
+
+    The arrays are resized in place, so that the system can move their pages instead of copying.
+    """
+    for name, column in rows.items():
+        array = arrays.setdefault(name, np.empty(0, column.dtype))
+        end = count + len(column)
+        if end > len(array):
+            array.resize(max(end, int(GROWTH * len(array))), refcheck=False)
+        array[count:end] = column
 
 
 def _fields(block: Mapping[str, np.ndarray]) -> Fields:
+    """The kinds of columns that a block of rows has."""
     return Fields(
         quote="bid" in block and "ask" in block,
         sizes="bid_size" in block and "ask_size" in block,
@@ -149,79 +156,72 @@ def _fields(block: Mapping[str, np.ndarray]) -> Fields:
 
 
 def differences(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndarray]) -> Tick:
-    """Rows beside the ones before them.
+    """Rows relative to the rows before them.
 
     Args:
-      now: by column, float64 [T], see `csv.NAMES`; those that are missing count as zero.
+      now: float64 [T] by column, see `csv.NAMES`; missing columns count as zero.
       then: price and timestamp of the row before each, [T].
     """
     zero = np.zeros_like(now["price"])
     volume = now.get("volume", zero)
     signed = now.get("signed_volume", now.get("side", zero) * volume)
     bid, ask = now.get("bid", zero), now.get("ask", zero)
-    sizes = now.get("bid_size", zero), now.get("ask_size", zero)
-    total = sizes[0] + sizes[1]
-    parts = {
+    bid_size, ask_size = now.get("bid_size", zero), now.get("ask_size", zero)
+    total = bid_size + ask_size
+    columns = {
         "log_return": np.log(now["price"] / then["price"]),
         "interval": now["timestamp"] - then["timestamp"],
         "volume": volume,
         "spread": np.clip((ask - bid) / now["price"], -WIDEST, WIDEST),
-        "imbalance": np.where(total > 0, (sizes[0] - sizes[1]) / np.where(total > 0, total, 1), 0),
+        "imbalance": np.where(total > 0, (bid_size - ask_size) / np.where(total > 0, total, 1), 0),
         "signed_volume": signed,
         "day": now["timestamp"] / 86_400_000 % 1,
     }
-    return Tick(**{name: part.astype(np.float32) for name, part in parts.items()})
+    return Tick(**{name: column.astype(np.float32) for name, column in columns.items()})
 
 
 def shifted(
     block: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
-    """Price and timestamp of the row before each of a block; the first's own where there is none.
+    """Price and timestamp of the row before each row of a block.
 
     Args:
-      before: the row before the first, [1].
+      before: the row before the block, [1]. Where it is None, the block's first row stands for it.
     """
-    first = block if before is None else before
+    previous = block if before is None else before
     return {
-        name: np.concatenate([first[name][:1], block[name][:-1]]) for name in ("price", "timestamp")
+        name: np.concatenate([previous[name][:1], block[name][:-1]])
+        for name in ("price", "timestamp")
     }
 
 
 def prepare(
     stream: Stream, task: Task, receptive: encode.Fields | None = None, band: float | None = None
 ) -> Data:
-    """Labels, parts, and features as ranks; needs memory for a byte a feature, no more.
+    """Labels, splits and features as ranks. The features need a byte each of memory.
 
     Args:
-      receptive, band: of a model that has learned; otherwise fitted on the first part.
+      receptive, band: those of a trained model; by default fitted on the training split.
 
     Raises:
-      UsageError: another task; too few ticks to have three parts.
+      UsageError: an unknown task; too few ticks for three splits.
     """
     if task not in TASKS:
         raise UsageError(f"--task: {task!r}; one of {', '.join(TASKS)}")
     count = len(stream.price)
     borders = [0, *(int(share * count) for share in SHARES), count]
-    train, validation, test = (Part(start=start, stop=stop) for start, stop in pairwise(borders))
+    train, validation, test = (Split(start=start, stop=stop) for start, stop in pairwise(borders))
     labels, known, band = label(stream.price, task, train.stop, band)
     if receptive is None:
         stride = max(1, train.stop // SAMPLE)
-        # Copies: a view would keep all of its chunk.
-        seen = [chunk[::stride].copy() for chunk in raw(stream, 0, train.stop)]
-        receptive = encode.fit(np.concatenate(seen))
-    ranked, start = jax.jit(encode.levels), 0
-    ranks = np.empty((count, len(stream.fields.names)), np.uint8)
-    for chunk in raw(stream, 0, count):
-        ranks[start : start + len(chunk)] = ranked(receptive, chunk)
-        start += len(chunk)
-    down, changed = _down(stream.price), _changed(stream.price)
-    changed = np.where(changed, np.arange(count, dtype=np.int32), np.int32(0))
-    np.maximum.accumulate(changed, out=changed)
+        # Copies, because a view would keep its whole chunk in memory.
+        samples = [chunk[::stride].copy() for chunk in raw(stream, 0, train.stop)]
+        receptive = encode.fit(np.concatenate(samples))
     data = Data(
-        ranks=ranks,
+        ranks=_ranks(stream, receptive),
         labels=labels,
         known=known,
-        last=np.where(down[changed], np.int8(SELL), np.int8(BUY)),
+        last=_last_direction(stream.price),
         day=stream.day,
         receptive=receptive,
         fields=stream.fields,
@@ -239,35 +239,54 @@ def prepare(
     return data
 
 
-def raw(stream: Stream, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Features of the ticks from `start` to `stop`, a chunk at a time: float32 [k, F].
+def _ranks(stream: Stream, receptive: encode.Fields) -> np.ndarray:
+    """Features of all ticks as ranks, uint8 [T, F]."""
+    levels, start = jax.jit(encode.levels), 0
+    ranks = np.empty((len(stream.price), len(stream.fields.names)), np.uint8)
+    for chunk in raw(stream, 0, len(stream.price)):
+        ranks[start : start + len(chunk)] = levels(receptive, chunk)
+        start += len(chunk)
+    return ranks
 
-    The features of a tick come from all ticks before it, also those before `start`.
+
+def _last_direction(price: np.ndarray) -> np.ndarray:
+    """Direction of the last change up to each tick, BUY or SELL, int8 [T]."""
+    down, changed = _down(price), _changed(price)
+    last_change = np.where(changed, np.arange(len(price), dtype=np.int32), np.int32(0))
+    np.maximum.accumulate(last_change, out=last_change)
+    return np.where(down[last_change], np.int8(SELL), np.int8(BUY))
+
+
+def raw(stream: Stream, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Features of the ticks from `start` to `stop`, one chunk at a time, float32 [k, F].
+
+    The features of a tick depend on all ticks before it, including those before `start`.
     """
     state = features.init()
-    for first in range(0, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        part = jax.tree.map(lambda x, a=first, b=last: x[a:b], stream.ticks)
-        state, found = features.run(state, part, stream.fields)
-        if last > start:
-            yield np.asarray(found)[max(0, start - first) :]
+    for chunk_start in range(0, stop, CHUNK):
+        chunk_stop = min(chunk_start + CHUNK, stop)
+        chunk = jax.tree.map(lambda x, a=chunk_start, b=chunk_stop: x[a:b], stream.ticks)
+        state, values = features.run(state, chunk, stream.fields)
+        if chunk_stop > start:
+            yield np.asarray(values)[max(0, start - chunk_start) :]
 
 
 def label(
     price: np.ndarray, task: Task, train_stop: int, band: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Labels int8 [T], when each is known int32 [T], and the dead band (0 for event).
+    """Labels int8 [T], the ticks at which they become known int32 [T], and the dead band.
 
     Args:
-      train_stop: ticks from which the dead band is fitted, unless it is given.
+      train_stop: end of the ticks on which the dead band is fitted if `band` is None.
+      band: dead band of h10; that of event is 0.
     """
     count = len(price)
     labels, known = np.full(count, NONE, np.int8), np.full(count, count, np.int32)
     if task == "event":
-        changed = np.flatnonzero(_changed(price)).astype(np.int32)
-        here, after = changed[:-1], changed[1:]
-        labels[here] = np.where(_down(price)[after], np.int8(SELL), np.int8(BUY))
-        known[here] = after
+        changes = np.flatnonzero(_changed(price)).astype(np.int32)
+        questions, answers = changes[:-1], changes[1:]
+        labels[questions] = np.where(_down(price)[answers], np.int8(SELL), np.int8(BUY))
+        known[questions] = answers
         return labels, known, 0.0
     move = price[HORIZON:] - price[:-HORIZON]
     if band is None:
@@ -278,17 +297,17 @@ def label(
 
 
 def _changed(price: np.ndarray) -> np.ndarray:
-    """Whether each differs from the one before, bool [T]."""
+    """Whether each price differs from the one before, bool [T]."""
     return np.concatenate([[False], price[1:] != price[:-1]])
 
 
 def _down(price: np.ndarray) -> np.ndarray:
-    """Whether each is below the one before, bool [T]."""
+    """Whether each price is below the one before, bool [T]."""
     return np.concatenate([[False], price[1:] < price[:-1]])
 
 
 def few(data: Data) -> list[str]:
-    """Warnings: classes of the first part with fewer than ENOUGH samples."""
+    """Warnings about classes with fewer than ENOUGH samples in the training split."""
     labels = data.labels[data.asked(data.train)]
     names = {BUY: "buy", HOLD: "hold", SELL: "sell"}
     counts = {name: int((labels == k).sum()) for k, name in names.items()}

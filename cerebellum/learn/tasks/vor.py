@@ -1,15 +1,15 @@
 """Gain adaptation of the vestibulo-ocular reflex in the awake mouse circuit (Model B).
 
-The head turns to and fro once a second. Mossy fibres of two opponent halves follow its velocity,
-drive the nuclei of their own microzone directly and all Purkinje cells through the parallel
-fibres; the difference of the two nuclei turns the eye. What is left of the demanded movement, the
-retinal slip, comes back as climbing fibres of the microzone that could have reduced it. No part
-of this protocol is published; SCIENCE says why it is so (mean climbing-fibre rate 1 Hz, up to 10
-Hz more at full slip; demanded gains 1.5 and 0.5 from 1.0).
+The head turns to and fro once a second. Mossy fibres of two opponent halves follow its velocity.
+They drive the nuclei of their own microzone directly, and all Purkinje cells through the parallel
+fibres. The difference between the two nuclei turns the eye. The retinal slip, the difference
+between the demanded movement and the eye's, drives the climbing fibres of the microzone that could
+have reduced it. No part of this protocol is published; SCIENCE explains it (mean climbing-fibre
+rate 1 Hz, up to 10 Hz more at full slip; demanded gains 1.5 and 0.5 from 1.0).
 
-The eye follows the nuclei with a time constant of 30 ms, and slip reaches the olive after 100 ms,
-the latency of vision for which the plasticity kernel's peak, 100 ms before a climbing fibre, makes
-up. The three numbers of the rule were chosen on seeds 0 and 1.
+The eye follows the nuclei with a time constant of 30 ms. Slip reaches the olive after 100 ms, the
+latency of vision. The peak of the plasticity kernel, 100 ms before a climbing-fibre spike,
+compensates for it. The three numbers of the rule were chosen on seeds 0 and 1.
 
 Dimensions: T steps of 1 ms to a cycle of the head.
 """
@@ -23,9 +23,8 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-import cerebellum as cb
 from cerebellum.model import circuit as circuits
-from cerebellum.model import fixed
+from cerebellum.model import fixed, presets
 from cerebellum.model.circuit import Activity, Circuit, State
 from cerebellum.model.plasticity import parallel_fibre_purkinje
 from cerebellum.model.presets.eglif import SIZES
@@ -36,22 +35,22 @@ from cerebellum.sim.chunk import Coupled, Inputs
 from cerebellum.sim.drive import Moment
 
 DT = 1.0
-"""ms"""
+"""Time step, ms."""
 
 CYCLE = 1_000
-"""ms"""
+"""Period of the head's movement, ms."""
 
 MOSSY_HZ, MOSSY_SWING_HZ = 20.0, 20.0
-"""mean rate of a mossy fibre, and how much it swings with the head"""
+"""Mean rate of a mossy fibre, and the amplitude with which it follows the head."""
 
 CLIMBING_HZ, SLIP_HZ = 1.0, 10.0
-"""rate of an afferent of the olive without slip, and what slip as fast as the head adds"""
+"""Rate of an afferent of the olive without slip, and its increase by slip as fast as the head."""
 
 SLIP_DELAY = 100
-"""ms"""
+"""Time from slip to the olive, ms."""
 
 EYE_TAU = 30.0
-"""ms"""
+"""Time constant of the eye, ms."""
 
 A_PLUS, A_MINUS, W_MAX = 1.0e-3, -5.0e-3, 0.5
 """Parallel fibre to Purkinje cell: nS a spike, nS a pair, nS."""
@@ -65,26 +64,26 @@ ZONES = ("nuclei", "purkinje", "inferior_olive")
 
 @struct.dataclass(kw_only=True)
 class Loop:
-    """A circuit that moves an eye."""
+    """The state of a circuit and of the eye that it moves."""
 
     state: State
     eye: Array
-    """eye velocity, in peak velocities of the head, scalar"""
+    """Eye velocity in units of the head's peak velocity, scalar."""
     slip: Array
-    """slip on its way to the olive, a ring, [SLIP_DELAY]"""
+    """Ring of the slip that has not yet reached the olive, [SLIP_DELAY]."""
 
 
 def spec() -> Spec:
-    """The awake mouse circuit at 1 ms, two microzones, plastic synapses of parallel fibres."""
+    """The awake mouse circuit at 1 ms, with two microzones and plastic parallel-fibre synapses."""
     rule = parallel_fibre_purkinje("inferior_olive_climbing_purkinje", A_PLUS, A_MINUS)
-    circuit = cb.presets.mouse_eglif("awake", dt=DT, microzones=2)
+    circuit = presets.mouse_eglif("awake", dt=DT, microzones=2)
     return circuit.with_projection(
         "granule_parallel_purkinje", plastic=True, w_max=W_MAX, rule=rule
     )
 
 
 def start(circuit: Circuit, key: Array) -> Loop:
-    """Eye and head at rest."""
+    """The initial state, with the eye at rest."""
     state = circuits.init(circuit, key)
     return Loop(state=state, eye=jnp.float32(0), slip=jnp.zeros(SLIP_DELAY, jnp.float32))
 
@@ -95,7 +94,7 @@ def _side(name: str) -> Array:
 
 
 def _fires(rate: Array | float, name: str, now: Moment) -> Array:
-    """Independent spikes of a population at these rates (Hz) in this step, [N]."""
+    """Independent random spikes of a population at these rates (Hz) in this step, [N]."""
     cells = fixed.CellRange(size=SIZES[name])
     draws = fixed.uniform(fixed.seed(now.key, f"vor {name}"), now.step, cells)
     return (draws < rate * (DT * 1e-3)).astype(jnp.float32)
@@ -105,32 +104,32 @@ def _fires(rate: Array | float, name: str, now: Moment) -> Array:
 def cycle(
     circuit: Circuit, loop: Loop, demand: Array, per_hz: Array, teaching: Array, current: Array
 ) -> tuple[Loop, tuple[dict[str, Array], Array]]:
-    """One turn of the head to and fro.
+    """Run one cycle of the head.
 
     Args:
-      circuit: of `spec`.
+      circuit: built from `spec`.
       loop: donated.
-      demand: gain that would leave no slip, scalar.
+      demand: demanded gain, at which there is no slip, scalar.
       per_hz: eye velocity for each Hz of difference between the nuclei, scalar.
       teaching: 1, or 0 for a loop without slip and climbing fibres, scalar.
-      current: into the olive, pA, scalar.
+      current: current into the olive, pA, scalar.
 
     Returns:
-      The loop, spikes of each microzone in each step [T, 2] by population of `ZONES`, and the
-      eye velocity [T].
+      The loop, the number of spikes of each microzone in each step [T, 2] by population of
+      `ZONES`, and the eye velocity [T].
     """
 
     task = Task(demand=demand, per_hz=per_hz, teaching=teaching, current=current)
     place = Reflex(step=loop.state.step, eye=loop.eye, slip=loop.slip, task=task)
-    turning = chunk.of(circuit, round(CYCLE / DT), environment=Head())
+    run_cycle = chunk.of(circuit, round(CYCLE / DT), environment=Head())
     before = Coupled(state=loop.state, place=place)
-    after, seen = turning(circuit.params, circuit.wiring, before, Inputs())
-    return Loop(state=after.state, eye=after.place.eye, slip=after.place.slip), seen
+    after, outputs = run_cycle(circuit.params, circuit.wiring, before, Inputs())
+    return Loop(state=after.state, eye=after.place.eye, slip=after.place.slip), outputs
 
 
 @struct.dataclass(kw_only=True)
 class Task:
-    """What is asked of the reflex: see `cycle`."""
+    """The conditions of a cycle; see `cycle`."""
 
     demand: Array
     per_hz: Array
@@ -140,7 +139,7 @@ class Task:
 
 @struct.dataclass(kw_only=True)
 class Reflex:
-    """Head and eye; `Loop` says what the rest is."""
+    """The state of head and eye; see `Loop` for the fields."""
 
     step: Array
     eye: Array
@@ -150,16 +149,16 @@ class Reflex:
 
 @dataclass(frozen=True)
 class Head:
-    """The environment: a head that turns, an eye that the nuclei move, and slip that teaches."""
+    """The environment: a turning head, an eye moved by the nuclei, slip that drives the olive."""
 
     def drive(self, place: Reflex, now: Moment) -> dict[str, Array]:
-        late = place.slip[jnp.remainder(now.step, SLIP_DELAY)]
-        seen = jnp.clip(_side("inferior_olive") * late, 0, 1)
-        swing = MOSSY_HZ + MOSSY_SWING_HZ * _velocity(now.step) * _side("mossy_fiber")
-        taught = place.task.teaching * (CLIMBING_HZ + SLIP_HZ * seen)
+        delayed_slip = place.slip[jnp.remainder(now.step, SLIP_DELAY)]
+        slip = jnp.clip(_side("inferior_olive") * delayed_slip, 0, 1)
+        mossy_hz = MOSSY_HZ + MOSSY_SWING_HZ * _velocity(now.step) * _side("mossy_fiber")
+        afferent_hz = place.task.teaching * (CLIMBING_HZ + SLIP_HZ * slip)
         return {
-            "mossy_fiber": _fires(swing, "mossy_fiber", now),
-            "olivary_afferent": _fires(taught, "olivary_afferent", now),
+            "mossy_fiber": _fires(mossy_hz, "mossy_fiber", now),
+            "olivary_afferent": _fires(afferent_hz, "olivary_afferent", now),
             "inferior_olive": place.task.current,
         }
 
@@ -168,45 +167,48 @@ class Head:
     ) -> tuple[Reflex, tuple[dict[str, Array], Array]]:
         counts = {}
         for name in ZONES:
-            spikes, first = activity.spikes[name], _side(name) > 0
+            spikes, in_zone_0 = activity.spikes[name], _side(name) > 0
             counts[name] = jnp.stack(
-                [jnp.sum(jnp.where(first, spikes, 0)), jnp.sum(jnp.where(first, 0, spikes))]
+                [jnp.sum(jnp.where(in_zone_0, spikes, 0)), jnp.sum(jnp.where(in_zone_0, 0, spikes))]
             )
         hertz = counts["nuclei"] / _sizes("nuclei") * (1e3 / DT)
-        wanted = place.task.per_hz * (hertz[0] - hertz[1])
-        eye = place.eye + (wanted - place.eye) * (DT / EYE_TAU)
-        left = place.task.demand * _velocity(place.step) - eye
-        slip = place.slip.at[jnp.remainder(place.step, SLIP_DELAY)].set(left)
+        command = place.task.per_hz * (hertz[0] - hertz[1])
+        eye = place.eye + (command - place.eye) * (DT / EYE_TAU)
+        new_slip = place.task.demand * _velocity(place.step) - eye
+        slip = place.slip.at[jnp.remainder(place.step, SLIP_DELAY)].set(new_slip)
         return replace(place, step=place.step + 1, eye=eye, slip=slip), (counts, eye)
 
 
 def _velocity(step: Array) -> Array:
-    """Of the head, in its peak velocity."""
+    """Velocity of the head, in units of its peak velocity."""
     phase = jnp.remainder(step, round(CYCLE / DT)).astype(jnp.float32) * (DT / CYCLE)
     return jnp.sin(2 * jnp.pi * phase)
 
 
 def _sizes(name: str) -> np.ndarray:
-    """Cells of a population in each microzone, [2]."""
+    """Number of cells of a population in each microzone, [2]."""
     return np.bincount(microzone(SIZES[name], 2), minlength=2).astype(np.float32)
 
 
 def fit(velocity: np.ndarray) -> tuple[float, float]:
-    """Amplitude, and phase ahead of the head in degrees, of what goes with the head, [T]."""
-    turn = 2 * np.pi * np.arange(velocity.size) / velocity.size
-    real, imaginary = 2 * np.mean(velocity * np.sin(turn)), 2 * np.mean(velocity * np.cos(turn))
+    """Amplitude and phase of the component at the head's frequency of a velocity [T].
+
+    The phase is in degrees, positive where the velocity is ahead of the head.
+    """
+    angle = 2 * np.pi * np.arange(velocity.size) / velocity.size
+    real, imaginary = 2 * np.mean(velocity * np.sin(angle)), 2 * np.mean(velocity * np.cos(angle))
     return float(np.hypot(real, imaginary)), float(np.degrees(np.arctan2(imaginary, real)))
 
 
 @dataclass(frozen=True)
 class Course:
-    """A run of cycles, one entry a cycle."""
+    """The results of some cycles, one entry a cycle."""
 
     gain: np.ndarray
     phase: np.ndarray
-    """degrees ahead of the head"""
+    """Phase ahead of the head, degrees."""
     hertz: dict[str, np.ndarray]
-    """mean rate by population of `ZONES`, [cycles, 2]"""
+    """Mean rate by population of `ZONES`, [cycles, 2]."""
 
 
 def turn(
@@ -220,10 +222,11 @@ def turn(
     teaching: bool = True,
     olive: bool = True,
 ) -> tuple[Loop, Course]:
-    """Some cycles; gain and phase are those of the difference of the nuclei, not of the eye.
+    """Run some cycles. Gain and phase are measured on the difference of the nuclei, not on the eye.
 
     Args:
-      per_hz: see `calibrate`; 0 leaves the eye still and gives gains in Hz.
+      demand: demanded gain.
+      per_hz: the result of `calibrate`. With 0 the eye does not move, and gains are in Hz.
       learning: whether weights change.
       teaching: whether the olive's afferents fire.
       olive: whether the olive can fire.
@@ -246,11 +249,14 @@ def turn(
 
 
 WARM_UP, CALIBRATION = 2, 10
-"""cycles"""
+"""Number of cycles before the calibration, and of the calibration."""
 
 
 def calibrate(circuit: Circuit, loop: Loop) -> tuple[Loop, float]:
-    """Eye velocity for each Hz of difference, such that the untrained gain is 1."""
+    """The loop after a calibration, and the eye velocity for each Hz of nuclear difference.
+
+    With that velocity the untrained gain is 1.
+    """
     options = {"demand": 1.0, "per_hz": 0.0, "learning": False, "teaching": False}
     loop, _ = turn(circuit, loop, WARM_UP, **options)
     loop, course = turn(circuit, loop, CALIBRATION, **options)
