@@ -1,4 +1,4 @@
-"""Leaky integrator, for readouts: LIF without threshold (Norse `functional/leaky_integrator.py`)."""
+"""Leaky integrator, a LIF readout without threshold (Norse `functional/leaky_integrator.py`)."""
 
 from jax import Array
 
