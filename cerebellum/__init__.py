@@ -7,7 +7,7 @@
     drive = {"glomerulus": cb.drive.poisson(1.0)}
     state, recording = cb.simulate(circuit, state, drive, duration_ms=500)
 
-Names are loaded when first used, so that programs which only parse arguments start at once.
+Names are loaded when they are first used, so that programs which only parse arguments start fast.
 """
 
 from importlib import import_module

@@ -1,12 +1,12 @@
-"""Adding to the package from a user's own script.
+"""Extending the package from a user's own script.
 
-    cb.register("neuron", "adex", adex)                      a module, or an object, of its names
-    cb.register("window", "step", cb.Window(shape))          how a pair of spikes counts
-    cb.register("rule", "triplet", Triplet)                  how weights learn, a class
-    cb.register("backend", "mine", backend)                  what a circuit can run on
+    cb.register("neuron", "adex", adex)                      a neuron model: a module or an object
+    cb.register("window", "step", cb.Window(shape))          the weight of a pair of spikes
+    cb.register("rule", "triplet", Triplet)                  a learning rule: a class
+    cb.register("backend", "mine", backend)                  a way to run circuits
     cb.register("writer", "csv", writer)                     a format of recordings
 
-What is registered is as good as what is built in; docs/extending.md has a page for each.
+Registered things work like built-in ones; docs/extending.md has a section for each kind.
 """
 
 from typing import Any, Literal
@@ -17,21 +17,21 @@ from cerebellum.model import neurons, plasticity, registry
 Kind = Literal["neuron", "window", "rule", "backend", "writer"]
 
 OWNERS = (backends, io, neurons, plasticity)
-"""modules that own a table"""
+"""The modules to which the tables of registered things belong."""
 
 
 def register(kind: Kind, name: str, thing: Any, *, replace: bool = False) -> None:
-    """Give a model, a window, a rule, a backend or a writer a name that circuits can say.
+    """Register a model, a window, a rule, a backend or a writer under a name.
 
     Args:
-      thing: for "neuron" what `neurons.protocol.NeuronModel` asks for; for "window" a
-        `plasticity.Window`; for "rule" a class of what `plasticity.protocol.Rule` asks for; for
-        "backend" what `backends.Backend` asks for;
-        for "writer" what `io.Writer` asks for.
-      replace: whether it may take the place of another of that name. Circuits that are built
-        afterwards run it; those that were built before are to be built again.
+      thing: for "neuron" an implementation of `neurons.protocol.NeuronModel`; for "window" a
+        `plasticity.Window`; for "rule" a class that implements `plasticity.protocol.Rule`; for
+        "backend" an implementation of `backends.Backend`; for "writer" one of `io.Writer`.
+      replace: whether it may replace another thing of that name. Circuits that are built afterwards
+        use the new one; circuits that were built before must be built again.
 
     Raises:
-      UsageError: no such kind, a name that is taken, or something lacking, by name.
+      UsageError: the kind is unknown, the name is taken, or the thing lacks an attribute, which
+        the message names.
     """
     registry.add(kind, name, thing, replace)

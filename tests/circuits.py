@@ -81,9 +81,9 @@ def matrix(circuit: cb.Circuit, name: str) -> np.ndarray:
         return weight
     table = np.asarray(fan.targets)  # pyright: ignore[reportAttributeAccessIssue]
     out = np.zeros((table.shape[0], size))
-    source, place = np.nonzero(table < size)
+    source, column = np.nonzero(table < size)
     np.add.at(
-        out, (source, table[source, place]), np.broadcast_to(weight, table.shape)[source, place]
+        out, (source, table[source, column]), np.broadcast_to(weight, table.shape)[source, column]
     )
     return out
 

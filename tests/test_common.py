@@ -25,17 +25,17 @@ def test_the_peers_run_the_same_network(size, wiring):
     size += params.ANATOMICAL if wiring == "anatomical" else ""
     assert {p.name: p.size for p in spec.populations} == params.cells(size)
     theirs = {
-        f"{a}_{b}": (receptor, weight, degree, own)
-        for a, b, receptor, weight, degree, own in params.projections(size)
+        f"{a}_{b}": (receptor, weight, degree, individual)
+        for a, b, receptor, weight, degree, individual in params.projections(size)
     }
     assert set(theirs) == {p.name for p in spec.projections}
     for p in spec.projections:
-        receptor, weight, degree, own = theirs[p.name]
-        parallel = own and wiring == "anatomical"
+        receptor, weight, degree, individual = theirs[p.name]
+        parallel = individual and wiring == "anatomical"
         assert p.in_degree == min(degree, spec.beam_size(p.source) - (not parallel))
         assert p.weight * p.in_degree == pytest.approx(abs(weight) * degree)
         assert p.receptor == {"E": "exc", "I": "inh"}[receptor]
-        assert p.spread == (params.SPREAD if own else 0)
+        assert p.spread == (params.SPREAD if individual else 0)
         assert p.delay == params.DT
     for name, cells in common.CELLS.items():
         assert (cells.tau_m, cells.drive) == params.TAU_M_AND_DRIVE[name]

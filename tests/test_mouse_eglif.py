@@ -54,8 +54,8 @@ def test_a_granule_cell_s_glomeruli_have_different_mossy_fibres(edges):
     pairs = edges["mossy_fiber_glomerulus"]
     fibre[pairs[:, 1]] = pairs[:, 0]
     pairs = edges["glomerulus_granule"]
-    own = fibre[pairs[np.argsort(pairs[:, 1], kind="stable"), 0]].reshape(-1, 4)
-    assert (np.diff(np.sort(own, axis=1), axis=1) > 0).all()
+    fibres_of_granule = fibre[pairs[np.argsort(pairs[:, 1], kind="stable"), 0]].reshape(-1, 4)
+    assert (np.diff(np.sort(fibres_of_granule, axis=1), axis=1) > 0).all()
 
 
 def test_interneurons_hear_the_olive_of_the_purkinje_cells_that_they_inhibit(edges):
@@ -109,11 +109,11 @@ def test_a_key_is_a_circuit():
 
 def test_a_reconstruction_is_taken_edge_for_edge(shared):
     with np.load(shared / "mouse_circuit_edges.npz") as file:
-        given = {name: file[f"edge__{theirs}"] for name, theirs in RECONSTRUCTION.items()}
-    circuit = cb.build(cb.presets.mouse_eglif(), KEY, given)
+        edges = {name: file[f"edge__{theirs}"] for name, theirs in RECONSTRUCTION.items()}
+    circuit = cb.build(cb.presets.mouse_eglif(), KEY, edges)
     weight = {p.name: p.weight for p in circuit.spec.projections}
     size = {p.name: SIZES[p.target] for p in circuit.spec.projections}
-    for name, pairs in given.items():
+    for name, pairs in edges.items():
         fan = circuit.wiring.fans[name]
         table = np.asarray(fan.targets)  # pyright: ignore[reportAttributeAccessIssue]
         source, slot = np.nonzero(table < size[name])

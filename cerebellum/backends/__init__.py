@@ -1,8 +1,8 @@
-"""What a circuit can run on: backends, by name.
+"""Backends, the ways to run a circuit, by name.
 
-A backend replaces some of the operations of a step (`model.primitives`) by its own, which give the
-same result. It says of itself whether this machine has what it needs; "auto" takes the last in
-`BACKENDS` that does. `cerebellum.register("backend", name, backend)` adds one from outside.
+A backend replaces some operations of a step (`model.primitives`) by its own, which give the same
+result. It declares whether this machine has what it needs. "auto" chooses the last backend in
+`BACKENDS` that does. `cerebellum.register("backend", name, backend)` adds one from a user's script.
 """
 
 from typing import Any, Protocol
@@ -22,32 +22,36 @@ class Backend(Protocol):
     """One way to run a circuit."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that circuits use."""
+        ...
 
     def unavailable(self, platform: str) -> str | None:
-        """Why it cannot be used where JAX computes on `platform` ("cpu", "gpu"), or None."""
+        """Why it cannot be used when JAX computes on `platform` ("cpu", "gpu"), or None."""
         ...
 
     def suits(self, circuit: Circuit) -> bool:
-        """Whether "auto" may take it for such a circuit, where it can be used."""
+        """Whether "auto" may choose it for a circuit, if it can be used at all."""
         ...
 
     def primitives(self, circuit: Circuit) -> Primitives:
-        """The operations of a step of such a circuit."""
+        """The operations of a step of a circuit."""
         ...
 
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
-        """A loop of its own over so many steps (`sim.chunk.Chunk`), or None: a scan of steps.
+        """The backend's own loop over `steps` steps (`sim.chunk.Chunk`), or None for a scan.
 
-        It must be hashable, and equal to another where it would do the same.
+        It must be hashable, and equal to another chunk that does the same.
         """
         ...
 
 
 BACKENDS: dict[str, Backend] = {each.name: each for each in (xla.BACKEND, cpu.BACKEND)}
-"""By name; "auto" looks from the last one to the first, which suits every circuit and machine."""
+"""Backends by name. "auto" searches from the last one to the first, which suits every circuit and
+machine."""
 
 NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
+"""The attributes that a backend must have."""
 
 
 def _wrong(thing: Any) -> str | None:
@@ -59,10 +63,10 @@ registry.table("backend", BACKENDS, _wrong)
 
 
 def choose(name: str, circuit: Circuit) -> Backend:
-    """The backend of a name, or what "auto" takes for a circuit on this machine.
+    """The backend of a name, or the one that "auto" chooses for a circuit on this machine.
 
     Raises:
-      UsageError: there is none of that name, or it cannot be used here.
+      UsageError: there is no backend of that name, or it cannot be used here.
     """
     platform = jax.default_backend()
     if name == AUTO:
@@ -73,24 +77,24 @@ def choose(name: str, circuit: Circuit) -> Backend:
         )
     if name not in BACKENDS:
         raise UsageError(f"backend: {name!r}; one of {', '.join((AUTO, *BACKENDS))}")
-    why = BACKENDS[name].unavailable(platform)
-    if why is not None:
-        raise UsageError(f"backend: {name!r}; {why}")
+    reason = BACKENDS[name].unavailable(platform)
+    if reason is not None:
+        raise UsageError(f"backend: {name!r}; {reason}")
     return BACKENDS[name]
 
 
 def of(circuit: Circuit) -> Backend:
-    """The backend that a circuit runs on here: `choose` of the one that it names."""
+    """The backend that a circuit runs on here: the result of `choose` for `circuit.backend`."""
     return choose(circuit.backend, circuit)
 
 
 def primitives_of(circuit: Circuit) -> Primitives:
-    """The operations of a step of a circuit, as its backend has them."""
+    """The operations of a step of a circuit, as its backend provides them."""
     return of(circuit).primitives(circuit)
 
 
 def usable() -> list[str]:
-    """Names of the backends that this machine has what it needs for, in the order of "auto"."""
+    """Names of the backends that can be used on this machine, in the order of "auto"."""
     platform = jax.default_backend()
-    found = [name for name, each in BACKENDS.items() if each.unavailable(platform) is None]
-    return found[::-1]
+    names = [name for name, backend in BACKENDS.items() if backend.unavailable(platform) is None]
+    return names[::-1]

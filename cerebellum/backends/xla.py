@@ -1,4 +1,4 @@
-"""The reference: XLA's own operations, on whatever JAX computes on."""
+"""The reference backend: XLA's own operations, on any device that JAX uses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from cerebellum.model.primitives import REFERENCE, Primitives
 
 @dataclass(frozen=True)
 class Xla:
-    """The backend that is there always."""
+    """The backend that is always available."""
 
     name: str = "xla"
 

@@ -1,6 +1,6 @@
-"""Recordings as files: `save` and `load` in a format that the name's suffix says.
+"""Recordings as files: `save` and `load`, in a format that the suffix of the file name selects.
 
-`cerebellum.register("writer", name, writer)` adds a format from outside.
+`cerebellum.register("writer", name, writer)` adds a format from a user's script.
 """
 
 import os
@@ -19,22 +19,23 @@ class Writer(Protocol):
 
     @property
     def suffix(self) -> str:
-        """How the names of its files end: ".npz"."""
+        """The end of the names of its files, such as ".npz"."""
         ...
 
     def write(self, recording: Recording, path: Path) -> None:
-        """Write a recording to a file that is not there yet."""
+        """Write a recording to a file that does not exist yet."""
         ...
 
     def read(self, path: Path) -> Recording:
-        """Read what `write` wrote. One that only writes raises UsageError, saying so."""
+        """Read a file of `write`. A format without a reader raises UsageError, which says so."""
         ...
 
 
 NAMES = ("suffix", "write", "read")
+"""The attributes that a format must have."""
 
 WRITERS: dict[str, Writer] = {"npz": npz.WRITER}
-"""Formats by name; of two with the same suffix the newest is taken."""
+"""Formats by name. If two have the same suffix, the one added last is used."""
 
 
 def _wrong(thing: Any) -> str | None:
@@ -50,10 +51,10 @@ registry.table("writer", WRITERS, _wrong)
 
 
 def writer_of(path: str | Path) -> Writer:
-    """The format that a file's name says.
+    """The format that the name of a file selects.
 
     Raises:
-      UsageError: there is none of that suffix.
+      UsageError: there is no format with that suffix.
     """
     for writer in reversed(WRITERS.values()):
         if Path(path).name.endswith(writer.suffix):
@@ -63,23 +64,26 @@ def writer_of(path: str | Path) -> Writer:
 
 
 def save(recording: Recording, path: str | Path) -> None:
-    """Write a recording, whole or not at all: a file that was there stays until it is done.
+    """Write a recording completely or not at all.
+
+    An existing file of that name stays until the new one is complete.
 
     Raises:
-      UsageError: no format of that suffix.
+      UsageError: there is no format with that suffix.
     """
     path, writer = Path(path), writer_of(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder) / path.name
-        writer.write(recording, written)
-        os.replace(written, path)
+        temporary = Path(folder) / path.name
+        writer.write(recording, temporary)
+        os.replace(temporary, path)
 
 
 def load(path: str | Path) -> Recording:
     """Read a recording that `save` wrote.
 
     Raises:
-      UsageError: no format of that suffix, no such file, or not a recording.
+      UsageError: there is no format with that suffix, the file does not exist, or it is not a
+        recording.
     """
     writer = writer_of(path)
     if not Path(path).is_file():

@@ -1,4 +1,4 @@
-"""Recordings as one compressed .npz of NumPy: arrays by name, and what they are as JSON."""
+"""Recordings as a compressed .npz file of NumPy: arrays by name, and a description in JSON."""
 
 import json
 import zipfile
@@ -13,7 +13,7 @@ from cerebellum.sim.record import Raster, Recording, Trace
 
 @dataclass(frozen=True)
 class Npz:
-    """The format that needs nothing else."""
+    """The format that needs no other package."""
 
     suffix: str = ".npz"
 

@@ -57,12 +57,12 @@ def projections(rng, sources: int, beams: int):
     width, gain = 9, jnp.asarray(rng.random(sources), jnp.float32)
     lists = [events.FanOut(targets=jnp.asarray(tables(rng, sources, 40, 5, np.uint16)))]
     lists += [events.FanOut(targets=jnp.asarray(tables(rng, sources, 70_000, 7, np.uint32)))]
-    own = jnp.asarray(rng.normal(size=(sources, 7)), jnp.float32)
+    list_weights = jnp.asarray(rng.normal(size=(sources, 7)), jnp.float32)
     rows = events.AllToAll(beams=beams, unit=1e-5)
     levels = jnp.asarray(rng.integers(0, 65_536, (sources, width)), jnp.uint16)
     floats = jnp.asarray(rng.normal(size=(sources, width)), jnp.float32)
     fans = (lists[0], lists[1], lists[0], rows, rows, rows)
-    weights = (jnp.float32(0.7), own, jnp.float32(0.1), levels, floats, floats)
+    weights = (jnp.float32(0.7), list_weights, jnp.float32(0.1), levels, floats, floats)
     gains = (None, gain, gain, None, None, gain)
     sizes = (40, 70_000, 40, beams * width, beams * width - 1, beams * width)
     outs = tuple(jnp.asarray(rng.normal(size=size), jnp.float32) for size in sizes)
@@ -148,16 +148,18 @@ SPECS = {
 def test_a_circuit_runs_the_same(name, backend):
     spec = SPECS[name]()
     source = spec.populations[0].name
-    ends = {}
-    for each in ("xla", backend):
-        circuit = cb.build(spec, KEY, path="event", backend=each)
+    results = {}
+    for backend_name in ("xla", backend):
+        circuit = cb.build(spec, KEY, path="event", backend=backend_name)
         state = cb.init(circuit, KEY, spread=True)
         drive = {source: cb.drive.poisson(30.0)}
-        ends[each] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
-        assert ends[each][1].spikes["granule"].sum() > 0
-    chex.assert_trees_all_equal(ends[backend][1].spikes, ends["xla"][1].spikes)
+        results[backend_name] = cb.simulate(circuit, state, drive, duration_ms=60 * spec.dt)
+        assert results[backend_name][1].spikes["granule"].sum() > 0
+    chex.assert_trees_all_equal(results[backend][1].spikes, results["xla"][1].spikes)
     # Rows of floats again; and where the program differs, so may the last bit of a voltage.
-    chex.assert_trees_all_close(ends[backend][0].cells, ends["xla"][0].cells, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(
+        results[backend][0].cells, results["xla"][0].cells, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_without_a_compiler_xla_does_it(monkeypatch):
@@ -174,9 +176,9 @@ def test_a_compiler_that_fails_is_said(monkeypatch, tmp_path, compiler, why):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda name: compiler)
     monkeypatch.delenv("CXX", raising=False)
-    found = library.kernels.__wrapped__()
-    assert not found.ready
-    assert found.why.startswith(why)
+    kernels = library.kernels.__wrapped__()
+    assert not kernels.ready
+    assert kernels.why.startswith(why)
     assert not list(tmp_path.rglob("*.so"))
 
 
@@ -192,21 +194,21 @@ def test_integrate(primitives, size, seed, members, drive):
     rng = np.random.default_rng(seed)
     params = current.Params(tau_m=8.0, v_leak=-1.0, v_reset=-3.0, drive=16.5)
     shape = (members, size) if members else (size,)
-    first = current.init(params, shape)
+    initial = current.init(params, shape)
     arrivals = jnp.asarray(rng.exponential(0.3, (40, *shape)), jnp.float32)
-    given = jnp.asarray(rng.normal(0, 1, size if drive == "each" else ()), jnp.float32)
+    injected = jnp.asarray(rng.normal(0, 1, size if drive == "each" else ()), jnp.float32)
 
     def run(table):
-        def one(state, arrivals):
-            def body(state, arrived):
-                input = current.Input(current=given)
+        def run_member(state, arrivals):
+            def body(state, weights):
+                input = current.Input(current=injected)
                 state, spikes, words = table.integrate(current, params, state, input, 1.0, None)
-                return replace(state, exc=state.exc + arrived), (spikes, words)
+                return replace(state, exc=state.exc + weights), (spikes, words)
 
             return jax.lax.scan(body, state, arrivals)
 
-        over = (0, 1) if members else (None, None)
-        return jax.jit(jax.vmap(one, over) if members else one)(first, arrivals)
+        axes = (0, 1) if members else (None, None)
+        return jax.jit(jax.vmap(run_member, axes) if members else run_member)(initial, arrivals)
 
     ours, theirs = run(primitives), run(REFERENCE)
     assert theirs[1][0].any()

@@ -30,9 +30,9 @@ def _tables_as_they_were():
     before = [dict(table) for table in tables]
     cb.register("neuron", "quadratic", quadratic)
     yield
-    for table, held in zip(tables, before, strict=True):
+    for table, entries in zip(tables, before, strict=True):
         table.clear()
-        table.update(held)
+        table.update(entries)
 
 
 def spec(cells=None, beams: int = 2, **changes) -> cb.Spec:
@@ -88,7 +88,7 @@ def test_a_model_has_noise():
 def test_a_model_passes_gradients():
     circuit = cb.build(spec(beams=1, surrogate=Surrogate()), KEY, path="dense")
     state = cb.init(circuit, KEY, spread=True)
-    given = jnp.asarray(np.random.default_rng(0).random((50, 60)) < 0.1, jnp.float32)
+    input_spikes = jnp.asarray(np.random.default_rng(0).random((50, 60)) < 0.1, jnp.float32)
 
     def loss(weight):
         weights = {**circuit.params.weights, "input_cells": weight}
@@ -98,7 +98,7 @@ def test_a_model_passes_gradients():
             state, activity = cb.step(params, circuit.wiring, state, {"input": now})
             return state, activity.spikes["cells"].sum()
 
-        return jnp.sum(jax.lax.scan(body, state, given)[1])
+        return jnp.sum(jax.lax.scan(body, state, input_spikes)[1])
 
     gradient = jax.jit(jax.grad(loss))(circuit.params.weights["input_cells"])
     assert float(jnp.abs(gradient).sum()) > 0
@@ -107,28 +107,30 @@ def test_a_model_passes_gradients():
 def test_a_model_is_cut_among_devices():
     whole = cb.build(spec(), KEY, path="event")
     cut = shard.split(whole, shard.mesh(2))
-    first = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
-    state = jax.tree.map(jnp.asarray, first)
-    _, told = cb.simulate(whole, state, DRIVE, duration_ms=60, record="v:cells")
-    begun = shard.split_state(cut, first)
-    _, again = cb.simulate(cut, begun, DRIVE, duration_ms=60, record="v:cells")
-    np.testing.assert_array_equal(told.traces["v:cells"].values, again.traces["v:cells"].values)
+    initial = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
+    state = jax.tree.map(jnp.asarray, initial)
+    _, recording = cb.simulate(whole, state, DRIVE, duration_ms=60, record="v:cells")
+    divided = shard.split_state(cut, initial)
+    _, recording_of_shards = cb.simulate(cut, divided, DRIVE, duration_ms=60, record="v:cells")
+    np.testing.assert_array_equal(
+        recording.traces["v:cells"].values, recording_of_shards.traces["v:cells"].values
+    )
 
 
 def test_a_model_s_memory_is_estimated():
     state = cb.init(cb.build(spec(), KEY, path="event"), KEY)
-    wanted = sum(leaf.nbytes for leaf in jax.tree.leaves(state.cells["cells"]))
-    assert memory.arrays(Part(spec=spec()))["cells.cells"] == wanted
+    bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves(state.cells["cells"]))
+    assert memory.arrays(Part(spec=spec()))["cells.cells"] == bytes_of_state
 
 
 def test_a_model_goes_into_a_checkpoint(tmp_path):
     circuit = cb.build(spec(), KEY, path="event")
     state, _ = run(circuit)
     path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
-    state, whole = cb.simulate(circuit, state, DRIVE, duration_ms=50)
-    again, restored = snapshot.restore(store.load(path))
-    restored, part = cb.simulate(again, restored, DRIVE, duration_ms=50)
-    jax.tree.map(np.testing.assert_array_equal, part.spikes, whole.spikes)
+    state, want = cb.simulate(circuit, state, DRIVE, duration_ms=50)
+    restored_circuit, restored = snapshot.restore(store.load(path))
+    restored, recording = cb.simulate(restored_circuit, restored, DRIVE, duration_ms=50)
+    jax.tree.map(np.testing.assert_array_equal, recording.spikes, want.spikes)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
@@ -151,10 +153,10 @@ def test_a_window_is_learned_by():
     rule = cb.Rule(teacher="cells", per_pair=0.5, kernel="step", tau=8.0, window=20.0)
     plastic = spec(beams=1).with_projection("input_cells", plastic=True, w_max=50.0, rule=rule)
     circuit = cb.build(plastic, KEY, path="event")
-    first = np.asarray(cb.init(circuit, KEY).weights["input_cells"])
+    initial = np.asarray(cb.init(circuit, KEY).weights["input_cells"])
     state, recording = run(circuit)
     assert recording.spikes["cells"].sum() > 0
-    change = np.asarray(state.weights["input_cells"]) - first
+    change = np.asarray(state.weights["input_cells"]) - initial
     assert change.max() > 0
     # Pairs count all alike, so that weights move in whole steps.
     np.testing.assert_allclose(change / 0.5, np.round(change / 0.5), atol=1e-3)
@@ -197,16 +199,16 @@ class Halves:
 
     def __call__(self, params, wiring, state, inputs):
         middle = self.scan.steps // 2
-        left = []
-        for steps, part in (
+        records = []
+        for steps, steps_of_half in (
             (middle, slice(middle)),
             (self.scan.steps - middle, slice(middle, None)),
         ):
-            arrays = {name: x[part] for name, x in inputs.arrays.items()}
+            arrays = {name: x[steps_of_half] for name, x in inputs.arrays.items()}
             half = replace(self.scan, steps=steps)
-            state, seen = half(params, wiring, state, replace(inputs, arrays=arrays))
-            left.append(seen)
-        return state, jax.tree.map(lambda *x: jnp.concatenate(x), *left)
+            state, half_records = half(params, wiring, state, replace(inputs, arrays=arrays))
+            records.append(half_records)
+        return state, jax.tree.map(lambda *x: jnp.concatenate(x), *records)
 
 
 ASKED: list[str] = []
@@ -214,15 +216,15 @@ ASKED: list[str] = []
 
 @pytest.mark.parametrize(("backend", "asked"), [(Counting(), "primitives"), (Looping(), "chunk")])
 def test_a_backend_runs_a_circuit(backend, asked):
-    _, wanted = run(cb.build(spec(), KEY, backend="xla", path="event"), record="raster:cells")
+    _, want = run(cb.build(spec(), KEY, backend="xla", path="event"), record="raster:cells")
     cb.register("backend", backend.name, backend)
     ASKED.clear()
     circuit = cb.build(spec(), KEY, path="event")
     assert backends.of(circuit) is backend
     _, got = run(circuit, record="raster:cells")
     assert asked in ASKED
-    np.testing.assert_array_equal(got.rasters["cells"].cell, wanted.rasters["cells"].cell)
-    np.testing.assert_array_equal(got.spikes["cells"], wanted.spikes["cells"])
+    np.testing.assert_array_equal(got.rasters["cells"].cell, want.rasters["cells"].cell)
+    np.testing.assert_array_equal(got.spikes["cells"], want.spikes["cells"])
 
 
 @pytest.mark.parametrize(

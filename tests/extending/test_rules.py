@@ -115,12 +115,12 @@ def test_it_changes_weights_alike_on_both_paths_and_stops_where_it_is_switched_o
     for path in ("event", "dense"):
         # Rows on both: lists are drawn otherwise.
         circuit = cb.build(spec(rule, in_degree=30), KEY, path=path)
-        first = matrix(circuit, cb.init(circuit, KEY))
+        initial = matrix(circuit, cb.init(circuit, KEY))
         ends[path] = matrix(circuit, run(circuit, duration_ms=60.0)[0])
-        assert np.abs(ends[path] - first).max() > 0.01
+        assert np.abs(ends[path] - initial).max() > 0.01
         off = {name: 0 * value for name, value in circuit.params.rates.items()}
-        still = replace(circuit, params=replace(circuit.params, rates=off))
-        np.testing.assert_array_equal(matrix(still, run(still)[0]), first)
+        switched_off = replace(circuit, params=replace(circuit.params, rates=off))
+        np.testing.assert_array_equal(matrix(switched_off, run(switched_off)[0]), initial)
     np.testing.assert_allclose(ends["event"], ends["dense"], atol=1e-3)
 
 
@@ -128,27 +128,27 @@ def test_it_changes_weights_alike_on_both_paths_and_stops_where_it_is_switched_o
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_it_is_cut_among_devices(rule, in_degree):
     whole = cb.build(spec(rule, in_degree), KEY, path="event")
-    first = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
-    ended, _ = run(whole, jax.tree.map(jnp.asarray, first))
+    initial = jax.tree.map(np.asarray, cb.init(whole, KEY, spread=True))
+    end_state, _ = run(whole, jax.tree.map(jnp.asarray, initial))
     cut = shard.split(whole, shard.mesh(2))
-    begun = shard.init(cut, KEY, spread=True)
-    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, begun), first)
-    moved, _ = run(cut, shard.split_state(cut, first))
-    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, moved), ended)
+    divided = shard.init(cut, KEY, spread=True)
+    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, divided), initial)
+    divided_end, _ = run(cut, shard.split_state(cut, initial))
+    jax.tree.map(np.testing.assert_array_equal, shard.join_state(cut, divided_end), end_state)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_its_state_is_estimated_and_saved(rule, tmp_path):
     circuit = cb.build(spec(rule, in_degree=30), KEY, path="event")
     state, _ = run(circuit)
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.debts))
-    assert memory.arrays(Part(spec=circuit.spec), "event")["debts.input_cells"] == held
+    bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves(state.debts))
+    assert memory.arrays(Part(spec=circuit.spec), "event")["debts.input_cells"] == bytes_of_state
     path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
-    whole, _ = run(circuit, state)
-    again, restored = snapshot.restore(store.load(path))
-    assert again.spec == circuit.spec
-    parted, _ = run(again, restored)
-    jax.tree.map(np.testing.assert_array_equal, parted, whole)
+    end_state, _ = run(circuit, state)
+    restored_circuit, restored = snapshot.restore(store.load(path))
+    assert restored_circuit.spec == circuit.spec
+    restored_end, _ = run(restored_circuit, restored)
+    jax.tree.map(np.testing.assert_array_equal, restored_end, end_state)
 
 
 def test_an_edited_rule_is_run():
@@ -160,9 +160,9 @@ def test_an_edited_rule_is_run():
 
     cb.register("rule", "triplet", Edited, replace=True)
     circuit = cb.build(spec(Edited()), KEY)
-    first = matrix(circuit, cb.init(circuit, KEY))
-    assert (before != first).any()
-    np.testing.assert_array_equal(matrix(circuit, run(circuit)[0]), first)
+    initial = matrix(circuit, cb.init(circuit, KEY))
+    assert (before != initial).any()
+    np.testing.assert_array_equal(matrix(circuit, run(circuit)[0]), initial)
     assert registry.revision() > 0
 
 

@@ -195,10 +195,10 @@ def test_specs_are_hashable():
 
 @pytest.mark.parametrize(("below", "width"), [(3, 2), (300, 40), (70_000, 3_000), (9, 0)])
 def test_repeats_are_all_but_the_first(below, width):
-    drawn = np.random.default_rng(0).integers(0, below, (120, width))
+    table = np.random.default_rng(0).integers(0, below, (120, width))
     rows = np.arange(0, 120, 2)
-    row, place = anatomy._repeats(drawn, rows)
-    for number, values in enumerate(drawn[rows]):
-        first = np.unique(values, return_index=True)[1]
-        again = np.setdiff1d(np.arange(width), first)
-        np.testing.assert_array_equal(np.sort(place[row == number]), again)
+    row, column = anatomy._repeats(table, rows)
+    for number, values in enumerate(table[rows]):
+        first_columns = np.unique(values, return_index=True)[1]
+        repeats = np.setdiff1d(np.arange(width), first_columns)
+        np.testing.assert_array_equal(np.sort(column[row == number]), repeats)

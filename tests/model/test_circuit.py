@@ -149,9 +149,9 @@ def test_current_drives_cells():
     fired = np.asarray(z["inferior_olive"])
     assert not fired[:100].any()
     assert (fired[100:].sum(axis=0) >= 2).all()
-    first = np.flatnonzero(fired.any(axis=1))[0]
-    assert cells["purkinje"].exc.g[first + 39].max() < 100
-    assert cells["purkinje"].exc.g[first + 40].max() >= 300
+    first_spike = np.flatnonzero(fired.any(axis=1))[0]
+    assert cells["purkinje"].exc.g[first_spike + 39].max() < 100
+    assert cells["purkinje"].exc.g[first_spike + 40].max() >= 300
 
 
 def test_plastic_weights_live_in_the_state_and_are_used_from_there():

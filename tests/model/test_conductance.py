@@ -64,11 +64,11 @@ def run(golden, synapse, integrator, jitted, steps=STEPS):
     if jitted:
         _, (z, v) = jax.jit(lambda s, x: jax.lax.scan(body, s, x))(state, inputs)
         return np.asarray(z), np.asarray(v)
-    seen = []
+    outputs = []
     for step in range(steps):
         state, out = body(state, jax.tree.map(lambda x, step=step: x[step], inputs))
-        seen.append(out)
-    return tuple(np.stack([np.asarray(out[i]) for out in seen]) for i in range(2))
+        outputs.append(out)
+    return tuple(np.stack([np.asarray(out[i]) for out in outputs]) for i in range(2))
 
 
 @pytest.mark.parametrize("synapse", ["exp", "alpha"])

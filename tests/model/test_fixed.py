@@ -62,21 +62,21 @@ def test_rounding_of_every_synapse_is_uniform_over_steps():
 
 def test_any_part_of_the_rows_can_be_drawn_alone():
     whole = fixed.draw_all(SEED, jnp.float32(2.0), fixed.CellRange(size=500), 40, 0.5, 0.7, 4.0)
-    some = jnp.array([3, 77, 499])
-    part = fixed.encode(fixed.draw(SEED, some, 40, jnp.float32(2.0), 0.5, 0.7), 4.0)
-    np.testing.assert_array_equal(whole[some], part)
+    numbers = jnp.array([3, 77, 499])
+    rows = fixed.encode(fixed.draw(SEED, numbers, 40, jnp.float32(2.0), 0.5, 0.7), 4.0)
+    np.testing.assert_array_equal(whole[numbers], rows)
 
 
 def test_first_weights_have_their_share_mean_and_spread():
-    drawn = np.asarray(
+    weights = np.asarray(
         fixed.draw_all(SEED, jnp.float32(2.0), fixed.CellRange(size=2_000), 60, 0.5, 0.7)
     )
-    there = drawn[drawn > 0]
-    assert there.size / drawn.size == pytest.approx(0.7, abs=0.01)
-    assert there.mean() == pytest.approx(2.0, rel=0.01)
-    assert 1.0 <= there.min() < 1.01
-    assert 2.99 < there.max() <= 3.0
-    assert abs(np.corrcoef(drawn[::2].ravel(), drawn[1::2].ravel())[0, 1]) < 0.02
+    existing = weights[weights > 0]
+    assert existing.size / weights.size == pytest.approx(0.7, abs=0.01)
+    assert existing.mean() == pytest.approx(2.0, rel=0.01)
+    assert 1.0 <= existing.min() < 1.01
+    assert 2.99 < existing.max() <= 3.0
+    assert abs(np.corrcoef(weights[::2].ravel(), weights[1::2].ravel())[0, 1]) < 0.02
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -140,16 +140,19 @@ def test_what_is_consolidated_goes_on_as_before(form, path):
     np.testing.assert_allclose(learned.params.cells["cells"].v_th, threshold, rtol=1e-6)
     still = {name: jnp.float32(0) for name in circuit.params.rates}
     drive = {"input": cb.drive.poisson(30.0)}
-    seen = []
-    for going, watches in ((circuit, state.watches), (learned, cb.init(learned, KEY).watches)):
-        own = replace(going, params=replace(going.params, rates=still))
-        first = replace(cb.init(own, KEY), watches=jax.tree.map(jnp.copy, watches))
-        _, recording = cb.simulate(own, first, drive, duration_ms=500, record=("v:cells",))
-        seen.append(recording)
+    recordings = []
+    for variant, watches in (
+        (circuit, state.watches),
+        (learned, cb.init(learned, KEY).watches),
+    ):
+        frozen = replace(variant, params=replace(variant.params, rates=still))
+        initial = replace(cb.init(frozen, KEY), watches=jax.tree.map(jnp.copy, watches))
+        _, recording = cb.simulate(frozen, initial, drive, duration_ms=500, record=("v:cells",))
+        recordings.append(recording)
     if form == "uint16":
-        assert abs(seen[0].spikes["cells"].sum() - seen[1].spikes["cells"].sum()) <= 3
+        assert abs(recordings[0].spikes["cells"].sum() - recordings[1].spikes["cells"].sum()) <= 3
     else:
-        np.testing.assert_array_equal(seen[0].spikes["cells"], seen[1].spikes["cells"])
+        np.testing.assert_array_equal(recordings[0].spikes["cells"], recordings[1].spikes["cells"])
 
 
 @pytest.mark.parametrize(

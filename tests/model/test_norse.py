@@ -50,11 +50,11 @@ def run(step, state, inputs, jitted: bool):
     if jitted:
         _, (z, v) = jax.jit(lambda s, x: jax.lax.scan(body, s, x))(state, inputs)
         return np.asarray(z), np.asarray(v)
-    seen = []
+    outputs = []
     for now in inputs:
         state, out = body(state, now)
-        seen.append(out)
-    return tuple(np.stack([np.asarray(out[i]) for out in seen]) for i in range(2))
+        outputs.append(out)
+    return tuple(np.stack([np.asarray(out[i]) for out in outputs]) for i in range(2))
 
 
 def assert_voltages(got, want):
@@ -109,22 +109,22 @@ def test_recurrent_lif(golden, jitted):
 
     if jitted:
         body = jax.jit(body)
-    carry, seen = (state, z), []
+    carry, outputs = (state, z), []
     for now in golden["lif_recurrent_input"]:
         carry, out = body(carry, now)
-        seen.append(out)
-    assert (np.stack([o[0] for o in seen]) == golden["lif_recurrent_spikes"]).all()
-    assert_voltages(np.stack([o[1] for o in seen]), golden["lif_recurrent_v"])
+        outputs.append(out)
+    assert (np.stack([o[0] for o in outputs]) == golden["lif_recurrent_spikes"]).all()
+    assert_voltages(np.stack([o[1] for o in outputs]), golden["lif_recurrent_v"])
 
 
 def test_lif_by_hand():
     """Norse's own unit test: constant input 1; needs no recording."""
-    state, seen = lif.init(lif.Params(), (1,)), []
+    state, voltages = lif.init(lif.Params(), (1,)), []
     for _ in range(9):
         state, _ = lif.step(lif.Params(), state, jnp.ones(1), 1.0)
-        seen.append(float(state.v[0]))
+        voltages.append(float(state.v[0]))
     want = [0.1, 0.27, 0.487, 0.7335, 0.9963, 0.0, 0.3951, 0.7717, 0.0]
-    np.testing.assert_allclose(seen, want, atol=1e-4)
+    np.testing.assert_allclose(voltages, want, atol=1e-4)
 
 
 def test_reset_is_detached_in_recurrent_cells_only():

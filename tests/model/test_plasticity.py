@@ -133,9 +133,9 @@ def test_weights_follow_every_pair_of_spikes(
     circuit = cb.build(spec, jax.random.key(seed), path=path)
     state = cb.init(circuit, KEY)
     unit = fixed.unit(2.0) if dtype == "uint16" else 1.0
-    first = matrix(circuit, state.weights["granule_cells"]) * unit
+    initial_weights = matrix(circuit, state.weights["granule_cells"]) * unit
     granule, olive = spikes(270, granules, 0.01, seed), spikes(270, targets, 0.008, seed + 1)
-    want = reference(spec, jax.random.key(seed), first, granule, olive)
+    want = reference(spec, jax.random.key(seed), initial_weights, granule, olive)
     got = run(circuit, state, {"granule": granule, "olive": olive})[0]
     fired = granule.sum(axis=0).max()
     tolerance = 1e-5 if dtype == "float32" else unit * (1 + fired)

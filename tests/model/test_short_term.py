@@ -24,29 +24,33 @@ def with_terminals(rule: ShortTerm, **options) -> cb.Spec:
     return spec.with_projection("input_p0_cells", short_term=rule)
 
 
-def arrived(circuit: cb.Circuit, given: np.ndarray) -> np.ndarray:
+def arrived(circuit: cb.Circuit, input_spikes: np.ndarray) -> np.ndarray:
     """What has arrived at each cell after each step, [steps, cells]."""
-    drive = {"input": given}
+    drive = {"input": input_spikes}
     _, recording = cb.simulate(
-        circuit, cb.init(circuit, KEY), drive, duration_ms=len(given), record=("g_exc:cells",)
+        circuit,
+        cb.init(circuit, KEY),
+        drive,
+        duration_ms=len(input_spikes),
+        record=("g_exc:cells",),
     )
     return recording.traces["g_exc:cells"].values
 
 
 def factors(times: np.ndarray, rule: ShortTerm) -> list[float]:
     """u x of each spike (ms): Tsodyks, Uziel & Markram 2000, from spike to spike."""
-    x, u, last, found = 1.0, 0.0, None, []
+    x, u, last, values = 1.0, 0.0, None, []
     for time in times:
         if last is not None:
             gap = time - last
             x = 1 + (x - x * u - 1) * np.exp(-gap / rule.tau_rec)
-            fading = np.exp(-gap / rule.tau_fac) if rule.tau_fac else 0.0
-            u = rule.utilisation + u * (1 - rule.utilisation) * fading
+            decay = np.exp(-gap / rule.tau_fac) if rule.tau_fac else 0.0
+            u = rule.utilisation + u * (1 - rule.utilisation) * decay
         else:
             u = rule.utilisation
-        found.append(u * x)
+        values.append(u * x)
         last = time
-    return found
+    return values
 
 
 @examples(12)
@@ -58,17 +62,17 @@ def factors(times: np.ndarray, rule: ShortTerm) -> list[float]:
 )
 def test_every_spike_counts_what_the_recursion_says(path, plastic, rule, seed):
     circuit = cb.build(with_terminals(rule, plastic=plastic), jax.random.key(seed), path=path)
-    given = spikes(150, 40, 0.05, seed)
+    input_spikes = spikes(150, 40, 0.05, seed)
     plain = cb.build(feed_forward(40, 9, 12, cell=KEEPS), jax.random.key(seed), path="dense")
     from circuits import matrix
 
     weights = matrix(plain, "input_p0_cells")
     want = np.zeros((150, 9))
     for cell in range(40):
-        times = np.flatnonzero(given[:, cell])
+        times = np.flatnonzero(input_spikes[:, cell])
         for time, factor in zip(times, factors(times, rule), strict=True):
             want[time + 3 :] += factor * weights[cell]
-    np.testing.assert_allclose(arrived(circuit, given), want, atol=2e-4)
+    np.testing.assert_allclose(arrived(circuit, input_spikes), want, atol=2e-4)
 
 
 def test_a_steady_train_settles_where_the_closed_form_says():
@@ -77,24 +81,24 @@ def test_a_steady_train_settles_where_the_closed_form_says():
     e_fac, e_rec = np.exp(-gap / RULE.tau_fac), np.exp(-gap / RULE.tau_rec)
     u = RULE.utilisation / (1 - (1 - RULE.utilisation) * e_fac)
     x = (1 - e_rec) / (1 - (1 - u) * e_rec)
-    given = np.zeros((2_000, 40), np.float32)
-    given[::20] = 1
-    total = arrived(cb.build(with_terminals(RULE), KEY, path="event"), given)
+    input_spikes = np.zeros((2_000, 40), np.float32)
+    input_spikes[::20] = 1
+    total = arrived(cb.build(with_terminals(RULE), KEY, path="event"), input_spikes)
     jumps = np.diff(total, axis=0).max(axis=1)
     assert jumps[-60:].max() / jumps[:5].max() == pytest.approx(u * x / RULE.utilisation, rel=1e-3)
 
 
 def test_both_paths_agree_under_a_batch():
-    given = np.stack([spikes(60, 40, 0.1, seed) for seed in range(3)])
-    seen = {}
+    input_spikes = np.stack([spikes(60, 40, 0.1, seed) for seed in range(3)])
+    conductances = {}
     for path in ("event", "dense"):
         circuit = cb.build(with_terminals(RULE), KEY, path=path)
         states = jax.vmap(cb.init, (None, 0))(circuit, jax.random.split(KEY, 3))
         _, recordings = cb.simulate_batch(
-            circuit, states, {"input": jnp.asarray(given)}, record=("g_exc:cells",)
+            circuit, states, {"input": jnp.asarray(input_spikes)}, record=("g_exc:cells",)
         )
-        seen[path] = [r.traces["g_exc:cells"].values for r in recordings]
-    np.testing.assert_allclose(seen["event"], seen["dense"], rtol=1e-5, atol=1e-5)
+        conductances[path] = [r.traces["g_exc:cells"].values for r in recordings]
+    np.testing.assert_allclose(conductances["event"], conductances["dense"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

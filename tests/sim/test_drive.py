@@ -32,8 +32,8 @@ def test_every_spike_gets_a_step_of_its_own(dt, count, cells, seed):
         np.bincount(cell, minlength=cells), np.bincount(spikes.neuron, minlength=cells)
     )
     for c in range(cells):
-        wanted = np.sort(np.ceil(spikes.time_ms[spikes.neuron == c] / dt - 0.01) - 1)
-        assert (np.sort(step[cell == c]) >= np.maximum(wanted, 0)).all()
+        earliest = np.sort(np.ceil(spikes.time_ms[spikes.neuron == c] / dt - 0.01) - 1)
+        assert (np.sort(step[cell == c]) >= np.maximum(earliest, 0)).all()
 
 
 def test_a_spike_belongs_to_the_step_that_ends_at_it():
@@ -86,10 +86,10 @@ def test_draws_depend_on_key_step_and_population_alone():
         key = jax.random.key_data(jax.random.key(seed))
         return np.asarray(draw(source, name, 500, key, jnp.int32(step), 1.0))
 
-    first = spikes(0, 7, "a")
-    np.testing.assert_array_equal(first, spikes(0, 7, "a"))
+    reference = spikes(0, 7, "a")
+    np.testing.assert_array_equal(reference, spikes(0, 7, "a"))
     for other in (spikes(1, 7, "a"), spikes(0, 8, "a"), spikes(0, 7, "b")):
-        assert (first != other).any()
+        assert (reference != other).any()
 
 
 def test_a_rate_function_of_time():

@@ -24,34 +24,34 @@ def test_costs_are_those_of_a_run(beams, shards):
     cut = shard.split(whole, shard.mesh(shards))
     state = shard.init(cut, jax.random.key(1), spread=True)
     arrays = cut.params.weights, cut.wiring.fans, state
-    held = sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(arrays))
+    resident = sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(arrays))
     drive = {"mossy_fiber": cb.drive.poisson(10.0)}
-    state, told = cb.simulate(cut, state, drive, duration_ms=200)
-    rates = cb.record.rates(told)
-    found = plan.cost(spec, rates, shards, "event")
+    state, recording = cb.simulate(cut, state, drive, duration_ms=200)
+    rates = cb.record.rates(recording)
+    cost = plan.cost(spec, rates, shards, "event")
     # Lists are as wide as the longest, which is random.
-    assert found.resident_bytes == pytest.approx(held, rel=0.05)
+    assert cost.resident_bytes == pytest.approx(resident, rel=0.05)
 
     # A shard has room for its share of the beams, rounded up.
     share = -(-beams // shards) / beams
-    looked = synapses = 0.0
+    visited = synapses = 0.0
     for p in spec.projections:
-        fired = told.spikes[p.source].sum() / told.steps
+        fired = recording.spikes[p.source].sum() / recording.steps
         fan = whole.wiring.fans[p.name]
         if isinstance(fan, events.AllToAll):
             width = spec.beam_size(p.target)
         else:
             used = np.asarray(fan.targets) < spec.population(p.target).size
             width = float(np.mean(used.sum(axis=1)))
-        looked += fired * (share * shards if p.crosses else share)
+        visited += fired * (share * shards if p.crosses else share)
         synapses += fired * width * share
-    assert found.events == pytest.approx(looked, rel=1e-3)
-    assert found.synaptic_events == pytest.approx(synapses, rel=1e-2)
-    assert found.received_bytes == shard.exchanged_bytes(cut.wiring.part, "event")
-    assert found.touched_bytes > 2 * sum(
+    assert cost.events == pytest.approx(visited, rel=1e-3)
+    assert cost.synaptic_events == pytest.approx(synapses, rel=1e-2)
+    assert cost.received_bytes == shard.exchanged_bytes(cut.wiring.part, "event")
+    assert cost.touched_bytes > 2 * sum(
         memory.cells(each, cut.wiring.part.size(each.name)) for each in spec.populations
     )
-    assert found.operations > found.synaptic_events
+    assert cost.operations > cost.synaptic_events
 
 
 def test_a_device_of_many_holds_a_part():

@@ -56,20 +56,22 @@ def check(
     size = spec.population("mossy_fiber").size
     span = burst_at, burst_at + 50
     drive = {"mossy_fiber": cb.drive.burst(size, 10, 100, *span, size // 5, beams=spec.beams)}
-    first = host(cb.init(whole, KEY, spread=True))
+    initial = host(cb.init(whole, KEY, spread=True))
     state, recording = cb.simulate(
-        whole, jax.tree.map(jnp.asarray, first), drive, duration_ms=duration_ms, record=RECORD
+        whole, jax.tree.map(jnp.asarray, initial), drive, duration_ms=duration_ms, record=RECORD
     )
     cut = shard.split(whole, shard.mesh(shards))
-    begun = shard.init(cut, KEY, spread=True)
-    same(shard.join_state(cut, begun), first)
-    placed = shard.split_state(cut, first)
-    assert jax.tree.map(jnp.shape, begun) == jax.tree.map(jnp.shape, placed)
-    ended, told = cb.simulate(cut, placed, drive, duration_ms=duration_ms, record=RECORD)
+    divided = shard.init(cut, KEY, spread=True)
+    same(shard.join_state(cut, divided), initial)
+    from_whole = shard.split_state(cut, initial)
+    assert jax.tree.map(jnp.shape, divided) == jax.tree.map(jnp.shape, from_whole)
+    end_state, recording_of_shards = cb.simulate(
+        cut, from_whole, drive, duration_ms=duration_ms, record=RECORD
+    )
     for name in ("purkinje", "nuclei", "inferior_olive"):
         assert recording.spikes[name].sum()
-    same_recording(recording, told)
-    same(shard.join_state(cut, ended), host(state))
+    same_recording(recording, recording_of_shards)
+    same(shard.join_state(cut, end_state), host(state))
 
 
 def test_a_circuit_that_is_cut_is_the_whole():
@@ -126,14 +128,16 @@ def test_every_kind_of_drive():
     ):
         drive = {"mossy_fiber": mossy, "golgi": rng.normal(0, 3, (120, golgi)).astype(np.float32)}
         drive["purkinje"] = np.ones((120, 1), np.float32)
-        first = host(cb.init(whole, KEY))
-        state = jax.tree.map(jnp.asarray, first)
-        state, told = cb.simulate(whole, state, drive, duration_ms=120, record=RECORD)
-        begun = shard.split_state(cut, first)
-        ended, again = cb.simulate(cut, begun, drive, duration_ms=120, record=RECORD)
-        assert told.spikes["granule"].sum()
-        same_recording(told, again)
-        same(shard.join_state(cut, ended), host(state))
+        initial = host(cb.init(whole, KEY))
+        state = jax.tree.map(jnp.asarray, initial)
+        state, recording = cb.simulate(whole, state, drive, duration_ms=120, record=RECORD)
+        divided = shard.split_state(cut, initial)
+        end_state, recording_of_shards = cb.simulate(
+            cut, divided, drive, duration_ms=120, record=RECORD
+        )
+        assert recording.spikes["granule"].sum()
+        same_recording(recording, recording_of_shards)
+        same(shard.join_state(cut, end_state), host(state))
 
 
 @pytest.mark.slow
@@ -141,18 +145,20 @@ def test_a_batch_lies_along_its_own_axis():
     spec = cb.presets.beams(1_000, beams=3, learning_rate=1e-3)
     whole = cb.build(spec, KEY, path="event")
     size = spec.population("mossy_fiber").size
-    own = (np.random.default_rng(0).random((4, 90, size)) < 0.05).astype(np.float32)
+    arrays = (np.random.default_rng(0).random((4, 90, size)) < 0.05).astype(np.float32)
     keys = jax.random.split(KEY, 4)
-    first = host(jax.vmap(lambda key: cb.init(whole, key))(keys))
-    for drive in ({"mossy_fiber": own}, {"mossy_fiber": cb.drive.poisson(30)}):
-        state = jax.tree.map(jnp.asarray, first)
-        state, told = cb.simulate_batch(whole, state, drive, duration_ms=90, record=RECORD)
+    initial = host(jax.vmap(lambda key: cb.init(whole, key))(keys))
+    for drive in ({"mossy_fiber": arrays}, {"mossy_fiber": cb.drive.poisson(30)}):
+        state = jax.tree.map(jnp.asarray, initial)
+        state, recordings = cb.simulate_batch(whole, state, drive, duration_ms=90, record=RECORD)
         cut = shard.split(whole, shard.mesh(2, batch=2))
-        begun = shard.split_state(cut, first)
-        ended, again = cb.simulate_batch(cut, begun, drive, duration_ms=90, record=RECORD)
-        for a, b in zip(told, again, strict=True):
+        divided = shard.split_state(cut, initial)
+        end_state, recordings_of_shards = cb.simulate_batch(
+            cut, divided, drive, duration_ms=90, record=RECORD
+        )
+        for a, b in zip(recordings, recordings_of_shards, strict=True):
             same_recording(a, b)
-        same(shard.join_state(cut, ended), host(state))
+        same(shard.join_state(cut, end_state), host(state))
 
 
 @pytest.mark.slow
@@ -160,15 +166,17 @@ def test_a_run_goes_on_with_another_number_of_shards():
     spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3)
     whole, drive = cb.build(spec, KEY, path="event"), {"mossy_fiber": cb.drive.poisson(30)}
     state = cb.init(whole, KEY)
-    state, told = cb.simulate(whole, state, drive, duration_ms=200)
-    parts, at = [], host(cb.init(whole, KEY))
+    state, recording = cb.simulate(whole, state, drive, duration_ms=200)
+    spikes, whole_state = [], host(cb.init(whole, KEY))
     for shards in (4, 1, 5, 3):
         cut = shard.split(whole, shard.mesh(shards))
-        moved, part = cb.simulate(cut, shard.split_state(cut, at), drive, duration_ms=50)
-        parts.append(part.spikes["purkinje"])
-        at = shard.join_state(cut, moved)
-    np.testing.assert_array_equal(np.concatenate(parts), told.spikes["purkinje"])
-    same(at, host(state))
+        end_state, next_recording = cb.simulate(
+            cut, shard.split_state(cut, whole_state), drive, duration_ms=50
+        )
+        spikes.append(next_recording.spikes["purkinje"])
+        whole_state = shard.join_state(cut, end_state)
+    np.testing.assert_array_equal(np.concatenate(spikes), recording.spikes["purkinje"])
+    same(whole_state, host(state))
 
 
 def compiled(spec: cb.Spec, shards: int):
@@ -184,7 +192,7 @@ COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatte
 
 
 def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
-    found = {}
+    received_bytes = {}
     for granules, purkinje in ((2_000, 64), (8_000, 64), (2_000, 640)):
         sizes = cb.presets.Sizes(purkinje=purkinje, nuclei=8, inferior_olive=8)
         spec = cb.presets.beams(granules, beams=4, sizes=sizes, learning_rate=1e-3)
@@ -192,15 +200,15 @@ def test_a_step_exchanges_once_and_what_grows_with_purkinje_cells():
         sent = re.findall(
             rf"= u32\[([\d,]+)\]\S* (?:{COLLECTIVES})(?:-start)?\(", program.as_text()
         )
-        every = re.findall(rf" (?:{COLLECTIVES})(?:-start)?\(", program.as_text())
-        assert len(sent) == len(every) == 1
+        collectives = re.findall(rf" (?:{COLLECTIVES})(?:-start)?\(", program.as_text())
+        assert len(sent) == len(collectives) == 1
         received = 4 * int(np.prod([int(n) for n in sent[0].split(",")]))
         assert received == shard.exchanged_bytes(cut.wiring.part, "event")
-        found[granules, purkinje] = received
+        received_bytes[granules, purkinje] = received
         rows = spec.beam_size("granule") * spec.beam_size("purkinje") * 2
         assert program.memory_analysis().temp_size_in_bytes < rows / 2 + 200_000
     # 3 words for each of 4 shards: 16 Purkinje, 2 nuclear, 2 olivary cells; then 5 + 1 + 1.
-    assert found == {(2_000, 64): 48, (8_000, 64): 48, (2_000, 640): 112}
+    assert received_bytes == {(2_000, 64): 48, (8_000, 64): 48, (2_000, 640): 112}
 
 
 def test_a_second_run_is_not_compiled_again():
@@ -219,38 +227,42 @@ def test_gradients_of_shards_are_those_of_the_whole():
     whole = cb.build(spec, KEY, path="dense")
     cut = shard.split(whole, shard.mesh(2))
     size, steps = spec.population("mossy_fiber").size, 15
-    given = (np.random.default_rng(2).random((steps, size)) < 0.1).astype(np.float32)
+    spikes = (np.random.default_rng(2).random((steps, size)) < 0.1).astype(np.float32)
 
-    def loss(weights, params, wiring, state, given):
+    def loss(weights, params, wiring, state, spikes):
         state = replace(state, weights={**state.weights, "granule_purkinje": weights})
 
         def body(state, now):
             state, activity = circuits.step(params, wiring, state, {"mossy_fiber": now})
             return state, activity.spikes["nuclei"].sum() + activity.spikes["purkinje"].sum() / 9
 
-        return jnp.mean(jax.lax.scan(body, state, given)[1])
+        return jnp.mean(jax.lax.scan(body, state, spikes)[1])
 
     state = cb.init(whole, KEY)
     weights = state.weights["granule_purkinje"]
-    told, wanted = jax.value_and_grad(loss)(weights, whole.params, whole.wiring, state, given)
+    want_value, want_gradient = jax.value_and_grad(loss)(
+        weights, whole.params, whole.wiring, state, spikes
+    )
 
     def shards(weights, *operands):
-        one = jax.tree.map(lambda x: x[0], (weights, *operands))
-        return loss(*one)[None]
+        first_shard = jax.tree.map(lambda x: x[0], (weights, *operands))
+        return loss(*first_shard)[None]
 
     axes = jax.sharding.PartitionSpec(shard.BEAM)
     mapped = jax.shard_map(
         shards, mesh=shard.mesh_of(cut), in_specs=axes, out_specs=axes, check_vma=False
     )
-    begun = shard.split_state(cut, state)
-    sent = shard.split_arrays(cut, {"mossy_fiber": given}, ())["mossy_fiber"]
-    value, found = jax.value_and_grad(
-        lambda w: mapped(w, cut.params, cut.wiring, begun, sent).sum()
-    )(begun.weights["granule_purkinje"])
-    gradient = np.asarray(found).reshape(-1, found.shape[-1])[: len(weights)]
-    assert np.abs(wanted).max() > 0
-    np.testing.assert_allclose(value, told, rtol=1e-6)
-    np.testing.assert_allclose(gradient, wanted, rtol=1e-6, atol=1e-6 * np.abs(wanted).max())
+    divided = shard.split_state(cut, state)
+    sent = shard.split_arrays(cut, {"mossy_fiber": spikes}, ())["mossy_fiber"]
+    value, by_shard = jax.value_and_grad(
+        lambda w: mapped(w, cut.params, cut.wiring, divided, sent).sum()
+    )(divided.weights["granule_purkinje"])
+    gradient = np.asarray(by_shard).reshape(-1, by_shard.shape[-1])[: len(weights)]
+    assert np.abs(want_gradient).max() > 0
+    np.testing.assert_allclose(value, want_value, rtol=1e-6)
+    np.testing.assert_allclose(
+        gradient, want_gradient, rtol=1e-6, atol=1e-6 * np.abs(want_gradient).max()
+    )
 
 
 def test_what_cannot_be_cut_is_refused():

@@ -99,12 +99,12 @@ def test_same_seed_same_spikes_other_seed_others(circuit):
 @pytest.mark.parametrize("kind", ["poisson", "array"])
 def test_a_batch_is_its_runs(circuit, kind):
     keys = jax.random.split(KEY, 3)
-    own = np.stack([spikes(80, 60, 0.1, seed) for seed in range(3)])
+    arrays = np.stack([spikes(80, 60, 0.1, seed) for seed in range(3)])
     states = jax.vmap(cb.init, in_axes=(None, 0))(circuit, keys)
-    drive = {"input": own if kind == "array" else drives(kind)}
+    drive = {"input": arrays if kind == "array" else drives(kind)}
     states, batch = cb.simulate_batch(circuit, states, drive, duration_ms=40, record=EVERYTHING)
     for index, key in enumerate(keys):
-        alone = {"input": own[index]} if kind == "array" else drive
+        alone = {"input": arrays[index]} if kind == "array" else drive
         state, recording = cb.simulate(
             circuit, cb.init(circuit, key), alone, duration_ms=40, record=EVERYTHING
         )
@@ -157,12 +157,12 @@ def test_records_agree_with_each_other(circuit):
 
 
 def test_spikes_given_are_spikes_recorded(circuit):
-    given = drives("times")
+    source = drives("times")
     _, recording = cb.simulate(
-        circuit, cb.init(circuit, KEY), {"input": given}, duration_ms=70, record=("counts:input",)
+        circuit, cb.init(circuit, KEY), {"input": source}, duration_ms=70, record=("counts:input",)
     )
     np.testing.assert_array_equal(
-        recording.counts["input"], np.bincount(given.neuron, minlength=60)
+        recording.counts["input"], np.bincount(source.neuron, minlength=60)
     )
 
 
@@ -236,10 +236,10 @@ def test_one_cell_one_text_and_nothing_twice(circuit):
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.bool_, np.float64])
 def test_spikes_of_any_type_are_spikes(circuit, dtype):
-    given = spikes(40, 60, 0.3, 0)
+    array = spikes(40, 60, 0.3, 0)
     state = cb.init(circuit, KEY)
-    _, recording = cb.simulate(circuit, state, {"input": given.astype(dtype)})
-    np.testing.assert_array_equal(recording.spikes["input"], given.sum(axis=1))
+    _, recording = cb.simulate(circuit, state, {"input": array.astype(dtype)})
+    np.testing.assert_array_equal(recording.spikes["input"], array.sum(axis=1))
 
 
 def test_states_that_do_not_fit_are_refused(circuit):

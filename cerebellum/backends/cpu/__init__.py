@@ -1,8 +1,8 @@
 """The CPU backend: small C++ files behind `jax.ffi`, for circuits on the event path.
 
-They do in one pass what XLA's CPU compiler does in many small operations, with the same result,
-where there is a C++ compiler (`library`). A program that uses them may still be lowered for another
-device: there the reference runs.
+They do in one pass what XLA's CPU compiler does in many small operations, with the same result.
+They need a C++ compiler (`library`). A program that uses them may still be lowered for another
+device, where the reference runs.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from cerebellum.model.primitives import Primitives
 
 @dataclass(frozen=True)
 class Native:
-    """The backend of compiled C++."""
+    """The backend that uses compiled C++."""
 
     name: str = "native"
 
     def unavailable(self, platform: str) -> str | None:
         if platform != "cpu":
             return f"it runs on a CPU; JAX computes on {platform}"
-        found = library.kernels()
-        return None if found.ready else found.why
+        kernels = library.kernels()
+        return None if kernels.ready else kernels.why
 
     def suits(self, circuit: Circuit) -> bool:
-        # The dense path has no events; cells alone are not worth another program.
+        # The dense path has no events, and a kernel for cells alone is not worth a second program.
         return circuit.wiring.path != "dense"
 
     def primitives(self, circuit: Circuit) -> Primitives:

@@ -1,4 +1,4 @@
-"""The calls of the native kernels: operands in the order that each .cc file says."""
+"""Calls of the native kernels, with operands in the order that each .cc file documents."""
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,18 @@ def push(
     starts: np.ndarray,
     ascend: tuple[bool, ...],
 ) -> tuple[Array, ...]:
-    """`sums` after all events; `targets` are None for rows. See push.cc."""
-    none, operands, results = jnp.zeros(1, jnp.uint32), [words], []
+    """Deliver all events: `sums` after delivery. See push.cc.
+
+    Args:
+      targets: for each projection its lists of targets, or None for rows.
+      starts: first source cell of every beam.
+      ascend: for each projection whether its lists are in ascending order.
+    """
+    no_lists, operands, results = jnp.zeros(1, jnp.uint32), [words], []
     for lists, weight, gain, before in zip(targets, weights, gains, sums, strict=True):
-        # Flat, so that no reshape stands between a cell's array and its update in place.
+        # The array is flat so that no reshape prevents its update in place.
         flat = before.reshape(-1)
-        operands += [none if lists is None else lists, weight, gain, flat]
+        operands += [no_lists if lists is None else lists, weight, gain, flat]
         results.append(_like(flat))
     aliases = {4 * p + 4: p for p in range(len(results))}
     call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
@@ -42,7 +48,7 @@ def settle(
     share: int,
     w_max: float,
 ) -> Array:
-    """Weights after the rows of the spikes `words` are written. See settle.cc."""
+    """The weights after updates for the spikes `words` have been applied. See settle.cc."""
     call = jax.ffi.ffi_call(
         "cerebellum_settle",
         _like(weights),
@@ -55,7 +61,7 @@ def settle(
 
 
 def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
-    """State after a step (v, exc, inh, refractory), and the packed spikes. See current.cc."""
+    """The state after a step (v, exc, inh, refractory), and the packed spikes. See current.cc."""
     words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
     call = jax.ffi.ffi_call(
         "cerebellum_current",
@@ -67,9 +73,18 @@ def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
     return tuple(call(stacked, bias.astype(jnp.float32), *state))
 
 
-def draw(key: Array, step: Array, chance: Array, first: Array, size: int, part: int) -> Array:
-    """Packed spikes of one step, of cells `first` (uint32) and on. See draw.cc."""
+def draw(
+    key: Array, step: Array, chance: Array, cell_offset: Array, size: int, name_number: int
+) -> Array:
+    """Draw the packed spikes of one step. See draw.cc.
+
+    Args:
+      chance: probability of a spike of each cell.
+      cell_offset: number of the first cell, uint32 scalar.
+      size: number of cells.
+      name_number: `fixed.name_number` of the name of the draw.
+    """
     words = jax.ShapeDtypeStruct((-(-size // 32),), jnp.uint32)
     call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
-    numbers = {"size": np.int64(size), "part": np.int64(part)}
-    return call(key, step, chance.astype(jnp.float32), first, **numbers)
+    attributes = {"size": np.int64(size), "part": np.int64(name_number)}
+    return call(key, step, chance.astype(jnp.float32), cell_offset, **attributes)

@@ -1,9 +1,9 @@
-"""Native kernels: small C++ files behind `jax.ffi`, compiled where there is a compiler.
+"""The library of native kernels: small C++ files behind `jax.ffi`, compiled on this machine.
 
-They do in one pass what XLA's CPU compiler does in many small operations. Each has the same
-result as the XLA path, which is there always, and takes over where no compiler is found. The
-library is built once for a machine and kept in the user's cache. They run on one thread, or on as
-many as OMP_NUM_THREADS says when the first is called, with the same result.
+The kernels do in one pass what XLA's CPU compiler does in many small operations. Each gives the
+same result as the XLA path, which is always available and runs if there is no compiler. The library
+is built once per machine and kept in the user's cache. Kernels run on one thread, or on as many as
+OMP_NUM_THREADS says when the first kernel is called, with the same result.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ FLAGS = (
     *("-std=c++20", "-O3", "-march=native", "-ffp-contract=off"),
     *("-fPIC", "-shared", "-pthread", "-w"),
 )
-"""No contraction: a fused multiply-add rounds once where XLA rounds twice."""
+"""Contraction is off because a fused multiply-add rounds once where XLA rounds twice."""
 
 TARGETS = ("current", "draw", "push", "settle")
 
@@ -34,12 +34,12 @@ class Kernels:
 
     ready: bool
     why: str
-    """where the library is, or why there is none"""
+    """path of the library, or the reason why there is none"""
 
 
 @cache
 def kernels() -> Kernels:
-    """Compile the kernels if need be, load them, and register them with JAX; once a process."""
+    """Compile the kernels if necessary, load them, and register them with JAX, once per process."""
     import jax
 
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), None)
@@ -61,26 +61,30 @@ def kernels() -> Kernels:
 
 
 def _library(compiler: str, include: str) -> Path:
-    """The compiled library, from the cache if it was made of the same by the same."""
-    files = sorted(each for each in Path(__file__).parent.iterdir() if each.suffix in (".cc", ".h"))
-    made_of = [*(file.read_bytes() for file in files), _machine()]
-    made_of += [" ".join([compiler, *FLAGS, version("jaxlib")]).encode()]
-    name = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
+    """The path of the compiled library.
+
+    It comes from the cache if the same compiler has built it from the same files for the same
+    processor.
+    """
+    files = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".cc", ".h"))
+    ingredients = [*(file.read_bytes() for file in files), _machine()]
+    ingredients += [" ".join([compiler, *FLAGS, version("jaxlib")]).encode()]
+    name = hashlib.sha256(b"\0".join(ingredients)).hexdigest()[:16]
     folder = _cache()
     path = folder / f"kernels-{name}.so"
     if path.exists():
         return path
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        made = Path(work) / path.name
+        compiled = Path(work) / path.name
         sources = [str(file) for file in files if file.suffix == ".cc"]
-        command = [compiler, *FLAGS, "-I", include, *sources, "-o", str(made)]
+        command = [compiler, *FLAGS, "-I", include, *sources, "-o", str(compiled)]
         subprocess.run(command, check=True, capture_output=True, text=True)
-        made.replace(path)
+        compiled.replace(path)
     return path
 
 
 def _cache() -> Path:
-    """A folder of the user's to keep the library in, or else one for this process."""
+    """The folder for the library in the user's cache, or else a temporary folder."""
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = root / "cerebellum"
@@ -93,10 +97,10 @@ def _cache() -> Path:
 
 
 def _machine() -> bytes:
-    """What -march=native depends on."""
+    """A description of the processor, on which -march=native depends."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor().encode()
-    told = ("flags", "Features", "model name")
-    return "".join(line for line in text.splitlines() if line.startswith(told))[:8192].encode()
+    fields = ("flags", "Features", "model name")
+    return "".join(line for line in text.splitlines() if line.startswith(fields))[:8192].encode()

@@ -1,4 +1,4 @@
-"""The native kernels as primitives: each beside the reference that it must equal."""
+"""The native kernels as primitives, each next to the reference that it must equal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from cerebellum.model.surrogate import Surrogate
 
 
 def by_platform(native: Callable, reference: Callable, *operands: Any) -> Any:
-    """`native` of the operands in programs for a CPU, `reference` in those for other devices."""
+    """Call `native` in programs for a CPU, and `reference` in programs for other devices."""
     return lax.platform_dependent(*operands, cpu=native, default=reference)
 
 
@@ -31,19 +31,19 @@ def integrate(
     dt: float,
     surrogate: Surrogate | None,
 ) -> tuple[Any, Array, Array]:
-    """Current-based cells whose parameters are all alike by current.cc; others by the reference.
+    """Integrate current-based cells with equal parameters by current.cc, others by the reference.
 
-    Voltages differ from the reference's in the last bit, where XLA rounds a product and a sum at
-    once.
+    Voltages differ from those of the reference in the last bit where XLA rounds a product and a sum
+    together.
     """
-    if model is not current or not _alike(params, state):
+    if model is not current or not _are_alike(params, state):
         return primitives.integrate(model, params, state, input, dt, surrogate)
     stepped, words = step_current(params, state, input, dt)
     return stepped, events.unpack(words, state.v.shape[-1]), words
 
 
-def _alike(params: current.Params, state: current.State) -> bool:
-    """Whether all cells have the same parameters, float32."""
+def _are_alike(params: current.Params, state: current.State) -> bool:
+    """Whether all cells have the same parameters, and the state is float32."""
     same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
     return same and state.v.dtype == jnp.float32
 
@@ -51,17 +51,17 @@ def _alike(params: current.Params, state: current.State) -> bool:
 def step_current(
     params: current.Params, state: current.State, input: current.Input, dt: float
 ) -> tuple[current.State, Array]:
-    """`current.step` for cells that are alike and receive a current alone.
+    """`current.step` for cells with the same parameters whose only input is a current.
 
     Returns:
       The state and the packed spikes, uint32 [W].
     """
-    held = jnp.exp(-dt / params.tau_m)
-    bias = jnp.atleast_1d((1 - held) * (params.drive + jnp.asarray(input.current)))
+    decay = jnp.exp(-dt / params.tau_m)
+    bias = jnp.atleast_1d((1 - decay) * (params.drive + jnp.asarray(input.current)))
     if bias.size > 1:
         bias = jnp.broadcast_to(bias, state.v.shape)
     constants = (
-        held,
+        decay,
         current.propagator(params.tau_m, params.tau_exc, dt),
         current.propagator(params.tau_m, params.tau_inh, dt),
         *(params.v_leak, params.v_th, params.v_reset),
@@ -71,9 +71,9 @@ def step_current(
     )
 
     def native(state: current.State, input: current.Input) -> tuple[current.State, Array]:
-        given = (state.v, state.exc, state.inh, state.refractory)
-        v, exc, inh, refractory, fired = calls.current(constants, bias, *given)
-        return current.State(v=v, exc=exc, inh=inh, refractory=refractory), fired
+        arrays = (state.v, state.exc, state.inh, state.refractory)
+        v, exc, inh, refractory, words = calls.current(constants, bias, *arrays)
+        return current.State(v=v, exc=exc, inh=inh, refractory=refractory), words
 
     def reference(state: current.State, input: current.Input) -> tuple[current.State, Array]:
         stepped, spikes = current.step(params, state, input, dt)
@@ -83,14 +83,14 @@ def step_current(
 
 
 def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
-    """All events in one pass, by push.cc."""
+    """Deliver all events in one pass, by push.cc."""
     if not all(x.dtype in _TYPES for x in (*sums, *weights, *gains)):
         return events.sweep(sent, fans, weights, gains, sums)
     return by_platform(_sweep, events.sweep, sent, fans, weights, gains, sums)
 
 
 _TYPES = (jnp.float32, jnp.uint16, jnp.int32)
-"""of what push.cc adds, and adds to"""
+"""Types that push.cc can add, and to which it can add."""
 
 
 def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
@@ -101,7 +101,7 @@ def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple)
 
 
 def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
-    """All rows in one pass, by settle.cc."""
+    """Apply the weight updates of all rows in one pass, by settle.cc."""
     if weights.dtype not in (jnp.uint16, jnp.float32):
         return plasticity.settle(weights, closing, synapses)
     return by_platform(_settle, plasticity.settle, weights, closing, synapses)
@@ -115,20 +115,20 @@ def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
             change = fixed.fine(change / fan.unit)
     else:
         targets, beams = fan.targets, 1
-    first = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
-    noise = jnp.stack([closing.seed, fixed.contacts(synapses.mask_seed), first])
-    how = beams, fixed.threshold(synapses.share), synapses.w_max
-    return calls.settle(weights, closing.words, targets, change, noise, *how)
+    cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
+    noise = jnp.stack([closing.seed, fixed.contacts(synapses.mask_seed), cell_offset])
+    attributes = beams, fixed.threshold(synapses.share), synapses.w_max
+    return calls.settle(weights, closing.words, targets, change, noise, *attributes)
 
 
 def draw(key: Array, name: str, step: Array, chance: Array, cells: fixed.CellRange) -> Array:
-    """The same draws in one pass, their keys included, by draw.cc."""
+    """Draw the same spikes in one pass, with the derivation of their keys, by draw.cc."""
     if not getattr(jax.config, "jax_threefry_partitionable", True):
         return primitives.draw(key, name, step, chance, cells)
 
     def native(key: Array, step: Array, chance: Array) -> Array:
-        first = jnp.asarray(cells.offset).astype(jnp.uint32)
-        return calls.draw(key, step, chance, first, cells.size, fixed.name_number(name))
+        cell_offset = jnp.asarray(cells.offset).astype(jnp.uint32)
+        return calls.draw(key, step, chance, cell_offset, cells.size, fixed.name_number(name))
 
     def reference(key: Array, step: Array, chance: Array) -> Array:
         return primitives.draw(key, name, step, chance, cells)

@@ -164,8 +164,7 @@ def _integrate(params: Params, state: State, current: float | Array, h: float):
     def slope(v, i_adap, i_dep):
         deviation = v - params.e_l
         charge = constant + i_dep - i_adap - g * v
-        di_adap = params.k_adap * deviation - params.k_2 * i_adap
-        return deviation * leak + charge * per_pf, di_adap
+        return deviation * leak + charge * per_pf, params.k_adap * deviation - params.k_2 * i_adap
 
     v, w, dep = jnp.maximum(state.v, params.v_min), state.i_adap, state.i_dep
     v1, w1 = slope(v, w, dep)

@@ -1,4 +1,4 @@
-"""Leaky integrator: LIF without a threshold, for readouts (Norse `leaky_integrator.py`)."""
+"""Leaky integrator, a LIF readout without threshold (Norse `functional/leaky_integrator.py`)."""
 
 from jax import Array
 

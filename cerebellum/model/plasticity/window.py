@@ -312,8 +312,8 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
         else:
             delta = jnp.broadcast_to(delta, rows.shape)
         if weights.dtype == jnp.uint16:
-            number = cell_offset + cell.astype(jnp.uint32)
-            rows = fixed.add(rows, delta / fan.unit, seed, number)
+            levels = delta / fan.unit
+            rows = fixed.add(rows, levels, seed, cell_offset + cell.astype(jnp.uint32))
         else:
             rows = jnp.clip(rows + delta, 0, w_max)
         return write(weights, cell, real, rows)

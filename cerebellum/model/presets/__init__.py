@@ -1,4 +1,4 @@
-"""Circuits to start from: each a function that returns a Spec, with its standard stimulus."""
+"""Preset circuits: each is a function that returns a Spec, together with a standard stimulus."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,12 @@ from cerebellum.model.spec import Spec
 
 @dataclass(frozen=True)
 class Preset:
+    """A circuit and its standard stimulus."""
+
     spec: Callable[..., Spec]
+    """function that returns the spec"""
     protocol: Protocol
+    """standard stimulus and known rates"""
 
 
 PRESETS = {
@@ -26,6 +30,6 @@ PRESETS = {
     "mouse-eglif": Preset(partial(mouse_eglif, "vitro"), EGLIF["vitro"]),
     "mouse-eglif-awake": Preset(partial(mouse_eglif, "awake"), EGLIF["awake"]),
 }
-"""By the name that the program uses."""
+"""Presets by the name that the command line uses."""
 
 __all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse", "mouse_eglif"]

@@ -1,17 +1,17 @@
-"""The large circuit: any size from 1,000 to 10 million granule cells, in beams, at 1 ms.
+"""The large circuit: 1,000 to 10 million granule cells, in beams, with a time step of 1 ms.
 
-Granule cells lie in beams of up to 200,000, the parallel fibres that one Purkinje cell sees;
-every Purkinje cell of a beam has a weight for each of them. What goes on in the cortex stays in its
-beam. The loop through nuclei and olive crosses beams, as microzones do: they are strips at right
-angles to parallel fibres (Apps & Hawkes 2009).
-Cells are current-based and integrated exactly. Weights are given as totals, divided by the
-in-degree that a circuit's size allows, and cells other than granule cells are held near
-threshold by a constant drive, so that rates are those of the table at every size.
+Granule cells lie in beams of up to 200,000, which is the number of parallel fibres that reach one
+Purkinje cell. Every Purkinje cell of a beam has a weight for each granule cell of the beam.
+Connections within the cortex do not leave their beam. The loop through nuclei and olive crosses
+beams, as microzones do: they are strips at right angles to parallel fibres (Apps & Hawkes 2009).
+Cells are current-based and integrated exactly. The table states total weights, which are divided by
+the in-degree that the size of a circuit allows. A constant drive keeps all cells other than granule
+cells near threshold. So the rates are those of the table at every size.
 
-Numbers of cells follow the mouse scaffold (Casali et al. 2019; Kuriyama et al. 2021) but for
-Purkinje cells, whose ratio is that of the production circuit: 15,000 to 4 million. The cells'
-time constants, the mossy-fibre and Golgi inputs of granule cells and the parallel-fibre total
-are those of the common benchmark network; the other totals and drives are tuned.
+Numbers of cells follow the mouse scaffold (Casali et al. 2019; Kuriyama et al. 2021) except for
+Purkinje cells, whose ratio is that of the production circuit: 15,000 to 4 million. The time
+constants of the cells, the mossy-fibre and Golgi inputs of granule cells and the parallel-fibre
+total are those of the common benchmark network; the other totals and drives are tuned.
 """
 
 import math
@@ -24,7 +24,8 @@ from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Dtype, Population, Projection, Spec
 
 BEAM_GRANULES = 200_000
-"""Most granule cells in a beam: about the parallel fibres that cross one Purkinje dendrite."""
+"""Largest number of granule cells in a beam: about the number of parallel fibres that cross one
+Purkinje dendrite."""
 
 GRANULES_PER_CELL = {
     "mossy_fiber": 20.0,
@@ -35,11 +36,12 @@ GRANULES_PER_CELL = {
     "nuclei": 8_000 / 3,
     "inferior_olive": 4_000 / 3,
 }
-"""Granule cells to one cell of another population. Golgi, basket, stellate: the mouse scaffold,
-88,158 to 219, 603 and 603. Ten Purkinje cells to a nuclear cell, five to an olivary one."""
+"""Number of granule cells per cell of another population. For Golgi, basket and stellate cells it
+is that of the mouse scaffold, 88,158 to 219, 603 and 603. There are ten Purkinje cells per nuclear
+cell and five per olivary cell."""
 
 FEWEST = {"mossy_fiber": 40, "nuclei": 4, "inferior_olive": 4}
-"""Least cells of a population in a beam; 8 for those not named."""
+"""Smallest number of cells of a population in a beam; 8 for populations that are not listed."""
 
 CELLS = {
     "granule": current.Params(tau_m=8.0),
@@ -50,7 +52,7 @@ CELLS = {
     "nuclei": current.Params(tau_m=15.0, drive=19.0),
     "inferior_olive": current.Params(tau_m=600.0, t_ref=20.0, drive=18.6),
 }
-"""Threshold 15 mV above rest. An olivary cell paces at about 1 Hz."""
+"""The threshold is 15 mV above rest. An olivary cell fires on its own at about 1 Hz."""
 
 TABLE = (
     # source, target, receptor, total mV, ms, in-degree
@@ -69,14 +71,14 @@ TABLE = (
     ("inferior_olive", "purkinje", "exc", 40.0, 4.0, 1),
     ("inferior_olive", "nuclei", "exc", 5.0, 4.0, 4),
 )
-"""Every projection. A total is what one spike in each of a cell's inputs would add."""
+"""All projections. A total is the sum that one spike in each input of a cell would add."""
 
 CROSSING = ("purkinje", "nuclei", "inferior_olive")
 """Populations whose projections reach every beam."""
 
 WEIGHT_SPREAD = 0.5
-"""Parallel fibres onto Purkinje cells start uniform in 0.5 to 1.5 times their mean, and may
-reach twice it."""
+"""Initial weights of parallel fibres onto Purkinje cells are uniform in 0.5 to 1.5 times their
+mean; their upper bound is twice the mean."""
 
 CLIMBING_HZ = 1.0
 """Climbing-fibre rate at which potentiation and depression balance."""
@@ -102,8 +104,9 @@ REFERENCE_HZ = {
         "nuclei": 20.5,
     },
 }
-"""Rates (Hz) at 100,000 granule cells, seed 0, 2 s of background and 0.6 s of burst, learning off:
-what another size should show. Too few olivary cells fire in a burst to compare."""
+"""Rates (Hz) with 100,000 granule cells, seed 0, 2 s of background and 0.6 s of burst, learning
+off. Circuits of other sizes should have the same rates. Olivary cells are left out of the burst
+because too few of them fire to compare."""
 
 PROTOCOL = Protocol(
     input="mossy_fiber",
@@ -116,12 +119,13 @@ PROTOCOL = Protocol(
     reference_hz=REFERENCE_HZ,
     note="ref.: this circuit with 100,000 granule cells.",
 )
-"""As in the common benchmark network: 10 Hz in all mossy fibres, 100 Hz in a tenth of them."""
+"""The stimulus of the common benchmark network: 10 Hz in all mossy fibres, and a burst of 100 Hz in
+a tenth of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Cells by population; None follows from the granule cells."""
+    """Numbers of cells by population; None stands for the number that the granule cells imply."""
 
     mossy_fiber: int | None = None
     golgi: int | None = None
@@ -133,18 +137,18 @@ class Sizes:
 
 
 def counts(granule_size: int, beams: int | None = None, sizes: Sizes = Sizes()) -> dict[str, int]:
-    """Cells by population: those given, and for the rest the anatomical number."""
-    parts = beams or default_beams(granule_size)
-    found = {}
+    """Numbers of cells by population: those in `sizes`, or else the anatomical number."""
+    beams = beams or default_beams(granule_size)
+    cells = {}
     for name, ratio in GRANULES_PER_CELL.items():
-        derived = max(FEWEST.get(name, 8), round(granule_size / ratio / parts)) * parts
-        given = getattr(sizes, name)
-        found[name] = derived if given is None else given
-    return {"mossy_fiber": found.pop("mossy_fiber"), "granule": granule_size, **found}
+        anatomical = max(FEWEST.get(name, 8), round(granule_size / ratio / beams)) * beams
+        explicit = getattr(sizes, name)
+        cells[name] = anatomical if explicit is None else explicit
+    return {"mossy_fiber": cells.pop("mossy_fiber"), "granule": granule_size, **cells}
 
 
 def default_beams(granule_size: int) -> int:
-    """As few beams as hold the granule cells."""
+    """The smallest number of beams that can hold the granule cells."""
     return max(1, -(-granule_size // BEAM_GRANULES))
 
 
@@ -158,20 +162,22 @@ def beams(
     sparsity: float = 0.0,
     dtype: Dtype = "uint16",
 ) -> Spec:
-    """Spec of the large circuit.
+    """The spec of the large circuit.
 
     Args:
-      granule_size: granule cells, at least 100.
-      beams: parts that parallel fibres do not leave; default as few as hold 200,000 each.
+      granule_size: number of granule cells, at least 100.
+      beams: number of beams, which parallel fibres do not leave; by default the smallest number
+        with at most 200,000 granule cells each.
       sizes: numbers of other cells that differ from the anatomical ones.
-      dt: ms.
-      learning_rate: gain of a parallel-fibre weight at each spike, as a share of its bound; 0
-        switches learning off.
-      sparsity: share of a beam's parallel fibres that have no contact with a Purkinje cell.
-      dtype: of parallel-fibre weights onto Purkinje cells.
+      dt: time step, ms.
+      learning_rate: increase of a parallel-fibre weight at each of its spikes, as a share of the
+        upper bound; 0 switches learning off.
+      sparsity: share of the parallel fibres of a beam that have no contact with a given Purkinje
+        cell.
+      dtype: data type of parallel-fibre weights onto Purkinje cells.
 
     Raises:
-      UsageError: sizes that do not fill the beams; a step or a share out of range.
+      UsageError: the sizes do not fill the beams, or a step or a share is out of range.
     """
     if granule_size < 100:
         raise UsageError(f"granule_size: {granule_size}; at least 100")
@@ -179,10 +185,10 @@ def beams(
         raise UsageError(f"sparsity: {sparsity}; at least 0, below 1")
     if not 0 <= learning_rate <= 0.1:
         raise UsageError(f"learning_rate: {learning_rate}; between 0 and 0.1")
-    parts = default_beams(granule_size) if beams is None else beams
-    if parts < 1:
-        raise UsageError(f"beams: {parts}; at least 1")
-    cells = counts(granule_size, parts, sizes)
+    beams = default_beams(granule_size) if beams is None else beams
+    if beams < 1:
+        raise UsageError(f"beams: {beams}; at least 1")
+    cells = counts(granule_size, beams, sizes)
     return Spec(
         name="beams",
         populations=tuple(
@@ -195,22 +201,32 @@ def beams(
             for name, size in cells.items()
         ),
         projections=tuple(
-            _projection(row, cells, parts, learning_rate, sparsity, dtype) for row in TABLE
+            _projection(row, cells, beams, learning_rate, sparsity, dtype) for row in TABLE
         ),
         dt=dt,
-        beams=parts,
+        beams=beams,
     )
 
 
 def _projection(
-    row: tuple, cells: dict[str, int], beams: int, rate: float, sparsity: float, dtype: Dtype
+    row: tuple,
+    cells: dict[str, int],
+    beams: int,
+    learning_rate: float,
+    sparsity: float,
+    dtype: Dtype,
 ) -> Projection:
-    source, target, receptor, total, delay, wanted = row
+    """The projection of a row of `TABLE`.
+
+    Args:
+      cells: number of cells by population.
+    """
+    source, target, receptor, total, delay, full_degree = row
     smallest = cells[source] - (beams - 1) * -(-cells[source] // beams)
     if (source, target) != ("granule", "purkinje"):
         crosses = beams > 1 and source in CROSSING
         sources = cells[source] if crosses else smallest
-        degree = min(wanted, max(1, sources // 2))
+        degree = min(full_degree, max(1, sources // 2))
         return Projection(
             source=source,
             target=target,
@@ -224,8 +240,8 @@ def _projection(
     w_max = 2 * total / degree
     rule = Rule(
         teacher="inferior_olive_purkinje",
-        per_spike=rate * w_max,
-        per_pair=-rate * w_max / (CLIMBING_HZ * 1e-3 * Rule.tau),
+        per_spike=learning_rate * w_max,
+        per_pair=-learning_rate * w_max / (CLIMBING_HZ * 1e-3 * Rule.tau),
     )
     return Projection(
         source=source,
@@ -238,5 +254,5 @@ def _projection(
         w_max=w_max,
         plastic=True,
         dtype=dtype,
-        rule=rule if rate else None,
+        rule=rule if learning_rate else None,
     )

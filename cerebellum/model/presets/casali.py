@@ -1,12 +1,14 @@
 """Model A: the mouse cerebellar cortex of Casali et al. 2019 with nuclei, 400 x 400 x 330 um.
 
-96,737 conductance LIF neurons and 4.2 million synapses, the network with published NEST,
-SpiNNaker and GPU runs. Populations: Kuriyama et al. 2021. Cells, weights and delays: Casali et
-al. 2019, table 2, as run in Bogdan et al. 2021 (SpiNNCer), whose values are taken where the two
-differ. In-degrees: counted from the published scaffold. Wiring is random with these in-degrees.
+It has 96,737 conductance-based LIF neurons and 4.2 million synapses, and is the network with
+published NEST, SpiNNaker and GPU runs. Numbers of cells are those of Kuriyama et al. 2021. Cells,
+weights and delays are those of Casali et al. 2019, table 2, as run in Bogdan et al. 2021
+(SpiNNCer), whose values are used where the two differ. In-degrees were counted in the published
+scaffold, and the wiring is random with these in-degrees.
 
-The scaffold has no olive. Ours adds one: 11 cells, silent unless driven, each Purkinje cell
-receiving one climbing fibre with the weight and delay of De Schepper et al. 2022.
+The scaffold has no inferior olive. This preset adds one: 11 cells that are silent unless they are
+driven. Each Purkinje cell receives one climbing fibre with the weight and delay of De Schepper et
+al. 2022.
 """
 
 import math
@@ -27,7 +29,7 @@ SIZES = {
     "nuclei": 12,
     "inferior_olive": 11,
 }
-"""Cells by population (Kuriyama et al. 2021); the olive is ours."""
+"""Number of cells by population (Kuriyama et al. 2021); the inferior olive is an addition."""
 
 _INTERNEURON = conductance.Params(
     c_m=14.6,
@@ -102,11 +104,12 @@ CELLS = {
         e_inh=-80.0,
     ),
 }
-"""Bogdan et al. 2021, CELL_PARAMS; the olive after Kuriyama et al. 2021, second LIF set. The
-granule cell needs Runge-Kutta: its 9 nS synapse of 0.5 ms on 3 pF is stiff at 0.1 ms."""
+"""Cells of Bogdan et al. 2021, CELL_PARAMS; those of the olive follow Kuriyama et al. 2021, second
+LIF set. The granule cell needs Runge-Kutta: its synapse of 9 nS and 0.5 ms on 3 pF is stiff at 0.1
+ms."""
 
 RK4_DT = 0.2
-"""Longest step (ms) at which the granule cell is integrated by Runge-Kutta."""
+"""Longest time step (ms) at which the granule cell is integrated by Runge-Kutta."""
 
 _TABLE = (
     # source, label, target, receptor, nS, ms, in-degree
@@ -128,11 +131,12 @@ _TABLE = (
     ("purkinje", "", "nuclei", "inh", 0.03, 4.0, 26.2),
     ("inferior_olive", "climbing", "purkinje", "exc", 300.0, 4.0, 1.0),
 )
-"""Every projection; weight and delay from Bogdan et al. 2021, CONNECTIVITY_MAP. Interneurons'
-gap junctions are chemical there, and here."""
+"""All projections; weights and delays are those of Bogdan et al. 2021, CONNECTIVITY_MAP. There and
+here, the gap junctions of interneurons are chemical synapses."""
 
 DENDRITES = 4
-"""of a granule cell; a Golgi axon reaches each of them or not (mean 2.34, most 4)"""
+"""Number of dendrites of a granule cell; each is reached by a Golgi axon or not (mean 2.34, at most
+4)."""
 
 PLASTIC = {
     ("granule", "parallel", "purkinje"),
@@ -141,7 +145,7 @@ PLASTIC = {
     ("glomerulus", "", "nuclei"),
     ("purkinje", "", "nuclei"),
 }
-"""Projections that learn: their weights live in the state, one a synapse."""
+"""Projections that can learn: the state holds their weights, one per synapse."""
 
 REFERENCE_HZ = {
     "background": {
@@ -163,7 +167,7 @@ REFERENCE_HZ = {
         "nuclei": 0.0,
     },
 }
-"""Mean rates (Hz) of an independent run of this network with random wiring under the published
+"""Mean rates (Hz) of an independent run of this network with random wiring and the published
 stimulus: background 50 to 300 ms, burst 300 to 350 ms."""
 
 PUBLISHED_LOW_HZ = {
@@ -195,15 +199,15 @@ PROTOCOL = Protocol(
 
 
 def mouse(*, scale: float = 1.0, dt: float = 0.1) -> Spec:
-    """Spec of Model A.
+    """The spec of Model A.
 
     Args:
-      scale: share of the cells; in-degrees stay, but for those that would take more than half
-        of a smaller source population: these shrink, and their weights grow to match.
-      dt: ms.
+      scale: share of the cells. In-degrees do not change, except those that would include more
+        than half of a smaller source population: these shrink, and their weights grow to match.
+      dt: time step, ms.
 
     Raises:
-      UsageError: a scale that is not above zero; a step that the cells or delays do not allow.
+      UsageError: the scale is not above zero, or the cells or delays do not allow the time step.
     """
     if not 0 < scale < math.inf:
         raise UsageError(f"scale: {scale}; above 0, 1 is the published size")
@@ -221,19 +225,18 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1) -> Spec:
     ]
     projections = []
     for source, label, target, receptor, weight, delay, in_degree in _TABLE:
-        most = in_degree if scale == 1.0 else sizes[source] / 2
+        limit = in_degree if scale == 1.0 else sizes[source] / 2
         projections.append(
             Projection(
                 source=source,
                 label=label,
                 target=target,
                 receptor=receptor,
-                weight=weight * max(1.0, in_degree / most),
+                weight=weight * max(1.0, in_degree / limit),
                 delay=delay,
-                in_degree=min(in_degree, most),
+                in_degree=min(in_degree, limit),
                 sites=DENDRITES if (source, target) == ("golgi", "granule") else None,
                 plastic=(source, label, target) in PLASTIC,
             )
         )
-    spec = Spec(name="mouse", populations=tuple(populations), projections=tuple(projections), dt=dt)
-    return spec
+    return Spec(name="mouse", populations=tuple(populations), projections=tuple(projections), dt=dt)

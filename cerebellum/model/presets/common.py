@@ -1,8 +1,9 @@
-"""The common benchmark network: the one circuit on which simulators are timed side by side.
+"""The common benchmark network: the circuit on which simulators are timed side by side.
 
-Current-based cells, exact integration, 1 ms, every delay 1 ms. With random wiring every simulator
-can hold it; with anatomical wiring each Purkinje cell and interneuron of a beam receives every
-parallel fibre of it, which is how a cerebellum is built and few simulators can hold.
+Cells are current-based and integrated exactly, with a time step of 1 ms and all delays 1 ms. Every
+simulator can hold the network with random wiring. With anatomical wiring, each Purkinje cell and
+interneuron of a beam receives every parallel fibre of the beam: this is the structure of a
+cerebellum, and few simulators can hold it.
 """
 
 from dataclasses import dataclass
@@ -19,14 +20,16 @@ Wiring = Literal["random", "anatomical"]
 
 @dataclass(frozen=True)
 class _Size:
+    """Numbers that a size stands for."""
+
     granule: int
     purkinje: int
     parallel_fibres: int
-    """onto one Purkinje cell, random wiring"""
+    """number of parallel fibres onto one Purkinje cell, for random wiring"""
     beams: int
-    """anatomical wiring"""
+    """number of beams, for anatomical wiring"""
     interneurons: int
-    """in all beams, anatomical wiring"""
+    """number of interneurons in all beams, for anatomical wiring"""
 
 
 SIZES: dict[Size, _Size] = {
@@ -55,9 +58,10 @@ TABLE = (
     ("interneuron", "purkinje", "inh", 1.5, 20),
     ("purkinje", "nuclei", "inh", 1.5, 30),
 )
-"""Parallel fibres onto a Purkinje cell add up to `PARALLEL_MV`."""
+"""The weights of all parallel fibres onto a Purkinje cell add up to `PARALLEL_MV`."""
 
 PARALLEL_MV = 1_500.0
+"""Sum of the parallel-fibre weights onto a Purkinje cell, mV."""
 SPREAD = 0.5
 """Parallel-fibre weights are uniform in 0.5 to 1.5 times their mean."""
 
@@ -90,29 +94,29 @@ PROTOCOL = Protocol(
 
 
 def common(size: Size = "M", *, wiring: Wiring = "random") -> Spec:
-    """Spec of the common network.
+    """The spec of the common network.
 
     Args:
       size: "S" (10,000 granule cells), "M" (100,000) or "L" (1,000,000).
       wiring: "random", or "anatomical" with beams and rows of uint16 weights.
 
     Raises:
-      UsageError: another size or wiring.
+      UsageError: the size or the wiring is unknown.
     """
     if size not in SIZES:
         raise UsageError(f"size: {size!r}; one of {', '.join(SIZES)}")
     if wiring not in get_args(Wiring):
         raise UsageError(f"wiring: {wiring!r}; one of {', '.join(get_args(Wiring))}")
-    own, rows = SIZES[size], wiring == "anatomical"
+    sizes, rows = SIZES[size], wiring == "anatomical"
     cells = {
-        "mossy_fiber": max(200, own.granule // 20),
-        "granule": own.granule,
-        "golgi": own.granule // 400,
-        "purkinje": own.purkinje,
-        "interneuron": own.interneurons if rows else 5 * own.purkinje,
-        "nuclei": own.purkinje // 10,
+        "mossy_fiber": max(200, sizes.granule // 20),
+        "granule": sizes.granule,
+        "golgi": sizes.granule // 400,
+        "purkinje": sizes.purkinje,
+        "interneuron": sizes.interneurons if rows else 5 * sizes.purkinje,
+        "nuclei": sizes.purkinje // 10,
     }
-    beams = own.beams if rows else 1
+    beams = sizes.beams if rows else 1
     return Spec(
         name=f"common-{size}-{wiring}",
         populations=tuple(
@@ -124,20 +128,26 @@ def common(size: Size = "M", *, wiring: Wiring = "random") -> Spec:
             )
             for name, count in cells.items()
         ),
-        projections=tuple(_projection(row, cells, own, beams, rows) for row in TABLE),
+        projections=tuple(_projection(row, cells, sizes, beams, rows) for row in TABLE),
         dt=1.0,
         beams=beams,
     )
 
 
-def _projection(row: tuple, cells: dict[str, int], own: _Size, beams: int, rows: bool):
+def _projection(row: tuple, cells: dict[str, int], sizes: _Size, beams: int, rows: bool):
+    """The projection of a row of `TABLE`.
+
+    Args:
+      cells: number of cells by population.
+      rows: whether the wiring is anatomical, with rows of weights.
+    """
     source, target, receptor, weight, degree = row
     parallel = source == "granule" and target in ("purkinje", "interneuron")
     if weight is None:
-        weight, degree = PARALLEL_MV / own.parallel_fibres, own.parallel_fibres
-    total, within = weight * degree, cells[source] // beams
-    # With few beams at size S a cell's in-degree may exceed what its beam has.
-    degree = within if parallel and rows else min(degree, within - 1)
+        weight, degree = PARALLEL_MV / sizes.parallel_fibres, sizes.parallel_fibres
+    total, beam_sources = weight * degree, cells[source] // beams
+    # With few beams at size S, the in-degree of a cell may exceed the number of sources in a beam.
+    degree = beam_sources if parallel and rows else min(degree, beam_sources - 1)
     weight = total / degree
     return Projection(
         source=source,

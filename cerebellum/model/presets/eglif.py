@@ -1,8 +1,9 @@
 """Model B: the E-GLIF circuit of the mouse, 300 x 200 um (Geminiani et al. 2019, De Schepper 2022).
 
-Cells, weights and delays as in cerebellar-models 0.7: `basal_vitro.yaml` and `dcn_vitro_nest.yaml`,
-and where the awake animal differs, its own files. Numbers of cells and in-degrees were counted in
-a reconstruction by its own builder; those of nuclei and olive follow its rules.
+Cells, weights and delays are those of cerebellar-models 0.7: `basal_vitro.yaml` and
+`dcn_vitro_nest.yaml`, and the files for the awake animal where it differs. Numbers of cells and
+in-degrees were counted in a reconstruction that the builder of cerebellar-models made; those of
+nuclei and olive follow its rules.
 """
 
 from collections.abc import Callable
@@ -147,7 +148,7 @@ CELLS: dict[Condition, dict[str, Params]] = {
         "nuclei": replace(_VITRO["nuclei"], lambda_0=3.0, tau_v=3.0),
     },
 }
-"""The cells of a slice, and of an awake animal."""
+"""The cells by condition: in a slice, and in an awake animal."""
 
 ISOLATED_HZ: dict[Condition, dict[str, float]] = {
     "vitro": {
@@ -162,8 +163,8 @@ ISOLATED_HZ: dict[Condition, dict[str, float]] = {
     },
     "awake": {"purkinje": 83.0, "nuclei": 62.0},
 }
-"""Rates of cells without synapses, Hz: an independent run of the published equations, 9 s at 0.1
-ms. cerebellar-models gives about 45 and 80 for the Purkinje cell."""
+"""Rates of cells without synapses, Hz, in an independent run of the published equations, 9 s at 0.1
+ms. cerebellar-models states about 45 and 80 for the Purkinje cell."""
 
 SIZES = {
     "mossy_fiber": 117,
@@ -178,23 +179,28 @@ SIZES = {
     "inferior_olive": 14,
     "olivary_afferent": 14,
 }
-"""Cells by population, as reconstructed; nuclei and olive by density. Afferents of the olive, one
-a cell, are silent unless driven: what a task teaches comes in there."""
+"""Number of cells by population, from the reconstruction; nuclei and olive follow from densities.
+There is one afferent per olivary cell. Afferents are silent unless they are driven; a task sends
+its teaching signal through them."""
 
 
 BURST_CENTRE = (150.0, 65.0, 100.0)
+"""Centre of the mossy fibres that burst, um."""
 BURST_RADIUS = 90.0
-"""um"""
+"""Radius of the region in which mossy fibres burst, um."""
 
 
 class Row(NamedTuple):
+    """A projection of the table."""
+
     source: str
     label: str
     target: str
     receptor: str
     vitro: float
-    """weight of a contact, nS"""
+    """weight of a contact in a slice, nS"""
     awake: float
+    """weight of a contact in an awake animal, nS"""
     contacts: float
     delay: float
     """ms"""
@@ -230,8 +236,9 @@ _TABLE = (
     Row("nuclei_inhibitory", "", "inferior_olive", "r2", 0.45, 0.45, 1.0, 25.0, 33.5, 0.0, 67),
     Row("olivary_afferent", "", "inferior_olive", "r1", 55.0, 100.0, 1.0, 1.0, 1.0, 0.0, None),
 )
-"""Every projection, static synapses. One synapse a pair, of the weight times its contacts. The
-weight of olivary afferents is that of the published conditioning stimulus."""
+"""All projections, with static synapses. A connected pair has one synapse, whose weight is that of
+a contact times the number of contacts. The weight of olivary afferents is that of the published
+conditioning stimulus."""
 
 _SHORT_TERM = {
     # (source, label, target): weight of a contact in nS, U, recovery and facilitation in ms
@@ -259,12 +266,12 @@ LOOP = (
     ("inferior_olive", "", "nuclei_inhibitory"),
     ("nuclei_inhibitory", "", "inferior_olive"),
 )
-"""Projections that do not leave a microzone, beside the climbing fibres."""
+"""Projections that do not leave a microzone, in addition to the climbing fibres."""
 
 
 @cache
 def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
-    """The placement of a spec; the same function each time, so that equal specs are equal."""
+    """The `place` function of a spec; it is cached, so that equal specs compare as equal."""
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
     return partial(
         place,
@@ -277,12 +284,12 @@ def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
 
 
 def bursting(key: Array) -> np.ndarray:
-    """Which mossy fibres of the circuit built with `key` the published burst reaches: bool [N].
+    """Mask of the mossy fibres that burst in the circuit built with `key`: bool [N].
 
-    Those within 90 um of (150, 65, 100) um.
+    As published, these are the fibres within 90 um of (150, 65, 100) um.
     """
-    at = positions(key, SIZES)["mossy_fiber"]
-    return np.linalg.norm(at - np.array(BURST_CENTRE), axis=1) <= BURST_RADIUS
+    fibres = positions(key, SIZES)["mossy_fiber"]
+    return np.linalg.norm(fibres - np.array(BURST_CENTRE), axis=1) <= BURST_RADIUS
 
 
 def mouse_eglif(
@@ -292,18 +299,20 @@ def mouse_eglif(
     microzones: int = 1,
     short_term: bool = False,
 ) -> Spec:
-    """Spec of Model B; the cells of its cortex are laid out in space.
+    """The spec of Model B; the cells of its cortex have positions in space.
 
     Args:
       condition: "vitro" or "awake".
-      dt: ms.
-      microzones: parts that the loops of Purkinje cells, nuclei and olive do not leave, nor
-        mossy fibres to nuclei; in-degrees stay. See `eglif_space.microzone`.
-      short_term: with short-term plasticity and its own weights, known for a slice; else static.
+      dt: time step, ms.
+      microzones: number of microzones, which the loops of Purkinje cells, nuclei and olive, and the
+        mossy fibres to nuclei, do not leave. In-degrees do not depend on it. See
+        `eglif_space.microzone`.
+      short_term: whether synapses have short-term plasticity, with weights of its own, which are
+        known for a slice only; otherwise synapses are static.
 
     Raises:
-      UsageError: another condition or number of microzones; a step that the cells or delays do
-        not allow.
+      UsageError: the condition or the number of microzones is unknown, or the cells or delays do
+        not allow the time step.
     """
     if condition not in CELLS:
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
@@ -330,10 +339,11 @@ def mouse_eglif(
 
 
 def _projection(row: Row, awake: bool, short_term: bool) -> Projection:
+    """The projection of a row of the table."""
     weight, rule = row.awake if awake else row.vitro, None
-    own = _SHORT_TERM.get((row.source, row.label, row.target))
-    if short_term and own is not None:
-        weight, utilisation, tau_rec, tau_fac = own
+    plasticity = _SHORT_TERM.get((row.source, row.label, row.target))
+    if short_term and plasticity is not None:
+        weight, utilisation, tau_rec, tau_fac = plasticity
         rule = ShortTerm(utilisation=utilisation, tau_rec=tau_rec, tau_fac=tau_fac)
     return Projection(
         source=row.source,
@@ -374,8 +384,8 @@ BASAL_HZ: dict[Condition, dict[str, float]] = {
         "inferior_olive": 0.0,
     },
 }
-"""Published rates (Hz) under 4 Hz in all mossy fibres, of cells that fire in 5 s at all
-(cerebellar-models 0.7, `nest.rst`, `dcn.rst`, `io.rst`)."""
+"""Published rates (Hz) with 4 Hz in all mossy fibres, as means over the cells that fire at least
+once in 5 s (cerebellar-models 0.7, `nest.rst`, `dcn.rst`, `io.rst`)."""
 
 BURST_HZ: dict[Condition, dict[str, float]] = {
     "vitro": {
@@ -399,7 +409,8 @@ BURST_HZ: dict[Condition, dict[str, float]] = {
         "nuclei_inhibitory": 10.0,
     },
 }
-"""Published rates (Hz) while 150 Hz more reach the mossy fibres of `bursting` for 50 ms (ibid.)."""
+"""Published rates (Hz) while the mossy fibres of `bursting` receive an additional 150 Hz for 50 ms
+(same source)."""
 
 
 def _protocol(condition: Condition) -> Protocol:
@@ -417,4 +428,5 @@ def _protocol(condition: Condition) -> Protocol:
 
 
 PROTOCOLS: dict[Condition, Protocol] = {name: _protocol(name) for name in get_args(Condition)}
-"""4 Hz in all mossy fibres, and 150 Hz more for 50 ms in those of `bursting`."""
+"""The standard stimuli: 4 Hz in all mossy fibres, and an additional 150 Hz for 50 ms in those of
+`bursting`."""
