@@ -56,7 +56,11 @@ NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
 
 def _wrong(thing: Any) -> str | None:
     lacking = [name for name in NAMES if not hasattr(thing, name)]
-    return f"without {', '.join(lacking)}; what backends.Backend asks for" if lacking else None
+    if lacking:
+        return f"without {', '.join(lacking)}; what backends.Backend asks for"
+    if isinstance(thing, type):
+        return f"{thing.__name__}; an object of the class, not the class"
+    return None if thing.__hash__ else f"{type(thing).__name__}; hashable, a frozen dataclass"
 
 
 registry.table("backend", BACKENDS, _wrong)

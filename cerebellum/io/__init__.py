@@ -35,19 +35,27 @@ NAMES = ("suffix", "write", "read")
 """The attributes that a format must have."""
 
 WRITERS: dict[str, Writer] = {"npz": npz.WRITER}
-"""Formats by name. If two have the same suffix, the one added last is used."""
+"""Formats by name. If two have the same suffix, the one that was added last is used."""
 
 
 def _wrong(thing: Any) -> str | None:
     lacking = [name for name in NAMES if not hasattr(thing, name)]
     if lacking:
         return f"without {', '.join(lacking)}; what io.Writer asks for"
+    if isinstance(thing, type):
+        return f"{thing.__name__}; an object of the class, not the class"
     if not thing.suffix.startswith("."):
         return f"suffix {thing.suffix!r}; with a dot before it"
     return None
 
 
-registry.table("writer", WRITERS, _wrong)
+def _taken(name: str, thing: Any) -> str | None:
+    """The name of another format with the same suffix, or None."""
+    others = (other for other, writer in WRITERS.items() if writer.suffix == thing.suffix)
+    return next((other for other in others if other != name), None)
+
+
+registry.table("writer", WRITERS, _wrong, _taken)
 
 
 def writer_of(path: str | Path) -> Writer:
@@ -69,12 +77,20 @@ def save(recording: Recording, path: str | Path) -> None:
     An existing file of that name stays until the new one is complete.
 
     Raises:
-      UsageError: there is no format with that suffix.
+      UsageError: there is no format with that suffix, no such folder, or the format has written
+        another file.
     """
     path, writer = Path(path), writer_of(path)
+    if not path.parent.is_dir():
+        raise UsageError(f"recording: {str(path)!r}; in a folder that is there")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         temporary = Path(folder) / path.name
         writer.write(recording, temporary)
+        if not temporary.is_file():
+            written = ", ".join(entry.name for entry in Path(folder).iterdir()) or "nothing"
+            raise UsageError(
+                f"recording: {str(path)!r}: its format has written {written}; exactly that name"
+            )
         os.replace(temporary, path)
 
 

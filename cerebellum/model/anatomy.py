@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, registry
-from cerebellum.model.circuit import Circuit, Params, Wiring
+from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.part import Part
 from cerebellum.model.spec import Projection, Spec
 
@@ -306,7 +306,7 @@ def build(
 
     Raises:
       UsageError: edges have the wrong shape, or refer to cells or projections that do not exist,
-        or belong to a projection that has rows.
+        or belong to a projection that has rows; or a learning rule does not fit.
     """
     resolved_path = resolve_path(spec, path)
     edges = {**(spec.place(key) if spec.place else {}), **(edges or {})}
@@ -321,7 +321,7 @@ def build(
         for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
-    return Circuit(
+    circuit = Circuit(
         params=Params(
             cells=cells,
             weights={name: weight for name, (_, weight) in connected.items()},
@@ -337,3 +337,5 @@ def build(
         ),
         backend=backend,
     )
+    check_rules(circuit)
+    return circuit

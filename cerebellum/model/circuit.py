@@ -23,6 +23,7 @@ from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.ordering import order_after
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Moment, Sizes, Synapses
+from cerebellum.model.plasticity import check as plasticity_check
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
 
@@ -205,6 +206,45 @@ def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
         row=part.beams * width,
         weights=shape,
     )
+
+
+def _synapses_of(wiring: Wiring, projection: Projection) -> Synapses:
+    """The synapses of a plastic projection, as its rule uses them."""
+    spec = wiring.spec
+    return Synapses(
+        fan=wiring.fans[projection.name],
+        mask_seed=fixed.seed(wiring.seed, projection.name),
+        cell_offset=wiring.cells(projection.source).offset,
+        rule=projection.rule,
+        dt=spec.dt,
+        delay=delays.delay_steps(projection.delay, spec.dt),
+        share=spec.share(projection),
+        w_max=math.inf if projection.w_max is None else projection.w_max,
+    )
+
+
+def check_rules(circuit: Circuit) -> None:
+    """Check that every learning rule fits the circuit, by shapes alone.
+
+    Raises:
+      UsageError: the axes of a rule do not fit its state, or a step would change shapes or types.
+    """
+    wiring = circuit.wiring
+    lines = jax.eval_shape(lambda: _empty_lines(wiring))
+    for projection in circuit.spec.projections:
+        if projection.rule is None:
+            continue
+        target = circuit.spec.population(projection.target)
+        model, sizes = CIRCUIT_MODELS[target.model], _sizes(circuit, projection)
+        plasticity_check.check(
+            projection.name,
+            projection.rule,
+            jax.ShapeDtypeStruct(sizes.weights, projection.dtype),
+            sizes,
+            _synapses_of(wiring, projection),
+            lines[projection.source],
+            jax.eval_shape(lambda m=model, t=target: m.variables(m.init(t.params, (t.size,)))),
+        )
 
 
 def depths(spec: Spec) -> dict[str, int]:
@@ -470,16 +510,7 @@ def _learn(
         }
         # The cells were computed from these weights, which are overwritten below.
         weights[name] = order_after(cells, weights[name])
-        synapses = Synapses(
-            fan=wiring.fans[name],
-            mask_seed=fixed.seed(wiring.seed, name),
-            cell_offset=wiring.cells(projection.source).offset,
-            rule=rule,
-            dt=spec.dt,
-            delay=delays.delay_steps(projection.delay, spec.dt),
-            share=spec.share(projection),
-            w_max=math.inf if projection.w_max is None else projection.w_max,
-        )
+        synapses = _synapses_of(wiring, projection)
         line = state.lines[projection.source]
         arrived = delays.due(line, state.step, synapses.delay)
         if wiring.path == "event":
@@ -497,6 +528,8 @@ def _learn(
             settle=primitives.settle,
         )
         weights[name], debts[name] = rule.learn(weights[name], debts[name], moment, synapses)
+        if not rule.KEEPS_BOUNDS:
+            weights[name] = synapses.bounded(weights[name], moment.fired.size)
     return cells, weights, debts
 
 

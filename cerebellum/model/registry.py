@@ -20,15 +20,22 @@ class Table:
     """the registered things by name"""
     wrong: Callable[[Any], str | None]
     """a function that says what a thing lacks to be in this table, or None"""
+    taken: Callable[[str, Any], str | None]
+    """a function of a name and a thing: the name of another thing whose place it would take"""
 
 
 _TABLES: dict[str, Table] = {}
 _REVISION = [0]
 
 
-def table(kind: str, things: MutableMapping[str, Any], wrong: Callable[[Any], str | None]) -> None:
+def table(
+    kind: str,
+    things: MutableMapping[str, Any],
+    wrong: Callable[[Any], str | None],
+    taken: Callable[[str, Any], str | None] = lambda name, thing: None,
+) -> None:
     """Add a table for a kind of thing. The module that owns the table calls this."""
-    _TABLES[kind] = Table(things, wrong)
+    _TABLES[kind] = Table(things, wrong, taken)
 
 
 def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
@@ -45,6 +52,11 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
         raise UsageError(f"register: {kind} {name!r}; letters, digits, underscores and hyphens")
     if problem is not None:
         raise UsageError(f"register: {kind} {name!r}: {problem}")
+    other = _TABLES[kind].taken(name, thing)
+    if other is not None and not replace:
+        raise UsageError(
+            f"register: {kind} {name!r}: it takes the place of {other!r}; replace=True if it may"
+        )
     if name in things and things[name] is not thing:
         if not replace:
             raise UsageError(

@@ -168,6 +168,8 @@ def _check(spec: Spec) -> None:
     """Raise UsageError if a spec contradicts itself."""
     if not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
+    if spec.surrogate is not None and not isinstance(spec.surrogate, Surrogate):
+        raise UsageError(f"surrogate: {spec.surrogate!r}; a Surrogate(name=...), or None")
     if not spec.populations:
         raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]
@@ -297,6 +299,8 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         raise UsageError(f'{name}.rule: {kind}; cb.register("rule", NAME, {kind}) first')
     known = [projection.target]
     known += [p.name for p in spec.projections if p.target == projection.target]
+    if not isinstance(rule.teachers, tuple):
+        raise UsageError(f"{name}.rule.teachers: {rule.teachers!r}; a tuple of names")
     for teacher in rule.teachers:
         if teacher not in known:
             raise UsageError(f"{name}.rule.teacher: {teacher!r}; one of {', '.join(known)}")

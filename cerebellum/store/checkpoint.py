@@ -193,18 +193,19 @@ def load(
     return Checkpoint(path=path, step=step, arrays=values, about=about)
 
 
-def steps(folder: Path) -> list[tuple[int, Path]]:
+def steps(folder: str | Path) -> list[tuple[int, Path]]:
     """The step and the folder of each checkpoint in a folder, newest first.
 
     They are not verified: a checkpoint may have been damaged since it was written.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         return []
     paths = [entry for entry in folder.iterdir() if re.fullmatch(rf"\d{{{DIGITS}}}", entry.name)]
     return sorted(((int(path.name), path) for path in paths), reverse=True)
 
 
-def newest(folder: Path, **options: Any) -> Checkpoint | None:
+def newest(folder: str | Path, **options: Any) -> Checkpoint | None:
     """Load the newest intact checkpoint; damaged ones that are newer are set aside.
 
     Args:

@@ -75,7 +75,10 @@ def _decode(tree: Any) -> Any:
         fields.pop(removed, None)
     classes = _classes()
     if not isinstance(name, str) or name not in classes:
-        raise UsageError(f"spec: {name!r}; one of {', '.join(classes)}")
+        kind = "neuron" if str(name).endswith(".Params") else "rule"
+        registered = str(name).partition(".")[0]
+        hint = f'cb.register("{kind}", "{registered}", ...) first'
+        raise UsageError(f"spec: {name!r}: not known here; {hint}")
     try:
         return classes[name](**{key: _decode(each) for key, each in fields.items()})
     except (TypeError, AttributeError) as error:

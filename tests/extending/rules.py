@@ -1,6 +1,7 @@
 """Two rules that are no window, as a user would write them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 @dataclass(frozen=True, kw_only=True)
 class Triplet:
     """Triplet STDP, all to all, minimal (Pfister & Gerstner 2006, equations 3 and 4, A3- = 0)."""
+
+    KEEPS_BOUNDS: ClassVar[bool] = False
 
     a2_plus: float = 0.02
     a3_plus: float = 0.03
@@ -41,8 +44,7 @@ class Triplet:
         ltp = moment.fired * (self.a2_plus + self.a3_plus * o2)
         change = r[:, None] * synapses.at_targets(ltp, shape)
         change -= moment.arrived[:, None] * synapses.at_targets(self.a2_minus * o1, shape)
-        weights = synapses.bounded(weights + moment.gain * change, moment.fired.size)
-        fired = moment.fired
+        fired, weights = moment.fired, weights + moment.gain * change
         return weights, {"r": r + moment.arrived, "o1": o1 + fired, "o2": o2 + fired}
 
 
@@ -52,6 +54,8 @@ class Rewarded:
 
     Each target's voltage says how much it was depolarised: so much does a spike count.
     """
+
+    KEEPS_BOUNDS: ClassVar[bool] = False
 
     reward: str
     rate: float = 0.05
@@ -78,5 +82,4 @@ class Rewarded:
         at_target = synapses.at_targets(depolarised, weights.shape)
         state = state * np.exp(-synapses.dt / self.tau) + moment.arrived[:, None] * at_target
         reward = synapses.at_targets(moment.taught[self.reward], weights.shape)
-        changed = weights + moment.gain * self.rate * reward * state
-        return synapses.bounded(changed, moment.fired.size), state
+        return weights + moment.gain * self.rate * reward * state, state

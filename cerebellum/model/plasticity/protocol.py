@@ -11,7 +11,7 @@ Dimensions: N source cells, T target cells, G beams, R targets per beam, F fan-o
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax.numpy as jnp
 from flax import struct
@@ -25,7 +25,7 @@ and "row", the last axis of the array belongs to the source cells, the target ce
 of a row in all beams (G R). For "synapse", its last two axes are those of the weights. For "none",
 the array is the same in all shards."""
 
-NAMES = ("teachers", "history", "problem", "axes", "begin", "learn")
+NAMES = ("KEEPS_BOUNDS", "teachers", "history", "problem", "axes", "begin", "learn")
 """The attributes that a rule must have."""
 
 
@@ -141,6 +141,10 @@ class Moment:
 
 class Rule(Protocol):
     """How the weights of a projection learn."""
+
+    KEEPS_BOUNDS: ClassVar[bool]
+    """whether `learn` itself keeps weights within their bounds, and zero where there is no contact;
+    otherwise the circuit does it after each step"""
 
     @property
     def teachers(self) -> tuple[str, ...]:

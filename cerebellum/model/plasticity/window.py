@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +108,8 @@ class Rule:
     """how long after a presynaptic spike a teaching spike still counts, ms"""
     back: float = 0.0
     """how long before a presynaptic spike a teaching spike already counts, ms"""
+
+    KEEPS_BOUNDS: ClassVar[bool] = True
 
     @property
     def teachers(self) -> tuple[str, ...]:
