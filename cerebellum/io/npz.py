@@ -49,7 +49,7 @@ class Npz:
                     group, _, name = key.partition("/")
                     groups.setdefault(group, {})[name] = file[key]
             about = json.loads(str(groups["about"][""]))
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise UsageError(f"recording: {str(path)!r}: not one ({error})") from None
         units = about.pop("units", {})
         times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})

@@ -1,6 +1,6 @@
 """Rules of plasticity from a user's own script: runs, paths, shards, memory, checkpoints."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -166,11 +166,49 @@ def test_an_edited_rule_is_run():
     assert registry.revision() > 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axes": lambda self: {"r": "source"}}, r"rule\.axes: .*; a word for each array"),
+        ({"axes": lambda self: dict.fromkeys(("r", "o1", "o2"), "sources")}, "'sources'; one of"),
+        (
+            {"axes": lambda self: dict.fromkeys(("r", "o1", "o2"), "source")},
+            r"'source' for an array of \[12\]; one that ends with \[60\]",
+        ),
+        (
+            {"learn": lambda self, weights, state, *_: (weights.sum(), state)},
+            r"Wrong\.learn returns .*; of the same shapes and types as it was given",
+        ),
+        (
+            {"learn": lambda self, weights, state, moment, _: (moment.cells["w"], state)},
+            r"Wrong\.learn asks for 'w'; its target has g_exc, g_inh, v",
+        ),
+        ({"teachers": "cells"}, r"rule\.teachers: 'cells'; a tuple of names"),
+    ],
+)
+def test_a_rule_that_does_not_fit_is_refused_when_its_circuit_is_built(changes, message):
+    wrong = dataclass(frozen=True, kw_only=True)(type("Wrong", (Triplet,), changes))
+    cb.register("rule", "wrong", wrong)
+    with pytest.raises(cb.UsageError, match=message):
+        cb.build(spec(wrong()), KEY, path="event")
+
+
+def test_weights_are_kept_within_their_bounds_and_where_there_is_no_contact_at_zero():
+    """By the circuit, where a rule does not do it."""
+    for in_degree, path in ((12, "event"), (12, "dense"), (30, "dense")):
+        circuit = cb.build(spec(Triplet(a2_plus=30.0, a2_minus=30.0), in_degree), KEY, path=path)
+        exists = matrix(circuit, cb.init(circuit, KEY)) > 0
+        ended = matrix(circuit, run(circuit, duration_ms=100.0)[0])
+        assert ended.min() == 0
+        assert ended.max() == 4.0
+        assert not ended[~exists].any()
+
+
 def test_a_rule_that_nobody_registered_is_refused_and_so_is_what_is_none():
     del plasticity.RULES["triplet"]
     with pytest.raises(cb.UsageError, match=r'input_cells\.rule: Triplet; cb\.register\("rule"'):
         spec(Triplet())
-    with pytest.raises(cb.UsageError, match="rule 'x': without teachers, history, problem"):
+    with pytest.raises(cb.UsageError, match="rule 'x': without KEEPS_BOUNDS, teachers"):
         cb.register("rule", "x", dict)  # pyright: ignore[reportArgumentType]
     with pytest.raises(cb.UsageError, match=r"input_cells\.rule\.teacher: 'nobody'; one of cells"):
         spec(Rewarded(reward="nobody"))

@@ -69,6 +69,8 @@ def test_what_is_no_format_is_refused():
         cb.register("writer", "x", object())
     with pytest.raises(cb.UsageError, match="writer 'x': suffix 'csv'; with a dot before it"):
         cb.register("writer", "x", Csv(suffix="csv"))
+    with pytest.raises(cb.UsageError, match="writer 'x': Csv; an object of the class"):
+        cb.register("writer", "x", Csv)
 
 
 def test_a_write_that_fails_leaves_what_was_there(recording, tmp_path):
@@ -83,11 +85,28 @@ def test_a_write_that_fails_leaves_what_was_there(recording, tmp_path):
     path = tmp_path / "r.npz"
     cb.io.save(recording, path)
     before = path.read_bytes()
-    cb.register("writer", "broken", Broken())
+    with pytest.raises(cb.UsageError, match="'broken': it takes the place of 'npz'"):
+        cb.register("writer", "broken", Broken())
+    cb.register("writer", "broken", Broken(), replace=True)
     with pytest.raises(OSError, match="No space left"):
         cb.io.save(recording, path)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["r.npz"]
+
+
+def test_a_file_goes_into_a_folder_that_is_there_under_its_own_name(recording, tmp_path):
+    @dataclass(frozen=True)
+    class Other(Csv):
+        suffix: str = ".txt"
+
+        def write(self, recording, path: Path) -> None:
+            path.with_suffix(".dat").touch()
+
+    cb.register("writer", "other", Other())
+    with pytest.raises(cb.UsageError, match=r"r\.txt': its format has written r\.dat"):
+        cb.io.save(recording, tmp_path / "r.txt")
+    with pytest.raises(cb.UsageError, match=r"r\.npz'; in a folder that is there"):
+        cb.io.save(recording, tmp_path / "none" / "r.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"what", None])
