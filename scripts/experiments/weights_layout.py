@@ -183,7 +183,7 @@ def step_low_rank(w, extra, fired, climbing, step):
 def take_due(extra, step):
     """What is owed by granule spikes of WINDOW steps ago, and the debts without it.
 
-    The row is read behind a fence and cleared with what was read from it, times zero: so the
+    The row passes `materialize_once` and is cleared with what was read from it, times zero: so the
     compiler knows that the read comes first, and does not copy the array.
     """
     owed = materialize_once(
