@@ -5,8 +5,7 @@ are additions and multiplications; messages are the spikes that `shard` exchange
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,10 +14,10 @@ import numpy as np
 
 from cerebellum.model import events, plasticity
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
-from cerebellum.model.neurons import CIRCUIT_MODELS, current
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 from cerebellum.sim import memory, shard
 
 LEARNED_OPERATIONS = 4
@@ -60,7 +59,7 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
         size = part.size(population.name)
         touched += 2 * memory.cells(population, size)
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
-            operations += cell_operations() * size
+            operations += cell_operations(population, dt) * size
     for projection in spec.projections:
         fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
         width, event_bytes = _fan_out_cost(projection, part, resolved_path)
@@ -113,12 +112,17 @@ def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tupl
     return mean, entries * (index + 4 * individual) + 8 * mean
 
 
-@cache
-def cell_operations() -> float:
-    """Number of floating-point operations in a step of a "current" cell, as XLA counts them."""
-    size = 1_024
-    params = jax.tree.map(jnp.float32, current.Params())
-    state = current.init(params, (size,))
-    step = jax.jit(lambda s: current.step(params, s, current.Input(current=jnp.float32(0)), 1.0))
+def cell_operations(population: Population, dt: float) -> float:
+    """Number of floating-point operations in a step of one cell of a population.
+
+    As XLA counts them in the compiled step of its model.
+    """
+    size, model = 1_024, CIRCUIT_MODELS[population.model]
+    params = jax.tree.map(jnp.float32, population.params)
+    state = model.init(params, (size,))
+    drawn = {"uniform": jnp.zeros(size)} if model.DRAWS_NOISE else {}
+    step = jax.jit(
+        lambda state: model.step(params, state, replace(model.outside(0.0), **drawn), dt)
+    )
     analysis: Any = step.lower(state).compile().cost_analysis()
     return float(analysis["flops"]) / size
