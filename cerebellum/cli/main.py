@@ -117,7 +117,8 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce(commands)
     _add_bench(commands)
     _add_profile(commands)
-    _add_training(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
     _add_checkpoints(commands)
     return top
 
@@ -315,7 +316,7 @@ def _add_profile(commands) -> None:
     profile.add_argument("--json", action="store_true", help="print only one JSON document")
 
 
-def _add_training(commands) -> None:
+def _add_train(commands) -> None:
     train = commands.add_parser(
         "train",
         help="learn from files of ticks; the run can be resumed",
@@ -350,6 +351,9 @@ def _add_training(commands) -> None:
     _devices(train, "each batch")
     train.add_argument("--no-plots", action="store_true", help="draw no pictures")
     train.add_argument("--json", action="store_true", help="print only one JSON document")
+
+
+def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="score a trained model next to simple baselines",

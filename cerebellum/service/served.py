@@ -17,7 +17,6 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-import cerebellum as cb
 from cerebellum import configure, store
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
@@ -26,6 +25,8 @@ from cerebellum.learn.features import Fields, Tick
 from cerebellum.learn.network import Carry, Design, Learner, Net
 from cerebellum.learn.online import Event, Gains, Market
 from cerebellum.learn.tasks import ticks
+from cerebellum.model import anatomy
+from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.store import describe, learned
@@ -350,8 +351,8 @@ def untrained(settings: Settings) -> Served:
         nuclei=spec.population("nuclei").size,
     )
     key = jax.random.key(neural.seed)
-    circuit = cb.build(spec, key, path="event", backend=settings.performance.kernels)
-    state = cb.init(circuit, jax.random.fold_in(key, 1), spread=True)
+    circuit = anatomy.build(spec, key, path="event", backend=settings.performance.kernels)
+    state = circuits.init(circuit, jax.random.fold_in(key, 1), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
     _, values = features.run(features.init(), walk, fields)
