@@ -270,6 +270,12 @@ def connect_edges(
             wrong = edges[outside, column][0]
             raise UsageError(f"edges {name!r}: {end} {wrong}; numbered 0 to {size - 1}")
     source, target, number = edges[np.argsort(edges[:, 1], kind="stable")].T
+    if number.size and number.min() < 1:
+        raise UsageError(f"edges {name!r}: {number.min()} contacts of a pair; at least 1")
+    pairs, counts = np.unique(edges[:, :2], axis=0, return_counts=True)
+    if pairs.size and counts.max() > 1:
+        repeated = pairs[counts > 1][0].tolist()
+        raise UsageError(f"edges {name!r}: the pair {repeated} twice; each pair once")
     table, contacts = fan_out(source, target, sizes[0], sizes[1], number)
     weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
     fan = events.FanOut(targets=jnp.asarray(table), ascends=True)

@@ -212,6 +212,7 @@ def _check_population(population: Population, dt: float) -> None:
                 f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "
                 "built circuit's params)"
             )
+    _check_params(population)
     if population.homeostasis is not None:
         if not hasattr(population.params, "v_th"):
             raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
@@ -219,6 +220,16 @@ def _check_population(population: Population, dt: float) -> None:
     t_ref = getattr(population.params, "t_ref", 0.0)
     if t_ref / dt > 255:
         raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
+
+
+def _check_params(population: Population) -> None:
+    """Check the parameters whose names say what they can be: time constants and capacitances."""
+    for field, value in vars(population.params).items():
+        where = f"{population.name}.params.{field}"
+        if (field.startswith("tau") or field == "c_m") and not value > 0:
+            raise UsageError(f"{where}: {value:g}; above zero")
+        if field == "t_ref" and value < 0:
+            raise UsageError(f"{where}: {value:g} ms; zero or more")
 
 
 def _check_homeostasis(where: str, rule: Scaling | Threshold) -> None:

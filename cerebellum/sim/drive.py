@@ -114,6 +114,9 @@ def burst(
         bursting = jnp.arange(size) % beam < cells * beam / size
     high = jnp.where(bursting, burst_hz, background_hz)
     low = jnp.full(size, background_hz)
+    if start_ms == 0:
+        rates = jnp.stack([high, low]).astype(jnp.float32)
+        return Poisson(rates=rates, starts=jnp.array([0.0, stop_ms]))
     return Poisson(
         rates=jnp.stack([low, high, low]).astype(jnp.float32),
         starts=jnp.array([0.0, start_ms, stop_ms]),
@@ -172,7 +175,7 @@ def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
         ("neuron", spikes.neuron, np.integer, "cell numbers are integers"),
         ("time_ms", spikes.time_ms, np.number, "times are numbers"),
     ):
-        if not isinstance(array, np.ndarray) or array.ndim != 1:
+        if not isinstance(array, (np.ndarray, Array)) or array.ndim != 1:
             raise UsageError(f"{where}: {name} is not a flat array; one entry each a spike")
         if not np.issubdtype(array.dtype, kind):
             raise UsageError(f"{where}: {name} is {array.dtype}; {requirement}")
@@ -186,9 +189,21 @@ def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
         raise UsageError(
             f"{where}: neuron {spikes.neuron[outside][0]}; cells are numbered 0 to {size - 1}"
         )
-    wrong = ~(np.isfinite(spikes.time_ms) & (spikes.time_ms >= 0) & (spikes.time_ms < MAX_MS))
+    time = np.asarray(spikes.time_ms)
+    wrong = ~(np.isfinite(time) & (time >= 0) & (time < MAX_MS))
     if wrong.any():
-        raise UsageError(f"{where}: time_ms {spikes.time_ms[wrong][0]}; from 0 to 1e9 ms")
+        raise UsageError(f"{where}: time_ms {time[wrong][0]}; from 0 to 1e9 ms")
+
+
+def _check_values(source: Array | np.ndarray, spikes: bool, where: str) -> None:
+    """Raise UsageError if an array holds what is no current, or no spikes."""
+    if source.dtype == np.uint32:
+        return
+    wrong = ~np.isin(source, (0, 1)) if spikes else ~np.isfinite(source)
+    if wrong.any():
+        value = np.asarray(source)[wrong][0]
+        right = "spikes, 0 or 1" if spikes else "finite, pA"
+        raise UsageError(f"{where}: {value:g} in an array; {right}")
 
 
 def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -197,9 +212,12 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     A fibre fires at most once per step. If two of its spikes fall into the same step, the later one
     moves to the next free step of the fibre, so that every spike is delivered.
     """
-    # An error of a hundredth of a step is tolerated, because times are often float32.
-    step = np.ceil(spikes.time_ms.astype(np.float64) / dt - 0.01).astype(np.int64) - 1
-    step, cell = np.maximum(step, 0), spikes.neuron.astype(np.int64)
+    time = np.asarray(spikes.time_ms)
+    # An error of a hundredth of a step is tolerated, and that of a float32 time.
+    late = np.spacing(np.abs(time)).astype(np.float64) if time.dtype == np.float32 else 0.0
+    tolerated = np.minimum(0.01 + late / dt, 0.5)
+    step = np.ceil(time.astype(np.float64) / dt - tolerated).astype(np.int64) - 1
+    step, cell = np.maximum(step, 0), np.asarray(spikes.neuron).astype(np.int64)
     order = np.lexsort((step, cell))
     cell, step = cell[order], step[order]
     index = np.arange(step.size)
@@ -225,6 +243,7 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             batched = source.ndim == 3 and batch is not None and source.shape[0] == batch
             if (source.ndim not in (1, 2) and not batched) or not fits or not source.size:
                 raise UsageError(f"{where}: array {source.shape}; {shapes}")
+            _check_values(source, CIRCUIT_MODELS[model].TAKES_SPIKES, where)
             continue
         emits_spikes = isinstance(source, (Poisson, RateFunction, SpikeTimes))
         if emits_spikes and not CIRCUIT_MODELS[model].TAKES_SPIKES:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from cerebellum.errors import UsageError
+from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
@@ -25,6 +27,10 @@ CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
 MAX_STEPS = 2_000_000_000
 """Steps are counted in int32."""
+
+
+GRID = 1e-3
+"""The share of a step by which a duration may miss the grid, for what rounding does to it."""
 
 
 def simulate(
@@ -230,6 +236,10 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
         raise UsageError(f"state: not in {part.count} shards as the circuit is; shard.split_state")
     if batch is None and state.step.ndim > (circuit.wiring.shard is not None):
         raise UsageError("state: a batch of them; simulate_batch runs batches")
+    steps = np.concatenate([np.ravel(piece.data) for piece in state.step.addressable_shards])
+    if steps.min() != steps.max():
+        raise UsageError(f"state: members at steps {steps.min()} to {steps.max()}; all at one")
+    _check_lines(state, circuit)
     for population in part.spec.populations:
         size = part.size(population.name)
         for leaf in jax.tree.leaves(state.cells.get(population.name)):
@@ -237,6 +247,24 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
                 raise UsageError(
                     f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has {size}"
                 )
+
+
+def _check_lines(state: State, circuit: Circuit) -> None:
+    """Raise UsageError if the delay lines of a state are those of other delays, dt or path."""
+    spec, path = circuit.spec, circuit.wiring.path
+    depths = circuits.depths(spec)
+    if state.lines.keys() != depths.keys():
+        known = ", ".join(depths)
+        raise UsageError(f"state: delay lines of {', '.join(state.lines)}; the circuit has {known}")
+    for name, line in state.lines.items():
+        if (line.dtype == jnp.uint32) != (path == "event"):
+            other = "dense" if path == "event" else "event"
+            raise UsageError(f"state: of a circuit on the {other} path; this one is on {path}")
+        if line.shape[-2] != depths[name]:
+            raise UsageError(
+                f"state: the delay line of {name} has {line.shape[-2]} steps; {depths[name]} at "
+                f"the circuit's delays and its dt of {spec.dt:g} ms"
+            )
 
 
 def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int:
@@ -250,6 +278,10 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
     if duration_ms / dt > MAX_STEPS:
         raise UsageError(f"duration_ms: {duration_ms}; at most {MAX_STEPS:,} steps of {dt} ms")
     steps = round(duration_ms / dt)
+    if abs(steps - duration_ms / dt) > GRID:
+        raise UsageError(
+            f"duration_ms: {duration_ms}; a multiple of the step of {dt} ms, such as {steps * dt:g}"
+        )
     for name, length in lengths.items():
         if length < steps:
             raise UsageError(f"drive {name!r}: {length} steps; {duration_ms} ms are {steps}")
