@@ -103,7 +103,7 @@ def body(**changes):
         (body(market_id=5), "market_id"),
         (body(colour="red"), "colour"),
         (body(side="up"), "side"),
-        (body(bid=2.0, ask=1.0), "bid"),
+        (body(market_id="crossed", bid=2.0, ask=1.0), "bid"),
         (body(batch_data=[]), "batch_data"),
         (body(batch_data=[serving.tick(0)]), "price"),
         ({"market_id": "m", "batch_data": [{**serving.tick(0), "volume": -1}]}, "batch_data.0"),
