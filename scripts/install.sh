@@ -59,7 +59,7 @@ source=${CEREBELLUM_WHEEL:-.}
 extra=''
 ! command -v nvidia-smi >/dev/null 2>&1 || extra='[cuda]'
 # The service's account may not write there: each of its starts would compile all that it imports.
-export UV_COMPILE_BYTECODE=1
+export UV_COMPILE_BYTECODE=${UV_COMPILE_BYTECODE-1}
 install_into "$program" "$source$extra"
 # The same version may be another program.
 install_into "$program" --force-reinstall --no-deps "$source"

@@ -28,7 +28,7 @@ def assert_reference(rates, share: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3, 4))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2, 3, 4))]
 )
 def test_published_stimulus_gives_reference_rates(shared, seed):
     """Every wiring by itself, not only their mean."""
@@ -46,6 +46,7 @@ def test_own_stimulus_gives_reference_rates():
     assert_reference(measured(0, source), 0.15)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_step_of_1_ms_keeps_background_rates():
     """The averaged integrator at 1 ms beside 0.1 ms, each population within a tenth."""

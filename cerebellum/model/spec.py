@@ -224,8 +224,8 @@ def _check_population(population: Population, dt: float) -> None:
 
 def _check_params(population: Population) -> None:
     """Check the parameters whose names say what they can be: time constants and capacitances."""
-    for field, value in vars(population.params).items():
-        where = f"{population.name}.params.{field}"
+    for field, values in vars(population.params).items():
+        where, value = f"{population.name}.params.{field}", min(jax.tree.leaves(values), default=1)
         if (field.startswith("tau") or field == "c_m") and not value > 0:
             raise UsageError(f"{where}: {value:g}; above zero")
         if field == "t_ref" and value < 0:

@@ -239,7 +239,6 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
     steps = np.concatenate([np.ravel(piece.data) for piece in state.step.addressable_shards])
     if steps.min() != steps.max():
         raise UsageError(f"state: members at steps {steps.min()} to {steps.max()}; all at one")
-    _check_lines(state, circuit)
     for population in part.spec.populations:
         size = part.size(population.name)
         for leaf in jax.tree.leaves(state.cells.get(population.name)):
@@ -247,6 +246,7 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
                 raise UsageError(
                     f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has {size}"
                 )
+    _check_lines(state, circuit)
 
 
 def _check_lines(state: State, circuit: Circuit) -> None:

@@ -127,10 +127,9 @@ def test_one_is_killed_and_fewer_go_on(config, tmp_path, victim):
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber"]
-)
+@pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
 def test_batches_are_divided_among_processes(tmp_path, method):
     rng, price = np.random.default_rng(0), 100.0
     rows = ["timestamp,price,volume"]
@@ -252,6 +251,7 @@ def test_the_example_for_clusters_runs():
     assert len((ROOT / "scripts/cluster/run.py").read_text().splitlines()) <= 30
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_the_example_over_ssh_starts_every_host(tmp_path):
     """A stand-in for ssh runs its command on this machine."""

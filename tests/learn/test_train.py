@@ -237,6 +237,7 @@ def test_controls_are_at_chance(tmp_path, control):
     assert abs(accuracy(net, training.best, feed) - 0.5) < 3 * 0.5 / samples**0.5
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_online_follows_a_rule_that_flips(tmp_path):
     """It keeps nine tenths of its accuracy, where the frozen model is worse than chance."""

@@ -20,7 +20,7 @@ def test_gain_and_phase_are_those_of_a_sine(gain, phase):
 
 @pytest.mark.slow
 def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(monkeypatch):
-    monkeypatch.setattr(vor, "CALIBRATION", 4)
+    monkeypatch.setattr(vor, "CALIBRATION", 3)
     circuit = cb.build(vor.spec(), jax.random.key(0))
     loop, per_hz = vor.calibrate(circuit, vor.start(circuit, jax.random.key(1)))
     loop, course = vor.turn(circuit, loop, 4, 1.0, per_hz, learning=False)

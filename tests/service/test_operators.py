@@ -244,7 +244,7 @@ def test_the_installer_installs_again_and_undoes(tmp_path):
     root = tmp_path / "root"
     script = ["bash", str(ROOT / "scripts/install.sh"), "--root", str(root)]
     for _ in range(2):
-        result = call(*script, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, cwd=ROOT)
+        result = call(*script, env={**os.environ, "UV_COMPILE_BYTECODE": "0"}, cwd=ROOT)
         assert result.returncode == 0, result.stdout + result.stderr
     program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
     config = root / "etc/cerebellar-norse/production.toml"

@@ -221,6 +221,7 @@ def test_a_second_run_is_not_compiled_again():
     assert advance._cache_size() == before
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_gradients_of_shards_are_those_of_the_whole():
     spec = replace(cb.presets.beams(400, beams=3, dtype="float32"), surrogate=Surrogate())

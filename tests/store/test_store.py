@@ -421,6 +421,7 @@ def walk(folder: Path, steps: int) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     """A short form of scripts/soak/kill.py."""
