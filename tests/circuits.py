@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cerebellum as cb
+from cerebellum.model import events
 from cerebellum.model.circuit import State
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.spec import Population, Projection, Spec
@@ -86,6 +87,21 @@ def matrix(circuit: cb.Circuit, name: str) -> np.ndarray:
         out, (source, table[source, column]), np.broadcast_to(weight, table.shape)[source, column]
     )
     return out
+
+
+def rows(circuit: cb.Circuit, name: str, weights) -> np.ndarray:
+    """Weights of a projection as rows [N, R] over the targets of a beam, from lists too."""
+    fan, weights = circuit.wiring.fans[name], np.array(weights)
+    if isinstance(fan, events.AllToAll):
+        return weights
+    projection = next(p for p in circuit.spec.projections if p.name == name)
+    targets, size = np.asarray(fan.targets), circuit.spec.population(projection.target).size
+    span = circuit.spec.beam_size(projection.source)
+    width = circuit.spec.beam_size(projection.target)
+    table = np.zeros((len(targets), width))
+    source, slot = np.nonzero(targets < size)
+    table[source, targets[source, slot] - source // span * width] = weights[source, slot]
+    return table
 
 
 def as_double(tree):

@@ -55,11 +55,10 @@ NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
 
 
 def _wrong(thing: Any) -> str | None:
-    lacking = [name for name in NAMES if not hasattr(thing, name)]
-    if lacking:
-        return f"without {', '.join(lacking)}; what backends.Backend asks for"
-    if isinstance(thing, type):
-        return f"{thing.__name__}; an object of the class, not the class"
+    problem = registry.lacking(thing, NAMES, "what backends.Backend asks for")
+    problem = problem or registry.no_object(thing)
+    if problem is not None:
+        return problem
     return None if thing.__hash__ else f"{type(thing).__name__}; hashable, a frozen dataclass"
 
 

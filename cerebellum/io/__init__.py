@@ -39,11 +39,9 @@ WRITERS: dict[str, Writer] = {"npz": npz.WRITER}
 
 
 def _wrong(thing: Any) -> str | None:
-    lacking = [name for name in NAMES if not hasattr(thing, name)]
-    if lacking:
-        return f"without {', '.join(lacking)}; what io.Writer asks for"
-    if isinstance(thing, type):
-        return f"{thing.__name__}; an object of the class, not the class"
+    problem = registry.lacking(thing, NAMES, "what io.Writer asks for") or registry.no_object(thing)
+    if problem is not None:
+        return problem
     if not thing.suffix.startswith("."):
         return f"suffix {thing.suffix!r}; with a dot before it"
     return None

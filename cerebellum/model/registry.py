@@ -5,7 +5,7 @@ contain. A name that exists already is refused unless the caller asks to replace
 are built after a replacement are compiled anew.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,23 @@ def table(
 ) -> None:
     """Add a table for a kind of thing. The module that owns the table calls this."""
     _TABLES[kind] = Table(things, wrong, taken)
+
+
+def lacking(thing: Any, names: Iterable[str], protocol: str) -> str | None:
+    """Which of the names of a protocol a thing lacks, or None.
+
+    Args:
+      protocol: a phrase that says where the names are from.
+    """
+    missing = [name for name in names if not hasattr(thing, name)]
+    return f"without {', '.join(missing)}; {protocol}" if missing else None
+
+
+def no_object(thing: Any) -> str | None:
+    """That a thing is a class where an object of it is wanted, or None."""
+    if isinstance(thing, type):
+        return f"{thing.__name__}; an object of the class, not the class"
+    return None
 
 
 def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:

@@ -199,9 +199,9 @@ def _check_values(source: Array | np.ndarray, spikes: bool, where: str) -> None:
     """Raise UsageError if an array holds what is no current, or no spikes."""
     if source.dtype == np.uint32:
         return
-    wrong = ~np.isin(source, (0, 1)) if spikes else ~np.isfinite(source)
+    wrong = (source != 0) & (source != 1) if spikes else ~np.isfinite(source)
     if wrong.any():
-        value = np.asarray(source)[wrong][0]
+        value = np.asarray(source)[np.asarray(wrong)][0]
         right = "spikes, 0 or 1" if spikes else "finite, pA"
         raise UsageError(f"{where}: {value:g} in an array; {right}")
 

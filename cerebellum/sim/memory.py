@@ -60,13 +60,14 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
     """Bytes of the wiring, the weights, the rule's state and the terminals of one projection."""
     spec, name, size = part.spec, projection.name, part.sources(projection)
     bytes_by_name = {}
-    width = spec.beam_size(projection.target)
+    width = columns = spec.beam_size(projection.target)
     if has_rows(projection, spec, path):
         fixed = projection.dtype == "uint16"
         copies = 1 if fixed else 1 + projection.plastic
         bytes_by_name[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
     else:
-        entries = size * list_width(projection, part)
+        columns = list_width(projection, part)
+        entries = size * columns
         targets = part.size(projection.target)
         bytes_by_name[f"wiring.{name}"] = entries * np.dtype(list_dtype(targets)).itemsize
         individual = projection.plastic or projection.spread > 0
@@ -74,12 +75,11 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
         bytes_by_name[f"weights.{name}"] = weights
     rule = projection.rule
     if rule is not None:
-        has_lists = not has_rows(projection, spec, path)
         sizes = Sizes(
             sources=part.size(projection.source),
             targets=part.size(projection.target),
             row=part.beams * width,
-            weights=(size, list_width(projection, part) if has_lists else width),
+            weights=(size, columns),
         )
         state = jax.eval_shape(lambda: rule.begin(sizes, spec.dt))
         bytes_by_name[f"debts.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))

@@ -6,18 +6,19 @@ are additions and multiplications; messages are the spikes that `shard` exchange
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.model import events, plasticity
+from cerebellum.model import events, plasticity, registry
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import memory, shard
 
 LEARNED_OPERATIONS = 4
@@ -59,7 +60,8 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
         size = part.size(population.name)
         touched += 2 * memory.cells(population, size)
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
-            operations += cell_operations(population, dt) * size
+            cell = population.model, population.params, dt, registry.revision()
+            operations += cell_operations(*cell) * size
     for projection in spec.projections:
         fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
         width, event_bytes = _fan_out_cost(projection, part, resolved_path)
@@ -112,17 +114,21 @@ def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tupl
     return mean, entries * (index + 4 * individual) + 8 * mean
 
 
-def cell_operations(population: Population, dt: float) -> float:
-    """Number of floating-point operations in a step of one cell of a population.
+@cache
+def cell_operations(model: str, params: Any, dt: float, revision: int) -> float:
+    """Number of floating-point operations in a step of one cell, as XLA counts them.
 
-    As XLA counts them in the compiled step of its model.
+    Args:
+      model: name of its model.
+      params: parameters of its population.
+      revision: `registry.revision()`, because the model of a name can be replaced.
     """
-    size, model = 1_024, CIRCUIT_MODELS[population.model]
-    params = jax.tree.map(jnp.float32, population.params)
-    state = model.init(params, (size,))
-    drawn = {"uniform": jnp.zeros(size)} if model.DRAWS_NOISE else {}
+    size, neuron = 1_024, CIRCUIT_MODELS[model]
+    params = jax.tree.map(jnp.float32, params)
+    state = neuron.init(params, (size,))
+    drawn = {"uniform": jnp.zeros(size)} if neuron.DRAWS_NOISE else {}
     step = jax.jit(
-        lambda state: model.step(params, state, replace(model.outside(0.0), **drawn), dt)
+        lambda state: neuron.step(params, state, replace(neuron.outside(0.0), **drawn), dt)
     )
     analysis: Any = step.lower(state).compile().cost_analysis()
     return float(analysis["flops"]) / size

@@ -114,14 +114,14 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
         cells=by_name(state.cells, _Layout),
         lines=by_name(state.lines, lambda n: _Layout(n, line=True)),
         weights=by_name(state.weights, lambda n: _Layout(ends[n][0], axis=-2)),
-        debts={n: _layouts_of_rule(n, tree, rules[n], ends[n]) for n, tree in state.debts.items()},
+        debts={name: _layouts_of_rule(rules[name], ends[name]) for name in state.debts},
         terminals=by_name(state.terminals, lambda n: _Layout(ends[n][0])),
         watches=by_name(state.watches, lambda n: _Layout(watched[n])),
     )
 
 
-def _layouts_of_rule(name: str, tree: Any, rule: Rule, ends: tuple[str, str]) -> Any:
-    """The `_Layout` of every array of a rule's state."""
+def _layouts_of_rule(rule: Rule, ends: tuple[str, str]) -> Any:
+    """The `_Layout` of every array of a rule's state; `build` has checked its axes."""
     source, target = ends
     layouts = {
         "source": _Layout(source),
@@ -130,10 +130,7 @@ def _layouts_of_rule(name: str, tree: Any, rule: Rule, ends: tuple[str, str]) ->
         "synapse": _Layout(source, axis=-2),
         "none": _Layout(),
     }
-    axes = rule.axes()
-    if jax.tree.structure(axes) != jax.tree.structure(tree):
-        raise UsageError(f"{name}.rule.axes: not a tree like the rule's state")
-    return jax.tree.map(lambda axis: layouts[axis], axes)
+    return jax.tree.map(lambda axis: layouts[axis], rule.axes())
 
 
 def _cut(x: np.ndarray, layout: _Layout, part: Part, fill: Any = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import circuits
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,20 +69,14 @@ def run(circuit, state=None, duration_ms=150.0):
     return cb.simulate(circuit, state, DRIVE, duration_ms=duration_ms, record=record)
 
 
-def matrix(circuit, state) -> np.ndarray:
-    """Weights by source and target, zero where there is no contact."""
-    fan, weights = circuit.wiring.fans["input_cells"], np.asarray(state.weights["input_cells"])
-    if weights.shape[1] == 12 // circuit.spec.beams and not hasattr(fan, "targets"):
-        full = np.zeros((60, 12))
-        for beam in range(circuit.spec.beams):
-            rows = slice(beam * 30, (beam + 1) * 30) if circuit.spec.beams == 2 else slice(None)
-            width = weights.shape[1]
-            full[rows, beam * width : (beam + 1) * width] = weights[rows]
-        return full
-    full = np.zeros((60, 13))
-    targets = np.minimum(np.asarray(fan.targets).astype(int), 12)
-    np.put_along_axis(full, targets, weights, axis=1)
-    return full[:, :12]
+def weights_of(circuit, state) -> np.ndarray:
+    """Weights as rows [60, 6] over the targets of a beam, zero where there is no contact."""
+    return circuits.rows(circuit, "input_cells", state.weights["input_cells"])
+
+
+def at_targets(values: np.ndarray) -> np.ndarray:
+    """Values of the targets [12] in the shape of the rows: 30 sources and 6 targets to a beam."""
+    return np.repeat(values.reshape(2, 6), 30, axis=0)
 
 
 @pytest.mark.parametrize("in_degree", [12, 30])
@@ -89,7 +84,7 @@ def test_triplets_are_learned_as_the_equations_say(in_degree):
     rule = Triplet()
     circuit = cb.build(spec(rule, in_degree), KEY, path="event")
     state = cb.init(circuit, KEY, spread=True)
-    weights = matrix(circuit, state)
+    weights = weights_of(circuit, state)
     exists = weights > 0
     state, recording = run(circuit, state)
     fired = {name: np.zeros((150, size)) for name, size in (("input", 60), ("cells", 12))}
@@ -102,11 +97,11 @@ def test_triplets_are_learned_as_the_equations_say(in_degree):
         arrived = fired["input"][step - 3] if step >= 3 else np.zeros(60)
         r, o1, o2 = r * np.exp(-1 / 16.8), o1 * np.exp(-1 / 33.7), o2 * np.exp(-1 / 114)
         post = fired["cells"][step]
-        weights += r[:, None] * (post * (rule.a2_plus + rule.a3_plus * o2))[None]
-        weights -= arrived[:, None] * (rule.a2_minus * o1)[None]
+        weights += r[:, None] * at_targets(post * (rule.a2_plus + rule.a3_plus * o2))
+        weights -= arrived[:, None] * at_targets(rule.a2_minus * o1)
         weights = np.where(exists, np.clip(weights, 0, 4.0), 0)
         r, o1, o2 = r + arrived, o1 + post, o2 + post
-    np.testing.assert_allclose(matrix(circuit, state), weights, atol=1e-4)
+    np.testing.assert_allclose(weights_of(circuit, state), weights, atol=1e-4)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
@@ -115,12 +110,12 @@ def test_it_changes_weights_alike_on_both_paths_and_stops_where_it_is_switched_o
     for path in ("event", "dense"):
         # Rows on both: lists are drawn otherwise.
         circuit = cb.build(spec(rule, in_degree=30), KEY, path=path)
-        initial = matrix(circuit, cb.init(circuit, KEY))
-        ends[path] = matrix(circuit, run(circuit, duration_ms=60.0)[0])
+        initial = weights_of(circuit, cb.init(circuit, KEY))
+        ends[path] = weights_of(circuit, run(circuit, duration_ms=60.0)[0])
         assert np.abs(ends[path] - initial).max() > 0.01
         off = {name: 0 * value for name, value in circuit.params.rates.items()}
         switched_off = replace(circuit, params=replace(circuit.params, rates=off))
-        np.testing.assert_array_equal(matrix(switched_off, run(switched_off)[0]), initial)
+        np.testing.assert_array_equal(weights_of(switched_off, run(switched_off)[0]), initial)
     np.testing.assert_allclose(ends["event"], ends["dense"], atol=1e-3)
 
 
@@ -152,7 +147,7 @@ def test_its_state_is_estimated_and_saved(rule, tmp_path):
 
 
 def test_an_edited_rule_is_run():
-    before = matrix(circuit := cb.build(spec(Triplet()), KEY), run(circuit)[0])
+    before = weights_of(circuit := cb.build(spec(Triplet()), KEY), run(circuit)[0])
 
     class Edited(Triplet):
         def learn(self, weights, state, moment, synapses):
@@ -160,9 +155,9 @@ def test_an_edited_rule_is_run():
 
     cb.register("rule", "triplet", Edited, replace=True)
     circuit = cb.build(spec(Edited()), KEY)
-    initial = matrix(circuit, cb.init(circuit, KEY))
+    initial = weights_of(circuit, cb.init(circuit, KEY))
     assert (before != initial).any()
-    np.testing.assert_array_equal(matrix(circuit, run(circuit)[0]), initial)
+    np.testing.assert_array_equal(weights_of(circuit, run(circuit)[0]), initial)
     assert registry.revision() > 0
 
 
@@ -197,8 +192,8 @@ def test_weights_are_kept_within_their_bounds_and_where_there_is_no_contact_at_z
     """By the circuit, where a rule does not do it."""
     for in_degree, path in ((12, "event"), (12, "dense"), (30, "dense")):
         circuit = cb.build(spec(Triplet(a2_plus=30.0, a2_minus=30.0), in_degree), KEY, path=path)
-        exists = matrix(circuit, cb.init(circuit, KEY)) > 0
-        ended = matrix(circuit, run(circuit, duration_ms=100.0)[0])
+        exists = weights_of(circuit, cb.init(circuit, KEY)) > 0
+        ended = weights_of(circuit, run(circuit, duration_ms=100.0)[0])
         assert ended.min() == 0
         assert ended.max() == 4.0
         assert not ended[~exists].any()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from circuits import run, spikes
+from circuits import rows, run, spikes
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
@@ -17,7 +17,6 @@ import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model import fixed
 from cerebellum.model.anatomy import contacts
-from cerebellum.model.events import AllToAll
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import (
     WINDOWS,
@@ -93,19 +92,6 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
     return weights
 
 
-def matrix(circuit, weights: np.ndarray) -> np.ndarray:
-    """Plastic weights as rows [N, R], from lists of targets too."""
-    fan = circuit.wiring.fans["granule_cells"]
-    if isinstance(fan, AllToAll):
-        return np.asarray(weights)
-    spec, targets = circuit.spec, np.asarray(fan.targets)
-    span, width = spec.beam_size("granule"), spec.beam_size("cells")
-    rows = np.zeros((len(targets), width))
-    source, slot = np.nonzero(targets < spec.population("cells").size)
-    rows[source, targets[source, slot] - source // span * width] = np.asarray(weights)[source, slot]
-    return rows
-
-
 RULES = {
     "trace": RULE,
     "parallel fibre to Purkinje": parallel_fibre_purkinje("olive_cells", 0.003, -0.02),
@@ -133,14 +119,14 @@ def test_weights_follow_every_pair_of_spikes(
     circuit = cb.build(spec, jax.random.key(seed), path=path)
     state = cb.init(circuit, KEY)
     unit = fixed.unit(2.0) if dtype == "uint16" else 1.0
-    initial_weights = matrix(circuit, state.weights["granule_cells"]) * unit
+    initial_weights = rows(circuit, "granule_cells", state.weights["granule_cells"]) * unit
     granule, olive = spikes(270, granules, 0.01, seed), spikes(270, targets, 0.008, seed + 1)
     want = reference(spec, jax.random.key(seed), initial_weights, granule, olive)
     got = run(circuit, state, {"granule": granule, "olive": olive})[0]
     fired = granule.sum(axis=0).max()
     tolerance = 1e-5 if dtype == "float32" else unit * (1 + fired)
     np.testing.assert_allclose(
-        matrix(circuit, got.weights["granule_cells"]) * unit, want, atol=tolerance
+        rows(circuit, "granule_cells", got.weights["granule_cells"]) * unit, want, atol=tolerance
     )
 
 
@@ -296,7 +282,11 @@ def test_a_cell_that_fires_teaches_its_own_synapses():
     drive = {"granule": granule, "cells": current_in}
     state_after, (fired, _) = run(circuit, state, drive)
     (step,) = np.flatnonzero(np.asarray(fired["cells"])[:, 0])
-    change = matrix(circuit, state_after.weights["granule_cells"] - state.weights["granule_cells"])
+    change = rows(
+        circuit,
+        "granule_cells",
+        state_after.weights["granule_cells"] - state.weights["granule_cells"],
+    )
     np.testing.assert_allclose(change[0, 0], 0.1 * np.exp(-(step - 33) / 10), rtol=1e-4)
     np.testing.assert_allclose(change[1, 0], -0.1 * np.exp(-(48 - step) / 10), rtol=1e-4)
 

@@ -36,8 +36,7 @@ CIRCUIT_MODELS: dict[str, Any] = {
 
 
 def _wrong(thing: Any) -> str | None:
-    lacking = protocol.missing(thing)
-    return f"without {', '.join(lacking)}; what a NeuronModel has" if lacking else None
+    return registry.lacking(thing, protocol.NAMES, "what a NeuronModel has")
 
 
 registry.table("neuron", CIRCUIT_MODELS, _wrong)

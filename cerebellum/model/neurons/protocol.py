@@ -83,8 +83,3 @@ class NeuronModel(Protocol):
     def unit(self, variable: str) -> str:
         """The unit of a variable."""
         ...
-
-
-def missing(thing: Any) -> list[str]:
-    """The names that a thing lacks, so that it is not a model."""
-    return [name for name in NAMES if not hasattr(thing, name)]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from cerebellum.model import events, fixed
+from cerebellum.model import events, fixed, registry
 
 Axis = Literal["source", "target", "row", "synapse", "none"]
 """The axis along which an array of a rule's state is divided among shards. For "source", "target"
@@ -179,11 +179,11 @@ class Rule(Protocol):
 
 def wrong(thing: Any) -> str | None:
     """What a class lacks to be a rule, or None."""
-    lacking = [name for name in NAMES if not hasattr(thing, name)]
     if not isinstance(thing, type):
         return f"{type(thing).__name__}; a class"
-    if lacking:
-        return f"without {', '.join(lacking)}; what plasticity.protocol.Rule asks for"
+    problem = registry.lacking(thing, NAMES, "what plasticity.protocol.Rule asks for")
+    if problem is not None:
+        return problem
     if not hasattr(thing, "__dataclass_fields__") or thing.__hash__ is None:
         return f"{thing.__name__}; a frozen dataclass"
     return None
