@@ -5,6 +5,7 @@ from dataclasses import replace
 import chex
 import jax
 import jax.numpy as jnp
+import laws
 import numpy as np
 import pytest
 import series
@@ -92,7 +93,7 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
 def test_momentum_is_learned(momentum, net, method):
     """The next step repeats the last with probability 0.8, which bounds the accuracy."""
     feed = Ticks(data=momentum, size=16)
-    plan = Plan(method=method, epochs=6, plasticity=1e-3)
+    plan = Plan(method=method, epochs=6 if laws.THOROUGH else 3, plasticity=1e-3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
     assert accuracy(net, training.best, feed) > (0.68 if method == "climbing_fiber" else 0.72)
 
