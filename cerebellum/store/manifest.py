@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cerebellum.errors import FailedError
+from cerebellum.files import flush
 
 NAME = "manifest.json"
 FORMAT = 2
@@ -83,15 +84,6 @@ def flush_all(folder: Path) -> None:
         for name in files:
             flush(Path(parent, name))
         flush(Path(parent))
-
-
-def flush(path: Path) -> None:
-    """Flush a file, or the directory entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(folder: Path) -> dict[str, Any]:
