@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.sim import drive, record, shard
+    from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
 
 xla.guard()
 
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
+    "Interrupted": "cerebellum.sim.interrupt",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
     "Rule": "cerebellum.model.plasticity",
@@ -55,6 +57,7 @@ _HOMES = {
 
 __all__ = [
     "Circuit",
+    "Interrupted",
     "Population",
     "Projection",
     "Rule",

@@ -56,8 +56,8 @@ def simulate(
       circuit: a whole circuit, or one that is divided among devices (see `sim.shard`) with a state
         that is divided too. With several processes, each must make the same call, and each gets
         the whole recording.
-      state: the state to start from, in arrays of JAX or of NumPy, such as a checkpoint's. Arrays of
-        JAX are donated: use the returned state afterwards.
+      state: the state to start from. Arrays of JAX are donated: use the returned state afterwards.
+        Arrays of NumPy, such as those of a checkpoint, are copied.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
       duration_ms: duration of the run; by default that of the shortest array of the drive.
