@@ -440,7 +440,7 @@ def _write(
         _draw(out, recording, windows, not arguments.no_plots)
     except OSError as error:
         raise FailedError(
-            f"--out: {out}: {files.reason(error)}; the recording is written, but no pictures of it"
+            f"--out: {out}: {files.reason(error)}; the recording is written, its pictures are not"
         ) from None
 
 

@@ -230,8 +230,9 @@ class _Run:
                 whole = state
                 show(self.steps, self.steps, dt)
         except KeyboardInterrupt:
-            # `whole` is the state after all that is collected or pending; elsewhere they differ.
-            if whole is None or whole is not state:
+            # Between chunks, `state` is that after all that is collected or pending, and is not
+            # donated yet. Elsewhere they do not fit each other.
+            if whole is None or whole is not state or state.step.is_deleted():
                 raise
             self._collect(pending)
             planned_ms = self.steps * dt
