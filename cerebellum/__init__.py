@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import io, plot
+    from cerebellum import io, plot, store
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.model import neurons, presets
@@ -53,6 +53,7 @@ _HOMES = {
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.circuit",
+    "store": "cerebellum",
 }
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "simulate",
     "simulate_batch",
     "step",
+    "store",
 ]
 
 
@@ -85,7 +87,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard"):
+    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard", "store"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

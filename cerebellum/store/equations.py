@@ -20,12 +20,13 @@ from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import RULES, WINDOWS, Moment, Sizes, Synapses, settle
 from cerebellum.model.spec import Population, Projection, Spec
 
-CELLS, SOURCES, STEPS = 8, 6, 20
+CELLS, SOURCES, STEPS = 8, 6, 10
 """Cells, source cells and steps of a probe."""
 DIGITS = 6
-"""Digits that are kept of a number, as many as float32 has."""
-TOLERANCE = 1e-4
-"""Largest difference that rounding explains, as a share of the largest number of a probe."""
+"""Digits that are kept of a number, about as many as float32 has."""
+TOLERANCE, ROUNDING = 1e-4, 1e-6
+"""What rounding explains: a share of a change in a step, and a share of the largest value. float32
+has an epsilon of 1.2e-7."""
 
 Values = list[float | None]
 """The results of a probe; None stands for what is not finite."""
@@ -70,21 +71,26 @@ def _alike(one: Values | None, other: Values | None) -> bool:
         return True
     if len(one) != len(other):
         return False
-    a, b = (
-        np.array([np.nan if x is None else x for x in values], float) for values in (one, other)
-    )
-    scale = np.nanmax(np.abs(a), initial=0.0) if np.isfinite(a).any() else 0.0
-    close = np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE * min(scale, 1.0), equal_nan=True)
-    return bool(close.all())
+    a, b = (np.array([np.nan if x is None else x for x in each], float) for each in (one, other))
+    return np.allclose(a, b, rtol=TOLERANCE, atol=ROUNDING, equal_nan=True)
 
 
 def _values(compute: Callable[[], Any]) -> Values | None:
-    """The numbers of a tree, rounded."""
+    """The numbers of a probe, whose arrays are [steps, ...].
+
+    They are, of each array, its largest value, its first step, and the changes in each later step,
+    the last two in units of the largest value.
+    """
+    numbers = []
     try:
-        leaves = [np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(compute())]
+        for leaf in jax.tree.leaves(compute()):
+            array = np.asarray(leaf, np.float64)
+            finite = np.abs(array[np.isfinite(array)])
+            largest = max(finite.max(initial=0.0), np.finfo(np.float32).tiny)
+            changes = np.diff(array / largest, axis=0, prepend=0.0)
+            numbers += [largest, *np.ravel(changes)]
     except Exception:  # A user's code may raise anything on input that is not its own.
         return None
-    numbers = np.concatenate(leaves) if leaves else np.zeros(0)
     return [float(f"{x:.{DIGITS}g}") if np.isfinite(x) else None for x in numbers]
 
 
@@ -99,18 +105,18 @@ def _cells(population: Population, dt: float) -> Any:
     params = jax.tree.map(lambda x: np.resize(x, CELLS) if np.ndim(x) else x, population.params)
 
     def step(state, number):
-        drive = (number + jnp.arange(CELLS)) % 3 == 0 if model.TAKES_SPIKES else _ramp(CELLS) * 1e3
+        drive = (number + jnp.arange(CELLS)) % 3 == 0 if model.TAKES_SPIKES else 1e3 ** _ramp(CELLS)
         input = model.outside(jnp.asarray(drive, jnp.float32))
         if model.DRAWS_NOISE:
             input = dataclasses.replace(input, uniform=_ramp(CELLS, 0.3))
         state, spikes = model.step(params, state, input, dt)
         arrived = {name: x + _ramp(CELLS, 0.1) for name, x in model.receptors(state).items()}
-        return model.with_receptors(state, arrived), spikes
+        state = model.with_receptors(state, arrived)
+        return state, (state, spikes)
 
     def run():
         state = model.spread(params, model.init(params, (CELLS,)), _ramp(CELLS))
-        first, _ = step(state, 0)
-        return first, jax.lax.scan(step, state, jnp.arange(STEPS))
+        return jax.lax.scan(step, state, jnp.arange(STEPS))[1]
 
     return jax.jit(run)()
 
@@ -118,7 +124,7 @@ def _cells(population: Population, dt: float) -> Any:
 def _window(rule: Any) -> np.ndarray:
     """The weight of a pair at lags around a rule's window."""
     lags = np.linspace(-rule.back - rule.window / 4, 1.25 * rule.window, 64)
-    return np.asarray(WINDOWS[rule.kernel].shape(lags, rule.tau))
+    return np.asarray(WINDOWS[rule.kernel].shape(lags, rule.tau))[None]
 
 
 def _synapses(projection: Projection, spec: Spec) -> Any:
@@ -151,11 +157,12 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
             seed=jnp.uint32(1),
             settle=settle,
         )
-        return rule.learn(*carried, moment, synapses), None
+        learned = rule.learn(*carried, moment, synapses)
+        return learned, learned
 
     def run():
         top = projection.w_max or 2 * abs(projection.weight)
         weights = top * _ramp(SOURCES * CELLS).reshape(shape)
-        return jax.lax.scan(learn, (weights, rule.begin(sizes, dt)), jnp.arange(STEPS))[0]
+        return jax.lax.scan(learn, (weights, rule.begin(sizes, dt)), jnp.arange(STEPS))[1]
 
     return jax.jit(run)()
