@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,14 +87,17 @@ def full(*_) -> None:
 def test_paths_as_text(tmp_path):
     path = store.write(str(tmp_path), 1, some())
     same(store.load(str(path)).arrays["c"], some()["c"])
-    assert store.newest(str(tmp_path)).step == 1
-    store.Store(str(tmp_path / "other")).close()
+    newest = store.newest(str(tmp_path))
+    assert newest is not None
+    assert newest.step == 1
+    text: Any = str(tmp_path / "other")
+    store.Store(text).close()
     assert store.set_aside(str(path)).name == f"{store.DAMAGED}{path.name}"
 
 
 def test_a_step_that_is_there_is_replaced(tmp_path, monkeypatch):
     path = store.write(tmp_path, 1, some(0))
-    assert store.write(tmp_path, np.int32(1), some(1)) == path
+    assert store.write(tmp_path, 1, some(1)) == path
     same(store.load(path).arrays["a/rows"], some(1)["a"]["rows"])
     with monkeypatch.context() as broken:
         broken.setattr(manifest, "seal", full)
