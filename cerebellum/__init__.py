@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import io, plot
+    from cerebellum import io, plot, store
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.model import neurons, presets
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.sim import drive, record, shard
+    from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
 
 xla.guard()
 
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
+    "Interrupted": "cerebellum.sim.interrupt",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
     "Rule": "cerebellum.model.plasticity",
@@ -51,10 +53,12 @@ _HOMES = {
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.circuit",
+    "store": "cerebellum",
 }
 
 __all__ = [
     "Circuit",
+    "Interrupted",
     "Population",
     "Projection",
     "Rule",
@@ -75,6 +79,7 @@ __all__ = [
     "simulate",
     "simulate_batch",
     "step",
+    "store",
 ]
 
 
@@ -82,7 +87,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard"):
+    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard", "store"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

@@ -3,10 +3,12 @@
 import argparse
 import json
 import resource
-import shutil
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,26 +19,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import backends, configure, io, plot, store
-from cerebellum.cli import processes
+from cerebellum import backends, configure, files, io, plot, store
+from cerebellum.cli import processes, saves
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.files import directory
 from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State, init
 from cerebellum.model.presets import PRESETS, Preset, Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.sim import record, shard
 from cerebellum.sim.drive import Drive, read_spike_times, standard
+from cerebellum.sim.interrupt import Interrupted
 from cerebellum.sim.record import Recording
 from cerebellum.sim.simulate import MAX_STEPS, simulate
-from cerebellum.store import describe, snapshot
+from cerebellum.store import snapshot
 
 Windows = dict[str, tuple[float, float]]
 """Time windows of a run whose rates are reported, by name: (start, stop), ms."""
 
-
-PARTS = "parts"
-"""The folder in a run's directory that holds the recording up to each checkpoint."""
 
 RASTER_CELLS = 2_000
 """Most cells of a population that a raster records."""
@@ -84,34 +83,85 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     build_key, run_key = jax.random.split(jax.random.key(request.seed))
     drive = _drive(arguments.stimulus, spec, protocol, build_key)
     windows = _windows(arguments, protocol, spec.dt)
-    reference = {} if arguments.window else protocol.reference_hz
     if devices > 1:
         shard.part_of(spec, devices)
-    out = directory(arguments.out)
-    checkpoint = _checkpoint(arguments, spec, out)
-    console = Console(stderr=arguments.json)
+    out = files.directory(arguments.out)
+    with saves.locked(out) if processes.leads() else nullcontext(), _stopped_by_sigterm():
+        checkpoint, parts = None, []
+        if arguments.resume:
+            checkpoint, parts = saves.resume(arguments, spec, out)
+        elif processes.leads():
+            saves.begin(out)
+        simulation = _build(request, (build_key, run_key), drive, devices, checkpoint)
+        finish = _simulate(arguments, simulation, out, parts)
+        problems = []
+        if processes.leads():
+            how = _how(simulation, devices, checkpoint)
+            try:
+                _publish(arguments, request, simulation, record.join(parts), windows, how)
+            except FailedError as error:
+                problems.append(str(error))
+        try:
+            finish()
+        except FailedError as error:
+            problems.append(str(error))
+    if problems:
+        raise FailedError("; ".join(problems))
+    return 0
 
-    simulation = _build(request, (build_key, run_key), drive, devices, checkpoint)
-    recording = _simulate(arguments, simulation, out, checkpoint)
-    if not processes.leads():
-        return 0
-    spec = simulation.whole.spec
-    published, build_s = protocol.published_hz, simulation.build_s
-    result = _result(arguments, spec, recording, windows, published, build_s, out)
-    result["devices"] = devices
-    # The next keys are present only in runs that they describe.
-    if devices > 1:
-        wiring = simulation.circuit.wiring
-        result["processes"] = jax.process_count()
-        result["exchanged_bytes_per_step"] = shard.exchanged_bytes(wiring.part, wiring.path)
-    if checkpoint is not None:
-        result["resumed_from_ms"] = checkpoint.step * spec.dt
-    _write(out, arguments, simulation.whole, recording, windows, result)
+
+def _publish(
+    arguments: argparse.Namespace,
+    request: Request,
+    simulation: Simulation,
+    recording: Recording,
+    windows: Windows,
+    how: dict[str, Any],
+) -> None:
+    """Write the results, and print them.
+
+    Raises:
+      FailedError: the disk refused. The rates are printed before, except with --json.
+    """
+    out, protocol = Path(arguments.out), request.preset.protocol
+    result = _result(arguments, simulation, recording, windows, protocol.published_hz) | how
+    try:
+        _write(out, arguments, simulation.whole, recording, windows, result)
+    finally:
+        if not arguments.json:
+            reference = {} if arguments.window else protocol.reference_hz
+            _report(Console(), result, protocol, reference)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        _report(console, result, protocol, reference, not arguments.no_plots)
-    return 0
+        print(f"{out}: {', '.join(_files(arguments))}")
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Treat SIGTERM, which cluster schedulers send, like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _how(
+    simulation: Simulation, devices: int, checkpoint: store.Checkpoint | None
+) -> dict[str, Any]:
+    """How a circuit ran, for the result; some keys are present only in runs that they describe."""
+    how: dict[str, Any] = {"devices": devices}
+    if devices > 1:
+        wiring = simulation.circuit.wiring
+        how["processes"] = jax.process_count()
+        how["exchanged_bytes_per_step"] = shard.exchanged_bytes(wiring.part, wiring.path)
+    if checkpoint is not None:
+        how["resumed_from_ms"] = checkpoint.step * simulation.whole.spec.dt
+    return how
 
 
 def _build(
@@ -143,104 +193,82 @@ def _build(
     return Simulation(whole, circuit, state, drive, time.perf_counter() - start)
 
 
-def _checkpoint(arguments: argparse.Namespace, spec: Spec, out: Path) -> store.Checkpoint | None:
-    """The checkpoint from which this run resumes, or None where it starts from the beginning.
+def _simulate(
+    arguments: argparse.Namespace, simulation: Simulation, out: Path, parts: list[Recording]
+) -> Callable[[], None]:
+    """Run to the end, saving checkpoints on the way.
+
+    Args:
+      parts: the recording so far, to which that of the run is added.
+
+    Returns:
+      A function that saves the last checkpoint, to be called when the results are on the disk.
 
     Raises:
-      UsageError: the checkpoint is of another run or is past the end of this one, or there are
-        checkpoints and --resume is missing.
-    """
-    folder = out / store.FOLDER
-    if not arguments.resume:
-        if arguments.checkpoint_ms and store.steps(folder):
-            raise UsageError(
-                f"--out: {out} has checkpoints; --resume goes on, another --out begins"
-            )
-        return None
-    checkpoint = store.newest(folder)
-    if checkpoint is None:
-        return None
-    # Compare with values that have been through JSON, as those of the checkpoint have.
-    current = {**json.loads(json.dumps(describe.to_json(spec))), **_identity(arguments)}
-    saved = {**checkpoint.about.get("spec", {}), **checkpoint.about.get("simulate", {})}
-    for key, value in current.items():
-        if saved.get(key) != value:
-            raise UsageError(f"--resume: {out} has another {key}; the same command goes on")
-    if checkpoint.step > round(arguments.duration_ms / spec.dt):
-        reached_ms = checkpoint.step * spec.dt
-        raise UsageError(
-            f"--duration-ms: {arguments.duration_ms:g}; {out} has come to {reached_ms:g}"
-        )
-    return checkpoint
-
-
-def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a resumed run must have in common with the run that wrote the checkpoint."""
-    return {"stimulus": arguments.stimulus, "seed": arguments.seed}
-
-
-def _simulate(
-    arguments: argparse.Namespace,
-    simulation: Simulation,
-    out: Path,
-    checkpoint: store.Checkpoint | None,
-) -> Recording:
-    """Run to the end, saving checkpoints on the way; returns the recording of the whole run.
-
-    The recording up to a checkpoint is written to the disk before the checkpoint.
+      FailedError: the run was interrupted; the message says what is saved of it.
     """
     whole, circuit, state = simulation.whole, simulation.circuit, simulation.state
-    spec, step = whole.spec, 0 if checkpoint is None else checkpoint.step
-    total = round(arguments.duration_ms / spec.dt)
-    interval = total
+    dt, step = whole.spec.dt, sum(part.steps for part in parts)
+    total, interval = round(arguments.duration_ms / dt), sys.maxsize
+    saver = _saver(arguments, simulation, out, parts)
     if arguments.checkpoint_ms:
-        interval = max(1, round(arguments.checkpoint_ms / spec.dt))
-    leads = processes.leads()
-    if checkpoint is None and leads:
-        shutil.rmtree(out / PARTS, ignore_errors=True)
-    parts = [io.load(out / PARTS / f"{end}.npz") for end in _part_ends(out, step)]
-    if sum(part.steps for part in parts) != step:
-        raise UsageError(f"--resume: {out / PARTS} has not all of the {step} steps; begin again")
-    saves = arguments.checkpoint or arguments.checkpoint_ms
-    about = {**snapshot.about(whole), "simulate": _identity(arguments)} if saves else {}
-    recorders = _rasters(spec)
-    checkpoints = None
-    if saves and leads:
-        # Only a run that began in an empty folder may remove older checkpoints.
-        retention = store.Retention(newest=2 if arguments.checkpoint_ms else sys.maxsize)
-        checkpoints = store.Store(out / store.FOLDER, retention=retention, beside=False)
-    try:
-        while step < total:
-            stop = min(total, (step // interval + 1) * interval)
+        interval = max(1, round(arguments.checkpoint_ms / dt))
+
+    last = None
+    while step < total:
+        stop = min(total, (step // interval + 1) * interval)
+        try:
             state, recording = simulate(
                 circuit,
                 state,
                 simulation.drive,
-                duration_ms=(stop - step) * spec.dt,
-                record=recorders,
-                progress=None if leads else False,
+                duration_ms=(stop - step) * dt,
+                record=_rasters(whole.spec),
+                progress=None if processes.leads() else False,
             )
-            parts.append(recording)
-            step = stop
-            if not saves or (step % interval and not arguments.checkpoint):
-                continue
-            joined = state if circuit is whole else shard.join_state(circuit, state)
-            if checkpoints is not None:
-                if arguments.checkpoint_ms:
-                    (out / PARTS).mkdir(exist_ok=True)
-                    io.save(recording, out / PARTS / f"{step}.npz")
-                checkpoints.save(step, snapshot.tree(whole, joined), about)
-        if checkpoints is not None:
-            checkpoints.close()
-    except OSError as error:
-        raise FailedError(f"--checkpoint: {error}; a disk with room") from None
-    return record.join(parts)
+        except Interrupted as interrupted:
+            step += interrupted.recording.steps
+            where = f"interrupted at {step * dt:g} of {arguments.duration_ms:g} ms"
+            if saver is None:
+                hint = "--checkpoint-ms saves on the way, and --resume goes on"
+                raise FailedError(f"{where}; nothing is saved, {hint}") from None
+            saver.unsaved.append(interrupted.recording)
+            saver.finish(step, _tree(simulation, interrupted.state), part=True)
+            raise FailedError(f"{where}; saved, --resume goes on") from None
+        parts.append(recording)
+        step = stop
+        if saver is not None:
+            saver.unsaved.append(recording)
+        if step % interval == 0 or (arguments.checkpoint and step == total):
+            tree = _tree(simulation, state)
+            if step == total:
+                last = tree
+            elif saver is not None:
+                saver.save(step, tree)
+    if saver is None:
+        return lambda: None
+    if last is None:
+        return saver.close
+    return lambda: saver.finish(total, last, part=bool(arguments.checkpoint_ms))
 
 
-def _part_ends(out: Path, step: int) -> list[int]:
-    """The last steps of the parts of a recording that are on the disk, up to a step."""
-    ends = sorted(int(path.stem) for path in (out / PARTS).glob("*.npz"))
-    return [end for end in ends if end <= step]
+def _tree(simulation: Simulation, state: State) -> dict[str, Any]:
+    """The arrays of a checkpoint; all processes gather those of a circuit in shards."""
+    whole, circuit = simulation.whole, simulation.circuit
+    return snapshot.tree(whole, state if circuit is whole else shard.join_state(circuit, state))
+
+
+def _saver(
+    arguments: argparse.Namespace, simulation: Simulation, out: Path, parts: list[Recording]
+) -> saves.Saves | None:
+    """What saves a run on its way; None where nothing is saved, or another process saves it."""
+    if not (arguments.checkpoint or arguments.checkpoint_ms) or not processes.leads():
+        return None
+    about = {**snapshot.about(simulation.whole), "simulate": saves.identity(arguments)}
+    saver = saves.Saves(out, about, in_parts=bool(arguments.checkpoint_ms))
+    if parts and not saves.is_in_parts(out, parts):
+        saver.unsaved.extend(parts)
+    return saver
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -323,12 +351,10 @@ def _rasters(spec: Spec) -> tuple[str, ...]:
 
 def _result(
     arguments: argparse.Namespace,
-    spec: Spec,
+    simulation: Simulation,
     recording: Recording,
     windows: Windows,
     published: Mapping[str, float],
-    build_s: float,
-    out: Path,
 ) -> dict[str, Any]:
     """The result that --json prints."""
     overall = record.rates(recording)
@@ -336,12 +362,14 @@ def _result(
     return {
         "preset": arguments.preset,
         "seed": arguments.seed,
-        "dt_ms": spec.dt,
+        "dt_ms": simulation.whole.spec.dt,
         "duration_ms": recording.duration_ms,
         "steps": recording.steps,
+        "path": recording.path,
+        "kernels": recording.backend,
         "wall_s": wall,
         "realtime_factor": wall / (recording.duration_ms * 1e-3),
-        "build_s": build_s,
+        "build_s": simulation.build_s,
         "compile_s": recording.seconds["compile"],
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "populations": {
@@ -361,7 +389,7 @@ def _result(
             }
             for name, (start, stop) in windows.items()
         },
-        "output": str(out),
+        "output": arguments.out,
     }
 
 
@@ -400,14 +428,39 @@ def _write(
         },
         "result": result,
     }
-    io.save(recording, out / "recording.npz")
-    (out / "run.json").write_text(json.dumps(about, indent=1) + "\n")
-    for name in ("raster.png", "rates.png"):
-        (out / name).unlink(missing_ok=True)
-    if not arguments.no_plots:
-        shaded = {name: window for name, window in windows.items() if name != "background"}
-        plot.raster(recording, shaded).savefig(out / "raster.png", dpi=130)
-        plot.rates(recording, windows=shaded).savefig(out / "rates.png", dpi=130)
+    try:
+        with files.replacing(out) as work:
+            io.save(recording, work / saves.RECORDING)
+            (work / saves.DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
+    except OSError as error:
+        raise FailedError(
+            f"--out: {out}: {files.reason(error)}; no result is written, a disk with room"
+        ) from None
+    try:
+        _draw(out, recording, windows, not arguments.no_plots)
+    except OSError as error:
+        raise FailedError(
+            f"--out: {out}: {files.reason(error)}; the recording is written, its pictures are not"
+        ) from None
+
+
+def _draw(out: Path, recording: Recording, windows: Windows, wanted: bool) -> None:
+    """Draw the pictures, or remove those of an earlier recording if none are wanted."""
+    if not wanted:
+        for name in saves.PICTURES:
+            (out / name).unlink(missing_ok=True)
+        return
+    shaded = {name: window for name, window in windows.items() if name != "background"}
+    raster, rates = plot.raster(recording, shaded), plot.rates(recording, windows=shaded)
+    with files.replacing(out) as work:
+        for name, figure in zip(saves.PICTURES, (raster, rates), strict=True):
+            figure.savefig(work / name, dpi=130)
+
+
+def _files(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Names of the files of results."""
+    pictures = () if arguments.no_plots else saves.PICTURES
+    return (saves.RECORDING, saves.DESCRIPTION, *pictures)
 
 
 def _report(
@@ -415,9 +468,8 @@ def _report(
     result: dict[str, Any],
     protocol: Protocol,
     reference: Mapping[str, Mapping[str, float]],
-    plots: bool,
 ) -> None:
-    """Print the table of rates, the speed, and where the results are."""
+    """Print the table of rates, the speed, and how the circuit ran."""
     table = Table(title=f"{result['preset']}, rates in Hz", title_justify="left", box=box.SIMPLE)
     table.add_column("population", no_wrap=True)
     table.add_column("cells", justify="right")
@@ -449,9 +501,8 @@ def _report(
         f"(build {result['build_s']:.1f} s, compile {result['compile_s']:.1f} s)",
         highlight=False,
     )
+    console.print(f"{result['path']} path, {result['kernels']} kernels", highlight=False)
     if result["devices"] > 1:
         where = f" in {result['processes']} processes" if result["processes"] > 1 else ""
         exchanged = result["exchanged_bytes_per_step"]
         console.print(f"{result['devices']} devices{where}: {exchanged:,} bytes to each a step")
-    files = "recording.npz, run.json" + (", raster.png, rates.png" if plots else "")
-    console.print(f"{result['output']}: {files}", highlight=False)

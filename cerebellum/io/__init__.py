@@ -3,11 +3,10 @@
 `cerebellum.register("writer", name, writer)` adds a format from a user's script.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from cerebellum import files
 from cerebellum.errors import UsageError
 from cerebellum.io import npz
 from cerebellum.model import registry
@@ -75,21 +74,25 @@ def save(recording: Recording, path: str | Path) -> None:
     An existing file of that name stays until the new one is complete.
 
     Raises:
-      UsageError: there is no format with that suffix, no such folder, or the format has written
-        another file.
+      UsageError: there is no format with that suffix, no such folder, the path is a folder, or
+        the format has written another file.
+      OSError: the disk refused.
     """
     path, writer = Path(path), writer_of(path)
     if not path.parent.is_dir():
         raise UsageError(f"recording: {str(path)!r}; in a folder that is there")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder) / path.name
-        writer.write(recording, temporary)
-        if not temporary.is_file():
-            written = ", ".join(entry.name for entry in Path(folder).iterdir()) or "nothing"
+    if path.is_dir():
+        raise UsageError(f"recording: {str(path)!r}: a folder; the name of a file")
+    with files.replacing(path.parent) as folder:
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        writer.write(recording, scratch / path.name)
+        if not (scratch / path.name).is_file():
+            written = ", ".join(entry.name for entry in scratch.iterdir()) or "nothing"
             raise UsageError(
                 f"recording: {str(path)!r}: its format has written {written}; exactly that name"
             )
-        os.replace(temporary, path)
+        (scratch / path.name).rename(folder / path.name)
 
 
 def load(path: str | Path) -> Recording:

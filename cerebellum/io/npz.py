@@ -2,8 +2,10 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,8 @@ class Npz:
             "steps": recording.steps,
             "sizes": recording.sizes,
             "seconds": recording.seconds,
+            "backend": recording.backend,
+            "path": recording.path,
             "units": {name: trace.unit for name, trace in recording.traces.items()},
         }
         arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
@@ -49,23 +53,37 @@ class Npz:
                     group, _, name = key.partition("/")
                     groups.setdefault(group, {})[name] = file[key]
             about = json.loads(str(groups["about"][""]))
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise UsageError(f"recording: {str(path)!r}: not one ({error})") from None
-        units = about.pop("units", {})
-        times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})
-        return Recording(
-            **about,
-            spikes=groups["spikes"],
-            counts=groups.get("counts", {}),
-            rasters={
-                name: Raster(times[name], cell[name], cells)
-                for name, cells in groups.get("raster_cells", {}).items()
-            },
-            traces={
-                name: Trace(groups["trace"][name], cells, units.get(name, ""))
-                for name, cells in groups.get("trace_cells", {}).items()
-            },
-        )
+            return _recording(about, groups)
+        except _UNREADABLE as error:
+            raise UsageError(
+                f"recording: {str(path)!r}: not one, or damaged ({error}); a file of cb.io.save"
+            ) from None
+
+
+_UNREADABLE = (
+    *(ValueError, TypeError, AttributeError, KeyError, EOFError, OSError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy, its zip and JSON raise on bytes that `Npz.write` did not write."""
+
+
+def _recording(about: dict[str, Any], groups: dict[str, dict[str, np.ndarray]]) -> Recording:
+    """The recording of a description and of arrays by group and name."""
+    units = about.pop("units", {})
+    times, cell = groups.get("raster_time_ms", {}), groups.get("raster_cell", {})
+    return Recording(
+        **about,
+        spikes=groups["spikes"],
+        counts=groups.get("counts", {}),
+        rasters={
+            name: Raster(times[name], cell[name], cells)
+            for name, cells in groups.get("raster_cells", {}).items()
+        },
+        traces={
+            name: Trace(groups["trace"][name], cells, units.get(name, ""))
+            for name, cells in groups.get("trace_cells", {}).items()
+        },
+    )
 
 
 WRITER = Npz()

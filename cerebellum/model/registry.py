@@ -5,7 +5,7 @@ contain. A name that exists already is refused unless the caller asks to replace
 are built after a replacement are compiled anew.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ class Table:
     """a function that says what a thing lacks to be in this table, or None"""
     taken: Callable[[str, Any], str | None]
     """a function of a name and a thing: the name of another thing whose place it would take"""
+    own: Mapping[str, Any]
+    """the things of the package itself, by name"""
 
 
 _TABLES: dict[str, Table] = {}
@@ -35,7 +37,7 @@ def table(
     taken: Callable[[str, Any], str | None] = lambda name, thing: None,
 ) -> None:
     """Add a table for a kind of thing. The module that owns the table calls this."""
-    _TABLES[kind] = Table(things, wrong, taken)
+    _TABLES[kind] = Table(things, wrong, taken, dict(things))
 
 
 def lacking(thing: Any, names: Iterable[str], protocol: str) -> str | None:
@@ -81,6 +83,12 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
             )
         _REVISION[0] += 1
     things[name] = thing
+
+
+def added(kind: str, name: str | None) -> bool:
+    """Whether a thing of that name is registered and is not the package's own."""
+    things, own = _TABLES[kind].things, _TABLES[kind].own
+    return name in things and things[name] is not own.get(name)
 
 
 def revision() -> int:

@@ -1,10 +1,12 @@
 """Estimates of the memory that a circuit takes, from its spec alone: nothing is allocated."""
 
 import math
+from pathlib import Path as FilePath
 
 import jax
 import numpy as np
 
+from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.anatomy import LIST_STEP, Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.circuit import depths
@@ -12,6 +14,7 @@ from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
 from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.sim.record import Recorder, cells_of
 
 PROGRAM_BYTES = 480 * 2**20
 LIST_PROGRAM_BYTES = 23 * 2**20
@@ -120,3 +123,64 @@ def peak(spec: Spec, path: Path = "auto") -> int:
     rules = sum(projection.rule is not None for projection in spec.projections)
     program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES
     return sum(sizes.values()) + max(wiring, default=0) + program
+
+
+CHUNKS = 3
+"""Chunks whose records exist at the same time: one runs, one is copied, one is the copy."""
+
+
+def recording(
+    recorders: tuple[Recorder, ...], spec: Spec, steps: int, chunk_steps: int
+) -> tuple[int, int]:
+    """Bytes of the recording of a run, and the most bytes that collecting it takes.
+
+    The spikes of rasters are not included, because their number is not known before the run.
+    """
+    bytes_per_step = 4 * len(spec.populations)
+    bytes_per_step += sum(4 * cells_of(r) for r in recorders if r.traced)
+    packed = sum(4 * -(-cells_of(r) // events.BITS) for r in recorders if not r.traced)
+    chunk = min(steps, chunk_steps)
+    return bytes_per_step * steps, bytes_per_step * steps + CHUNKS * chunk * (
+        bytes_per_step + packed
+    )
+
+
+def check_recording(
+    recorders: tuple[Recorder, ...], spec: Spec, steps: int, chunk_steps: int, copies: int = 1
+) -> None:
+    """Refuse a recording that does not fit into memory, before the run.
+
+    Args:
+      copies: number of copies of the circuit that are recorded.
+
+    Raises:
+      UsageError: there is less memory than the recording and its chunks take.
+    """
+    size, most = (copies * x for x in recording(recorders, spec, steps, chunk_steps))
+    there = available()
+    if there is None or most <= there:
+        return
+    raise UsageError(
+        f"record: a recording of {size:,} bytes, {most:,} with its chunks of {chunk_steps:,} "
+        f"steps; {there:,} bytes of memory are free (fewer cells, a shorter run, or smaller chunks)"
+    )
+
+
+def available() -> int | None:
+    """Bytes of memory of the machine, or of this process's group, that are free to be used.
+
+    None where the system does not say.
+    """
+    numbers = []
+    meminfo = FilePath("/proc/meminfo")
+    if meminfo.is_file():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        numbers.append(1024 * int(fields["MemAvailable"].split()[0]))
+    group = FilePath("/sys/fs/cgroup")
+    if (group / "memory.max").is_file():
+        limit = (group / "memory.max").read_text().strip()
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        if limit.isdecimal():
+            used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+            numbers.append(max(0, int(limit) - used))
+    return min(numbers, default=None)

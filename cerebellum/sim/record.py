@@ -35,6 +35,11 @@ class Recorder:
     def label(self) -> str:
         return f"{self.kind}:{self.population}"
 
+    @property
+    def traced(self) -> bool:
+        """Whether it records a number for each cell and step, rather than spikes."""
+        return self.kind not in ("counts", "raster")
+
 
 @dataclass(frozen=True)
 class Raster:
@@ -81,6 +86,10 @@ class Recording:
     """traces by "variable:population" """
     seconds: dict[str, float] = field(default_factory=dict)
     """wall time in seconds: "compile" and "run" """
+    backend: str = ""
+    """name of the backend that ran the circuit; empty in files of older versions"""
+    path: str = ""
+    """the path of the circuit that ran, "event" or "dense"; empty in files of older versions"""
 
     @property
     def duration_ms(self) -> float:
@@ -173,6 +182,11 @@ def watched_by(r: Recorder, size: int, shard: int) -> int:
     )
 
 
+def cells_of(r: Recorder) -> int:
+    """Number of recorded cells."""
+    return len(range(r.start, r.stop, r.stride))
+
+
 def pack(fired: np.ndarray) -> np.ndarray:
     """`events.pack` in NumPy: bool [..., N] to uint32 [..., W]."""
     n = fired.shape[-1]
@@ -189,61 +203,74 @@ def unpack(words: np.ndarray, n: int) -> np.ndarray:
 
 
 class Collector:
-    """Collects the records of the chunks of one run on the host, and makes a Recording of them."""
+    """Collects the records of the chunks of one run on the host, and makes a Recording of them.
 
-    def __init__(self, recorders: tuple[Recorder, ...], spec: Spec, start_step: int):
+    Arrays that have a value for each step are allocated once, so that they never exist twice.
+    """
+
+    def __init__(self, recorders: tuple[Recorder, ...], spec: Spec, start_step: int, steps: int):
         self.recorders, self.spec, self.start_step = recorders, spec, start_step
-        self.totals: list[dict[str, np.ndarray]] = []
-        self.chunks: list[list] = [[] for _ in recorders]
+        self.totals = {p.name: np.empty(steps, np.int32) for p in spec.populations}
+        self.traces = {
+            r.label: np.empty((steps, cells_of(r)), np.float32) for r in recorders if r.traced
+        }
+        self.counts = {
+            r.label: np.zeros(cells_of(r), np.int64) for r in recorders if r.kind == "counts"
+        }
+        self.rasters: dict[str, list] = {r.label: [] for r in recorders if r.kind == "raster"}
         self.steps = 0
 
     def add(self, totals: dict[str, np.ndarray], records: Sequence[np.ndarray]) -> None:
         """Add a chunk: totals [steps] by population, and one array [steps, ...] per recorder."""
-        self.totals.append(totals)
-        for recorder, chunks, values in zip(self.recorders, self.chunks, records, strict=True):
-            if recorder.kind in ("counts", "raster"):
-                cells = len(range(recorder.start, recorder.stop, recorder.stride))
-                fired = unpack(values, cells)
-                if recorder.kind == "counts":
-                    chunks.append(fired.sum(axis=0, dtype=np.int64))
-                else:
-                    step, index = np.nonzero(fired)
-                    chunks.append((step + self.steps, index))
+        start, stop = self.steps, self.steps + len(next(iter(totals.values())))
+        for name, values in totals.items():
+            self.totals[name][start:stop] = values
+        for recorder, values in zip(self.recorders, records, strict=True):
+            if recorder.traced:
+                self.traces[recorder.label][start:stop] = values
+                continue
+            fired = unpack(values, cells_of(recorder))
+            if recorder.kind == "counts":
+                self.counts[recorder.label] += fired.sum(axis=0, dtype=np.int64)
             else:
-                chunks.append(values)
-        self.steps += len(next(iter(totals.values())))
+                step, index = np.nonzero(fired)
+                self.rasters[recorder.label].append((step + start, index))
+        self.steps = stop
 
-    def recording(self, seconds: dict[str, float]) -> Recording:
-        """The recording of all chunks so far."""
-        dt = self.spec.dt
-        spikes = {
-            p.name: np.concatenate([chunk[p.name] for chunk in self.totals])
-            for p in self.spec.populations
-        }
+    def recording(self, seconds: dict[str, float], backend: str, path: str) -> Recording:
+        """The recording of all chunks so far.
+
+        Args:
+          seconds, backend, path: as in `Recording`.
+        """
+        dt, steps = self.spec.dt, self.steps
         rasters, counts, traces = {}, {}, {}
-        for recorder, chunks in zip(self.recorders, self.chunks, strict=True):
+        for recorder in self.recorders:
             cells = np.arange(recorder.start, recorder.stop, recorder.stride)
             if recorder.kind == "counts":
-                counts[recorder.population] = np.sum(chunks, axis=0)
+                counts[recorder.population] = self.counts[recorder.label]
             elif recorder.kind == "raster":
+                chunks = self.rasters[recorder.label]
                 step = np.concatenate([chunk[0] for chunk in chunks])
                 index = np.concatenate([chunk[1] for chunk in chunks])
                 time_ms = (self.start_step + step + 1) * dt
                 rasters[recorder.population] = Raster(time_ms, cells[index], cells)
             else:
                 model = CIRCUIT_MODELS[self.spec.population(recorder.population).model]
-                unit = model.unit(recorder.kind)
-                traces[recorder.label] = Trace(np.concatenate(chunks), cells, unit)
+                values, unit = self.traces[recorder.label][:steps], model.unit(recorder.kind)
+                traces[recorder.label] = Trace(values, cells, unit)
         return Recording(
             dt=dt,
             start_ms=self.start_step * dt,
-            steps=self.steps,
+            steps=steps,
             sizes={p.name: p.size for p in self.spec.populations},
-            spikes=spikes,
+            spikes={p.name: self.totals[p.name][:steps] for p in self.spec.populations},
             rasters=rasters,
             counts=counts,
             traces=traces,
             seconds=seconds,
+            backend=backend,
+            path=path,
         )
 
 
@@ -254,6 +281,8 @@ def join(parts: Sequence[Recording]) -> Recording:
       UsageError: a part does not begin where the part before it ends.
     """
     first = parts[0]
+    if len(parts) == 1:
+        return first
     for before, after in pairwise(parts):
         if round((after.start_ms - before.start_ms) / before.dt) != before.steps:
             raise UsageError(
@@ -282,7 +311,14 @@ def join(parts: Sequence[Recording]) -> Recording:
             for n, trace in first.traces.items()
         },
         seconds={n: sum(part.seconds[n] for part in parts) for n in first.seconds},
+        backend=_names([part.backend for part in parts]),
+        path=_names([part.path for part in parts]),
     )
+
+
+def _names(names: Sequence[str]) -> str:
+    """The different names among these, joined: "native", or "native, xla"."""
+    return ", ".join(dict.fromkeys(name for name in names if name))
 
 
 def rates(

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum import backends
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
+from cerebellum.sim import interrupt, memory, shard
 from cerebellum.sim import record as records
-from cerebellum.sim import shard
 from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ShardChunk, advance
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
 from cerebellum.sim.record import Recorder, Recording
@@ -48,11 +49,15 @@ def simulate(
     The result does not depend on `chunk_steps`: the same state, drive and duration give the same
     spikes however the run is divided into chunks, and also if it is divided into several calls.
 
+    Ctrl-C ends the run after the present chunk with `Interrupted`, a KeyboardInterrupt that holds
+    the state and the recording so far; a second Ctrl-C stops at once and holds nothing.
+
     Args:
       circuit: a whole circuit, or one that is divided among devices (see `sim.shard`) with a state
         that is divided too. With several processes, each must make the same call, and each gets
         the whole recording.
-      state: the state to start from. It is donated: use the returned state afterwards.
+      state: the state to start from. Arrays of JAX are donated: use the returned state afterwards.
+        Arrays of NumPy, such as those of a checkpoint, are copied.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
       duration_ms: duration of the run; by default that of the shortest array of the drive.
@@ -64,7 +69,9 @@ def simulate(
 
     Raises:
       UsageError: a drive or a recorder does not fit the circuit; there is no duration, or it is
-        shorter than a step; an array of the drive is too short.
+        shorter than a step; an array of the drive is too short; the memory has no room for the
+        recording.
+      Interrupted: the run was interrupted.
     """
     options = _Options(duration_ms, record, chunk_steps, progress)
     state, recordings = _run(circuit, state, dict(drive or {}), None, options)
@@ -163,45 +170,100 @@ def _run(
     """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
     spec = circuit.spec
     drives.check(drive, spec, batch)
+    state = _on_device(state)
     _check_state(state, circuit, batch)
     recorders = records.parse(options.record, spec)
     start_step = int(np.min(state.step.addressable_data(0)))
     feed = _Feed(circuit, drive, start_step, batch is not None)
     steps = _steps(feed.lengths(), spec.dt, options.duration_ms)
-    collectors = [records.Collector(recorders, spec, start_step) for _ in range(batch or 1)]
+    memory.check_recording(recorders, spec, steps, options.chunk_steps, batch or 1)
+    run = _Run(circuit, recorders, batch, start_step, steps)
+    return run(state, feed, options)
 
-    def collect(chunk_records) -> None:
+
+class _Run:
+    """The loop over the chunks of a run, and the records that it collects."""
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        recorders: tuple[Recorder, ...],
+        batch: int | None,
+        start_step: int,
+        steps: int,
+    ):
+        """Allocate the recordings of a run of `steps` steps after `start_step`."""
+        self.circuit, self.recorders, self.batch, self.steps = circuit, recorders, batch, steps
+        self.collectors = [
+            records.Collector(recorders, circuit.spec, start_step, steps) for _ in range(batch or 1)
+        ]
+        self.start, self.compile_seconds = time.perf_counter(), 0.0
+
+    def __call__(
+        self, state: State, feed: _Feed, options: _Options
+    ) -> tuple[State, list[Recording]]:
+        """Run to the end: the state, and a recording of each copy.
+
+        Raises:
+          Interrupted: by Ctrl-C, between two chunks.
+        """
+        dt, batched = self.circuit.spec.dt, feed.batched if self.batch is not None else None
+        pending, whole, sizes = None, None, set()
+        try:
+            with _progress(options.progress) as show, interrupt.deferred() as interruption:
+                for first, last in _chunks(self.steps, options.chunk_steps):
+                    arrays, size = feed.chunk(first, last), last - first
+                    call_start = time.perf_counter()
+                    chunk = chunk_of(self.circuit, size, self.recorders, batched)
+                    operands = self.circuit.params, self.circuit.wiring, state, feed.inputs(arrays)
+                    state, chunk_records = advance(chunk, *operands)
+                    if size not in sizes:
+                        sizes.add(size)
+                        self.compile_seconds += time.perf_counter() - call_start
+                    # The records of the chunk before are copied while this chunk runs.
+                    self._collect(pending)
+                    pending, whole = chunk_records, state
+                    show(first, self.steps, dt)
+                    interruption()
+                last_records, pending, whole = pending, None, None
+                self._collect(last_records)
+                whole = state
+                show(self.steps, self.steps, dt)
+        except KeyboardInterrupt:
+            # Between chunks, `state` is that after all that is collected or pending, and is not
+            # donated yet. Elsewhere they do not fit each other.
+            if whole is None or whole is not state or state.step.is_deleted():
+                raise
+            self._collect(pending)
+            planned_ms = self.steps * dt
+            raise interrupt.Interrupted(state, self._recordings(), planned_ms) from None
+        jax.block_until_ready(state)
+        return state, self._recordings()
+
+    def _collect(self, chunk_records: Any) -> None:
+        """Copy the records of a chunk, if any, to the host."""
+        if chunk_records is None:
+            return
         host: Any = jax.tree.map(shard.to_host, chunk_records)
-        if circuit.wiring.shard is not None:
-            host = shard.join_records(circuit, recorders, *host)
-        for index, collector in enumerate(collectors):
-            member = host if batch is None else jax.tree.map(lambda x, i=index: x[i], host)
+        if self.circuit.wiring.shard is not None:
+            host = shard.join_records(self.circuit, self.recorders, *host)
+        for index, collector in enumerate(self.collectors):
+            member = host if self.batch is None else jax.tree.map(lambda x, i=index: x[i], host)
             collector.add(*member)
 
-    run_start = time.perf_counter()
-    compile_seconds, pending, sizes = 0.0, None, set()
-    with _progress(options.progress) as show:
-        for first, last in _chunks(steps, options.chunk_steps):
-            arrays, size = feed.chunk(first, last), last - first
-            call_start = time.perf_counter()
-            inputs = feed.inputs(arrays)
-            batched = feed.batched if batch is not None else None
-            chunk = chunk_of(circuit, size, recorders, batched)
-            state, chunk_records = advance(chunk, circuit.params, circuit.wiring, state, inputs)
-            if size not in sizes:
-                sizes.add(size)
-                compile_seconds += time.perf_counter() - call_start
-            # The records of the chunk before are copied while this chunk runs.
-            if pending is not None:
-                collect(pending)
-            pending = chunk_records
-            show(first, steps, spec.dt)
-        collect(pending)
-        show(steps, steps, spec.dt)
-    jax.block_until_ready(state)
-    run_seconds = time.perf_counter() - run_start - compile_seconds
-    seconds = {"compile": compile_seconds, "run": run_seconds}
-    return state, [collector.recording(seconds) for collector in collectors]
+    def _recordings(self) -> list[Recording]:
+        """The recordings of what is collected."""
+        run_seconds = time.perf_counter() - self.start - self.compile_seconds
+        seconds = {"compile": self.compile_seconds, "run": run_seconds}
+        ran = backends.of(self.circuit).name, self.circuit.wiring.path
+        return [collector.recording(seconds, *ran) for collector in self.collectors]
+
+
+def _on_device(state: State) -> State:
+    """A state whose NumPy arrays, such as those of a checkpoint, are arrays of JAX."""
+    if not any(isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(state)):
+        return state
+    return jax.tree.map(jnp.asarray, state)
 
 
 def chunk_of(
@@ -231,7 +293,10 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
     """Raise UsageError if a state was donated before, or does not fit the circuit or the batch."""
     part = circuit.wiring.part
     if state.step.is_deleted():
-        raise UsageError("state: given to an earlier run; go on with the state that it returned")
+        raise UsageError(
+            "state: given to an earlier run; go on with the state that it returned, or with that "
+            "of its exception (Interrupted.state) if it was interrupted"
+        )
     if circuit.wiring.shard is not None and state.step.shape[:1] != (part.count,):
         raise UsageError(f"state: not in {part.count} shards as the circuit is; shard.split_state")
     if batch is None and state.step.ndim > (circuit.wiring.shard is not None):

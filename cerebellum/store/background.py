@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from cerebellum.errors import UsageError
-from cerebellum.store.checkpoint import SAVING, steps, write
+from cerebellum.store.checkpoint import SAVING, recover, steps, write
 from cerebellum.store.retention import Retention
 
 REMOVING, LOCK = ".removing-", ".lock"
@@ -59,6 +59,7 @@ class Store:
             raise UsageError(f"{self.folder}: another process saves there; one at a time") from None
         except OSError as error:
             raise UsageError(f"{self.folder}: {error.strerror}; a writable directory") from None
+        recover(self.folder)
         for entry in self.folder.iterdir():
             if entry.name.startswith((SAVING, REMOVING)):
                 shutil.rmtree(entry, ignore_errors=True)
@@ -89,6 +90,20 @@ class Store:
             self._write(step, tree, about, metrics)
         self.blocked_s += time.perf_counter() - start
         return True
+
+    def save_last(self, step: int, tree: Any, about: Mapping[str, Any] | None = None) -> None:
+        """Save the last checkpoint of a run and `close`; the arguments are those of `write`.
+
+        Raises:
+          OSError: the disk refused.
+        """
+        self.wait()
+        try:
+            write(self.folder, step, tree, about)
+            self._failure = None
+            self._remove_old()
+        finally:
+            self.close()
 
     @property
     def failed(self) -> BaseException | None:

@@ -25,15 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from cerebellum import files
 from cerebellum.errors import UsageError
 from cerebellum.store import arrays, manifest
 from cerebellum.store.arrays import Declaration, Place
 from cerebellum.store.manifest import DamagedError, Problem
 
-SAVING, DAMAGED = ".saving-", "damaged-"
-"""Prefixes of the names of checkpoints that are being written, and of damaged ones."""
+SAVING, DAMAGED, REPLACED = ".saving-", "damaged-", ".replaced-"
+"""Prefixes of the names of checkpoints that are being written, of damaged ones, and of those whose
+place a new one is just taking."""
 DIGITS = 12
 """Digits of the step in the name of a checkpoint."""
 
@@ -86,7 +89,7 @@ def unflatten(template: Any, saved: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def write(
-    folder: Path,
+    folder: str | Path,
     step: int,
     tree: Any,
     about: Mapping[str, Any] | None = None,
@@ -98,17 +101,20 @@ def write(
 
     Args:
       folder: the folder of checkpoints; created if it does not exist.
-      step: the step that names the checkpoint; an existing checkpoint of that step is not changed.
+      step: the step that names the checkpoint; it replaces an existing checkpoint of that step.
       tree: arrays of JAX or NumPy.
       about, metrics: JSON values that are stored in the manifest.
 
     Raises:
-      OSError: the disk refused; no partial checkpoint is left behind.
+      UsageError: the step is no number from 0 on, or the tree has arrays that cannot be read back.
+      OSError: the disk refused; no partial checkpoint is left behind, and an existing one stays.
     """
+    if not 0 <= int(step) < 10**DIGITS:
+        raise UsageError(f"step: {step}; from 0 to {DIGITS} digits")
+    folder, step = Path(folder), int(step)
     final = folder / f"{step:0{DIGITS}}"
-    if final.exists():
-        return final
-    leaves = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
+    leaves = _numbers(tree)
+    recover(folder)
     with publishing(final) as work:
         declarations = arrays.save(work / arrays.FOLDER, leaves)
         manifest.seal(
@@ -125,26 +131,62 @@ def write(
     return final
 
 
+def _numbers(tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of a tree by path, as NumPy's.
+
+    Raises:
+      UsageError: an array is of a type that `load` does not read, or two have the same path.
+    """
+    leaves = flatten(tree)
+    if len(leaves) < len(jax.tree.leaves(tree)):
+        raise UsageError("tree: two arrays have the same path; names without a slash")
+    for name, leaf in leaves.items():
+        dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            raise UsageError(
+                f"{name}: a typed random key; jax.random.key_data(key) has its numbers"
+            )
+        if dtype.name not in arrays.DTYPES:
+            raise UsageError(f"{name}: {dtype}; one of {', '.join(sorted(arrays.DTYPES))}")
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
 @contextmanager
-def publishing(final: Path) -> Iterator[Path]:
+def publishing(final: str | Path) -> Iterator[Path]:
     """A temporary folder, renamed to `final` when the block ends without an error.
 
     The block writes the folder's files and flushes them to the disk. After an error the folder is
-    deleted.
+    deleted. An older `final` is put aside for the rename, and deleted after it.
 
     Raises:
       OSError: the disk refused.
     """
+    final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     work = final.with_name(f"{SAVING}{final.name}-{os.getpid()}")
     work.mkdir()
+    old = final.with_name(f"{REPLACED}{final.name}")
     try:
         yield work
+        if final.exists():
+            final.rename(old)
         work.rename(final)
-        manifest.flush(final.parent)
+        files.flush(final.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        recover(final.parent)
         raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Finish replacements in a folder of checkpoints that a killed process had begun."""
+    for old in folder.glob(f"{REPLACED}*"):
+        final = old.with_name(old.name.removeprefix(REPLACED))
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(final)
 
 
 def _versions() -> dict[str, str]:
@@ -154,7 +196,7 @@ def _versions() -> dict[str, str]:
 
 
 def load(
-    path: Path,
+    path: str | Path,
     *,
     wanted: Callable[[str], bool] = lambda name: True,
     place: Place | None = None,
@@ -175,6 +217,7 @@ def load(
       DamagedError: the files are not those that were written, or the manifest declares arrays that
         are impossible; the message names the file.
     """
+    path = Path(path)
     description = manifest.read(path)
     problems = manifest.check(path) if verify else []
     if problems:
@@ -225,12 +268,13 @@ def newest(folder: str | Path, **options: Any) -> Checkpoint | None:
     return None
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: str | Path) -> Path:
     """Rename a damaged checkpoint, so that it is not read again; it is not deleted.
 
     Returns:
       The new path, or the old one where the disk refuses to rename it.
     """
+    path = Path(path)
     for number in range(1, 1_000):
         moved = path.with_name(f"{DAMAGED}{path.name}" + (f"-{number}" if number > 1 else ""))
         if not moved.exists():

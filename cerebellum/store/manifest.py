@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cerebellum.errors import FailedError
+from cerebellum.errors import FailedError, UsageError
+from cerebellum.files import flush
 
 NAME = "manifest.json"
 FORMAT = 2
@@ -85,15 +86,6 @@ def flush_all(folder: Path) -> None:
         flush(Path(parent))
 
 
-def flush(path: Path) -> None:
-    """Flush a file, or the directory entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def read(folder: Path) -> dict[str, Any]:
     """The `about` of a folder's manifest; only the manifest is verified, not the files.
 
@@ -137,8 +129,17 @@ def check(folder: Path) -> list[Problem]:
 
 def _canonical(body: dict[str, Any]) -> bytes:
     """The body as bytes, followed by the SHA-256 of those bytes."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=_plain).encode()
     return text + b"\n" + hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """The JSON value of a scalar or an array of NumPy or JAX, or of a path."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise UsageError(f"about: {value!r}; numbers, texts, and lists and dictionaries of them")
 
 
 def _body(folder: Path) -> dict[str, Any]:

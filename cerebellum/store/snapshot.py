@@ -13,7 +13,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
 from cerebellum.model.spec import Spec
-from cerebellum.store import Checkpoint, describe
+from cerebellum.store import Checkpoint, describe, equations
 
 
 def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
@@ -29,7 +29,8 @@ def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
 
 
 def about(circuit: Circuit) -> dict[str, Any]:
-    """The JSON values to store with the arrays: the spec, and a digest of wiring that was drawn.
+    """The JSON values to store with the arrays: the spec, a digest of wiring that was drawn, and
+    what registered models and rules compute (see `equations`).
 
     They do not change while a circuit is trained: compute them once, not at every save.
     """
@@ -38,6 +39,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
         "path": circuit.wiring.path,
         "seed": np.asarray(circuit.wiring.seed).tolist(),
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
+        "equations": equations.probes(circuit.spec),
     }
 
 
@@ -51,13 +53,24 @@ def digest(wiring: Wiring) -> str:
     return sha256.hexdigest()
 
 
-def restore(checkpoint: Checkpoint) -> tuple[Circuit, State]:
+def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, State]:
     """Restore the circuit and the state of a checkpoint, bit for bit.
 
+    Args:
+      edited: whether registered models, rules and windows may have been edited since.
+
     Raises:
-      UsageError: the checkpoint has no circuit, or this version would draw another wiring.
+      UsageError: the checkpoint has no circuit, this version would draw another wiring, or a
+        registered model, rule or window computes something else than when the checkpoint was saved.
     """
     spec = spec_of(checkpoint)
+    if not edited and "equations" in checkpoint.about:
+        changed = equations.changed(checkpoint.about["equations"], spec)
+        if changed:
+            raise UsageError(
+                f"{checkpoint.path}: {', '.join(changed)}: computes something else than when it "
+                "was saved; register it as it was, or restore with edited=True"
+            )
     key = jax.random.wrap_key_data(jnp.asarray(checkpoint.about["seed"], jnp.uint32))
     # Older versions wrote the path into the spec.
     path = checkpoint.about.get("path", checkpoint.about["spec"].get("path", "auto"))

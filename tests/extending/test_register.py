@@ -18,7 +18,7 @@ from cerebellum.model.primitives import REFERENCE
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import memory, shard
 from cerebellum.sim.chunk import ScanChunk
-from cerebellum.store import snapshot
+from cerebellum.store import equations, snapshot
 
 KEY = jax.random.key(0)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -132,6 +132,58 @@ def test_a_model_goes_into_a_checkpoint(tmp_path):
     restored, recording = cb.simulate(restored_circuit, restored, DRIVE, duration_ms=50)
     jax.tree.map(np.testing.assert_array_equal, recording.spikes, want.spikes)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+@pytest.fixture
+def edit():
+    """Register the model again with some of its functions replaced."""
+
+    def register(**functions):
+        edited = SimpleNamespace(**{name: getattr(quadratic, name) for name in protocol.NAMES})
+        vars(edited).update(functions)
+        cb.register("neuron", "quadratic", edited, replace=True)
+
+    return register
+
+
+def test_a_checkpoint_notices_an_edited_model(tmp_path, edit):
+    circuit = cb.build(spec(), KEY, path="event")
+    tree, about = snapshot.tree(circuit, cb.init(circuit, KEY)), snapshot.about(circuit)
+    checkpoint = store.load(store.write(tmp_path, 1, tree, about))
+    # Written differently, it is the same model: rounding alone differs.
+    edit(
+        step=lambda params, state, input, dt, surrogate=None: quadratic.step(
+            params, state, replace(input, current=(input.current + 1e-4) - 1e-4), dt, surrogate
+        )
+    )
+    snapshot.restore(checkpoint)
+    # The same parameters, but an equation with a tenth of a percent more leak.
+    edit(
+        step=lambda params, state, input, dt, surrogate=None: quadratic.step(
+            replace(params, k=params.k * 1.001), state, input, dt, surrogate
+        )
+    )
+    with pytest.raises(
+        cb.UsageError, match=r"neuron 'quadratic' \(cells\): computes something else"
+    ):
+        snapshot.restore(checkpoint)
+    restored, _ = snapshot.restore(checkpoint, edited=True)
+    assert restored.spec == circuit.spec
+
+
+def test_a_checkpoint_notices_an_edited_window(tmp_path):
+    cb.register("window", "step", cb.Window(lambda lag, tau: (lag >= 0) * 1.0))
+    rule = cb.Rule(teacher="cells", per_pair=0.5, kernel="step", tau=8.0, window=20.0)
+    plastic = spec(beams=1).with_projection("input_cells", plastic=True, w_max=50.0, rule=rule)
+    probes = equations.probes(plastic)
+    assert equations.changed(probes, plastic) == []
+    cb.register("window", "step", cb.Window(lambda lag, tau: (lag > 2.0) * 1.0), replace=True)
+    assert equations.changed(probes, plastic) == ["window 'step' (input_cells)"]
+
+
+def test_what_the_package_has_is_not_compared():
+    own = replace(spec(), populations=(spec().populations[0],), projections=())
+    assert equations.probes(own) == {}
 
 
 def test_an_edited_model_is_run():

@@ -15,7 +15,7 @@ from cerebellum.model import plasticity, registry
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.part import Part
 from cerebellum.sim import memory, shard
-from cerebellum.store import snapshot
+from cerebellum.store import equations, snapshot
 
 KEY = jax.random.key(0)
 RULES = [Triplet(), Rewarded(reward="reward_cells")]
@@ -210,3 +210,21 @@ def test_a_rule_that_nobody_registered_is_refused_and_so_is_what_is_none():
     cb.register("rule", "triplet", Triplet)
     with pytest.raises(cb.UsageError, match=r"input_cells\.rule\.tau_plus: -1 ms; above zero"):
         spec(Triplet(tau_plus=-1))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_checkpoint_notices_an_edited_rule(rule):
+    circuit_spec, name = spec(rule), type(rule).__name__
+    probes = equations.probes(circuit_spec)
+    assert None not in probes.values()
+    assert equations.changed(probes, circuit_spec) == []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Edited(type(rule)):
+        def learn(self, weights, state, moment, synapses):
+            learned, state = super().learn(weights, state, moment, synapses)
+            return weights + 1.01 * (learned - weights), state
+
+    cb.register("rule", name.lower(), Edited, replace=True)
+    edited = spec(Edited(**vars(rule)))
+    assert equations.changed(probes, edited) == [f"rule '{name.lower()}' (input_cells)"]

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,74 @@ def test_a_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = store.write(Path("run"), 1, some())
     same(store.load(path).arrays["c"], some()["c"])
+
+
+def full(*_) -> None:
+    raise OSError("full")
+
+
+def test_paths_as_text(tmp_path):
+    path = store.write(str(tmp_path), 1, some())
+    same(store.load(str(path)).arrays["c"], some()["c"])
+    newest = store.newest(str(tmp_path))
+    assert newest is not None
+    assert newest.step == 1
+    text: Any = str(tmp_path / "other")
+    store.Store(text).close()
+    assert store.set_aside(str(path)).name == f"{store.DAMAGED}{path.name}"
+
+
+def test_a_step_that_is_there_is_replaced(tmp_path, monkeypatch):
+    path = store.write(tmp_path, 1, some(0))
+    assert store.write(tmp_path, 1, some(1)) == path
+    same(store.load(path).arrays["a/rows"], some(1)["a"]["rows"])
+    with monkeypatch.context() as broken:
+        broken.setattr(manifest, "seal", full)
+        with pytest.raises(OSError, match="full"):
+            store.write(tmp_path, 1, some(2))
+    same(store.load(path).arrays["a/rows"], some(1)["a"]["rows"])
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    # Killed between the two renames: the old one comes back.
+    path.rename(tmp_path / f".replaced-{path.name}")
+    store.Store(tmp_path).close()
+    same(store.load(path).arrays["a/rows"], some(1)["a"]["rows"])
+
+
+def test_the_last_one_is_saved_or_an_error(tmp_path, monkeypatch):
+    checkpoints = store.Store(tmp_path, retention=store.Retention(newest=1))
+    checkpoints.save(1, some())
+    checkpoints.save_last(2, some())
+    assert [step for step, _ in store.steps(tmp_path)] == [2]
+    checkpoints = store.Store(tmp_path)
+    monkeypatch.setattr(manifest, "seal", full)
+    with pytest.raises(OSError, match="full"):
+        checkpoints.save_last(3, some())
+    store.Store(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    ("step", "tree", "about", "message"),
+    [
+        (-1, {"x": np.zeros(1)}, {}, "step: -1; from 0"),
+        (1, {"x": np.zeros(2, np.complex64)}, {}, "x: complex64; one of bfloat16"),
+        (1, {"x": np.array(["text"])}, {}, "x: <U4; one of"),
+        (1, {"key": jax.random.key(0)}, {}, "key: a typed random key; jax.random.key_data"),
+        (1, {"a/b": np.zeros(1), "a": {"b": np.ones(1)}}, {}, "two arrays have the same path"),
+        (1, {"x": np.zeros(1)}, {"what": object()}, "about: <object"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, step, tree, about, message):
+    with pytest.raises(UsageError, match=message):
+        store.write(tmp_path / "run", step, tree, about)
+    assert store.steps(tmp_path / "run") == []
+
+
+def test_numbers_of_jax_and_numpy_are_metrics(tmp_path):
+    metrics = {"loss": jnp.float32(0.5), "rates": np.arange(2)}
+    path = store.write(tmp_path, 1, some(), {"out": tmp_path}, metrics)
+    about = store.load(path).about
+    assert about["metrics"] == {"loss": 0.5, "rates": [0, 1]}
+    assert about["out"] == str(tmp_path)
 
 
 def test_a_part_of_it(tmp_path):
