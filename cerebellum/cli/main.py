@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the command failed, 2 wrong usage.
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -489,11 +490,16 @@ def _dump_schema(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     if arguments.config is None:
         raise UsageError("--validate-only: nothing to validate; --config FILE")
-    from cerebellum import configure
+    # A check reserves no memory of a GPU: the service may be using it.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    from cerebellum import config, configure
+    from cerebellum.service import check
 
-    problems = configure.validate(arguments.config)
+    problems = check.validate(arguments.config)
     if problems:
         raise UsageError("\n".join(problems))
+    for line in configure.notes(config.load(arguments.config)):
+        print(f"cerebellar-norse: {line}", file=sys.stderr)
     print(f"{arguments.config}: valid")
     return 0
 

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cerebellum import config, plot, store
+from cerebellum import config, configure, plot, store
 from cerebellum.cli import processes
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
@@ -52,12 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         computed.
       FailedError: the loss is not finite, or the run would end without being saved.
     """
-    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
-        return _run(arguments, devices)
-
-
-def _run(arguments: argparse.Namespace, devices: int) -> int:
     settings = config.load(arguments.config, _flags(arguments))
+    configure.choose_device(settings)
+    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
+        configure.use_device(settings)
+        return _run(arguments, settings, devices)
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int:
     console = Console(stderr=True, quiet=not processes.leads())
     out = directory(arguments.out)
     pattern = arguments.data or settings.training.data

@@ -28,6 +28,7 @@ from cerebellum.learn.tasks import ticks
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.spec import Spec
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.store import describe, learned
 
@@ -323,6 +324,36 @@ def trained(run: Path, settings: Settings) -> Served:
     )
 
 
+def check(settings: Settings) -> None:
+    """Check what `load` would need of the settings, without building anything.
+
+    Raises:
+      UsageError: the untrained circuit would be served, and has fewer mossy fibres than features.
+    """
+    try:
+        name, spec = newest(settings), configure.spec_of(settings, learning=False)
+    except (OSError, ValueError):
+        # `configure.problems` says so.
+        return
+    if name == UNTRAINED:
+        _fibres(spec, Fields())
+
+
+def _fibres(spec: Spec, fields: Fields) -> int:
+    """The number of mossy fibres of a circuit that is to carry features.
+
+    Raises:
+      UsageError: there are fewer than features.
+    """
+    inputs, fibres = len(fields.names), spec.population("mossy_fiber").size
+    if fibres < inputs:
+        raise UsageError(
+            f"neural.mossy_fiber_size: too few to carry {inputs} features of a tick ({fibres}; "
+            f"at least {inputs})"
+        )
+    return fibres
+
+
 def untrained(settings: Settings) -> Served:
     """The circuit of a configuration. Generated ticks set its readout of zones.
 
@@ -330,14 +361,8 @@ def untrained(settings: Settings) -> Served:
       UsageError: sizes that are not possible; fewer mossy fibres than features.
     """
     neural = settings.neural
-    spec = configure.spec_of(settings, learning=False)
-    fields = Fields()
-    inputs, fibres = len(fields.names), spec.population("mossy_fiber").size
-    if fibres < inputs:
-        raise UsageError(
-            f"neural.mossy_fiber_size: too few to carry {inputs} features of a tick ({fibres}; "
-            f"at least {inputs})"
-        )
+    spec, fields = configure.spec_of(settings, learning=False), Fields()
+    inputs, fibres = len(fields.names), _fibres(spec, fields)
     design = Design(
         inputs=inputs,
         fields=fibres // inputs,
