@@ -136,6 +136,11 @@ def memory_there() -> int:
     return min(total, int(limit)) if limit.isdecimal() else total
 
 
+def memory_allowed(limit: int | None) -> int:
+    """The memory that a circuit may use, bytes: all there is, or the limit if that is less."""
+    return memory_there() if limit is None else min(memory_there(), limit)
+
+
 def check_memory(spec: Spec, limit: int | None = None) -> None:
     """Refuse a circuit that does not fit into memory, before any of it is allocated.
 
@@ -145,13 +150,12 @@ def check_memory(spec: Spec, limit: int | None = None) -> None:
     Raises:
       UsageError: the circuit needs more.
     """
-    needed, total = memory.peak(spec), memory_there()
-    allowed = total if limit is None else min(total, limit)
+    needed, allowed = memory.peak(spec), memory_allowed(limit)
     if needed <= allowed:
         return
     granules, sizes = spec.population("granule").size, memory.arrays(Part(spec=spec))
     largest = max(sizes, key=lambda name: sizes[name])
-    source = "this machine has" if allowed == total else "performance.memory_limit allows"
+    source = "performance.memory_limit allows" if allowed == limit else "this machine has"
     raise UsageError(
         f"neural.granule_size: needs {needed:,} bytes of memory, {source} {allowed:,} "
         f"({granules}; fewer cells: most of it is {largest})"

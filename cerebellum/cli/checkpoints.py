@@ -25,12 +25,21 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "checkpoints":
             return _list(arguments)
         if arguments.command == "backup":
-            print(tools.backup(arguments.run, arguments.target))
+            print(tools.backup(arguments.run, _backups(arguments)))
             return 0
         return _restore(arguments)
     except OSError as error:
-        where = error.filename or getattr(arguments, "target", "")
+        where = error.filename or getattr(arguments, "target", None) or arguments.run
         raise FailedError(f"{where}: {error.strerror or error}") from None
+
+
+def _backups(arguments: argparse.Namespace) -> str:
+    """The directory for backups: the one that is named, or else the configured one."""
+    if arguments.target is not None:
+        return arguments.target
+    if arguments.config is None:
+        raise UsageError("DIR: missing; a directory for backups, or --config with storage.backups")
+    return str(config.load(arguments.config).storage.backups)
 
 
 def _restore(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.spec import Spec
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
+from cerebellum.sim.memory import peak
 from cerebellum.store import describe, learned
 
 PROBES = 64
@@ -125,6 +126,8 @@ class Served:
     """whether it learns from outcomes"""
     digest: str
     """identifies the model: memories of a model with another digest cannot be used"""
+    needs: int
+    """memory of the program and the model without markets, estimated, bytes"""
 
     @property
     def tick_s(self) -> float:
@@ -267,6 +270,7 @@ def _served(
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
         digest=_digest({**identity, "memory": leaves}),
+        needs=peak(arrays.circuit.spec, arrays.circuit.wiring.path),
         **names,
     )
 
@@ -430,6 +434,11 @@ def _rates(design: Design, arrays: Arrays, carry: Carry, values: np.ndarray) -> 
 @partial(jax.jit, static_argnames="design")
 def _tick(design: Design, arrays: Arrays, carry: Carry, inputs: Array):
     return network.unroll(design, arrays.circuit, carry, inputs[None], 0, arrays.shared)
+
+
+def forget_start() -> None:
+    """Drop the programs that only the making of an untrained circuit's readout needed."""
+    _tick.clear_cache()
 
 
 def _walk(count: int, seed: int) -> Tick:

@@ -14,7 +14,7 @@ import serving
 from cerebellum import config
 from cerebellum.service import app, metrics, served, state
 from cerebellum.service import engine as engine_module
-from cerebellum.service.markets import RefusedError
+from cerebellum.service.markets import FullError, RefusedError
 from cerebellum.service.requests import Tick
 from cerebellum.service.requests_queue import (
     BusyError,
@@ -334,6 +334,39 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
     with caplog.at_level(logging.ERROR):
         assert ask(engine, "a", 0).chances.shape == (3,)
     assert "the market starts fresh" in caplog.text
+
+
+def test_memory_is_bounded_by_idle_markets_that_leave(build, model, tmp_path):
+    """From the threshold on an idle market leaves for a new one; at the limit a new one waits."""
+    each = 2 * sum(x.nbytes for x in model.fresh)
+    limit = model.needs + 8 * each
+    threshold = (model.needs + 4.5 * each) / limit
+    memory = {
+        "performance.memory_limit": limit,
+        "performance.garbage_collection_threshold": threshold,
+    }
+    served._tick.clear_cache()
+    served.untrained(settings(tmp_path))
+    engine = build(**memory)
+    assert served._tick._cache_size() > 0
+    first = ask(engine, "m0", 0).chances.tolist()
+    for index in range(1, 8):
+        ask(engine, f"m{index}", 0)
+    assert len(engine.markets.states) == 8
+    assert served._tick._cache_size() == 0
+    with pytest.raises(FullError, match=r"8 markets are active; performance.memory_limit"):
+        ask(engine, "m8", 0)
+    engine.markets.used = dict.fromkeys(engine.markets.used, -100.0)
+    ask(engine, "m8", 0)
+    assert "m0" not in engine.markets.states
+    # It comes back as it was, and another idle one leaves.
+    assert ask(engine, "m0", 1).chances.tolist() != first
+    assert engine.markets.states["m0"].ticks == 2
+    engine.stop()
+    again = build(**memory)
+    assert len(again.markets.states) == 4
+    ask(again, "m0", 2)
+    assert again.markets.states["m0"].ticks == 3
 
 
 def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):
