@@ -130,6 +130,10 @@ def memory_there() -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
+    of_gpu = gpu_memory() if device.platform != "cpu" else None
+    if of_gpu is not None:
+        # Without a pool XLA tells no limit.
+        return of_gpu
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     group = Path("/sys/fs/cgroup/memory.max")
     limit = group.read_text().strip() if group.is_file() else "max"

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import config
+from cerebellum import config, configure
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.store import tools, weights
 
@@ -107,9 +107,10 @@ def inspect(arguments: argparse.Namespace) -> int:
     """
     if arguments.dump_weights:
         model = arguments.model
-        circuit, state = (
-            tools.load(model) if model else tools.untrained(config.load(arguments.config))
-        )
+        if model:
+            circuit, state = tools.load(model)
+        else:
+            circuit, state = tools.untrained(configure.configured(arguments.config, {})[0])
         for line in weights.distributions(circuit, state):
             print(json.dumps(line))
         return 0
