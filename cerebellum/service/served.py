@@ -438,7 +438,8 @@ def _tick(design: Design, arrays: Arrays, carry: Carry, inputs: Array):
 
 def forget_start() -> None:
     """Drop the programs that only the making of an untrained circuit's readout needed."""
-    _tick.clear_cache()
+    compiled: Any = _tick
+    compiled.clear_cache()
 
 
 def _walk(count: int, seed: int) -> Tick:
