@@ -32,6 +32,7 @@ LONGEST = 200
 """Characters of a value that a message shows."""
 DEEPEST = 100
 """Tables within tables that a file may have."""
+TOO_DEEP = "nested too deeply; sections with keys"
 
 REMOVED = {
     "neural.model": "every population of this circuit has the model 'current'; a `Spec` in Python "
@@ -358,9 +359,6 @@ def read(path: Path) -> Tree:
     if _depth(tree) > DEEPEST:
         raise UsageError(f"{path}: {TOO_DEEP}")
     return tree
-
-
-TOO_DEEP = "nested too deeply; sections with keys"
 
 
 def _depth(tree: Any) -> int:

@@ -89,7 +89,8 @@ def _use_pool(performance: Performance) -> None:
     """
     if not performance.memory_pool_enabled:
         os.environ.setdefault("XLA_PYTHON_CLIENT_ALLOCATOR", "platform")
-    size, total = performance.memory_pool_size, gpu_memory()
+    size = performance.memory_pool_size
+    total = None if size is None else gpu_memory()
     if size is None or total is None:
         return
     if size > total:
