@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -21,16 +21,34 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from cerebellum.errors import UsageError
 
 PREFIX = "CEREBELLAR__"
 """Start of the names of environment variables that are settings."""
 
-Population = Literal[
-    "granule", "golgi", "purkinje", "basket", "stellate", "nuclei", "inferior_olive"
-]
+LONGEST = 200
+"""Characters of a value that a message shows."""
+DEEPEST = 100
+"""Tables within tables that a file may have."""
+TOO_DEEP = "nested too deeply; sections with keys"
+
+REMOVED = {
+    "neural.model": "every population of this circuit has the model 'current'; a `Spec` in Python "
+    "has others",
+    "performance.cuda_streams": "XLA chooses its streams itself; performance.batch_size puts more "
+    "markets into a call",
+    "training.stdp": "training.method = 'climbing_fiber' with its gain neural.learning_rate; "
+    "`plasticity.pair_stdp` is a rule for circuits in Python",
+}
+"""Keys of earlier versions that nothing read, and what to use instead."""
+
+REMOVED_CHOICES = {
+    ("training.method", "stdp"): "it learns nothing from outcomes; 'climbing_fiber' learns from "
+    "spikes alone, too; `plasticity.pair_stdp` is a rule for circuits in Python",
+}
+"""Values of earlier versions that nothing carried out, and what to use instead."""
 
 
 def _whole(value: Any) -> Any:
@@ -88,9 +106,6 @@ class Neural(Section):
         default=None,
         description="number of parts that no parallel fibre leaves; default 200,000 granules each",
     )
-    model: dict[Population, Literal["current"]] = Field(
-        default_factory=dict, description="neuron model by population"
-    )
     dt: Annotated[Positive, Field(le=2)] = Field(default=1.0, description="time step, ms")
     steps_per_tick: Count = Field(default=10, description="simulated steps for each market tick")
     learning_rate: Annotated[Number, Field(ge=0, le=0.1)] = Field(
@@ -114,7 +129,6 @@ class Performance(Section):
         default="auto", description="the device that computes"
     )
     batch_size: Count = Field(default=1, description="markets that are processed in one batch")
-    cuda_streams: Annotated[Count, Field(le=64)] = Field(default=2, description="chunks in flight")
     kernels: Literal["auto", "xla", "native"] = Field(
         default="auto", description="the backend of the event path"
     )
@@ -122,52 +136,42 @@ class Performance(Section):
         default=None, description="threads of native kernels; default OMP_NUM_THREADS, or else 1"
     )
     memory_pool_enabled: bool = Field(
-        default=True, description="whether XLA's allocator keeps a pool of memory"
+        default=True,
+        description="whether XLA keeps a pool of a GPU's memory; without it every array is "
+        "allocated and freed on its own, which is slow",
     )
-    memory_pool_size: Size = Field(
-        default=ByteSize(20 * 10**9), description="size of that pool, bytes"
+    memory_pool_size: Size | None = Field(
+        default=None,
+        description="size of that pool, reserved at the start, bytes; default three quarters of "
+        "the GPU's memory",
     )
     memory_limit: Size | None = Field(
         default=None,
-        description="a circuit that needs more memory is refused, bytes; default all there is",
+        description="a circuit that needs more memory is refused, and markets above it are put "
+        "away, bytes; default all there is",
     )
     garbage_collection_threshold: Annotated[Share, Field(gt=0)] = Field(
-        default=0.9, description="share of the limit at which idle markets and programs are dropped"
+        default=0.9,
+        description="share of memory_limit from which idle markets are written to disk, and "
+        "programs that only the start needed are dropped",
     )
     weight_dtype: Literal["float32", "uint16"] = Field(
         default="uint16", description="type of parallel-fibre weights; uint16 is fixed point"
     )
 
-
-class Stdp(Section):
-    """Spike-timing dependent plasticity."""
-
-    tau_pre: Positive = Field(
-        default=20.0, description="time constant of the presynaptic trace, ms"
-    )
-    tau_post: Positive = Field(
-        default=20.0, description="time constant of the postsynaptic trace, ms"
-    )
-    a_plus: Annotated[Number, Field(ge=0)] = Field(
-        default=0.01, description="gain of a weight for a pair of spikes"
-    )
-    a_minus: Annotated[Number, Field(ge=0)] = Field(
-        default=0.012, description="loss of a weight for a pair of spikes"
-    )
-    w_min: Number = Field(default=0.0, description="least weight")
-    w_max: Number = Field(default=1.0, description="largest weight")
-
     @model_validator(mode="after")
-    def _ordered(self):
-        if self.w_min >= self.w_max:
-            raise ValueError(f"w_min {self.w_min} is not below w_max {self.w_max}")
+    def _pooled(self):
+        if self.memory_pool_size is not None and not self.memory_pool_enabled:
+            raise ValueError(
+                f"memory_pool_size {self.memory_pool_size} and memory_pool_enabled = false; one"
+            )
         return self
 
 
 class Training(Section):
     """Batch training of a model."""
 
-    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid", "stdp"] = Field(
+    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid"] = Field(
         default="surrogate_gradient", description="the method of learning"
     )
     optimizer: Literal["adam", "sgd", "rmsprop"] = Field(
@@ -185,8 +189,10 @@ class Training(Section):
     gradient_checkpointing: bool = Field(
         default=True, description="whether the backward pass recomputes states to save memory"
     )
-    validation_split: Annotated[Share, Field(lt=1)] = Field(
-        default=0.2, description="share of the data held out for validation"
+    validation_split: Annotated[Number, Field(gt=0, le=0.85)] = Field(
+        default=0.2,
+        description="share of the data held out for validation and early stopping: the part before "
+        "the last tenth, which only `evaluate` reads",
     )
     early_stopping_patience: Count = Field(
         default=5, description="epochs without progress after which training stops"
@@ -200,7 +206,6 @@ class Training(Section):
         default_factory=dict, description="names of a file's columns, by their meaning"
     )
     data: Path | None = Field(default=None, description="file or directory of training data")
-    stdp: Stdp = Field(default_factory=Stdp, description="parameters of method stdp")
 
 
 class Server(Section):
@@ -211,7 +216,8 @@ class Server(Section):
         default=8080, description="TCP port"
     )
     worker_threads: Annotated[Count, Field(le=1_024)] = Field(
-        default=4, description="threads for blocking work"
+        default=4,
+        description="threads for blocking work beside the engine: health, metrics, training",
     )
     latency_slo: Positive | None = Field(
         default=None, description="longest acceptable step, s; default 10e-6 on CUDA, 1e-3 on CPU"
@@ -301,7 +307,10 @@ def load(path: str | Path | None = None, flags: Mapping[str, Any] | None = None)
     """
     file_values = {} if path is None else read(Path(path))
     problems = _unknown_variables()
-    variables = {} if problems else EnvSettingsSource(Settings)()
+    try:
+        variables = {} if problems else EnvSettingsSource(Settings)()
+    except SettingsError:
+        variables, problems = {}, _no_tables()
     flag_values = {tuple(key.split(".")): value for key, value in (flags or {}).items()}
     merged: Tree = {}
     places: dict[tuple[str, ...], str] = {}
@@ -331,7 +340,7 @@ def read(path: Path) -> Tree:
       UsageError: the file does not exist, cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; a configuration in TOML") from None
     except OSError as error:
@@ -342,6 +351,31 @@ def read(path: Path) -> Tree:
         end = f"(at line {len(path.read_text().splitlines())}, the last)"
         message = str(error).replace("(at end of document)", end)
         raise UsageError(f"{path}: not TOML: {message}") from None
+    except ValueError as error:
+        # An integer of thousands of digits.
+        raise UsageError(f"{path}: not TOML: {str(error).split(';')[0]}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: {TOO_DEEP}") from None
+    if _depth(tree) > DEEPEST:
+        raise UsageError(f"{path}: {TOO_DEEP}")
+    return tree
+
+
+def _depth(tree: Any) -> int:
+    """How many tables and lists lie within each other; counted without recursion."""
+    level, depth = [tree], 0
+    while level:
+        values = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [each for value in values for each in value if isinstance(each, dict | list)]
+        depth += 1
+    return depth
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not without end."""
+    text = str(value) if isinstance(value, Path) else repr(value)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def schema() -> Tree:
@@ -381,15 +415,39 @@ def _keys(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tupl
 def _unknown_variables() -> list[str]:
     """A line for each environment variable that sets nothing; pydantic-settings ignores these."""
     known = ["__".join(key).upper() for key in _keys(Settings)]
-    known += [f"NEURAL__MODEL__{population.upper()}" for population in get_args(Population)]
     problems = []
     for variable, value in os.environ.items():
         if variable.upper().startswith(PREFIX):
             key = variable.upper().removeprefix(PREFIX)
-            if key not in known:
+            removed = _removed(tuple(key.lower().split("__")))
+            if removed is not None:
+                problems.append(f"{variable}: {_gone(removed, value)}")
+            elif key not in known:
                 near = difflib.get_close_matches(key, known, 1, 0)
-                problems.append(f"{variable}: no such key ({value!r}; perhaps {PREFIX}{near[0]})")
+                problems.append(
+                    f"{variable}: no such key ({shown(value)}; perhaps {PREFIX}{near[0]})"
+                )
     return problems
+
+
+def _no_tables() -> list[str]:
+    """A line for each environment variable that stands for a table and is not one in JSON."""
+    problems = []
+    for variable, value in os.environ.items():
+        if variable.upper() == f"{PREFIX}TRAINING__COLUMNS":
+            remedy = 'JSON, such as {"price": "last"}'
+            problems.append(f"{variable}: training.columns: no table ({shown(value)}; {remedy})")
+    return problems
+
+
+def _removed(key: tuple[str, ...]) -> str | None:
+    """The name in `REMOVED` of a key, or of a table that it is in; None if it is not there."""
+    names = (".".join(key[:length]) for length in range(1, len(key) + 1))
+    return next((name for name in names if name in REMOVED), None)
+
+
+def _gone(name: str, value: Any) -> str:
+    return f"{name}: no longer a key ({shown(value)}; {REMOVED[name]})"
 
 
 def _line(error: Any, places: Mapping[tuple[str, ...], str], file: str) -> str:
@@ -397,13 +455,19 @@ def _line(error: Any, places: Mapping[tuple[str, ...], str], file: str) -> str:
     key = tuple(str(name) for name in error["loc"] if name != "[key]")
     place = next((place for path, place in places.items() if path[: len(key)] == key), file)
     name, value = ".".join(key), error["input"]
+    name = name if name.isprintable() and len(name) <= LONGEST else shown(name)
     kind, context = error["type"], error.get("ctx", {})
+    removed = _removed(key) if kind == "extra_forbidden" else None
+    if removed is not None:
+        return f"{place}: {_gone(removed, value)}"
     if kind == "extra_forbidden":
         return f"{place}: {name}: unknown {_suggest(key)}"
     if kind == "value_error" and isinstance(value, Mapping | BaseModel):
         return f"{place}: {name}: {context['error']}"
+    if isinstance(value, str) and (name, value) in REMOVED_CHOICES:
+        return f"{place}: {name}: no longer a choice ({value!r}; {REMOVED_CHOICES[name, value]})"
     problem, remedy = _problem(kind, context), _remedy(kind, context)
-    return f"{place}: {name}: {problem} ({value!r}; {remedy})"
+    return f"{place}: {name}: {problem} ({shown(value)}; {remedy})"
 
 
 def _suggest(key: tuple[str, ...]) -> str:

@@ -71,8 +71,19 @@ def test_production_is_the_production_circuit():
         ("[neural]\nsparsity = 1.0", "neural.sparsity: too large (1.0; below 1"),
         (
             "[neural.model]\ngranule = 'lif'",
-            "neural.model.granule: unknown choice ('lif'; 'current')",
+            "neural.model: no longer a key ({'granule': 'lif'}; every population of this circuit",
         ),
+        ("[performance]\ncuda_streams = 4", "performance.cuda_streams: no longer a key (4; XLA ch"),
+        (
+            "[performance]\nmemory_pool_enabled = false\nmemory_pool_size = '2GB'",
+            "performance: memory_pool_size 2000000000 and memory_pool_enabled = false; one",
+        ),
+        ("[training]\nmethod = 'stdp'", "training.method: no longer a choice ('stdp'; it learns"),
+        ("[training]\nvalidation_split = 0.9", "training.validation_split: too large (0.9; at m"),
+        ("[training]\nvalidation_split = 0.0", "training.validation_split: too small (0.0; abov"),
+        ("[neural]\n'a\\nb' = 1", "neural.a\\nb: unknown key; perhaps neural."),
+        (f"[neural]\n{'a' * 5_000} = 1", "'neural.aaaaaaaaaa"),
+        (f"[server]\nport = '{'9' * 5_000}'", "server.port: wrong type ('99999999999"),
         (
             "[performance]\ndevice = 'gpu'",
             "performance.device: unknown choice ('gpu'; 'auto', 'cpu'",
@@ -84,7 +95,10 @@ def test_production_is_the_production_circuit():
         ("[performance]\nmemory_limit = -1", "performance.memory_limit: not a size (-1; bytes, or"),
         ("[server]\nport = 70000", "server.port: too large (70000; at most 65535)"),
         ("[server]\nhost = '0.0.0.0'", 'server: host "0.0.0.0" is not loopback'),
-        ("[training.stdp]\nw_min = 3", "training.stdp: w_min 3.0 is not below w_max 1.0"),
+        (
+            "[training.stdp]\nw_min = 3",
+            "training.stdp: no longer a key ({'w_min': 3}; training.method = 'climbing_fiber'",
+        ),
         ("[training]\nloss = 'rms'", "training.loss: unknown choice ('rms'; 'mse', 'mae'"),
     ],
 )
@@ -94,6 +108,22 @@ def test_what_is_wrong_is_named(write, text, line):
         config.load(path)
     assert str(caught.value).startswith(f"{path}: {line}")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 100_000, "[" + ".".join(5_000 * ["a"]) + "]", "a = " + 300 * "[" + 300 * "]"],
+    ids=["lists", "tables", "closed"],
+)
+def test_what_is_nested_too_deeply_is_one_line(write, text):
+    with pytest.raises(UsageError, match=r"some\.toml: nested too deeply; sections with keys"):
+        config.load(write(text))
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(write):
+    with pytest.raises(UsageError, match=r"some\.toml: not TOML: .*5001 digits"):
+        config.load(write("[neural]\nseed = 1" + 5_000 * "0"))
 
 
 @pytest.mark.parametrize(
@@ -131,11 +161,11 @@ def test_toml_gives_way_to_the_environment_and_that_to_flags(write, monkeypatch)
     path = write("[neural]\ngranule_size = 1000\nbeams = 2\nseed = 3")
     monkeypatch.setenv("CEREBELLAR__NEURAL__GRANULE_SIZE", "2000")
     monkeypatch.setenv("cerebellar__neural__beams", "4")
-    monkeypatch.setenv("CEREBELLAR__TRAINING__STDP__TAU_PRE", "15")
+    monkeypatch.setenv("CEREBELLAR__TRAINING__COLUMNS", '{"price": "last"}')
     settings = config.load(path, {"neural.granule_size": 5_000})
     assert settings.neural.granule_size == 5_000
     assert (settings.neural.beams, settings.neural.seed) == (4, 3)
-    assert settings.training.stdp.tau_pre == 15
+    assert settings.training.columns == {"price": "last"}
 
 
 def test_a_variable_with_a_typo_is_refused(monkeypatch):
@@ -146,6 +176,23 @@ def test_a_variable_with_a_typo_is_refused(monkeypatch):
         "CEREBELLAR__NEURAL__GRANULE_SZE: no such key ('2000'; perhaps "
         "CEREBELLAR__NEURAL__GRANULE_SIZE)"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("TRAINING__STDP__TAU_PRE", "15", "training.stdp: no longer a key ('15'; training.method"),
+        ("NEURAL__MODEL", "{}", "neural.model: no longer a key ('{}'; every population"),
+        ("TRAINING__COLUMNS", "{bad", "training.columns: no table ('{bad'; JSON, such as"),
+        ("TRAINING__COLUMNS", "[1]", "training.columns: wrong type ([1]; a table)"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, value, line):
+    monkeypatch.setenv(f"CEREBELLAR__{name}", value)
+    with pytest.raises(UsageError) as caught:
+        config.load()
+    assert str(caught.value).startswith(f"CEREBELLAR__{name}: {line}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +212,15 @@ def test_the_schema_describes_every_key(capsys):
             assert field.get("description"), key
 
 
+@pytest.fixture
+def _own_paths(tmp_path, monkeypatch):
+    """Paths that this user may write in place of those of an installed service."""
+    monkeypatch.setenv("CEREBELLAR__LOGGING__FILE", str(tmp_path / "log/application.log"))
+    for name in ("models", "backups", "data"):
+        monkeypatch.setenv(f"CEREBELLAR__STORAGE__{name.upper()}", str(tmp_path / name))
+
+
+@pytest.mark.usefixtures("_own_paths")
 def test_validation_by_the_program(write, capsys, monkeypatch):
     path = write("[neural]\ngranule_size = 1000")
     for flag in ("--validate-only", "--validate-config"):
@@ -174,9 +230,13 @@ def test_validation_by_the_program(write, capsys, monkeypatch):
     assert "nothing to validate" in capsys.readouterr().err
     monkeypatch.setenv("CEREBELLAR__PERFORMANCE__DEVICE", "cpu")
     monkeypatch.setattr(configure, "memory_there", lambda: 64 * 10**9)
+    capsys.readouterr()
     assert main.main(["--config", str(ROOT / "configs/production.toml"), "--validate-only"]) == 0
+    note = "performance.memory_pool_enabled, memory_pool_size: no effect on a CPU"
+    assert note in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_own_paths")
 @pytest.mark.parametrize("granules", [None, 10_000_000])
 def test_a_circuit_too_large_is_refused_before_it_is_built(granules, capsys, monkeypatch):
     monkeypatch.setenv("CEREBELLAR__PERFORMANCE__DEVICE", "cpu")
@@ -202,6 +262,53 @@ def test_a_gpu_that_is_not_there(write, capsys, monkeypatch):
     path = write("[performance]\ndevice = 'cuda'")
     assert main.main(["--config", path, "--validate-only"]) == 2
     assert "performance.device: no CUDA device on this machine" in capsys.readouterr().err
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Files and directories that a configuration may name, for `format`."""
+    for name, mode in (("open_key", 0o644), ("key", 0o600), ("file", 0o644)):
+        (tmp_path / name).write_text("long-enough-0123456789")
+        (tmp_path / name).chmod(mode)
+    return {"here": tmp_path, "long": 5_000 * "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[server]\napi_key_file = '{here}/open_key'", "server.api_key_file: others may read it"),
+        ("[server]\napi_key_file = '{here}'", "server.api_key_file: Is a directory"),
+        ("[server]\napi_key_file = '/{long}'", "server.api_key_file: File name too long"),
+        ("[storage]\nmodels = '{here}/file'", "storage.models: not a directory"),
+        ("[storage]\nmodels = '{here}/file/below'", "storage.models: not a directory"),
+        ("[storage]\nmodels = '/{long}'", "storage.models: File name too long"),
+        ('[storage]\nmodels = "/a\\u0000"', "storage.models: a zero byte in the name"),
+        ("[storage]\nbackups = '/{long}'", "storage.backups: File name too long"),
+        ("[logging]\nfile = '{here}'", "logging.file: not writable"),
+        ("[logging]\nfile = '{here}/file/a.log'", "logging.file: not a directory"),
+        ("[logging]\nfile = '/{long}/{long}'", "logging.file: File name too long"),
+        ("[training]\ndata = '/{long}'", "training.data: not readable"),
+        ("[neural]\nmossy_fiber_size = 1", "neural.mossy_fiber_size: too few to carry 28"),
+        (
+            "[server]\nhost = 'evil..host'\napi_key_file = '{here}/key'",
+            "server.host: no name of a host ('evil..host'; an address of this machine)",
+        ),
+        (
+            "[server]\nhost = '192.0.2.1'\napi_key_file = '{here}/key'",
+            "server.host: Cannot assign requested address (192.0.2.1; an address of this machine)",
+        ),
+        ("[neural]\npurkinje_size = 4_000_000_000", "neural.granule_size: needs 804,"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_a_start_refuses_a_check_refuses(write, places, run, text, line):
+    path = write(text.format(**places))
+    checked, started = run("--config", path, "--validate-only"), run("--config", path)
+    assert checked == started
+    code, _, err = checked
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path}: {line}" in err
+    assert len(err) < 600
 
 
 @pytest.mark.parametrize(

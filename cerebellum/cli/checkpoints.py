@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import config
+from cerebellum import config, configure
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.store import tools, weights
 
@@ -25,12 +25,21 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "checkpoints":
             return _list(arguments)
         if arguments.command == "backup":
-            print(tools.backup(arguments.run, arguments.target))
+            print(tools.backup(arguments.run, _backups(arguments)))
             return 0
         return _restore(arguments)
     except OSError as error:
-        where = error.filename or getattr(arguments, "target", "")
+        where = error.filename or getattr(arguments, "target", None) or arguments.run
         raise FailedError(f"{where}: {error.strerror or error}") from None
+
+
+def _backups(arguments: argparse.Namespace) -> str:
+    """The directory for backups: the one that is named, or else the configured one."""
+    if arguments.target is not None:
+        return arguments.target
+    if arguments.config is None:
+        raise UsageError("DIR: missing; a directory for backups, or --config with storage.backups")
+    return str(config.load(arguments.config).storage.backups)
 
 
 def _restore(arguments: argparse.Namespace) -> int:
@@ -98,9 +107,10 @@ def inspect(arguments: argparse.Namespace) -> int:
     """
     if arguments.dump_weights:
         model = arguments.model
-        circuit, state = (
-            tools.load(model) if model else tools.untrained(config.load(arguments.config))
-        )
+        if model:
+            circuit, state = tools.load(model)
+        else:
+            circuit, state = tools.untrained(configure.configured(arguments.config, {})[0])
         for line in weights.distributions(circuit, state):
             print(json.dumps(line))
         return 0

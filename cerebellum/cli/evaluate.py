@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"--data: {arguments.data} has other columns than {arguments.model} learned from "
             f"({', '.join(model.fields.names)})"
         )
-    data = ticks.prepare(stream, task, model.receptive, model.band)
+    validation = training_run.plan.validation_split
+    data = ticks.prepare(stream, task, model.receptive, model.band, validation)
     split = data.test if arguments.split == "test" else Split(start=0, stop=data.test.stop)
     probabilities = predict(model, data, split, arguments.online, training_run.plan.plasticity)
     result = judge(probabilities, stream, data, split)

@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the command failed, 2 wrong usage.
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -322,8 +323,8 @@ def _add_train(commands) -> None:
         help="learn from files of ticks; the run can be resumed",
         description="Learn to predict a market from CSV files of ticks (columns timestamp, price, "
         "volume, and where there are some bid, ask, bid_size, ask_size, signed_volume or side). "
-        "Trains on the first 70 %, selects on the next 20 % and never uses the last 10 %. SIGTERM "
-        "saves and exits 0.",
+        "Trains on the first 70 %, selects on the next 20 % (training.validation_split) and never "
+        "uses the last 10 %. SIGTERM saves and exits 0.",
         epilog="example: cerebellar-norse train --data ticks.csv.gz --out results/train",
     )
     train.add_argument("--data", metavar="FILE|DIR|GLOB", help="ticks (default: training.data)")
@@ -402,7 +403,15 @@ def _add_checkpoints(commands) -> None:
         epilog="example: cerebellar-norse backup results/train /backup/cerebellar-norse",
     )
     backup.add_argument("run", metavar="RUN", help="a run's directory")
-    backup.add_argument("target", metavar="DIR", help="a directory for backups")
+    backup.add_argument(
+        "target",
+        nargs="?",
+        metavar="DIR",
+        help="a directory for backups (default: storage.backups of --config)",
+    )
+    backup.add_argument(
+        "--config", dest="backup_config", metavar="FILE", help="configuration in TOML"
+    )
     restore = commands.add_parser(
         "restore",
         help="restore a checkpoint, or write its arrays as npz",
@@ -489,11 +498,16 @@ def _dump_schema(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     if arguments.config is None:
         raise UsageError("--validate-only: nothing to validate; --config FILE")
-    from cerebellum import configure
+    # A check reserves no memory of a GPU: the service may be using it.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    from cerebellum import config, configure
+    from cerebellum.service import check
 
-    problems = configure.validate(arguments.config)
+    problems = check.validate(arguments.config)
     if problems:
         raise UsageError("\n".join(problems))
+    for line in configure.notes(config.load(arguments.config)):
+        print(f"cerebellar-norse: {line}", file=sys.stderr)
     print(f"{arguments.config}: valid")
     return 0
 

@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import backends, configure, files, io, plot, store
+from cerebellum import backends, config, configure, files, io, plot, store
 from cerebellum.cli import processes, saves
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model import anatomy
@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
       UsageError: the arguments are wrong; raised before anything is computed.
       FailedError: a checkpoint could not be written, or the processes could not connect.
     """
+    if arguments.config is not None and arguments.preset in (None, "beams"):
+        configure.choose_device(config.load(arguments.config, _flags(arguments)))
     with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
         return _run(arguments, devices)
 
@@ -278,13 +280,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         raise UsageError(f"--preset: {name!r}; one of {', '.join(PRESETS)}")
     preset = PRESETS[name]
     if name == "beams":
-        values = {
-            "neural.granule_size": arguments.granule_size,
-            "neural.dt": arguments.dt_ms,
-            "neural.seed": arguments.seed,
-        }
-        flags = {key: value for key, value in values.items() if value is not None}
-        settings, spec = configure.configured(arguments.config, flags)
+        settings, spec = configure.configured(arguments.config, _flags(arguments))
         return Request(preset, spec, settings.neural.seed, settings.performance.kernels)
     for flag, value in (
         ("--config", arguments.config),
@@ -293,6 +289,16 @@ def _request(arguments: argparse.Namespace) -> Request:
         if value is not None:
             raise UsageError(f"{flag}: {value}; only with --preset beams")
     return Request(preset, _spec(preset, arguments.dt_ms), arguments.seed or 0)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, object]:
+    """The flags that override the configuration, by key."""
+    values = {
+        "neural.granule_size": arguments.granule_size,
+        "neural.dt": arguments.dt_ms,
+        "neural.seed": arguments.seed,
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _spec(preset: Preset, dt_ms: float | None) -> Spec:

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cerebellum import config, plot, store
+from cerebellum import config, configure, plot, store
 from cerebellum.cli import processes
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
@@ -52,12 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         computed.
       FailedError: the loss is not finite, or the run would end without being saved.
     """
-    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
-        return _run(arguments, devices)
-
-
-def _run(arguments: argparse.Namespace, devices: int) -> int:
     settings = config.load(arguments.config, _flags(arguments))
+    configure.choose_device(settings)
+    with processes.joined(arguments, Path(arguments.out) / store.FOLDER) as devices:
+        configure.use_device(settings)
+        return _run(arguments, settings, devices)
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int:
     console = Console(stderr=True, quiet=not processes.leads())
     out = directory(arguments.out)
     pattern = arguments.data or settings.training.data
@@ -78,7 +80,8 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     else:
         training_run = learned.restore(checkpoint)
         model = training_run.model
-        data = ticks.prepare(stream, model.task, model.receptive, model.band)
+        split = training_run.plan.validation_split
+        data = ticks.prepare(stream, model.task, model.receptive, model.band, split)
         if _identity(stream, data, training_run.data["streams"]) != training_run.data:
             raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
     for warning in ticks.few(data):
@@ -119,6 +122,7 @@ def _finish(
         "run": str(out),
         "steps": training_run.step,
         "epochs": len(history),
+        "validation_split": training_run.plan.validation_split,
         "seconds": seconds,
         "resumed_from": resumed_from,
         "stopped": stopped_by,
@@ -147,13 +151,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any, ticks.Data]:
     """A new run, with its data; its `training` is None until `train.begin` makes it."""
-    data = ticks.prepare(stream, task)
     training, neural = settings.training, settings.neural
-    if training.method == "stdp":
-        raise UsageError(
-            "training.method: 'stdp'; train knows climbing_fiber, surrogate_gradient and hybrid "
-            "(pair-based STDP is a rule of simulated circuits)"
-        )
+    data = ticks.prepare(stream, task, validation=training.validation_split)
     configured = "granule_size" in neural.model_fields_set
     sizes = {
         "granule": neural.granule_size if configured else GRANULES,
@@ -176,6 +175,7 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         learning_rate=training.learning_rate,
         gradient_clipping=training.gradient_clipping,
         gradient_checkpointing=training.gradient_checkpointing,
+        validation_split=training.validation_split,
         early_stopping_patience=training.early_stopping_patience,
         balanced=training.class_weights == "balanced",
         plasticity=neural.learning_rate,

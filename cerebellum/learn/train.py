@@ -52,6 +52,8 @@ class Plan:
     """Step of a weight, as a share of its projection's mean weight."""
     gradient_clipping: float = 1.0
     gradient_checkpointing: bool = True
+    validation_split: float = 0.2
+    """Share of the data in the validation split; see `ticks.prepare`."""
     early_stopping_patience: int = 5
     balanced: bool = False
     """Whether samples are weighted so that every choice has the same total weight."""

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -85,6 +87,7 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI):
+        _limit_threads(service.settings.server.worker_threads)
         begin()
         yield
         await asyncio.to_thread(end)
@@ -104,6 +107,16 @@ def build(service: Service, begin: Callable[[], Any], end: Callable[[], Any]) ->
     _add_work(app, service)
     app.openapi = partial(_document, app)
     return app
+
+
+def _limit_threads(count: int) -> None:
+    """Let blocking work of this event loop have so many threads: that of endpoints, and the rest.
+
+    Endpoints that are plain functions take theirs from anyio, `asyncio.to_thread` from the loop.
+    """
+    anyio.to_thread.current_default_thread_limiter().total_tokens = count
+    workers = ThreadPoolExecutor(count, thread_name_prefix="worker")
+    asyncio.get_running_loop().set_default_executor(workers)
 
 
 async def _http_error(request: Request, error: Any) -> JSONResponse:
@@ -194,9 +207,8 @@ def _add_work(app: FastAPI, service: Service) -> None:
             reply = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
         except markets.RefusedError as error:
             raise HTTPException(422, str(error)) from None
-        except FullError:
-            most = service.settings.server.max_markets
-            raise _later(429, f"market_id: {most} markets are active; server.max_markets") from None
+        except FullError as error:
+            raise _later(429, f"market_id: {error}") from None
         except TimeoutError:
             raise _later(503, "no answer in time") from None
         except (BusyError, LateError, UnsoundError) as error:

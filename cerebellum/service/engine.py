@@ -119,6 +119,7 @@ class Engine:
           BusyError: it takes no requests now.
         """
         if self.draining or not self.alive:
+            self.statistics.metrics.refused.labels(reason="busy").inc()
             raise BusyError("stopping" if self.draining else "the engine is not running")
         request = Request(market, ticks, time.monotonic() + timeout, Future())
         self.requests.put(request)
@@ -157,6 +158,8 @@ class Engine:
         except BaseException as error:
             log.critical("the engine ended: %s", error, exc_info=True)
             for request in [*self._batch, *self.requests.drain()]:
+                if not request.future.done():
+                    self.statistics.metrics.refused.labels(reason="busy").inc()
                 request.fail(BusyError("the engine is not running"))
             if self.died is not None:
                 self.died(error)
@@ -208,17 +211,19 @@ class Engine:
         return True
 
     def _answer(self, batch: list[Request]) -> None:
-        """Answer one tick of each request."""
+        """Answer one tick of each request; those with more ticks go to the front, in order."""
         rows = [request.row for request in batch]
         memories = [self.markets.states[request.market].memory for request in batch]
+        unfinished = []
         for called, result in self.inference.calls(rows, memories, lambda: self.ticks):
             if isinstance(result, Result):
-                self._accept(batch[called], result)
+                unfinished += self._accept(batch[called], result)
             else:
                 self._refuse(batch[called], result)
+        self.requests.put_back(unfinished)
 
-    def _accept(self, batch: list[Request], result: Result) -> None:
-        """Take over what a call has computed; requests with more ticks go to the front."""
+    def _accept(self, batch: list[Request], result: Result) -> list[Request]:
+        """Take over what a call has computed; returns the requests that have more ticks."""
         answer = result.answer
         self.statistics.frames.append(answer.sample.tolist())
         unfinished = []
@@ -239,7 +244,7 @@ class Engine:
                 request.future.set_result(reply)
             else:
                 unfinished.append(request)
-        self.requests.put_back(unfinished)
+        return unfinished
 
     def _refuse(self, batch: list[Request], failure: Failure) -> None:
         for request in batch:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cerebellum.config import shown
 from cerebellum.errors import UsageError
 from cerebellum.service.metrics import Metrics
 
@@ -31,9 +32,10 @@ def keys(path: Path) -> tuple[bytes, ...]:
     try:
         mode = path.stat().st_mode
         lines = tuple(line.strip().encode() for line in path.read_text().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text"
         raise UsageError(
-            f"server.api_key_file: {error} ({path}; a file that this user may read)"
+            f"server.api_key_file: {reason} ({shown(path)}; a file that this user may read)"
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(

@@ -1,7 +1,8 @@
 """The markets of the service: the arrays of each, and what the host remembers of it.
 
-A limited number of markets is in memory. When there is no place for a new market, the one that was
-used least recently is written to disk. It is read again when its next tick comes.
+A limited number of markets is in memory, by count and by the bytes that they take. When there is no
+place for a new market, the one that was used least recently is written to disk. It is read again
+when its next tick comes. From a share of the memory on, an idle market leaves for each that comes.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from cerebellum import store
 from cerebellum.learn.tasks import live, ticks
 from cerebellum.learn.tasks.live import News, Open
 from cerebellum.service.requests import Tick
-from cerebellum.service.served import Inputs, Packed, Served
+from cerebellum.service.served import Inputs, Packed, Served, forget_start
 
 NO_QUESTIONS = Open()
 MOST_AWAY = 10_000
@@ -32,6 +33,8 @@ CHECKED = 100
 """The markets on disk are counted each time that so many more were written."""
 IDLE_S = 10.0
 """A market that was used within so many seconds is not written to disk."""
+COPIES = 2
+"""Times that a market's memory is held: a checkpoint copies it, while it is being written."""
 
 log = logging.getLogger("cerebellum.service.markets")
 
@@ -83,12 +86,21 @@ class Markets:
     """of the markets on disk"""
     most: int
     """markets in memory"""
+    allowed: int = 2**63
+    """bytes that the model and the markets may take together"""
+    threshold: float = 1.0
+    """share of `allowed` from which idle markets leave for new ones"""
     states: OrderedDict[str, MarketState] = field(default_factory=OrderedDict)
     """by name, the least recently used market first"""
     used: dict[str, float] = field(default_factory=dict)
     """when each market was last used, monotonic s"""
     _written: int = 0
     """markets that were written to disk since the start"""
+
+    def room(self, share: float = 1.0) -> int:
+        """The most markets that a share of the memory holds beside the model, at least one."""
+        each = COPIES * sum(x.nbytes for x in self.served.fresh)
+        return max(1, int(share * self.allowed - self.served.needs) // each)
 
     def find(self, name: str) -> MarketState:
         """The state of a market. If the market is new, a place is made for it.
@@ -97,8 +109,7 @@ class Markets:
           FullError: every market in memory was used within the last IDLE_S.
         """
         if name not in self.states:
-            if len(self.states) >= self.most:
-                self._put_away()
+            self._make_place()
             self.states[name] = self._bring_back(name) or MarketState(self.served.fresh)
         self.touch(name)
         return self.states[name]
@@ -119,9 +130,9 @@ class Markets:
         """Forget what the circuit remembers of a market; its clock stays."""
         self.states[name] = replace(self.states[name], memory=self.served.fresh, open=NO_QUESTIONS)
 
-    def take_over(self, served: Served) -> None:
+    def take_over(self, model: Served) -> None:
         """Use another model: circuits start anew, clocks stay."""
-        self.served = served
+        self.served = model
         for name in self.states:
             self.reset(name)
 
@@ -130,15 +141,31 @@ class Markets:
         self.states[name] = self._newer(name, saved)
         self.used[name] = -IDLE_S
 
-    def _put_away(self) -> None:
-        """Write the least recently used market to disk.
+    def _make_place(self) -> None:
+        """Let the least recently used market go, if a new one needs its place.
 
         Raises:
           FullError: it was used within the last IDLE_S.
         """
+        count, room, comfortable = len(self.states), self.room(), self.room(self.threshold)
+        if count < min(self.most, comfortable):
+            return
+        if count >= comfortable:
+            forget_start()
         name = next(iter(self.states))
-        if time.monotonic() - self.used[name] < IDLE_S:
-            raise FullError
+        if time.monotonic() - self.used[name] >= IDLE_S:
+            self._put_away(name)
+        elif count >= min(self.most, room):
+            key = "server.max_markets" if self.most <= room else "performance.memory_limit"
+            raise FullError(f"{count} markets are active; {key}")
+
+    def shrink(self) -> None:
+        """Write markets to disk, the least recently used first, until there is room for more."""
+        for name in list(self.states)[: -min(self.most, self.room(self.threshold))]:
+            self._put_away(name)
+
+    def _put_away(self, name: str) -> None:
+        """Write a market to disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self.states[name]
         path = self.path_of(name)

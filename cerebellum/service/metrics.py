@@ -128,7 +128,7 @@ def _metrics(make: _Maker) -> Metrics:
         failures=make.counter("checkpoint_failures_total", "Saves that failed."),
         damaged=make.counter("checkpoints_damaged_total", "Checkpoints that were set aside."),
         resets=make.counter("market_resets_total", "Markets whose state was not finite."),
-        refused=make.counter("ticks_refused_total", "Ticks not answered.", "reason"),
+        refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
     )

@@ -54,7 +54,9 @@ class Request:
         return self.rows[self.done]
 
     def begin(self) -> bool:
-        """Whether the answer is still wanted; from here on the future cannot be cancelled."""
+        """Whether an answer is still wanted; from here on the future cannot be cancelled."""
+        if self.future.done():
+            return False
         return self.future.running() or self.future.set_running_or_notify_cancel()
 
     def fail(self, error: Exception) -> None:
@@ -76,7 +78,8 @@ class RequestQueue:
 
         Args:
           capacity: the most requests that wait.
-          refused: counts the requests whose deadline passed, under the reason "deadline".
+          refused: counts, by reason, the requests for which the queue was full ("busy") or whose
+            deadline passed ("deadline").
         """
         self._refused = refused
         self._arrivals: queue.Queue[Request] = queue.Queue(capacity)
@@ -95,6 +98,7 @@ class RequestQueue:
         try:
             self._arrivals.put_nowait(request)
         except queue.Full:
+            self._refused.labels(reason="busy").inc()
             raise BusyError(f"{self._arrivals.maxsize} requests wait already") from None
 
     def take(self, most: int, admit: Callable[[Request], bool]) -> list[Request]:
@@ -111,9 +115,12 @@ class RequestQueue:
         batch: list[Request] = []
         passed: list[Request] = []
         markets: set[str] = set()
-        now = time.monotonic()
-        while self._ordered and len(batch) < most:
-            request = self._ordered.popleft()
+        now, seen = time.monotonic(), 0
+        # They leave the queue only when all are decided on: an error in between loses none.
+        for request in self._ordered:
+            if len(batch) == most:
+                break
+            seen += 1
             if not request.begin():
                 continue
             if request.market in markets:
@@ -124,6 +131,8 @@ class RequestQueue:
             elif admit(request):
                 markets.add(request.market)
                 batch.append(request)
+        for _ in range(seen):
+            self._ordered.popleft()
         self._ordered.extendleft(reversed(passed))
         return batch
 

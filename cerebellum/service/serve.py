@@ -22,9 +22,11 @@ from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.service import (
     app,
+    check,
     connections,
     faults,
     guard,
+    listening,
     logs,
     metrics,
     notify,
@@ -62,37 +64,20 @@ def run(path: str | None) -> int:
       UsageError: a configuration that is not valid here, a port that is taken.
       FailedError: the model cannot be loaded, or state was not saved at the end.
     """
-    problems = configure.validate(path) if path is not None else []
+    problems = check.validate(path)
     if problems:
         raise UsageError("\n".join(problems))
     settings = config.load(path)
-    configure.use_device(settings)
     keys = () if settings.server.api_key_file is None else guard.keys(settings.server.api_key_file)
     listener = logs.begin(settings.logging)
     try:
-        with _listening(settings) as sock:
+        for line in configure.notes(settings):
+            log.warning(line)
+        # Before the model is loaded, so that a port that is taken is found at once.
+        with listening.bound(settings.server.host, settings.server.port) as sock:
             return _serve(settings, path, keys, sock, listener)
     finally:
         listener.stop()
-
-
-@contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """A bound socket, made before the model is loaded, so that a taken port is found at once."""
-    host, port = settings.server.host, settings.server.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except OSError as error:
-        raise UsageError(
-            f"server.port: {error.strerror} ({host}:{port}; an address that is free)"
-        ) from None
-    with sock:
-        yield sock
 
 
 class _Server(uvicorn.Server):

@@ -28,7 +28,9 @@ from cerebellum.learn.tasks import ticks
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.spec import Spec
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
+from cerebellum.sim.memory import peak
 from cerebellum.store import describe, learned
 
 PROBES = 64
@@ -124,6 +126,8 @@ class Served:
     """whether it learns from outcomes"""
     digest: str
     """identifies the model: memories of a model with another digest cannot be used"""
+    needs: int
+    """memory of the program and the model without markets, estimated, bytes"""
 
     @property
     def tick_s(self) -> float:
@@ -266,6 +270,7 @@ def _served(
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
         digest=_digest({**identity, "memory": leaves}),
+        needs=peak(arrays.circuit.spec, arrays.circuit.wiring.path),
         **names,
     )
 
@@ -323,6 +328,36 @@ def trained(run: Path, settings: Settings) -> Served:
     )
 
 
+def check(settings: Settings) -> None:
+    """Check what `load` would need of the settings, without building anything.
+
+    Raises:
+      UsageError: the untrained circuit would be served, and has fewer mossy fibres than features.
+    """
+    try:
+        name, spec = newest(settings), configure.spec_of(settings, learning=False)
+    except (OSError, ValueError):
+        # `configure.problems` says so.
+        return
+    if name == UNTRAINED:
+        _fibres(spec, Fields())
+
+
+def _fibres(spec: Spec, fields: Fields) -> int:
+    """The number of mossy fibres of a circuit that is to carry features.
+
+    Raises:
+      UsageError: there are fewer than features.
+    """
+    inputs, fibres = len(fields.names), spec.population("mossy_fiber").size
+    if fibres < inputs:
+        raise UsageError(
+            f"neural.mossy_fiber_size: too few to carry {inputs} features of a tick ({fibres}; "
+            f"at least {inputs})"
+        )
+    return fibres
+
+
 def untrained(settings: Settings) -> Served:
     """The circuit of a configuration. Generated ticks set its readout of zones.
 
@@ -330,14 +365,8 @@ def untrained(settings: Settings) -> Served:
       UsageError: sizes that are not possible; fewer mossy fibres than features.
     """
     neural = settings.neural
-    spec = configure.spec_of(settings, learning=False)
-    fields = Fields()
-    inputs, fibres = len(fields.names), spec.population("mossy_fiber").size
-    if fibres < inputs:
-        raise UsageError(
-            f"neural.mossy_fiber_size: too few to carry {inputs} features of a tick ({fibres}; "
-            f"at least {inputs})"
-        )
+    spec, fields = configure.spec_of(settings, learning=False), Fields()
+    inputs, fibres = len(fields.names), _fibres(spec, fields)
     design = Design(
         inputs=inputs,
         fields=fibres // inputs,
@@ -405,6 +434,12 @@ def _rates(design: Design, arrays: Arrays, carry: Carry, values: np.ndarray) -> 
 @partial(jax.jit, static_argnames="design")
 def _tick(design: Design, arrays: Arrays, carry: Carry, inputs: Array):
     return network.unroll(design, arrays.circuit, carry, inputs[None], 0, arrays.shared)
+
+
+def forget_start() -> None:
+    """Drop the programs that only the making of an untrained circuit's readout needed."""
+    compiled: Any = _tick
+    compiled.clear_cache()
 
 
 def _walk(count: int, seed: int) -> Tick:

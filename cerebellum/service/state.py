@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cerebellum import store
+from cerebellum import configure, store
 from cerebellum.config import Settings
 from cerebellum.service import persistence
 from cerebellum.service.engine import Engine
@@ -39,7 +39,13 @@ def build(
     folder = Path(settings.storage.models) / STATE
     retention = store.Retention(newest=settings.training.max_checkpoints)
     checkpoints, newest = persistence.open_store(folder, retention, model.digest)
-    markets = Markets(model, folder / "idle", settings.server.max_markets)
+    markets = Markets(
+        model,
+        folder / "idle",
+        settings.server.max_markets,
+        allowed=configure.memory_allowed(settings.performance.memory_limit),
+        threshold=settings.performance.garbage_collection_threshold,
+    )
     damaged = (entry.name.startswith(store.DAMAGED) for entry in checkpoints.folder.iterdir())
     metrics.damaged.inc(sum(damaged))
     # Before the first save there is nothing to lose.
@@ -47,6 +53,7 @@ def build(
     ticks = 0
     if newest is not None:
         model = persistence.restore(model, markets, newest)
+        markets.shrink()
         ticks = newest.about["ticks"]
         checkpoints.last_success = (newest.path / "manifest.json").stat().st_mtime
         fields = {"checkpoint": str(newest.path), "ticks": ticks}

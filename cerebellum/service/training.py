@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cerebellum.config import Settings
+from cerebellum.config import PREFIX, Settings
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Start
 
 RUNS = "runs"
 """Below `storage.models`."""
+ON_CPU = {"JAX_PLATFORMS": "cpu", f"{PREFIX}PERFORMANCE__DEVICE": "cpu"}
+"""The environment of a run: the service keeps the GPU, whatever its file says."""
 
 log = logging.getLogger("cerebellum.service.training")
 
@@ -82,7 +84,7 @@ class Trainer:
                     stdout=out,
                     stderr=out,
                     start_new_session=True,
-                    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                    env={**os.environ, **ON_CPU},
                 )
             self.id = name
             log.info("training started", extra={"fields": {"id": name, "data": str(data)}})

@@ -5,6 +5,7 @@ from pathlib import Path as FilePath
 
 import jax
 import numpy as np
+from scipy.special import gammainc
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events
@@ -104,13 +105,15 @@ def _poisson_maximum(mean: float, draws: int) -> int:
     """A bound that the largest of `draws` Poisson numbers exceeds in about half of all cases."""
     if mean == 0:
         return 0
-    k, log_p = 0, -mean
-    tail = 1 - math.exp(log_p)
-    while tail * draws > 0.5 and k < mean + 12 * math.sqrt(mean) + 40:
-        k += 1
-        log_p += math.log(mean / k)
-        tail -= math.exp(log_p)
-    return k
+    low, high = 0, int(mean + 12 * math.sqrt(mean) + 40)
+    while low < high:
+        middle = (low + high) // 2
+        # The regularised incomplete gamma function is the chance that a number is above `middle`.
+        if gammainc(middle + 1, mean) * draws > 0.5:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def peak(spec: Spec, path: Path = "auto") -> int:

@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
     code, _, err = run(
         "train", "--data", data, "--config", market / "stdp.toml", "--out", market / "x"
     )
-    assert (code, "training.method: 'stdp'" in err) == (2, True)
+    assert (code, "training.method: no longer a choice ('stdp'" in err) == (2, True)
 
 
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):

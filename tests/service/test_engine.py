@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -13,9 +14,15 @@ import serving
 from cerebellum import config
 from cerebellum.service import app, metrics, served, state
 from cerebellum.service import engine as engine_module
-from cerebellum.service.markets import RefusedError
+from cerebellum.service.markets import FullError, RefusedError
 from cerebellum.service.requests import Tick
-from cerebellum.service.requests_queue import BusyError, LateError, UnsoundError
+from cerebellum.service.requests_queue import (
+    BusyError,
+    LateError,
+    Request,
+    RequestQueue,
+    UnsoundError,
+)
 
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
@@ -128,6 +135,52 @@ def test_one_that_is_poisoned_fails_alone(build, monkeypatch):
         poisonous.result(30)
 
 
+def test_requests_keep_their_order_after_a_call_that_failed(build, monkeypatch):
+    """Ticks that are answered one by one, because their batch failed, go on in order of arrival."""
+    engine = build()
+    real, order, hold = served.answer, [], threading.Event()
+
+    def fails_in_batches(form, arrays, learner, memories, inputs, number):
+        assert hold.wait(60)
+        order.append([float(volume) for volume in inputs.tick.volume])
+        if len(memories) > 1:
+            raise RuntimeError("INTERNAL: this batch")
+        return real(form, arrays, learner, memories, inputs, number)
+
+    monkeypatch.setattr(served, "answer", fails_in_batches)
+    futures = [engine.submit("first", ticks(0), 60)]
+    serving.until(lambda: engine.waiting == 0)
+    for market in range(4):
+        own = [Tick(**{**serving.tick(i), "volume": 10.0 + market}) for i in range(3)]
+        futures.append(engine.submit(f"m{market}", own, 60))
+    hold.set()
+    for future in futures:
+        assert future.result(60).chances.shape == (3,)
+    batches = [volumes for volumes in order if len(volumes) == 4]
+    assert batches == [[10.0, 11.0, 12.0, 13.0]] * 3
+
+
+def test_an_error_while_a_batch_is_chosen_loses_no_request():
+    refused = metrics.build((), {"version": "0"}).refused
+    waiting = RequestQueue(8, refused)
+    names = ("a", "b", "a", "c", "d")
+    asked = [Request(name, ticks(0), time.monotonic() + 60, Future()) for name in names]
+    for request in asked:
+        waiting.put(request)
+
+    def broken(request):
+        if request.market == "c":
+            raise SystemError("no")
+        return True
+
+    with pytest.raises(SystemError):
+        waiting.take(4, broken)
+    assert len(waiting) == 5
+    batch = waiting.take(4, lambda request: True)
+    assert batch == [asked[0], asked[1], asked[3], asked[4]]
+    assert waiting.take(4, lambda request: True) == [asked[2]]
+
+
 def test_a_state_that_is_not_finite_is_reset_and_counted(build):
     engine = build()
     fresh = ask(engine, "a", 0)
@@ -163,6 +216,7 @@ def test_back_pressure_and_deadlines(build, monkeypatch):
     with pytest.raises(LateError):
         late.result(30)
     assert count(engine, "ticks_refused_total", reason="deadline") == 1
+    assert count(engine, "ticks_refused_total", reason="busy") == 1
 
 
 def test_a_request_that_was_given_up_is_not_answered(build, monkeypatch):
@@ -198,6 +252,7 @@ def test_an_engine_that_died_is_unhealthy_and_says_so(build, monkeypatch, caplog
     assert "not running" in report["checks"][0]["message"]
     with pytest.raises(BusyError, match="not running"):
         engine.submit("a", ticks(1), 10)
+    assert count(engine, "ticks_refused_total", reason="busy") == 1
     # What was answered can still be saved.
     engine.stop()
     assert engine.persistence.checkpoints.failures == 0
@@ -279,6 +334,39 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
     with caplog.at_level(logging.ERROR):
         assert ask(engine, "a", 0).chances.shape == (3,)
     assert "the market starts fresh" in caplog.text
+
+
+def test_memory_is_bounded_by_idle_markets_that_leave(build, model, tmp_path):
+    """From the threshold on an idle market leaves for a new one; at the limit a new one waits."""
+    each = 2 * sum(x.nbytes for x in model.fresh)
+    limit = model.needs + 8 * each
+    threshold = (model.needs + 4.5 * each) / limit
+    memory = {
+        "performance.memory_limit": limit,
+        "performance.garbage_collection_threshold": threshold,
+    }
+    served._tick.clear_cache()
+    served.untrained(settings(tmp_path))
+    engine = build(**memory)
+    assert served._tick._cache_size() > 0
+    first = ask(engine, "m0", 0).chances.tolist()
+    for index in range(1, 8):
+        ask(engine, f"m{index}", 0)
+    assert len(engine.markets.states) == 8
+    assert served._tick._cache_size() == 0
+    with pytest.raises(FullError, match=r"8 markets are active; performance.memory_limit"):
+        ask(engine, "m8", 0)
+    engine.markets.used = dict.fromkeys(engine.markets.used, -100.0)
+    ask(engine, "m8", 0)
+    assert "m0" not in engine.markets.states
+    # It comes back as it was, and another idle one leaves.
+    assert ask(engine, "m0", 1).chances.tolist() != first
+    assert engine.markets.states["m0"].ticks == 2
+    engine.stop()
+    again = build(**memory)
+    assert len(again.markets.states) == 4
+    ask(again, "m0", 2)
+    assert again.markets.states["m0"].ticks == 3
 
 
 def test_a_clock_that_jumps_changes_nothing(build, monkeypatch):

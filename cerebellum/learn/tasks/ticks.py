@@ -4,8 +4,8 @@
     h10     at each tick, whether the price ten ticks on is higher, lower or about the same
 
 Choices are 0 buy (up), 1 hold, 2 sell (down). Rows are split by time into training, validation and
-test: 70, 20 and 10 %. Receptive fields and the dead band of h10 are fitted on the training split
-only. A label that becomes known only in a later split is not used.
+test: 70, 20 and 10 %, or another share for validation. Receptive fields and the dead band of h10
+are fitted on the training split only. A label that becomes known only in a later split is not used.
 
 Most of what can be predicted here is microstructure, such as the bid-ask bounce and slow queues.
 It cannot be traded at a profit: what a trade gains by it is a small part of the spread.
@@ -34,8 +34,10 @@ NONE = -1
 CHOICES: dict[str, tuple[int, ...]] = {"event": (BUY, SELL), "h10": (BUY, HOLD, SELL)}
 """Choices that occur as labels, by task."""
 
-SHARES = (0.7, 0.9)
-"""Ends of the training and of the validation split, as shares of the rows."""
+VALIDATION = 0.2
+"""Share of the rows in the validation split, between those of training and those of the test."""
+BEFORE_TEST = 0.9
+"""End of the validation split, as a share of the rows."""
 HORIZON = 10
 """Ticks from a question of h10 to its answer."""
 DEAD_BAND = 0.33
@@ -196,12 +198,17 @@ def shifted(
 
 
 def prepare(
-    stream: Stream, task: Task, receptive: encode.Fields | None = None, band: float | None = None
+    stream: Stream,
+    task: Task,
+    receptive: encode.Fields | None = None,
+    band: float | None = None,
+    validation: float = VALIDATION,
 ) -> Data:
     """Labels, splits and features as ranks. The features need a byte each of memory.
 
     Args:
       receptive, band: those of a trained model; by default fitted on the training split.
+      validation: share of the rows in the validation split.
 
     Raises:
       UsageError: an unknown task; too few ticks for three splits.
@@ -209,8 +216,10 @@ def prepare(
     if task not in TASKS:
         raise UsageError(f"--task: {task!r}; one of {', '.join(TASKS)}")
     count = len(stream.price)
-    borders = [0, *(int(share * count) for share in SHARES), count]
-    train, validation, test = (Split(start=start, stop=stop) for start, stop in pairwise(borders))
+    # Rounded, so that 0.9 - 0.2 is 0.7.
+    shares = round(BEFORE_TEST - validation, 9), BEFORE_TEST
+    borders = [0, *(int(share * count) for share in shares), count]
+    train, selection, test = (Split(start=start, stop=stop) for start, stop in pairwise(borders))
     labels, known, band = label(stream.price, task, train.stop, band)
     if receptive is None:
         stride = max(1, train.stop // SAMPLE)
@@ -228,7 +237,7 @@ def prepare(
         band=band,
         task=task,
         train=train,
-        validation=validation,
+        validation=selection,
         test=test,
     )
     for name in ("train", "validation", "test"):
