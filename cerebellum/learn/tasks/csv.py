@@ -8,23 +8,15 @@ message names the file, the line, the value, and what would be right.
 """
 
 import glob
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cerebellum.errors import UsageError
-from cerebellum.learn.tasks import cells, header, lines, prices, timestamps
-from cerebellum.learn.tasks.header import Layout
-from cerebellum.learn.tasks.lines import Rows
+from cerebellum.learn.tasks import header, lines, prices, table
 from cerebellum.learn.tasks.prices import Block
-from cerebellum.learn.tasks.timestamps import Format
-
-if TYPE_CHECKING:
-    import polars as pl
 
 BAD_SHARE = 0.01
 """Largest share of a file's rows that may be invalid."""
@@ -144,140 +136,17 @@ def _parsed(path: Path, names: Mapping[str, str], bad: Bad) -> Iterator[Block]:
         for rows in lines.blocks(path, file, layout):
             bad.blank += rows.blank
             bad.of += len(rows.numbers) + len(rows.faults)
-            faults, count = rows.faults[:SHOWN], len(rows.faults)
+            faults, count, block = rows.faults, len(rows.faults), None
             if rows.numbers.size:
-                table = _table(path, rows, layout)
+                texts = table.parse(path, rows, layout)
                 if form is None:
-                    form, layout = _format(path, rows, table, layout)
-                block, more, invalid = _numbers(rows, table, layout, form)
-                faults, count = sorted(faults + more), count + invalid
-                bad.add(count, [f"{path}:{line}: {fault}" for line, fault in faults])
+                    form, layout = table.recognise(path, rows, texts, layout)
+                block, more = table.check(rows, texts, layout, form, SHOWN)
+                count += rows.numbers.size - block.numbers.size
+                faults = sorted(faults[:SHOWN] + more)
+            bad.add(count, [f"{path}:{line}: {fault}" for line, fault in faults[:SHOWN]])
+            if block is not None:
                 yield block
-            else:
-                bad.add(count, [f"{path}:{line}: {fault}" for line, fault in faults])
-
-
-def _table(path: Path, rows: Rows, layout: Layout) -> "pl.DataFrame":
-    """The columns of a block that have a kind: stripped strings [rows], named by their kind.
-
-    Raises:
-      UsageError: a row is not what it seemed to be.
-    """
-    import polars as pl
-
-    wanted = {kind: f"column_{position + 1}" for kind, position in layout.positions.items()}
-    separators = rows.text.partition(b"\n")[0].count(layout.separator.encode())
-    try:
-        table = pl.read_csv(
-            io.BytesIO(rows.text),
-            has_header=False,
-            schema={f"column_{k + 1}": pl.String for k in range(separators + 1)},
-            columns=sorted(set(wanted.values())),
-            separator=layout.separator,
-            quote_char=None,
-            encoding="utf8-lossy",
-        )
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(_between(path, rows) + f"cannot be read as CSV ({reason})") from None
-    if table.height != rows.numbers.size:
-        raise UsageError(
-            _between(path, rows) + f"{table.height} rows in {rows.numbers.size} lines; one in each"
-        )
-    texts = {kind: pl.col(name).fill_null("").str.strip_chars() for kind, name in wanted.items()}
-    table = table.select(**texts)
-    if lines.COMMA.encode() in rows.text:
-        table = table.with_columns(
-            pl.all().str.replace_all(lines.COMMA, layout.separator, literal=True)
-        )
-    return table
-
-
-def _between(path: Path, rows: Rows) -> str:
-    return f"{path}:{rows.numbers[0]} to {rows.numbers[-1]}: "
-
-
-def _format(path: Path, rows: Rows, table: "pl.DataFrame", layout: Layout) -> tuple[Format, Layout]:
-    """The format of a file's timestamps, from its first block; the date is dropped if not needed.
-
-    Raises:
-      UsageError: it is not known, or leaves open which is the day and which the month.
-    """
-    form = timestamps.recognise(table["timestamp"])
-    if form is not None:
-        positions = {kind: at for kind, at in layout.positions.items() if kind != "date"}
-        layout = replace(layout, positions=positions)
-    elif "date" in layout.positions:
-        form = timestamps.recognise(_texts(table, layout)["timestamp"])
-    if form is None:
-        value = _texts(table, layout)["timestamp"][0]
-        name = layout.header[layout.positions["timestamp"]]
-        raise UsageError(f"{path}:{rows.numbers[0]}: {name}: {value!r}; {timestamps.KNOWN}")
-    return (_with_order(path, layout, form) if form.ambiguous else form), layout
-
-
-def _with_order(path: Path, layout: Layout, form: Format) -> Format:
-    """The format a/b/yyyy with the order of day and month, which the whole file decides.
-
-    Raises:
-      UsageError: no row decides it, or two rows decide it differently.
-    """
-    above: dict[str, str] = {}
-    example = ""
-    with lines.open_text(path) as file:
-        lines.first(path, file)
-        for rows in lines.blocks(path, file, layout):
-            if rows.numbers.size:
-                texts = _texts(_table(path, rows, layout), layout)["timestamp"]
-                example = example or f"{rows.numbers[0]}: {texts[0]!r}"
-                for part, row in timestamps.first_above_12(texts, form):
-                    above.setdefault(part, f"{rows.numbers[row]}: {texts[row]!r}")
-    if len(above) == 1:
-        return replace(form, order=("day", "month") if "a" in above else ("month", "day"))
-    if above:
-        raise UsageError(
-            f"{path}:{above['a']} is day/month, but {path}:{above['b']} month/day; one order"
-        )
-    raise UsageError(
-        f"{path}:{example} and all other rows could be day/month or month/day; YYYY-MM-DD"
-    )
-
-
-def _texts(table: "pl.DataFrame", layout: Layout) -> dict[str, "pl.Series"]:
-    """Strings [rows] of each kind; a date is joined with the time."""
-    texts = {kind: table[kind] for kind in layout.positions}
-    if "date" in texts:
-        texts["timestamp"] = texts.pop("date") + " " + texts["timestamp"]
-    return texts
-
-
-def _numbers(
-    rows: Rows, table: "pl.DataFrame", layout: Layout, form: Format
-) -> tuple[Block, list[tuple[int, str]], int]:
-    """The valid rows of a block, what is wrong with the first of the others, and their number."""
-    texts = _texts(table, layout)
-    values, invalid = cells.values(texts, form)
-    wrong = np.logical_or.reduce(list(invalid.values()))
-    faults = []
-    for row in np.flatnonzero(wrong)[:SHOWN]:
-        kind = next(kind for kind, flags in invalid.items() if flags[row])
-        faults.append((int(rows.numbers[row]), _fault(kind, int(row), texts, layout, form)))
-    count = int(wrong.sum())
-    if not count:
-        return Block(columns=values, numbers=rows.numbers), faults, 0
-    kept = {kind: column[~wrong] for kind, column in values.items()}
-    return Block(columns=kept, numbers=rows.numbers[~wrong]), faults, count
-
-
-def _fault(
-    kind: str, row: int, texts: Mapping[str, "pl.Series"], layout: Layout, form: Format
-) -> str:
-    """What is wrong with a cell: its column, its value, and what would be right."""
-    right = form.right if kind == "timestamp" else cells.RIGHT[kind]
-    kind = "ask" if kind == "crossed" else kind
-    value = texts[kind][row]
-    shown = repr(value if len(value) <= 40 else value[:37] + "...") if value else "empty"
-    return f"{layout.header[layout.positions[kind]]}: {shown}; {right}"
 
 
 def _check_order(path: Path, block: Block, last_time: float) -> float:

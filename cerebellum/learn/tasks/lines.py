@@ -47,6 +47,7 @@ OPEN = "a quote that does not end; quotes in pairs, around a field"
 FAULTS = {
     "unexpected end": OPEN,
     "expected after": "a quote within a field in quotes; it is doubled there",
+    "field larger": f"a field of more than {csv.field_size_limit()} characters; a row of ticks",
     "new-line character": "a carriage return within the line; LF, or CR and LF, at its end",
 }
 """Faults of a line, by what Python's reader says of them."""

@@ -84,7 +84,7 @@ class Format:
 
 
 def recognise(texts: "pl.Series") -> Format | None:
-    """The format of more than half of the first rows; None if there is none.
+    """The format that more than half of the first rows look like; None if there is none.
 
     Args:
       texts: stripped strings [R]; the first `SAMPLE` are read.
@@ -103,7 +103,7 @@ def recognise(texts: "pl.Series") -> Format | None:
             form = Format(name=name, zoned=_most(zoned), timed=_most(timed))
             either = replace(form, order=("day", "month")), replace(form, order=("month", "day"))
             candidates = either if form.ambiguous else (form,)
-            if any(_most(np.isfinite(milliseconds(texts, each))) for each in candidates):
+            if any(np.isfinite(milliseconds(texts, each)).any() for each in candidates):
                 return form
     return None
 
