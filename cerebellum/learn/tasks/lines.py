@@ -7,6 +7,7 @@ the reason. A quote that never ends is the fault of its own line alone.
 
 import csv
 import gzip
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ LONGEST = 2**20
 
 BREAKS = 50
 """Most line breaks within one field in quotes."""
+
+SHORTEST = 8
+"""Characters of the shortest timestamp, a date."""
 
 COMMA = "\x1a"
 """Stands for a separator within a field, in the text of `Rows`."""
@@ -259,7 +263,7 @@ class _Split:
                     return None, None
                 break
             addition = self._lines(following, following + 1)
-            if self._looks_like_row(addition):
+            if self._looks_like_row(addition, raw):
                 break
             raw += b"\n" + addition.rstrip(b"\r\n")
             following += 1
@@ -276,12 +280,22 @@ class _Split:
         fields = (self._single(each) for each in fields)
         return (self.layout.separator.join(fields) + "\n").encode(), following
 
-    def _looks_like_row(self, line: bytes) -> bool:
-        """Whether a line has enough fields, and a digit where its timestamp begins."""
+    def _looks_like_row(self, line: bytes, above: bytes) -> bool:
+        """Whether a line begins a row, rather than going on with a field of the row above.
+
+        It does if it has enough fields and a digit where its timestamp begins, or a timestamp of
+        the same form as the row above.
+        """
+        stamp, fields = self._stamp(line)
+        form = re.sub(rb"\d", b"0", stamp)
+        same = len(stamp) >= SHORTEST and form == re.sub(rb"\d", b"0", self._stamp(above)[0])
+        return same or (fields >= self.width and stamp[:1].isdigit())
+
+    def _stamp(self, line: bytes) -> tuple[bytes, int]:
+        """What stands at the place of the timestamp, and the number of fields, quotes aside."""
         cells = line.split(self.layout.separator.encode())
-        if len(cells) < self.width:
-            return False
-        return cells[self.layout.positions["timestamp"]].strip(b' "\t')[:1].isdigit()
+        place = self.layout.positions["timestamp"]
+        return cells[place].strip(b' "\t') if place < len(cells) else b"", len(cells)
 
     def _single(self, text: str) -> str:
         """A field without line breaks and separators."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 YEARS = (1980, 2100)
 """The first plausible year, and the first that is too late."""
 
-EPOCHS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-"""Milliseconds in each unit of a number since 1970."""
+EPOCHS = {"s": (1e3, 1.0), "ms": (1.0, 1.0), "us": (1.0, 1e3), "ns": (1.0, 1e6)}
+"""Factor and divisor that make milliseconds of a number since 1970, by its unit."""
 
 SAMPLE = 1_000
 """Rows by which the format of a file is recognised."""
@@ -138,7 +138,13 @@ def _of_numbers(texts: "pl.Series", form: Format) -> np.ndarray:
     numbers = texts.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     # A number with an exponent has been rounded, as spreadsheets do it.
     exponent = texts.str.contains("[eE]").fill_null(value=False).to_numpy()
-    return np.where(exponent, np.nan, numbers * EPOCHS[form.name])
+    factor, divisor = EPOCHS[form.name]
+    times = numbers * factor / divisor
+    if form.name == "ns":
+        # float64 holds such numbers to 256 ns only, which would make whole milliseconds uneven.
+        whole = _integers(texts)
+        times = np.where(whole > 0, whole // 1_000_000 + whole % 1_000_000 / 1e6, times)
+    return np.where(exponent, np.nan, times)
 
 
 def _of_texts(texts: "pl.Series", form: Format) -> np.ndarray:
