@@ -155,8 +155,10 @@ def _read(path: Path, file: IO[bytes], size: int, line: bool = False) -> bytes:
 
 def _width(text: bytes, layout: Layout) -> int:
     """Number of fields of a row, which the first row decides if the header has unnamed columns."""
-    names, line = len(layout.header), text.lstrip(b"\r\n").partition(b"\n")[0]
-    count = line.count(layout.separator.encode()) + 1
+    names = len(layout.header)
+    if not layout.unnamed:
+        return names
+    count = text.lstrip(b"\r\n").partition(b"\n")[0].count(layout.separator.encode()) + 1
     return count if names <= count <= names + layout.unnamed else names
 
 
@@ -228,13 +230,14 @@ class _Split:
 
     def _plain(self) -> np.ndarray:
         """Lines that are rows without any doubt, bool [lines]."""
-        counts = np.diff(np.searchsorted(self.separators, self.ends), prepend=0)
-        plain = counts == self.width - 1
+        separators = np.diff(np.searchsorted(self.separators, self.ends), prepend=0)
+        plain = separators == self.width - 1
         if b'"' not in self.text:
             return plain
         quotes = np.flatnonzero(self.data == ord('"'))
-        line = np.searchsorted(self.ends, quotes)
         first = np.searchsorted(quotes, self.starts)
+        counts = np.diff(first, append=len(quotes))
+        line = np.repeat(np.arange(len(self.ends)), counts)
         opens = (np.arange(len(quotes)) - first[line]) % 2 == 0
         beside = np.where(opens, self.data[quotes - 1], self.data[quotes + 1])
         border = (beside == ord(self.layout.separator)) | (beside == ord("\n"))
@@ -242,8 +245,7 @@ class _Split:
         # Equal numbers of separators before both quotes of a pair: there is none within.
         before = np.searchsorted(self.separators, quotes)
         border[1:] &= opens[1:] | (before[1:] == before[:-1])
-        paired = np.diff(np.append(first, len(quotes))) % 2 == 0
-        plain &= paired
+        plain &= counts % 2 == 0
         plain[line[~border]] = False
         return plain
 

@@ -28,7 +28,7 @@ def parse(path: Path, rows: Rows, layout: Layout) -> "pl.DataFrame":
     import polars as pl
 
     wanted = {kind: f"column_{position + 1}" for kind, position in layout.positions.items()}
-    separators = rows.text.partition(b"\n")[0].count(layout.separator.encode())
+    separators = rows.text.count(layout.separator.encode(), 0, rows.text.find(b"\n"))
     try:
         table = pl.read_csv(
             io.BytesIO(rows.text),
