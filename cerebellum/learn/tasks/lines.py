@@ -203,7 +203,7 @@ class _Split:
             return Rows(text=self._unquoted(self.text), numbers=numbers), len(self.ends)
         rows, kept = Rows(), plain.copy()
         chunks, done, stop = [], 0, len(self.ends)
-        for line in odd:
+        for line in odd.tolist():
             if line < done:
                 continue
             chunks.append(self._unquoted(self._lines(done, line)))
@@ -219,7 +219,7 @@ class _Split:
         else:
             chunks.append(self._unquoted(self._lines(done, stop)))
         rows.text, rows.numbers = b"".join(chunks), numbers[:stop][kept[:stop]]
-        return rows, int(stop)
+        return rows, stop
 
     def _lines(self, start: int, stop: int) -> bytes:
         return self.text[self.starts[start] : self.ends[stop - 1] + 1] if stop > start else b""
