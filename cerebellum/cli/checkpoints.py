@@ -115,10 +115,13 @@ def inspect(arguments: argparse.Namespace) -> int:
             print(json.dumps(line))
         return 0
     if arguments.verify_data:
-        report = tools.verify(arguments.verify_data)
+        columns = config.load(arguments.config).training.columns
+        report = tools.verify(arguments.verify_data, columns)
     else:
         report = tools.validate(arguments.validate_model)
     print(json.dumps(report))
+    for note in report.get("notes", ()):
+        print(f"{note['file']}: {note['note']}", file=sys.stderr)
     for problem in report["problems"]:
         print(f"{problem['file']}: {problem['problem']}", file=sys.stderr)
     return 0 if report["ok"] else 1

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import plot
+from cerebellum import config, plot
 from cerebellum.errors import UsageError
 from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     task = arguments.task or model.task
     if task != model.task:
         raise UsageError(f"--task: {task}; {arguments.model} learned {model.task}")
-    stream = ticks.load(arguments.data)
+    stream = ticks.load(arguments.data, config.load(arguments.config).training.columns)
+    if stream.bad.rows:
+        print(stream.bad, file=sys.stderr)
     if stream.fields != model.fields:
         raise UsageError(
             f"--data: {arguments.data} has other columns than {arguments.model} learned from "

@@ -72,9 +72,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     start = time.perf_counter()
     stream = ticks.load(pattern, settings.training.columns)
     if stream.bad.rows:
-        console.print(
-            f"{stream.bad.rows} of {stream.bad.of} rows left out: {'; '.join(stream.bad.first)}"
-        )
+        console.print(str(stream.bad), markup=False, highlight=False, soft_wrap=True)
     if checkpoint is None:
         training_run, data = _new(settings, stream, arguments.task)
     else:

@@ -22,6 +22,12 @@ FLOWS = (3.0, 10.0, 50.0)
 """Half-lives of the averages of signed volume, ticks."""
 CLIP = 10.0
 """Largest deviation from the mean, in standard deviations; larger ones are clipped."""
+ABSURD = 60.0
+"""Largest deviation that enters means and variances, in standard deviations. A price that is a
+hundred times too high would otherwise make all returns of the next thousands of ticks look like
+zero. The largest deviation in the reference recordings is 50."""
+SETTLED = 50.0
+"""Ticks after which means and variances are known well enough to say what is absurd."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +143,8 @@ def _observe(moments: Moments, x: Array, centred: bool = True) -> tuple[Moments,
     spread = jnp.sqrt(moments.variance)
     z = jnp.where(any_before & (spread > 0), (x - mean) / jnp.where(spread > 0, spread, 1.0), 0.0)
     rate = jnp.maximum(1 - 0.5 ** (1 / HALF_LIFE), 1 / (moments.seen + 1))
-    deviation = x - mean
+    limit = jnp.where((moments.seen >= SETTLED) & (spread > 0), ABSURD * spread, jnp.inf)
+    deviation = jnp.clip(x - mean, -limit, limit)
     updated = Moments(
         mean=mean + rate * deviation if centred else mean,
         variance=jnp.where(any_before, moments.variance, 0.0) * (1 - rate)

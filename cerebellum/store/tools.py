@@ -1,10 +1,10 @@
 """Operators' tools for checkpoints: list, verify, back up, restore, convert and export them."""
 
 import errno
-import gzip
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from cerebellum import configure, store
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
+from cerebellum.learn.tasks import csv
 from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State, init
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -26,8 +27,6 @@ from cerebellum.store import Checkpoint, manifest, snapshot
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError, Problem
 
-TABLES = (".csv", ".csv.gz")
-"""Endings of the names of training tables."""
 PROBE_MS = 200.0
 """Simulated time in which `validate` measures firing rates, ms."""
 PLAUSIBLE_HZ = 500.0
@@ -76,8 +75,13 @@ def _describe(path: Path) -> dict[str, Any]:
     }
 
 
-def verify(root: str | Path) -> dict[str, Any]:
+def verify(root: str | Path, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read every checkpoint, backup and training table below a directory, and report problems.
+
+    A table has a problem where `train` would refuse it, and a note where rows would be left out.
+
+    Args:
+      columns: header names of the tables, see `csv.read`.
 
     Raises:
       UsageError: there is no such directory.
@@ -85,8 +89,13 @@ def verify(root: str | Path) -> dict[str, Any]:
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"{root}: no such directory; one with checkpoints, backups or data")
-    checked, problems = 0, []
-    for parent, folders, files in os.walk(root):
+    checked, problems, notes = 0, [], []
+
+    def unreadable(error: OSError) -> None:
+        folder = os.path.relpath(error.filename, root)
+        problems.append({"file": folder, "problem": f"cannot be read ({error.strerror})"})
+
+    for parent, folders, files in os.walk(root, onerror=unreadable):
         folder = Path(parent)
         for name in list(folders):
             is_checkpoint = name.isdecimal() and len(name) == store.DIGITS
@@ -98,30 +107,30 @@ def verify(root: str | Path) -> dict[str, Any]:
                 file = (folder / name / problem.file).relative_to(root)
                 problems.append({"file": str(file), "problem": problem.problem})
         for name in sorted(files):
-            if name.endswith(TABLES):
+            if csv.is_table(name):
                 checked += 1
-                message = _table_problem(folder / name)
-                if message:
-                    file = (folder / name).relative_to(root)
-                    problems.append({"file": str(file), "problem": message})
-    return {"ok": not problems, "checked": checked, "problems": problems}
+                problem, note = _read_table(folder / name, columns)
+                file = str((folder / name).relative_to(root))
+                if problem:
+                    problems.append({"file": file, "problem": problem})
+                if note:
+                    notes.append({"file": file, "note": note})
+    return {"ok": not problems, "checked": checked, "problems": problems, "notes": notes}
 
 
-def _table_problem(path: Path) -> str | None:
-    """The problem of a text file, compressed or not; None where it can be read to its end."""
-    open_file = gzip.open if path.suffix == ".gz" else open
+def _read_table(path: Path, columns: Mapping[str, str] | None) -> tuple[str | None, str | None]:
+    """Read a file of ticks as `train` does.
+
+    Returns:
+      Why it would be refused, or None; and which of its rows would be left out, or None.
+    """
+    bad = csv.Bad()
     try:
-        with open_file(path, "rt", encoding="utf-8") as file:
-            header = file.readline()
-            while file.read(2**20):
-                pass
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    except (EOFError, gzip.BadGzipFile) as error:
-        return f"not whole ({error})"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    return None if header.strip() else "empty"
+        for _ in csv.read(path, columns, bad):
+            pass
+    except UsageError as error:
+        return str(error).removeprefix(f"{path}:").strip(), None
+    return None, str(bad) if bad.rows else None
 
 
 def backup(run: str | Path, target: str | Path) -> Path:

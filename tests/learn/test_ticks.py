@@ -30,8 +30,8 @@ def rows(path, **options) -> int:
         ("", "empty"),
         (HEADER, "no rows"),
         ("a,b\n1,2\n", "no column for timestamp and price"),
-        (HEADER + GOOD + "1,100,1\n", "402: timestamp: .* time must not run backwards"),
-        (HEADER + "1700000000000,2,x\n" * 3, "3 of 3 rows are none.*x.csv:2: volume"),
+        (HEADER + GOOD + "1699999999999,100,1\n", "402: timestamp: .* time must not run backwards"),
+        (HEADER + "1700000000000,2,x\n" * 3, "3 of 3 rows cannot be read.*x.csv:2: volume: 'x'"),
     ],
 )
 def test_a_file_that_is_none(tmp_path, text, message):

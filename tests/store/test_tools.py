@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,19 +65,29 @@ def test_list(run, trained):
 
 
 def test_verify_names_every_bad_file(run, trained, tmp_path):
-    (tmp_path / "good.csv").write_text("time,price\n1,2\n")
+    row = "1700000000000,2\n"
+    (tmp_path / "good.csv").write_text("time,price\n" + row * 200 + "1700000000000\n")
     with gzip.open(tmp_path / "cut.csv.gz", "wt") as file:
-        file.write("time,price\n" + "1,2\n" * 5_000)
+        file.write("time,price\n" + row * 5_000)
     assert run("--verify-data", tmp_path)[0] == 0
     (tmp_path / "cut.csv.gz").write_bytes((tmp_path / "cut.csv.gz").read_bytes()[:-20])
     (tmp_path / "empty.csv").touch()
+    with gzip.open(tmp_path / "flipped.CSV.GZ", "wt") as file:
+        file.write("time,price\n" + row * 5_000)
+    data = bytearray((tmp_path / "flipped.CSV.GZ").read_bytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "flipped.CSV.GZ").write_bytes(data)
+    (tmp_path / "years.csv").write_text("time,price\n1,2\n")
+    os.mkfifo(tmp_path / "pipe.csv")
     victim = spoil(tools.choose(trained))
     code, out, err = run("--verify-data", tmp_path)
     report = json.loads(out)
-    assert (code, report["ok"], report["checked"]) == (1, False, 5)
+    assert (code, report["ok"], report["checked"]) == (1, False, 8)
     files = {Path(each["file"]).name for each in report["problems"]}
-    assert files == {"cut.csv.gz", "empty.csv", victim.name}
-    assert victim.name in err
+    bad = {"cut.csv.gz", "empty.csv", "flipped.CSV.GZ", "years.csv", "pipe.csv", victim.name}
+    assert files == bad
+    assert all(name in err for name in bad)
+    assert "good.csv:202: 1 field, header 2" in report["notes"][0]["note"]
 
 
 def test_backup_damage_restore(run, trained, tmp_path, circuit):

@@ -1,39 +1,22 @@
 """Reader of CSV files of ticks, compressed or not, in blocks, with a check of every row.
 
-An invalid row (text in place of a number, a number that is not finite, a price that is not
-positive, a negative volume, too few columns) is counted and skipped, up to a limit. Timestamps
-that decrease are an error, because no later row could be trusted. Every message names the file and
-the line.
+An invalid row is counted and left out, up to a share of the rows of a file: one with another number
+of fields than the header, text in place of a number, a price that is not positive, a negative
+volume, a timestamp of another format than that of the file, or a lone price far from both its
+neighbours. Timestamps that decrease are an error, because no later row could be trusted. Every
+message names the file, the line, the value, and what would be right.
 """
 
 import glob
-import gzip
-import io
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from cerebellum.errors import UsageError
-
-BLOCK = 2**23
-"""Bytes of text that are parsed at once."""
-
-NAMES: dict[str, tuple[str, ...]] = {
-    "timestamp": ("timestamp", "time", "ts", "datetime", "date"),
-    "price": ("price", "mid", "last", "close"),
-    "volume": ("volume", "size", "qty", "quantity", "amount"),
-    "bid": ("bid", "bid_price", "best_bid"),
-    "ask": ("ask", "ask_price", "best_ask", "offer"),
-    "bid_size": ("bid_size", "bid_volume", "bid_qty"),
-    "ask_size": ("ask_size", "ask_volume", "ask_qty"),
-    "signed_volume": ("signed_volume",),
-    "side": ("side",),
-}
-"""Header names of each kind of column, in lower case; headers may use any case."""
+from cerebellum.learn.tasks import header, lines, prices, table
+from cerebellum.learn.tasks.prices import Block
 
 BAD_SHARE = 0.01
 """Largest share of a file's rows that may be invalid."""
@@ -44,14 +27,34 @@ SHOWN = 3
 
 @dataclass
 class Bad:
-    """Count of the rows that were skipped."""
+    """Count of the rows that were left out."""
 
     rows: int = 0
-    """Skipped rows."""
+    """Rows that were left out."""
     of: int = 0
-    """All rows."""
+    """All rows: all lines below line 1, except blank ones and breaks within quotes."""
     first: list[str] = field(default_factory=list)
-    """Messages about the first few skipped rows: file:line: problem."""
+    """Messages about the first few rows that were left out: file:line: problem."""
+    blank: int = 0
+    """Blank lines, which are no rows."""
+
+    def __str__(self) -> str:
+        return f"{self.rows} of {self.of} rows left out: {'; '.join(self.first)}"
+
+    def add(self, count: int, messages: Sequence[str]) -> None:
+        """Count rows that are left out; `messages` are about the first few of them, or all."""
+        self.rows += count
+        self.first += messages[: max(0, SHOWN - len(self.first))]
+
+    def include(self, other: "Bad") -> None:
+        """Add the counts of another file."""
+        self.add(other.rows, other.first)
+        self.of, self.blank = self.of + other.of, self.blank + other.blank
+
+
+def is_table(name: str) -> bool:
+    """Whether a file in a folder is one of ticks, by its name."""
+    return name.lower().endswith((".csv", ".csv.gz"))
 
 
 def files(pattern: str | Path) -> list[Path]:
@@ -62,12 +65,33 @@ def files(pattern: str | Path) -> list[Path]:
     """
     path = Path(pattern)
     if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz")))
+        paths = sorted(p for p in path.iterdir() if is_table(p.name))
     else:
-        paths = [path] if path.is_file() else sorted(map(Path, glob.glob(str(pattern))))
+        paths = [path] if path.exists() else sorted(map(Path, glob.glob(str(pattern))))
     if not paths:
         raise UsageError(f"{pattern}: no CSV file; a file, a folder of them or a glob")
     return paths
+
+
+def check_headers(paths: Sequence[Path], names: Mapping[str, str] | None = None) -> None:
+    """Check that files have the same kinds of columns; `names` as `columns` of `read`.
+
+    Raises:
+      UsageError: they have not, or a file has no header of ticks.
+    """
+    first = None
+    for path in paths:
+        with lines.open_text(path) as file:
+            layout = header.layout(path, lines.first(path, file), names or {})
+        kinds = set(layout.positions) - {"date"}
+        first = first or kinds
+        if kinds != first:
+            lacks, more = ", ".join(sorted(first - kinds)), ", ".join(sorted(kinds - first))
+            difference = f"no column for {lacks}" if lacks else f"a column for {more}"
+            raise UsageError(
+                f"{path}:1: {difference}, other than {paths[0]}; it has "
+                f"{', '.join(layout.header)}; the same kinds of columns in all files"
+            )
 
 
 def read(
@@ -76,212 +100,73 @@ def read(
     """Read a file in blocks of valid rows: float64 [rows] by kind of column; `timestamp` is in ms.
 
     Args:
-      columns: header names by kind of column, where they are not among `NAMES`.
-      bad: counter of skipped rows, which is updated.
+      columns: header names by kind of column, where they are not among `header.NAMES`.
+      bad: counter of rows that are left out, which is updated.
 
     Raises:
-      UsageError: no rows, a missing column, decreasing time, too many invalid rows, or a truncated
-        file. The message names the file and the line.
+      UsageError: no rows, a missing column, timestamps of no known format, decreasing time, too
+        many invalid rows, or a damaged file. The message names the file and the line.
     """
-    bad, last_time, line, valid_rows = bad or Bad(), -np.inf, 2, 0
-    with _open(path) as file:
-        header = _header(path, file)
-        positions = _columns(path, header, columns or {})
-        for text in _blocks(path, file):
-            block, problems = _parse(text, len(header), positions)
-            valid = problems < 0
-            time = block["timestamp"]
-            _check_order(path, time, valid, last_time, line)
-            _count(bad, path, header, problems, positions, line)
-            if valid.any():
-                last_time = time[valid][-1]
-                valid_rows += int(valid.sum())
-                yield {kind: column[valid] for kind, column in block.items()}
-            line += len(valid)
-            if bad.rows > max(SHOWN, BAD_SHARE * bad.of) and bad.of >= 1_000:
-                break
-    if bad.rows > BAD_SHARE * bad.of and bad.rows:
+    counts, last_time, valid_rows = Bad(), -np.inf, 0
+    for block, lone in prices.lone(_parsed(path, columns or {}, counts)):
+        messages = [f"{path}:{line}: {fault}" for line, fault in lone]
+        counts.add(len(messages), messages)
+        last_time = _check_order(path, block, last_time)
+        if block.numbers.size:
+            valid_rows += block.numbers.size
+            yield block.columns
+        if counts.rows > max(SHOWN, BAD_SHARE * counts.of) and counts.of >= 1_000:
+            break
+    if counts.rows > BAD_SHARE * counts.of:
         raise UsageError(
-            f"{path}: {bad.rows} of {bad.of} rows are none; at most {BAD_SHARE:.0%} "
-            f"({'; '.join(bad.first)})"
+            f"{path}: {counts.rows} of {counts.of} rows cannot be read; at most {BAD_SHARE:.0%} "
+            f"({'; '.join(counts.first)})"
         )
     if not valid_rows:
         raise UsageError(f"{path}: no rows; a line for each tick below the header")
+    if bad is not None:
+        bad.include(counts)
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open a file of text, uncompressed where it is a gzip file."""
-    try:
-        file = path.open("rb")
-        compressed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        return gzip.open(file) if compressed else file  # pyright: ignore[reportReturnType]
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}; a readable file") from None
+def _parsed(path: Path, names: Mapping[str, str], bad: Bad) -> Iterator[Block]:
+    """Blocks of valid rows; the others are counted."""
+    form = None
+    with lines.open_text(path) as file:
+        layout = header.layout(path, lines.first(path, file), names)
+        for rows in lines.blocks(path, file, layout):
+            bad.blank += rows.blank
+            bad.of += len(rows.numbers) + len(rows.faults)
+            faults, count, block = rows.faults, len(rows.faults), None
+            if rows.numbers.size:
+                texts = table.parse(path, rows, layout)
+                if form is None:
+                    form, layout = table.recognise(path, rows, texts, layout)
+                block, more = table.check(rows, texts, layout, form, SHOWN)
+                count += rows.numbers.size - block.numbers.size
+                faults = sorted(faults[:SHOWN] + more)
+            bad.add(count, [f"{path}:{line}: {fault}" for line, fault in faults[:SHOWN]])
+            if block is not None:
+                yield block
 
 
-def _header(path: Path, file: IO[bytes]) -> list[str]:
-    """Names of the columns, from line 1."""
-    try:
-        text = file.readline().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}:1: not UTF-8; text, with names of columns in line 1") from None
-    except (EOFError, OSError, zlib.error) as error:
-        raise UsageError(f"{path}: not a whole gzip file ({error})") from None
-    if not text.strip():
-        raise UsageError(f"{path}: empty; a line of column names and one for each tick")
-    return [name.strip().strip('"') for name in text.split(",")]
-
-
-def _columns(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, int]:
-    """Position in the header of each kind of column; `columns` as in `read`."""
-    lower, positions = [name.lower() for name in header], {}
-    for kind, name in columns.items():
-        if kind not in NAMES:
-            raise UsageError(f"training.columns: {kind!r}; one of {', '.join(NAMES)}")
-        if name not in header:
-            raise UsageError(f"{path}:1: no column {name!r}; it has {', '.join(header)}")
-        positions[kind] = header.index(name)
-    for kind, names in NAMES.items():
-        present = [name for name in names if name in lower]
-        if kind not in positions and present:
-            positions[kind] = lower.index(present[0])
-    missing = [kind for kind in ("timestamp",) if kind not in positions]
-    if "price" not in positions and not {"bid", "ask"} <= positions.keys():
-        missing.append("price (or bid and ask)")
-    if missing:
-        raise UsageError(
-            f"{path}:1: no column for {' and '.join(missing)}; it has {', '.join(header)}; "
-            "training.columns names others"
-        )
-    return positions
-
-
-def _blocks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines."""
-    rest = b""
-    while True:
-        try:
-            block = file.read(BLOCK)
-        except (EOFError, OSError, zlib.error) as error:
-            raise UsageError(f"{path}: not a whole gzip file ({error})") from None
-        if not block:
-            break
-        head, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
-            yield head + newline
-    if rest.strip():
-        yield rest + b"\n"
-
-
-def _parse(
-    text: bytes, width: int, positions: Mapping[str, int]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Columns of a block by kind, and the position of each row's first invalid column, or -1.
-
-    All arrays are [rows].
-    """
-    import polars as pl
-
-    # A blank line is kept as a row without values, so that line numbers stay right.
-    names = [f"c{k}" for k in range(width)]
-    table = pl.read_csv(
-        io.BytesIO(text),
-        has_header=False,
-        schema=dict.fromkeys(names, pl.String),
-        truncate_ragged_lines=True,
-        extra_columns="ignore",
-        encoding="utf8-lossy",
-    )
-    rows = table.height
-    columns, problems = {}, np.full(rows, -1)
-    for kind, position in positions.items():
-        if position >= table.width:
-            columns[kind] = np.full(rows, np.nan)
-        elif kind == "side":
-            columns[kind] = _side(table[:, position])
-        elif kind == "timestamp":
-            columns[kind] = _time(table[:, position])
-        else:
-            columns[kind] = _number(table[:, position])
-        column = columns[kind]
-        invalid = ~np.isfinite(column)
-        if kind in ("price", "bid", "ask"):
-            invalid |= ~(column > 0)
-        elif kind in ("volume", "bid_size", "ask_size"):
-            invalid |= ~(column >= 0)
-        problems = np.where(invalid & (problems < 0), position, problems)
-    if "price" not in positions:
-        columns["price"] = (columns["bid"] + columns["ask"]) / 2
-    if "bid" in positions and "ask" in positions:
-        crossed = columns["ask"] < columns["bid"]
-        problems = np.where(crossed & (problems < 0), positions["ask"], problems)
-    return columns, problems
-
-
-def _number(column) -> np.ndarray:
-    import polars as pl
-
-    values = column.str.strip_chars().cast(pl.Float64, strict=False)
-    return values.fill_null(np.nan).to_numpy()
-
-
-def _side(column) -> np.ndarray:
-    """1 where the buyer was the aggressor, -1 where the seller was."""
-    words = column.str.strip_chars().str.to_lowercase()
-    signs = {"buy": 1.0, "b": 1.0, "1": 1.0, "+1": 1.0, "sell": -1.0, "s": -1.0, "-1": -1.0}
-    return words.replace_strict(signs, default=None).cast(float).fill_null(np.nan).to_numpy()
-
-
-def _time(column) -> np.ndarray:
-    """Times in ms, from ISO 8601 or from numbers since 1970, whose size shows s, ms, us or ns."""
-    import polars as pl
-
-    numbers = _number(column)
-    if np.isnan(numbers).mean() > 0.5:
-        texts = column.str.strip_chars().str.to_datetime(strict=False, time_unit="us")
-        microseconds = texts.dt.replace_time_zone(None).dt.epoch("us").cast(pl.Float64)
-        return microseconds.fill_null(np.nan).to_numpy() / 1e3
-    size = np.nanmedian(np.abs(numbers)) if np.isfinite(numbers).any() else 0.0
-    for limit, factor in ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3)):
-        if size < limit:
-            return numbers * factor
-    return numbers * 1e-6
-
-
-def _check_order(
-    path: Path, time: np.ndarray, valid: np.ndarray, last_time: float, line: int
-) -> None:
-    """Refuse a block in which a valid row's time is before that of the valid row above it.
+def _check_order(path: Path, block: Block, last_time: float) -> float:
+    """Refuse a block in which a row's time is before that of the row above it.
 
     Args:
-      last_time: time of the last valid row before the block, ms.
-      line: number of the block's first line.
+      last_time: time of the last row before the block, ms.
+
+    Returns:
+      The time of its last row.
     """
-    rows = np.flatnonzero(valid)
-    before = np.concatenate([[last_time], time[rows][:-1]]) if rows.size else np.zeros(0)
-    earlier = np.flatnonzero(time[rows] < before)
+    time = block.columns["timestamp"]
+    if not time.size:
+        return last_time
+    before = np.concatenate([[last_time], time[:-1]])
+    earlier = np.flatnonzero(time < before)
     if earlier.size:
-        row, above = rows[earlier[0]], before[earlier[0]]
+        row = earlier[0]
         raise UsageError(
-            f"{path}:{line + row}: timestamp: {time[row]:.3f} ms, before the {above:.3f} "
-            "of the row above; time must not run backwards"
+            f"{path}:{block.numbers[row]}: timestamp: {time[row]:.3f} ms, before the "
+            f"{before[row]:.3f} of the row above; time must not run backwards"
         )
-
-
-def _count(
-    bad: Bad,
-    path: Path,
-    header: list[str],
-    problems: np.ndarray,
-    positions: Mapping[str, int],
-    line: int,
-) -> None:
-    """Add a block's invalid rows to the counter; `problems` as in `_parse`."""
-    rows = np.flatnonzero(problems >= 0)
-    bad.of += problems.size
-    bad.rows += rows.size
-    for row in rows[: max(0, SHOWN - len(bad.first))]:
-        name = header[problems[row]]
-        kind = next(kind for kind, position in positions.items() if position == problems[row])
-        bad.first.append(f"{path}:{line + row}: {name}: not a {kind}")
+    return time[-1]

@@ -110,18 +110,17 @@ def load(pattern: str | Path, columns: Mapping[str, str] | None = None) -> Strea
     """Read the ticks of a file, a folder or a glob.
 
     Raises:
-      UsageError: see `csv.read`; files that overlap in time.
+      UsageError: see `csv.read` and `csv.check_headers`; files that overlap in time.
     """
     bad, before, fields, count = csv.Bad(), None, None, 0
     arrays: dict[str, Any] = {}
-    for path in csv.files(pattern):
+    paths = csv.files(pattern)
+    csv.check_headers(paths, columns)
+    for path in paths:
         for block in csv.read(path, columns, bad):
-            block_fields = _fields(block)
-            if fields is not None and block_fields != fields:
-                raise UsageError(f"{path}: other columns than the file before; the same in all")
             if before is not None and block["timestamp"][0] < before["timestamp"][0]:
                 raise UsageError(f"{path}: begins before the file before it ends; in order of time")
-            fields = block_fields
+            fields = _fields(block)
             rows = vars(differences(block, shifted(block, before)))
             rows["price"] = block["price"]
             rows["whole_day"] = (block["timestamp"] // 86_400_000).astype(np.int32)
@@ -161,7 +160,7 @@ def differences(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndarray]) -
     """Rows relative to the rows before them.
 
     Args:
-      now: float64 [T] by column, see `csv.NAMES`; missing columns count as zero.
+      now: float64 [T] by column, see `header.NAMES`; missing columns count as zero.
       then: price and timestamp of the row before each, [T].
     """
     zero = np.zeros_like(now["price"])
