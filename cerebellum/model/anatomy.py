@@ -5,7 +5,8 @@ keyed by the circuit's key and the projection's name). So each projection can be
 none depends on the order of building.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Literal, get_args
 
 import jax
@@ -18,6 +19,8 @@ from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, registry
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.part import Part
+from cerebellum.model.plasticity import RULES
+from cerebellum.model.plasticity.window import Rule as WindowRule
 from cerebellum.model.spec import Projection, Spec
 
 Path = Literal["auto", "event", "dense"]
@@ -282,6 +285,27 @@ def connect_edges(
     return fan, jnp.asarray(weights, jnp.float32)
 
 
+def equations(spec: Spec) -> tuple[Hashable, ...]:
+    """What the registered models, rules and windows of a spec consist of at present."""
+    rules = [p.rule for p in spec.projections if p.rule is not None]
+    types = {type(rule) for rule in rules}
+    return registry.equations(
+        {
+            "neuron": [p.model for p in spec.populations],
+            "rule": [name for name, each in RULES.items() if each in types],
+            "window": [rule.kernel for rule in rules if isinstance(rule, WindowRule)],
+        }
+    )
+
+
+def current(circuit: Circuit) -> Circuit:
+    """A circuit whose registered things are those of now: what was edited since is compiled."""
+    now = equations(circuit.spec)
+    if now == circuit.wiring.equations:
+        return circuit
+    return replace(circuit, wiring=replace(circuit.wiring, equations=now))
+
+
 def _learning(spec: Spec) -> list[str]:
     """The names of projections and populations that learn (see `Params.rates`)."""
     with_rule = [p.name for p in spec.projections if p.rule is not None]
@@ -339,7 +363,7 @@ def build(
             part=Part(spec=spec),
             path=resolved_path,
             drawn=not edges,
-            revision=registry.revision(),
+            equations=equations(spec),
         ),
         backend=backend,
     )

@@ -6,8 +6,8 @@ time stamp (n + 1) dt, and the conductances contain its effect `delay` later.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.errors import UsageError
-from cerebellum.model import delays, events, fixed, homeostasis, short_term
+from cerebellum.model import delays, events, fit, fixed, homeostasis, short_term
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.ordering import order_after
 from cerebellum.model.part import Part
@@ -62,9 +62,9 @@ class Wiring:
     gradients"""
     drawn: bool = struct.field(pytree_node=False, default=False)
     """whether `anatomy.build` can draw this wiring again from the spec and the seed"""
-    revision: int = struct.field(pytree_node=False, default=0)
-    """How many registered things had been replaced when the circuit was built (see `registry`).
-    It makes sure that a program which was compiled before a replacement is not run after it."""
+    equations: tuple[Hashable, ...] = struct.field(pytree_node=False, default=())
+    """What registered models, rules and windows consist of (see `registry.equations`). It makes
+    sure that a program which was compiled before an edit is not run after it."""
     shard: Array | None = None
     """number of this shard, where the circuit is divided into shards: uint32 scalar"""
 
@@ -78,6 +78,18 @@ class Wiring:
         size = self.part.size(name)
         offset = 0 if self.shard is None else self.shard * jnp.uint32(size)
         return fixed.CellRange(size=size, offset=offset)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the clock and the delay lines of a state were made for."""
+
+    dt: float
+    """time step, ms"""
+    path: events.Path
+    """the path of the circuit: packed spikes, or one number a cell"""
+    delays: tuple[tuple[str, int], ...]
+    """each projection and its delay in steps"""
 
 
 @struct.dataclass(kw_only=True)
@@ -104,6 +116,8 @@ class State:
     watches: dict[str, homeostasis.Watch]
     """homeostasis state, by projection with synaptic scaling and by population with threshold
     homeostasis"""
+    timing: Timing | None = struct.field(pytree_node=False, default=None)
+    """the timing of the circuit that it is of, so that it is not run on with another one"""
 
 
 @struct.dataclass(kw_only=True)
@@ -171,6 +185,7 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
             state = model.spread(params, state, uniform)
         cells[population.name] = state
     return State(
+        timing=timing(circuit.wiring),
         step=jnp.int32(0),
         key=key,
         cells=cells,
@@ -195,16 +210,13 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
 
 def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
     """Sizes of a plastic projection in this shard."""
-    part, fan = circuit.wiring.part, circuit.wiring.fans[projection.name]
+    part = circuit.wiring.part
     width = part.spec.beam_size(projection.target)
-    shape = part.size(projection.source), width
-    if isinstance(fan, events.FanOut):
-        shape = fan.targets.shape[0], fan.targets.shape[1]
     return Sizes(
         sources=part.size(projection.source),
         targets=part.size(projection.target),
         row=part.beams * width,
-        weights=shape,
+        weights=_weight_shape(circuit.wiring, projection),
     )
 
 
@@ -247,6 +259,13 @@ def check_rules(circuit: Circuit) -> None:
         )
 
 
+def timing(wiring: Wiring) -> Timing:
+    """The timing of a circuit."""
+    dt = wiring.spec.dt
+    steps = tuple((p.name, delays.delay_steps(p.delay, dt)) for p in wiring.spec.projections)
+    return Timing(dt, wiring.path, steps)
+
+
 def depths(spec: Spec) -> dict[str, int]:
     """Number of steps that the delay line of each source population holds."""
     deepest: dict[str, int] = {}
@@ -285,6 +304,21 @@ def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
         spec.share(projection),
         projection.w_max,
     )
+
+
+def _weight_shape(wiring: Wiring, projection: Projection) -> tuple[int, int]:
+    """The shape of a projection's weights in this shard, where they are not a single one."""
+    fan = wiring.fans[projection.name]
+    if isinstance(fan, events.FanOut):
+        return fan.targets.shape[0], fan.targets.shape[1]
+    return wiring.part.size(projection.source), wiring.spec.beam_size(projection.target)
+
+
+def check_params(params: Params, wiring: Wiring) -> None:
+    """Raise UsageError if parameters have names or shapes that the circuit has not."""
+    fit.check_cells(params.cells, wiring.part)
+    shapes = {p.name: _weight_shape(wiring, p) for p in wiring.spec.projections}
+    fit.check_weights(params.weights, shapes, wiring.spec.name)
 
 
 def consolidate(circuit: Circuit, state: State) -> Circuit:
@@ -336,11 +370,12 @@ def step(
       The next state and the spikes of this step.
 
     Raises:
-      UsageError: when `drive` names a population that the circuit does not have.
+      UsageError: `drive` names a population that the circuit does not have, parameters are of
+        other names or shapes, or gradients are asked for on the event path, which has none.
     """
     spec = wiring.spec
-    for name in drive:
-        spec.population(name)
+    fit.check_drive(drive, wiring.part)
+    check_params(params, wiring)
     with jax.named_scope("cells"):
         cells, spikes, words = _cells(params, wiring, state, drive, primitives)
     with jax.named_scope("synapses"):
@@ -359,6 +394,7 @@ def step(
         emitted = _exchange(wiring, words if wiring.path == "event" else spikes)
         lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
     stepped = State(
+        timing=state.timing,
         step=state.step + 1,
         key=state.key,
         cells=cells,
@@ -469,6 +505,7 @@ def _synapses(
             for p, out in zip(bundle.projections, before, strict=True)
         ]
         if wiring.path == "event":
+            weights, outs = _without_gradient((weights, outs))
             operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
             outs = events.push(*operands, sweep=primitives.sweep)
         else:
@@ -484,6 +521,19 @@ def _synapses(
             receptors[p.target] = {**receptors[p.target], p.receptor: out}
     cells = {n: models[n].with_receptors(cell, receptors[n]) for n, cell in cells.items()}
     return cells, terminals
+
+
+@jax.custom_jvp
+def _without_gradient(operands: Any) -> Any:
+    """Operands of the event path, of which a gradient is refused by name."""
+    return operands
+
+
+@_without_gradient.defjvp
+def _refuse_gradient(primals, tangents):
+    raise UsageError(
+        "path: 'event', which has no gradients; cb.build(..., path=\"dense\") with a surrogate"
+    )
 
 
 def _learn(

@@ -5,8 +5,9 @@ contain. A name that exists already is refused unless the caller asks to replace
 are built after a replacement are compiled anew.
 """
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from cerebellum.errors import UsageError
@@ -85,10 +86,56 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
     things[name] = thing
 
 
+def problem(kind: str, name: str) -> str | None:
+    """What the thing of that name lacks, or None; it may have come in by another way than `add`."""
+    return _TABLES[kind].wrong(_TABLES[kind].things[name])
+
+
 def added(kind: str, name: str | None) -> bool:
     """Whether a thing of that name is registered and is not the package's own."""
     things, own = _TABLES[kind].things, _TABLES[kind].own
     return name in things and things[name] is not own.get(name)
+
+
+def equations(kinds: Mapping[str, Iterable[str]]) -> tuple[Hashable, ...]:
+    """What a compiled program depends on beside its arrays: what registered things consist of.
+
+    Args:
+      kinds: names by kind. The package's own things are left out, because they do not change.
+
+    Returns:
+      The functions and constants of each thing. A function that is edited in a notebook is another
+      object, so the result differs.
+    """
+    things = [
+        (kind, name, *_parts(_TABLES[kind].things[name]))
+        for kind, names in kinds.items()
+        for name in dict.fromkeys(names)
+        if added(kind, name)
+    ]
+    return (revision(), *things)
+
+
+def _parts(thing: Any) -> list[Hashable]:
+    """The functions and constants in a module, an object or a class, by name."""
+    owners = [thing, *type(thing).__mro__, *(thing.__mro__ if isinstance(thing, type) else ())]
+    return [
+        (name, value)
+        for owner in owners
+        if not any(owner is each for each in (object, type, ModuleType))
+        for name, value in sorted(getattr(owner, "__dict__", {}).items())
+        if not name.startswith("__")
+        and (callable(value) or isinstance(value, (bool, int, float, str, tuple)))
+        and _hashable(value)
+    ]
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def revision() -> int:

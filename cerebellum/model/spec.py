@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from cerebellum.errors import UsageError
+from cerebellum.model import registry
 from cerebellum.model.delays import delay_steps
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -49,7 +50,7 @@ class Projection:
     """weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
     sign"""
     delay: float
-    """conduction delay in ms, at least one step"""
+    """conduction delay in ms, a whole number of steps, at least one"""
     in_degree: float
     """mean number of source cells per target cell"""
     contacts: float = 1.0
@@ -164,6 +165,10 @@ class Spec:
         return round(sum(p.in_degree * self.population(p.target).size for p in self.projections))
 
 
+GRID = 1e-3
+"""The share of a step by which a delay may miss the grid, for what rounding does to it."""
+
+
 def _check(spec: Spec) -> None:
     """Raise UsageError if a spec contradicts itself."""
     if not (spec.dt > 0 and math.isfinite(spec.dt)):
@@ -206,7 +211,10 @@ def _check_population(population: Population, dt: float) -> None:
         raise UsageError(f"{name}.model: {population.model!r}; one of {known}")
     if not isinstance(population.params, CIRCUIT_MODELS[population.model].Params):
         raise UsageError(f"{name}.params: not the Params of {population.model}")
-    for value in jax.tree.leaves(population.params):
+    problem = registry.problem("neuron", population.model)
+    if problem is not None:
+        raise UsageError(f"{name}.model: {population.model!r}: {problem}")
+    for value in jax.tree.leaves(population.params, is_leaf=lambda x: isinstance(x, (list, tuple))):
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(
                 f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "
@@ -244,6 +252,10 @@ def _check_homeostasis(where: str, rule: Scaling | Threshold) -> None:
 
 def _check_projection(projection: Projection, spec: Spec) -> None:
     name, dt = projection.name, spec.dt
+    for field in ("weight", "delay", "in_degree", "degree_sd", "contacts", "spread"):
+        value = getattr(projection, field)
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{name}.{field}: {value!r}; one number for all synapses")
     source, target = spec.population(projection.source), spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
@@ -279,6 +291,12 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:
         raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
+    steps = projection.delay / dt
+    if abs(steps - round(steps)) > GRID:
+        raise UsageError(
+            f"{name}.delay: {projection.delay} ms; a multiple of the step of {dt} ms, such as "
+            f"{round(steps) * dt:g}"
+        )
 
 
 def _check_weights(projection: Projection, spec: Spec) -> None:

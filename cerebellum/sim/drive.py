@@ -7,8 +7,12 @@ cells is an array of injected currents in pA. Sources are
     RateFunction    independent spikes at rates that are a function of time
     SpikeTimes      a list of spikes
     an array        [time, N], one row per step: spikes (0 or 1), or a current
+
+Times count from step zero of the state, so that a run may be divided into several calls with the
+same drive. Arrays alone begin with the call.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +50,18 @@ class Poisson:
 
     rates: Array
     """Hz, [K, N] or [K, 1]"""
-    starts: Array
-    """times in ms since step zero of the state, ascending, [K]; row k applies from starts[k] on"""
+    starts: Array | np.ndarray
+    """times in ms since step zero of the state, ascending, [K]; row k applies from starts[k] on.
+    As float64 of NumPy they are exact at any time; float32 is refused where it cannot tell steps
+    apart."""
 
 
 @struct.dataclass
 class RateFunction:
     """Independent spikes at the rates that `function(t_ms, *arguments)` returns, Hz, [N].
+
+    The function gets a float32 time, which cannot tell steps apart in a long run: that is refused,
+    unless the time begins anew by `start_ms` or `period_ms`.
 
     Every new function compiles a new program, so values that change between runs belong into
     `arguments`.
@@ -60,6 +69,10 @@ class RateFunction:
 
     function: Callable[..., Array] = struct.field(pytree_node=False)
     arguments: tuple[Any, ...] = ()
+    start_ms: float = struct.field(pytree_node=False, default=0.0)
+    """the time since step zero of the state at which the function's own time is zero, ms"""
+    period_ms: float | None = struct.field(pytree_node=False, default=None)
+    """the function's own time begins anew after so many ms; None: never"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,10 @@ class SpikeTimes:
 
 MAX_MS = 1e9
 """Latest time of a spike in `SpikeTimes`."""
+LAST_STEP = 2**31 - 1
+"""Steps are int32."""
+
+log = logging.getLogger(__name__)
 
 Source = Poisson | RateFunction | SpikeTimes | Array | np.ndarray
 Drive = Mapping[str, Source]
@@ -88,7 +105,7 @@ def poisson(rate_hz: float | np.ndarray) -> Poisson:
     if np.ndim(rate_hz) > 1:
         raise UsageError(f"rate_hz: {np.shape(rate_hz)}; one rate, or one a cell")
     rates = jnp.atleast_2d(jnp.asarray(rate_hz, jnp.float32))
-    return Poisson(rates=rates, starts=jnp.zeros(1))
+    return Poisson(rates=rates, starts=np.zeros(1))
 
 
 def burst(
@@ -106,9 +123,21 @@ def burst(
     Args:
       cells: the cells that burst: a mask (bool [N]), or their number. A number is divided evenly
         among the beams (see `Spec.beams`), and the first cells of each beam burst.
+
+    Raises:
+      UsageError: a rate is negative, the times are not in order, or the cells do not fit the size.
     """
-    if isinstance(cells, np.ndarray):
+    for name, value in (("background_hz", background_hz), ("burst_hz", burst_hz)):
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"{name}: {value}; Hz, zero or more")
+    if not 0 <= start_ms < stop_ms < float("inf"):
+        raise UsageError(f"burst: from {start_ms} to {stop_ms} ms; ascending, from 0 on")
+    if isinstance(cells, (np.ndarray, Array)) and np.ndim(cells):
+        if cells.shape != (size,) or cells.dtype != bool:
+            raise UsageError(f"cells: {cells.dtype} {list(cells.shape)}; a mask, bool [{size}]")
         bursting = jnp.asarray(cells)
+    elif not 0 <= cells <= size:
+        raise UsageError(f"cells: {cells}; a mask, or a number from 0 to {size}")
     else:
         beam = -(-size // beams)
         bursting = jnp.arange(size) % beam < cells * beam / size
@@ -116,10 +145,10 @@ def burst(
     low = jnp.full(size, background_hz)
     if start_ms == 0:
         rates = jnp.stack([high, low]).astype(jnp.float32)
-        return Poisson(rates=rates, starts=jnp.array([0.0, stop_ms]))
+        return Poisson(rates=rates, starts=np.array([0.0, stop_ms]))
     return Poisson(
         rates=jnp.stack([low, high, low]).astype(jnp.float32),
-        starts=jnp.array([0.0, start_ms, stop_ms]),
+        starts=np.array([0.0, start_ms, stop_ms]),
     )
 
 
@@ -212,11 +241,7 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     A fibre fires at most once per step. If two of its spikes fall into the same step, the later one
     moves to the next free step of the fibre, so that every spike is delivered.
     """
-    time = np.asarray(spikes.time_ms)
-    # An error of a hundredth of a step is tolerated, and that of a float32 time.
-    late = np.spacing(np.abs(time)).astype(np.float64) if time.dtype == np.float32 else 0.0
-    tolerated = np.minimum(0.01 + late / dt, 0.5)
-    step = np.ceil(time.astype(np.float64) / dt - tolerated).astype(np.int64) - 1
+    step = _first_step(np.asarray(spikes.time_ms), dt, 0.01) - 1
     step, cell = np.maximum(step, 0), np.asarray(spikes.neuron).astype(np.int64)
     order = np.lexsort((step, cell))
     cell, step = cell[order], step[order]
@@ -227,6 +252,90 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     step = np.maximum.accumulate(step - index + offset) - offset + index
     order = np.argsort(step, kind="stable")
     return step[order], cell[order]
+
+
+def _first_step(time_ms: np.ndarray, dt: float, share: float) -> np.ndarray:
+    """The first step that does not begin before each time, int64 [...].
+
+    Args:
+      share: the share of a step by which a time may be late. A float32 time may also be late by
+        what float32 cannot tell.
+    """
+    late = np.spacing(np.abs(time_ms)).astype(np.float64) if time_ms.dtype == np.float32 else 0.0
+    return np.ceil(time_ms.astype(np.float64) / dt - np.minimum(share + late / dt, 0.5)).astype(int)
+
+
+def _check_resolution(time_ms: Array | np.ndarray, dt: float, where: str) -> None:
+    """Raise UsageError if times are float32 and so late that float32 cannot tell steps apart."""
+    time = np.asarray(time_ms)
+    if time.dtype.itemsize < 8 and time.dtype.kind == "f" and time.size:
+        latest = np.max(time)
+        if np.spacing(latest) > dt:
+            raise UsageError(
+                f"{where}: {latest:.0f} ms as {time.dtype}, which has steps of "
+                f"{np.spacing(latest):g} ms there; float64 of NumPy"
+            )
+
+
+def in_steps(source: Poisson, dt: float) -> Poisson:
+    """A Poisson source whose `starts` are steps, int32, which are exact however long a run is."""
+    starts = np.clip(_first_step(np.asarray(source.starts), dt, 1e-3), 0, LAST_STEP)
+    return Poisson(rates=source.rates, starts=jnp.asarray(starts, jnp.int32))
+
+
+def check_span(drive: Drive, spec: Spec, first: int, last: int) -> None:
+    """Check a drive against the steps of a run, from `first` to `last` - 1.
+
+    Spikes before the run are those of an earlier call with the same drive. If there was none, they
+    are lost, so the log says how many there are.
+
+    Raises:
+      UsageError: the time of a rate function cannot tell steps apart.
+    """
+    for name, source in drive.items():
+        if isinstance(source, SpikeTimes):
+            time = np.asarray(source.time_ms)
+            past = int(np.sum(_first_step(time, spec.dt, 0.01) - 1 < first)) if first else 0
+            if past:
+                log.warning(
+                    "drive %r: %d of %d spikes are before %g ms, where this run begins, and are "
+                    "not emitted; times count from step zero of the state",
+                    *(name, past, time.size, first * spec.dt),
+                )
+        if not isinstance(source, RateFunction):
+            continue
+        where = f"drive {name!r}"
+        for field in ("start_ms", "period_ms"):
+            value = getattr(source, field)
+            on_grid = value is None or abs(value / spec.dt - round(value / spec.dt)) < 1e-3
+            if not on_grid or (field == "period_ms" and value is not None and value < spec.dt / 2):
+                raise UsageError(f"{where}: {field} {value}; whole steps of {spec.dt:g} ms")
+        latest = last * spec.dt - source.start_ms
+        latest = latest if source.period_ms is None else min(latest, source.period_ms)
+        if np.spacing(np.float32(latest)) > spec.dt:
+            raise UsageError(
+                f"{where}: a float32 time cannot tell steps of {spec.dt:g} ms apart at "
+                f"{latest:.0f} ms; period_ms or start_ms of the RateFunction, or a Poisson"
+            )
+
+
+def _check_poisson(source: Poisson, size: int, dt: float, where: str) -> None:
+    """Raise UsageError if a Poisson source does not fit a population of `size` cells, or `dt`."""
+    if source.rates.shape[-1] not in (1, size):
+        raise UsageError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
+    most = 1e3 / dt
+    if not bool(jnp.all((source.rates >= 0) & (source.rates <= most))):
+        raise UsageError(
+            f"{where}: a rate is negative, not finite or above one spike a step; "
+            f"Hz, from 0 to {most:g}"
+        )
+    starts = np.asarray(source.starts)
+    rows = source.rates.shape[0]
+    if not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
+        raise UsageError(f"{where}: starts {starts}; ascending, ms")
+    if starts.shape != (rows,):
+        raise UsageError(f"{where}: starts {starts.shape}; [{rows}], one a row of rates")
+    _check_resolution(starts, dt, f"{where}: starts")
 
 
 def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
@@ -243,6 +352,8 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             batched = source.ndim == 3 and batch is not None and source.shape[0] == batch
             if (source.ndim not in (1, 2) and not batched) or not fits or not source.size:
                 raise UsageError(f"{where}: array {source.shape}; {shapes}")
+            if source.dtype.kind not in "biuf" and source.dtype != jnp.bfloat16:
+                raise UsageError(f"{where}: {source.dtype}; numbers")
             _check_values(source, CIRCUIT_MODELS[model].TAKES_SPIKES, where)
             continue
         emits_spikes = isinstance(source, (Poisson, RateFunction, SpikeTimes))
@@ -252,17 +363,9 @@ def check(drive: Drive, spec: Spec, batch: int | None = None) -> None:
             )
         if isinstance(source, SpikeTimes):
             _check_spikes(source, size, where)
+            _check_resolution(source.time_ms, spec.dt, f"{where}: time_ms")
         elif isinstance(source, Poisson):
-            if source.rates.shape[-1] not in (1, size):
-                raise UsageError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
-            most = 1e3 / spec.dt
-            if not bool(jnp.all((source.rates >= 0) & (source.rates <= most))):
-                raise UsageError(
-                    f"{where}: a rate is negative, not finite or above one spike a step; "
-                    f"Hz, from 0 to {most:g}"
-                )
-            if bool(jnp.any(jnp.diff(source.starts) <= 0)):
-                raise UsageError(f"{where}: starts {source.starts}; ascending, ms")
+            _check_poisson(source, size, spec.dt, where)
         elif not isinstance(source, RateFunction):
             raise UsageError(
                 f"{where}: {type(source).__name__}; cb.drive.poisson(Hz), RateFunction(function), "
@@ -280,16 +383,25 @@ def draw(
     """Draw the packed spikes of one step, uint32 [W]; they depend only on the arguments.
 
     Args:
-      source: the source; the rates of a `Poisson` are those of `cells` alone, while the function
-        of a `RateFunction` returns the rates of the whole population.
+      source: the source. The rates of a `Poisson` are those of `cells` alone, while the function
+        of a `RateFunction` returns the rates of the whole population. The `starts` of a `Poisson`
+        are steps if they are integers (see `in_steps`), which is exact in a long run.
       cells: the cells, by their numbers in the whole circuit.
     """
-    t_ms = moment.step.astype(jnp.float32) * moment.dt
     if isinstance(source, Poisson):
-        row = jnp.sum(source.starts <= t_ms + 1e-3 * moment.dt, dtype=jnp.int32) - 1
+        starts = source.starts
+        if not jnp.issubdtype(starts.dtype, jnp.integer):
+            starts = jnp.ceil(starts / moment.dt - 1e-3)
+        row = jnp.sum(starts <= moment.step, dtype=jnp.int32) - 1
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
+        since = moment.step - round(source.start_ms / moment.dt)
+        if source.period_ms is not None:
+            since = jnp.remainder(since, round(source.period_ms / moment.dt))
+        t_ms = since.astype(jnp.float32) * moment.dt
         rate = jnp.atleast_1d(source.function(t_ms, *source.arguments))
+        if rate.ndim > 1:
+            raise UsageError(f"drive {name!r}: rates {list(rate.shape)}; one, or one a cell")
         if rate.size > 1 and not (isinstance(cells.offset, int) and cells.offset == 0):
             padded = jnp.pad(rate, (0, cells.size))
             rate = lax.dynamic_slice(padded, (cells.offset,), (cells.size,))

@@ -109,6 +109,7 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
         return {n: jax.tree.map(lambda _, n=n: layout(n), tree) for n, tree in trees.items()}
 
     return State(
+        timing=state.timing,
         step=_Layout(),  # pyright: ignore[reportArgumentType]
         key=_Layout(),  # pyright: ignore[reportArgumentType]
         cells=by_name(state.cells, _Layout),

@@ -14,8 +14,10 @@ from jax import Array
 
 from cerebellum import backends
 from cerebellum.errors import UsageError
+from cerebellum.model import anatomy, fit
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
 from cerebellum.sim import interrupt, memory, shard
@@ -125,7 +127,11 @@ class _Feed:
           batched: whether the run is one of several copies, so that arrays may have a batch axis.
         """
         self.circuit, self.spec, self.start_step = circuit, circuit.spec, start_step
-        self.sources = {k: v for k, v in drive.items() if isinstance(v, (Poisson, RateFunction))}
+        self.sources = {
+            k: drives.in_steps(v, self.spec.dt) if isinstance(v, Poisson) else v
+            for k, v in drive.items()
+            if isinstance(v, (Poisson, RateFunction))
+        }
         self.spikes = {
             k: drives.spike_steps(v, self.spec.dt)
             for k, v in drive.items()
@@ -168,14 +174,31 @@ def _run(
     options: _Options,
 ) -> tuple[State, list[Recording]]:
     """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
-    spec = circuit.spec
+    circuit, spec = anatomy.current(circuit), circuit.spec
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((circuit, state, drive))):
+        raise UsageError(
+            "simulate: within jit, vmap or grad; it compiles its own chunks: cb.step in a "
+            "jax.lax.scan there, simulate_batch for copies"
+        )
+    if not isinstance(options.chunk_steps, int) or options.chunk_steps < 1:
+        raise UsageError(f"chunk_steps: {options.chunk_steps!r}; a whole number, at least 1")
     drives.check(drive, spec, batch)
+    if circuit.wiring.shard is None:
+        circuits.check_params(circuit.params, circuit.wiring)
     state = _on_device(state)
     _check_state(state, circuit, batch)
+    weights = {**circuit.params.weights, **state.weights}
+    fit.check_values(circuit.params.cells, weights, spec.dt)
     recorders = records.parse(options.record, spec)
     start_step = int(np.min(state.step.addressable_data(0)))
     feed = _Feed(circuit, drive, start_step, batch is not None)
     steps = _steps(feed.lengths(), spec.dt, options.duration_ms)
+    if start_step + steps > MAX_STEPS:
+        raise UsageError(
+            f"duration_ms: {steps * spec.dt:g} after {start_step * spec.dt:g} ms; at most "
+            f"{MAX_STEPS:,} steps of {spec.dt} ms in all"
+        )
+    drives.check_span(drive, spec, start_step, start_step + steps)
     memory.check_recording(recorders, spec, steps, options.chunk_steps, batch or 1)
     run = _Run(circuit, recorders, batch, start_step, steps)
     return run(state, feed, options)
@@ -306,12 +329,45 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
         raise UsageError(f"state: members at steps {steps.min()} to {steps.max()}; all at one")
     for population in part.spec.populations:
         size = part.size(population.name)
+        model, cells = CIRCUIT_MODELS[population.model], state.cells.get(population.name)
+        if cells is not None and type(cells) is not model.State:
+            raise UsageError(
+                f"state: {population.name} is {type(cells).__module__}.{type(cells).__name__}; "
+                f"{population.model} cells"
+            )
         for leaf in jax.tree.leaves(state.cells.get(population.name)):
             if leaf.shape[-1] != size:
                 raise UsageError(
                     f"state: {leaf.shape[-1]} cells in {population.name}; the circuit has {size}"
                 )
     _check_lines(state, circuit)
+    _check_plasticity(state, circuit)
+
+
+def _check_plasticity(state: State, circuit: Circuit) -> None:
+    """Raise UsageError if a state is of other populations, plastic projections or delays."""
+    spec = circuit.spec
+    for what, known in (
+        ("cells", [p.name for p in spec.populations]),
+        ("weights", [p.name for p in spec.projections if p.plastic]),
+        ("debts", [p.name for p in spec.projections if p.rule is not None]),
+        ("terminals", [p.name for p in spec.projections if p.short_term is not None]),
+        ("watches", [name for name, _, _ in spec.watched()]),
+    ):
+        fit.check_names(getattr(state, what), known, f"state.{what}", spec.name)
+    timing = circuits.timing(circuit.wiring)
+    if state.timing is None:
+        return
+    if state.timing.dt != timing.dt:
+        raise UsageError(
+            f"state: of a circuit with a dt of {state.timing.dt:g} ms; this one has {timing.dt:g}"
+        )
+    before = dict(state.timing.delays)
+    for name, steps in timing.delays:
+        if before.get(name) != steps:
+            raise UsageError(
+                f"state: {name} had a delay of {before.get(name)} steps; this circuit's has {steps}"
+            )
 
 
 def _check_lines(state: State, circuit: Circuit) -> None:
@@ -345,7 +401,8 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
     steps = round(duration_ms / dt)
     if abs(steps - duration_ms / dt) > GRID:
         raise UsageError(
-            f"duration_ms: {duration_ms}; a multiple of the step of {dt} ms, such as {steps * dt:g}"
+            f"duration_ms: {duration_ms}; a multiple of the step of {dt} ms, such as "
+            f"{max(1, steps) * dt:g}"
         )
     for name, length in lengths.items():
         if length < steps:

@@ -77,6 +77,48 @@ def test_a_model_s_units_are_saved(tmp_path):
     assert cb.io.load(tmp_path / "r.npz").traces["i_exc:cells"].unit == "pA"
 
 
+def test_an_edited_function_is_run_without_being_registered_again():
+    """As in a notebook, where a cell is run again: the circuit may be the old one."""
+    names = {name: getattr(quadratic, name) for name in vars(quadratic) if name[0] != "_"}
+    mine = SimpleNamespace(**names)
+    cb.register("neuron", "edited", mine)
+    circuit = cb.build(
+        cb.Spec(
+            name="one",
+            populations=(
+                cb.Population(name="cells", size=4, model="edited", params=quadratic.Params()),
+            ),
+            projections=(),
+        ),
+        KEY,
+    )
+
+    def voltage():
+        state = cb.simulate(circuit, cb.init(circuit, KEY), {}, duration_ms=2)[0]
+        return np.asarray(state.cells["cells"].v)
+
+    before = voltage()
+
+    def step(params, state, input, dt, surrogate=None):
+        after, spikes = quadratic.step(params, state, input, dt, surrogate)
+        return replace(after, v=after.v + 1.0), spikes
+
+    mine.step = step
+    np.testing.assert_allclose(voltage(), before + 2.0, atol=0.5)
+
+
+def test_a_model_that_came_in_by_another_way_is_checked():
+    neurons.CIRCUIT_MODELS["half"] = SimpleNamespace(Params=quadratic.Params)
+    with pytest.raises(cb.UsageError, match="'half': without State, Input, "):
+        cb.Spec(
+            name="one",
+            populations=(
+                cb.Population(name="cells", size=4, model="half", params=quadratic.Params()),
+            ),
+            projections=(),
+        )
+
+
 def test_a_model_has_noise():
     """Its cells, driven alike, come apart."""
     circuit = cb.build(spec(beams=1), KEY, path="event")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import examples
 
 import cerebellum as cb
 from cerebellum.model.neurons import conductance
@@ -44,6 +45,14 @@ def test_a_state_of_another_circuit_is_refused(other, message):
 def test_a_duration_off_the_grid_is_refused(duration):
     with pytest.raises(cb.UsageError, match=f"duration_ms: {duration}"):
         run(circuit(), duration_ms=duration)
+
+
+@pytest.mark.parametrize(
+    ("delay", "dt", "near"), [(1.25, 0.1, "1.2"), (2.5, 1.0, "2"), (1, 0.3, 0.9)]
+)
+def test_a_delay_off_the_grid_is_refused(delay, dt, near):
+    with pytest.raises(cb.UsageError, match=rf"delay: {delay} ms; a multiple .* such as {near}$"):
+        circuits.feed_forward(8, 4, 4, delays=(delay,), dt=dt)
 
 
 @given(steps=st.integers(1, 40), dt=st.sampled_from([0.1, 0.25, 1 / 3]))
@@ -131,3 +140,190 @@ def test_states_of_a_batch_at_different_steps_are_refused():
     apart = replace(states, step=states.step + jnp.arange(2))
     with pytest.raises(cb.UsageError, match=r"state: members at steps 0 to 1; all at one"):
         cb.simulate_batch(held, apart, {}, duration_ms=5)
+
+
+STEP_MS = 0.1
+"""A step that no binary number is."""
+
+
+@pytest.fixture(scope="module")
+def held():
+    return circuit(dt=STEP_MS)
+
+
+def sources(start: int, steps: int) -> dict[str, cb.drive.Poisson]:
+    """A source of each kind for `input`, which changes within the steps after `start`."""
+    since = (start + np.arange(steps + 1)) * STEP_MS
+    rng = np.random.default_rng(start)
+    cells, times = np.nonzero(rng.random((8, steps)) < 0.3)
+    return {
+        "poisson": cb.drive.burst(8, 1_000.0, 9_000.0, since[2], since[steps - 2], 5),
+        "function": cb.drive.RateFunction(
+            lambda t: jnp.where(t < 0.55, 9_000.0, 500.0), period_ms=1.0
+        ),
+        "times": cb.drive.SpikeTimes(cells, since[times + 1]),
+    }
+
+
+@examples(12)
+@given(
+    start=st.integers(0, 1_000_000_000),
+    cut=st.integers(1, 11),
+    kind=st.sampled_from(["poisson", "function", "times", "array"]),
+)
+def test_a_run_cut_anywhere_up_to_thirty_hours_is_the_whole(held, start, cut, kind):
+    """A billion steps of 0.1 ms are 28 hours."""
+    steps, options = 12, {"record": ("raster:input", "v:cells"), "chunk_steps": 1}
+    state = cb.init(held, KEY).replace(step=jnp.int32(start))
+    spikes = np.random.default_rng(start).random((steps, 8)) < 0.3
+    given = sources(start, steps).get(kind, spikes)
+    copy = jax.tree.map(jnp.copy, state)
+    end, whole = run(held, copy, {"input": given}, duration_ms=steps * STEP_MS, **options)
+    parts = []
+    for first, last in ((0, cut), (cut, steps)):
+        part = spikes[first:last] if kind == "array" else given
+        duration = (last - first) * STEP_MS
+        state, recording = run(held, state, {"input": part}, duration_ms=duration, **options)
+        parts.append(recording)
+    joined = cb.record.join(parts)
+    assert whole.spikes["input"].sum() > 0
+    jax.tree.map(np.testing.assert_array_equal, joined.spikes, whole.spikes)
+    np.testing.assert_array_equal(joined.traces["v:cells"].values, whole.traces["v:cells"].values)
+    jax.tree.map(np.testing.assert_array_equal, state, end)
+
+
+@examples(12)
+@given(start=st.integers(0, 1_000_000_000), length=st.integers(1, 6))
+def test_a_burst_has_its_steps_however_late(held, start, length):
+    first, last = ((start + n) * STEP_MS for n in (3, 3 + length))
+    burst = cb.drive.burst(8, 0.0, 10_000.0, first, last, 8)
+    state = cb.init(held, KEY).replace(step=jnp.int32(start))
+    _, recording = run(held, state, {"input": burst}, duration_ms=1.2, chunk_steps=1)
+    expected = np.zeros(12)
+    expected[3 : 3 + length] = 8
+    np.testing.assert_array_equal(recording.spikes["input"], expected)
+
+
+def test_times_that_float32_cannot_tell_apart_are_refused(held):
+    late = np.array([0.0, 1e7 + 0.3], np.float32)
+    with pytest.raises(cb.UsageError, match=r"starts: 1\d+ ms as float32, .*; float64 of NumPy"):
+        run(held, drive={"input": cb.drive.Poisson(jnp.ones((2, 8)), jnp.asarray(late))})
+    with pytest.raises(cb.UsageError, match=r"time_ms: 1\d+ ms as float32"):
+        run(held, drive={"input": cb.drive.SpikeTimes(np.zeros(2, int), late)})
+    state = cb.init(held, KEY).replace(step=jnp.int32(36_000_000))
+    with pytest.raises(cb.UsageError, match="a float32 time cannot tell steps"):
+        run(held, state, {"input": cb.drive.RateFunction(lambda t: 5.0)})
+    with pytest.raises(cb.UsageError, match=r"period_ms 0.25; whole steps of 0.1 ms"):
+        run(held, drive={"input": cb.drive.RateFunction(lambda t: 5.0, period_ms=0.25)})
+
+
+def test_spikes_before_the_run_are_said_to_be_lost(held, caplog):
+    state, _ = run(held)
+    times = cb.drive.SpikeTimes(np.zeros(3, int), np.array([1.0, 2.0, 7.0]))
+    _, recording = run(held, state, {"input": times}, record=("raster:input",))
+    np.testing.assert_allclose(recording.rasters["input"].time_ms, [7.0])
+    assert "drive 'input': 2 of 3 spikes are before 5 ms, where this run begins" in caplog.text
+
+
+def test_no_run_is_longer_than_steps_can_be_counted(held):
+    state = cb.init(held, KEY).replace(step=jnp.int32(1_999_999_990))
+    with pytest.raises(
+        cb.UsageError, match=r"duration_ms: 5 after .*; at most 2,000,000,000 steps"
+    ):
+        run(held, state)
+
+
+def changed(held, **changes):
+    """The circuit with other parameters of its cells, or other weights."""
+    params = held.params
+    weights = {**params.weights, **changes.pop("weights", {})}
+    cells = {**params.cells, "cells": params.cells["cells"].replace(**changes)}
+    return held.replace(params=params.replace(weights=weights, cells=cells))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": {"input_p0_cell": jnp.float32(0)}}, "'input_p0_cell'; perhaps input_p0_cells"),
+        ({"weights": {"input_p0_cells": jnp.zeros(3)}}, r"input_p0_cells: \[3\]; one value, or \["),
+        (
+            {"weights": {"input_p0_cells": jnp.float32(jnp.nan)}},
+            "input_p0_cells: one is not finite",
+        ),
+        ({"weights": {"input_p0_cells": jnp.float32(-2)}}, "input_p0_cells: -2; zero or more"),
+        ({"i_e": jnp.ones(7)}, r"i_e of cells: \[7\]; one value, or \[4\]"),
+        ({"t_ref": jnp.float32(30)}, "t_ref of cells: 30 ms; at most 255 steps of 0.1 ms"),
+        ({"tau_m": jnp.array([1.0, 2, 0, 4])}, "tau_m of cells: 0; above zero"),
+        ({"v_th": jnp.array([1.0, 2, jnp.nan, 4])}, "v_th of cells: nan; finite"),
+    ],
+)
+def test_parameters_of_a_built_circuit_are_checked(held, changes, message):
+    with pytest.raises(cb.UsageError, match=message):
+        run(changed(held, **changes))
+
+
+@pytest.mark.parametrize(
+    ("drive", "message"),
+    [
+        ({"cell": 1.0}, "population 'cell'"),
+        ({"cells": jnp.ones(3)}, r"drive 'cells': float32 \[3\]; one value, \[4\], or packed"),
+        ({"input": jnp.ones(2, jnp.uint32)}, r"drive 'input': uint32 \[2\]"),
+    ],
+)
+def test_the_drive_of_a_step_is_checked(held, drive, message):
+    with pytest.raises(cb.UsageError, match=message):
+        cb.step(held.params, held.wiring, cb.init(held, KEY), drive)
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.vmap])
+def test_a_run_within_a_compiled_function_is_refused(held, wrap):
+    keys = jax.random.split(KEY, 2) if wrap is jax.vmap else KEY
+    with pytest.raises(cb.UsageError, match="simulate: within jit, vmap or grad"):
+        wrap(lambda key: run(held, cb.init(held, key))[1].spikes["cells"])(keys)
+
+
+def test_a_gradient_of_the_event_path_is_refused(held):
+    state = cb.init(held, KEY)
+
+    def voltage(gain):
+        weights = {name: gain * weight for name, weight in held.params.weights.items()}
+        params = held.params.replace(weights=weights)
+        return cb.step(params, held.wiring, state, {})[0].cells["cells"].v.sum()
+
+    with pytest.raises(cb.UsageError, match="path: 'event', which has no gradients"):
+        jax.grad(voltage)(1.0)
+
+
+def test_a_state_with_other_delays_of_the_same_depth_is_refused():
+    one, other = (
+        cb.build(circuits.feed_forward(8, 4, 4, delays=delays, dt=0.5), KEY, path="event")
+        for delays in ((1.0, 3.0), (2.0, 3.0))
+    )
+    with pytest.raises(cb.UsageError, match="had a delay of 2 steps; this circuit's has 4"):
+        run(other, cb.init(one, KEY))
+    same_steps = circuit(dt=0.25, delay=0.5)
+    with pytest.raises(cb.UsageError, match=r"state: of a circuit with a dt of 0.5 ms; .* 0.25"):
+        run(same_steps, cb.init(circuit(), KEY))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((8, -1.0, 9.0, 1.0, 2.0, 4), "background_hz: -1.0; Hz, zero or more"),
+        ((8, 1.0, 9.0, 2.0, 2.0, 4), "burst: from 2.0 to 2.0 ms; ascending"),
+        ((8, 1.0, 9.0, 1.0, 2.0, 9), "cells: 9; a mask, or a number from 0 to 8"),
+        ((8, 1.0, 9.0, 1.0, 2.0, np.ones(8)), r"cells: float64 \[8\]; a mask, bool \[8\]"),
+        ((8, 1.0, 9.0, 1.0, 2.0, np.ones(5, bool)), r"cells: bool \[5\]; a mask, bool \[8\]"),
+    ],
+)
+def test_a_burst_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(cb.UsageError, match=message):
+        cb.drive.burst(*arguments)
+
+
+def test_one_number_is_meant_where_one_is_needed():
+    spec = circuits.feed_forward(8, 4, 4)
+    with pytest.raises(cb.UsageError, match=r"weight: array\(\[1., 3.\]\); one number for all"):
+        spec.with_projection("input_p0_cells", weight=np.array([1.0, 3.0]))
+    with pytest.raises(cb.UsageError, match="chunk_steps: 0; a whole number, at least 1"):
+        run(circuit(), chunk_steps=0)

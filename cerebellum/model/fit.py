@@ -1,0 +1,134 @@
+"""Whether arrays fit the circuit that they are given to: their names, shapes and values.
+
+Names and shapes are known while a program is traced, so every step checks them at no cost. Values
+are looked at once, before a run.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cerebellum.errors import UsageError
+from cerebellum.model.part import Part
+
+MOST_REFRACTORY = 255
+"""Most steps of a refractory period, which is counted in uint8."""
+
+
+def check_names(given: Collection[str], known: Collection[str], where: str, whose: str) -> None:
+    """Raise UsageError if names are given that a circuit does not have, or some are missing.
+
+    Args:
+      where: what the names are of, such as "params.weights".
+      whose: the name of the circuit.
+    """
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            right = f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}"
+            raise UsageError(f"{where}: {name!r}; {right}")
+    for name in known:
+        if name not in given:
+            raise UsageError(f"{where}: without {name!r}, which {whose} has")
+
+
+def check_cells(params: dict[str, Any], part: Part) -> None:
+    """Raise UsageError if parameters of cells are not of the circuit, or not one value a cell."""
+    populations = [population.name for population in part.spec.populations]
+    check_names(params, populations, "params.cells", part.spec.name)
+    for name in populations:
+        size = part.size(name)
+        for field, value in _fields(params[name]):
+            shape = np.shape(value)
+            if shape and shape != (size,):
+                where = f"params.cells: {field} of {name}"
+                raise UsageError(f"{where}: {list(shape)}; one value, or [{size}]")
+
+
+def check_weights(weights: dict[str, Any], shapes: dict[str, tuple[int, ...]], whose: str) -> None:
+    """Raise UsageError if weights are not of the circuit's projections, or not one a synapse.
+
+    Args:
+      shapes: the shape of the weights of each projection.
+      whose: the name of the circuit.
+    """
+    check_names(weights, shapes, "params.weights", whose)
+    for name, shape in shapes.items():
+        given = np.shape(weights[name])
+        if given and given != shape:
+            raise UsageError(
+                f"params.weights: {name}: {list(given)}; one value, or {list(shape)} as built"
+            )
+
+
+def check_drive(drive: Mapping[str, Any], part: Part) -> None:
+    """Raise UsageError if the drive of a step is of no population, or not one value a cell."""
+    for name, value in drive.items():
+        size = part.spec.population(name).size if part.count == 1 else part.size(name)
+        shape, kind = np.shape(value), jnp.result_type(value)
+        fits = ((-(-size // 32),),) if kind == jnp.uint32 else ((), (1,), (size,))
+        if shape not in fits:
+            raise UsageError(
+                f"drive {name!r}: {kind} {list(shape)}; one value, [{size}], or packed spikes, "
+                f"uint32 [{-(-size // 32)}]"
+            )
+
+
+def check_values(params: dict[str, Any], weights: dict[str, Any], dt: float) -> None:
+    """Check the values of parameters and weights before a run.
+
+    Raises:
+      UsageError: one is not finite, a time constant or a capacitance is not above zero, or a
+        refractory period is negative or longer than `MOST_REFRACTORY` steps of `dt` (ms).
+    """
+    for name, cells in params.items():
+        for field, value in _fields(cells):
+            low, high = _range(value)
+            where, unit = f"params.cells: {field} of {name}", ""
+            if not (np.isfinite(low) and np.isfinite(high)):
+                wrong, right = (high if np.isfinite(low) else low), "finite"
+            elif (field.startswith("tau") or field == "c_m") and low <= 0:
+                wrong, right = low, "above zero"
+            elif field == "t_ref" and low < 0:
+                wrong, right, unit = low, "zero or more", " ms"
+            elif field == "t_ref" and high / dt > MOST_REFRACTORY:
+                wrong, unit = high, " ms"
+                right = f"at most {MOST_REFRACTORY} steps of {dt:g} ms"
+            else:
+                continue
+            raise UsageError(f"{where}: {wrong:g}{unit}; {right}")
+    for name, value in weights.items():
+        low, high = _range(value)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise UsageError(f"weights of {name}: one is not finite; finite, zero or more")
+        if low < 0:
+            raise UsageError(f"weights of {name}: {low:g}; zero or more, receptors have the sign")
+
+
+def _fields(cells: Any) -> list[tuple[str, Any]]:
+    """The parameters of a population, each with its name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(cells)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
+def _range(value: Any) -> tuple[float, float]:
+    """The least and the largest of some numbers; NaN if one of them is NaN.
+
+    Integers are always in range. The arrays may lie on several devices.
+    """
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        return 0.0, 0.0
+    shards = getattr(value, "addressable_shards", None)
+    pieces = [value] if shards is None else [shard.data for shard in shards]
+    ends = []
+    for piece in pieces:
+        if np.size(piece):
+            # NumPy looks at the memory of a CPU where it is, without a program to compile.
+            on_cpu = shards is None or piece.devices().pop().platform == "cpu"
+            numbers = np.asarray(piece) if on_cpu else piece
+            ends += [float(numbers.min()), float(numbers.max())]
+    return (min(ends), max(ends)) if not np.isnan(ends).any() else (np.nan, np.nan)
