@@ -94,7 +94,7 @@ def problem(kind: str, name: str) -> str | None:
 def added(kind: str, name: str | None) -> bool:
     """Whether a thing of that name is registered and is not the package's own."""
     things, own = _TABLES[kind].things, _TABLES[kind].own
-    return name in things and things[name] is not own.get(name)
+    return name is not None and name in things and things[name] is not own.get(name)
 
 
 def equations(kinds: Mapping[str, Iterable[str]]) -> tuple[Hashable, ...]:

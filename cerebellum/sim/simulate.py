@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from cerebellum import backends
 from cerebellum.errors import UsageError
@@ -175,7 +176,7 @@ def _run(
 ) -> tuple[State, list[Recording]]:
     """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
     circuit, spec = anatomy.current(circuit), circuit.spec
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((circuit, state, drive))):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((circuit, state, drive))):
         raise UsageError(
             "simulate: within jit, vmap or grad; it compiles its own chunks: cb.step in a "
             "jax.lax.scan there, simulate_batch for copies"
