@@ -32,13 +32,16 @@ def table(result: dict) -> str:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.4g}"
 
-    lines = [
-        "| quantity | measured | SD | published | tolerance | |",
-        "|---|---|---|---|---|---|",
+    names = [
+        name
+        for name in ("published", "reference")
+        if any(row.get(name) is not None for row in result["rows"])
     ]
+    headings = "quantity", "measured", "SD", *names, "tolerance", ""
+    lines = [f"| {' | '.join(headings)} |".replace("|  |", "| |"), "|---" * len(headings) + "|"]
     for row in result["rows"]:
         quantity = f"{row['quantity']}, {row['unit']}" if row["unit"] else row["quantity"]
-        values = (number(row[key]) for key in ("measured", "sd", "published"))
+        values = (number(row[key]) for key in ("measured", "sd", *names))
         verdict = "ok" if row["passed"] else "**outside**"
         lines.append(f"| {' | '.join((quantity, *values, row['tolerance'], verdict))} |")
     seeds = ", ".join(map(str, result["seeds"]))

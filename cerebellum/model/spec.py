@@ -214,7 +214,7 @@ def _check_population(population: Population, dt: float) -> None:
     problem = registry.problem("neuron", population.model)
     if problem is not None:
         raise UsageError(f"{name}.model: {population.model!r}: {problem}")
-    for value in jax.tree.leaves(population.params, is_leaf=lambda x: isinstance(x, (list, tuple))):
+    for value in jax.tree.leaves(population.params, is_leaf=lambda x: isinstance(x, list)):
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(
                 f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "

@@ -69,15 +69,16 @@ def cells(seed: int | None, say: Callable[[str], None]) -> Report:
     say(f"{COPIES} cells of each kind, 9 s")
     rows: list[Row] = []
     for (condition, name), rates in isolated(0.1, 9.0, seed or 0).items():
-        published = ISOLATED_HZ[condition][name]
+        reference = ISOLATED_HZ[condition][name]
         # Some cells are bistable. Of a kind that fires only the firing cells are averaged, and of a
         # silent kind the median is taken, which a few firing cells do not change.
-        measured = rates[rates > 0] if published else float(np.median(rates))
-        rows.append(close(f"{name}, {condition}", "Hz", measured, published, rel=0.05))
+        measured = rates[rates > 0] if reference else float(np.median(rates))
+        label = f"{name}, {condition}"
+        rows.append(close(label, "Hz", measured, reference, rel=0.05, published=False))
     return Report(
         rows=rows,
         source="isolated E-GLIF cells with the published sign (cerebellar-models 0.7, "
-        "eglif_cond_alpha_multisyn): an independent run at 0.1 ms by Runge-Kutta, 9 s",
+        "eglif_cond_alpha_multisyn); reference: an independent run at 0.1 ms by Runge-Kutta, 9 s",
         seeds=[seed or 0],
         note="Means over the cells that fired, SD between them; for silent kinds the median. A "
         "Golgi cell may rest for good, and an olivary cell that once escapes goes on.",

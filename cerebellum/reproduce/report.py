@@ -23,7 +23,9 @@ class Row:
     sd: float | None = None
     """Standard deviation over circuits or seeds."""
     published: float | None = None
-    """The published value; None where there is a bound instead."""
+    """The published value; None where there is none."""
+    reference: float | None = None
+    """A value of our own that the measured one is compared with; None where there is none."""
     tolerance: str
     passed: bool
 
@@ -34,7 +36,7 @@ class Report:
 
     rows: Sequence[Row]
     source: str
-    """Source of the published values."""
+    """Source of the published or reference values."""
     seeds: Sequence[int]
     note: str = ""
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
@@ -49,29 +51,33 @@ def close(
     quantity: str,
     unit: str,
     measured: float | Sequence[float] | np.ndarray,
-    published: float,
+    wanted: float,
     *,
     rel: float = 0.0,
     least: float = 0.0,
+    published: bool = True,
 ) -> Row:
-    """A row that passes if the measured value is near the published one.
+    """A row that passes if the measured value is near the one that is wanted.
 
     Several measured values are averaged, and the row has their standard deviation.
 
     Args:
-      rel: tolerance as a share of the published value.
+      published: whether the wanted value is a published one. Otherwise it is a reference of our
+        own, and the table shows it in another column.
+      rel: tolerance as a share of the wanted value.
       least: tolerance in the unit of the value. The larger of the two tolerances counts.
     """
     mean, sd = _mean(measured)
-    allowed = max(abs(rel * published), least)
+    allowed = max(abs(rel * wanted), least)
     return Row(
         quantity=quantity,
         unit=unit,
         measured=mean,
         sd=sd,
-        published=published,
+        published=wanted if published else None,
+        reference=None if published else wanted,
         tolerance=f"± {allowed:.3g}",
-        passed=bool(abs(mean - published) <= allowed),
+        passed=bool(abs(mean - wanted) <= allowed),
     )
 
 
@@ -124,8 +130,12 @@ def show(console: Console, name: str, report: Report) -> None:
     """Print the report's table."""
     table = Table(title=name, title_justify="left", box=box.SIMPLE)
     table.add_column("quantity")
-    has_published = any(row.published is not None for row in report.rows)
-    for heading in ("measured", "SD", *(["published"] if has_published else []), "tolerance"):
+    compared = [
+        name
+        for name in ("published", "reference")
+        if any(getattr(row, name) is not None for row in report.rows)
+    ]
+    for heading in ("measured", "SD", *compared, "tolerance"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
 
@@ -137,7 +147,7 @@ def show(console: Console, name: str, report: Report) -> None:
             f"{row.quantity}, {row.unit}" if row.unit else row.quantity,
             number(row.measured),
             number(row.sd),
-            *([number(row.published)] if has_published else []),
+            *(number(getattr(row, name)) for name in compared),
             row.tolerance,
             "ok" if row.passed else "[bold red]outside[/]",
         )

@@ -70,7 +70,7 @@ def test_isolated_cells_and_its_json(run, tmp_path):
         *("name", "seed", "seeds", "passed", "source", "rows", "note", "output", "seconds")
     }
     assert set(result["rows"][0]) == {
-        *("quantity", "unit", "measured", "sd", "published", "tolerance", "passed")
+        *("quantity", "unit", "measured", "sd", "published", "reference", "tolerance", "passed")
     }
     assert rows(result)["purkinje, vitro"] == pytest.approx(45.6, rel=0.05)
     assert json.loads((tmp_path / "result.json").read_text()) == result
