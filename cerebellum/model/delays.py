@@ -8,9 +8,19 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 
+GRID = 1e-3
+"""The share of a step by which a delay may miss the grid, for what rounding does to it."""
+
+
 def delay_steps(delay: float, dt: float) -> int:
     """A delay (ms) as a number of steps, rounded, at least one."""
     return max(1, round(delay / dt))
+
+
+def on_grid(delay: float, dt: float) -> float:
+    """A delay (ms) that is a whole number of steps of `dt`, the nearest one to another delay."""
+    steps = delay_steps(delay, dt)
+    return delay if abs(delay / dt - steps) <= GRID else steps * dt
 
 
 def due(line: Array, step: Array, delay: int) -> Array:

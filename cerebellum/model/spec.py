@@ -11,7 +11,7 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import registry
-from cerebellum.model.delays import delay_steps
+from cerebellum.model.delays import delay_steps, on_grid
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import RULES
@@ -165,10 +165,6 @@ class Spec:
         return round(sum(p.in_degree * self.population(p.target).size for p in self.projections))
 
 
-GRID = 1e-3
-"""The share of a step by which a delay may miss the grid, for what rounding does to it."""
-
-
 def _check(spec: Spec) -> None:
     """Raise UsageError if a spec contradicts itself."""
     if not (spec.dt > 0 and math.isfinite(spec.dt)):
@@ -291,11 +287,11 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:
         raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
-    steps = projection.delay / dt
-    if abs(steps - round(steps)) > GRID:
+    nearest = on_grid(projection.delay, dt)
+    if nearest != projection.delay:
         raise UsageError(
             f"{name}.delay: {projection.delay} ms; a multiple of the step of {dt} ms, such as "
-            f"{round(steps) * dt:g}"
+            f"{nearest:g}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cerebellum.errors import UsageError
 from cerebellum.model import homeostasis, plasticity, short_term, surrogate
+from cerebellum.model.delays import on_grid
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -52,6 +53,17 @@ def from_json(tree: Any) -> Spec:
     return spec
 
 
+def _on_grid(spec: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a spec with the delays that it ran with: older versions rounded others."""
+    try:
+        dt = spec["dt"]
+        projections = [{**p, "delay": on_grid(p["delay"], dt)} for p in spec["projections"]]
+    except (KeyError, TypeError):
+        # Not a spec, which is said where it is made.
+        return spec
+    return {**spec, "projections": projections}
+
+
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {
@@ -73,6 +85,8 @@ def _decode(tree: Any) -> Any:
     name = fields.pop("is", None)
     for removed in _REMOVED_FIELDS.get(name, ()):
         fields.pop(removed, None)
+    if name == "Spec":
+        fields = _on_grid(fields)
     classes = _classes()
     if not isinstance(name, str) or name not in classes:
         kind = "neuron" if str(name).endswith(".Params") else "rule"

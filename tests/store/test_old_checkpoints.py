@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import circuits
 import jax
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import snapshot
+from cerebellum.store import describe, snapshot
 
 FIXTURES = ROOT / "tests/fixtures/checkpoint-1"
 ARCHIVE = "files.tar.xz"
@@ -64,3 +65,10 @@ def test_nothing_names_the_machine_that_wrote_it(name, tmp_path):
     for path in files:
         content = path.read_bytes()
         assert not any(root in content for root in (b"/tmp/", b"/home/", b"/root/")), path
+
+
+def test_a_delay_that_an_older_version_rounded_is_what_ran():
+    spec = circuits.feed_forward(8, 4, 4, delays=(2.0,), dt=1.0)
+    tree = describe.to_json(spec)
+    tree["projections"][0]["delay"] = 2.5
+    assert describe.from_json(tree) == spec
