@@ -7,7 +7,6 @@ where gradients must pass. Row s mod D holds the spikes of step s.
 import jax.numpy as jnp
 from jax import Array, lax
 
-
 GRID = 1e-3
 """The share of a step by which a delay may miss the grid, for what rounding does to it."""
 

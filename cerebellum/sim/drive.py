@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -283,6 +284,41 @@ def in_steps(source: Poisson, dt: float) -> Poisson:
     return Poisson(rates=source.rates, starts=jnp.asarray(starts, jnp.int32))
 
 
+LOOKS = 64
+"""Number of times at which the rates of a function are looked at before a run."""
+
+
+def _check_rates(source: RateFunction, spec: Spec, name: str, first: int, last: int) -> None:
+    """Raise UsageError if a function's rates have no shape of rates, or are out of range.
+
+    They are looked at in some of the steps from `first` to `last` - 1.
+    """
+    dt, size, where = spec.dt, spec.population(name).size, f"drive {name!r}"
+    steps = np.unique(np.linspace(first, last - 1, LOOKS).astype(np.int32))
+    times = jax.vmap(lambda step: _own_time(source, step, dt))(jnp.asarray(steps))
+    rates = np.asarray(
+        jax.vmap(lambda t: jnp.asarray(source.function(t, *source.arguments)))(times)
+    )
+    if rates.ndim > 2 or rates[0].size not in (1, size):
+        raise UsageError(f"{where}: rates {list(rates.shape[1:])}; one, or [{size}]")
+    rates, most = rates.reshape(len(steps), -1), 1e3 / dt
+    wrong = ~((rates >= 0) & (rates <= most))
+    if wrong.any():
+        look = int(np.argmax(wrong.any(axis=1)))
+        raise UsageError(
+            f"{where}: a rate of {rates[look][wrong[look]][0]:g} at {times[look]:g} ms; Hz, from 0 "
+            f"to {most:g}, one spike a step"
+        )
+
+
+def _own_time(source: RateFunction, step: Array, dt: float) -> Array:
+    """The time that a function gets in a step, float32 scalar, ms."""
+    since = step - round(source.start_ms / dt)
+    if source.period_ms is not None:
+        since = jnp.remainder(since, round(source.period_ms / dt))
+    return since.astype(jnp.float32) * dt
+
+
 def check_span(drive: Drive, spec: Spec, first: int, last: int) -> None:
     """Check a drive against the steps of a run, from `first` to `last` - 1.
 
@@ -317,6 +353,7 @@ def check_span(drive: Drive, spec: Spec, first: int, last: int) -> None:
                 f"{where}: a float32 time cannot tell steps of {spec.dt:g} ms apart at "
                 f"{latest:.0f} ms; period_ms or start_ms of the RateFunction, or a Poisson"
             )
+        _check_rates(source, spec, name, first, last)
 
 
 def _check_poisson(source: Poisson, size: int, dt: float, where: str) -> None:
@@ -395,13 +432,8 @@ def draw(
         row = jnp.sum(starts <= moment.step, dtype=jnp.int32) - 1
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:
-        since = moment.step - round(source.start_ms / moment.dt)
-        if source.period_ms is not None:
-            since = jnp.remainder(since, round(source.period_ms / moment.dt))
-        t_ms = since.astype(jnp.float32) * moment.dt
+        t_ms = _own_time(source, moment.step, moment.dt)
         rate = jnp.atleast_1d(source.function(t_ms, *source.arguments))
-        if rate.ndim > 1:
-            raise UsageError(f"drive {name!r}: rates {list(rate.shape)}; one, or one a cell")
         if rate.size > 1 and not (isinstance(cells.offset, int) and cells.offset == 0):
             padded = jnp.pad(rate, (0, cells.size))
             rate = lax.dynamic_slice(padded, (cells.offset,), (cells.size,))

@@ -327,3 +327,17 @@ def test_one_number_is_meant_where_one_is_needed():
         spec.with_projection("input_p0_cells", weight=np.array([1.0, 3.0]))
     with pytest.raises(cb.UsageError, match="chunk_steps: 0; a whole number, at least 1"):
         run(circuit(), chunk_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda t: 100 * jnp.sin(t), r"drive 'input': a rate of -\d.* ms; Hz, from 0 to 10000"),
+        (lambda t: jnp.where(t > 3, jnp.nan, 1.0), "drive 'input': a rate of nan at 3.1"),
+        (lambda t: jnp.ones(5), r"drive 'input': rates \[5\]; one, or \[8\]"),
+        (lambda t: jnp.full(8, 2e4), "a rate of 20000 at 0 ms; Hz, from 0 to 10000"),
+    ],
+)
+def test_the_rates_of_a_function_are_looked_at(held, function, message):
+    with pytest.raises(cb.UsageError, match=message):
+        run(held, drive={"input": cb.drive.RateFunction(function)})
