@@ -4,6 +4,7 @@ import jax
 import pytest
 
 import cerebellum as cb
+from cerebellum.reproduce.time_step import TOLERANCE, WIDER
 from cerebellum.model.presets.casali import PROTOCOL
 
 NUCLEI_HZ = 3.0
@@ -49,7 +50,7 @@ def test_own_stimulus_gives_reference_rates():
 @pytest.mark.soak
 @pytest.mark.slow
 def test_a_step_of_1_ms_keeps_background_rates():
-    """The averaged integrator at 1 ms beside 0.1 ms, each population within a tenth."""
+    """The averaged integrator at 1 ms beside 0.1 ms, but for what `time_step.WIDER` says."""
     rates = {}
     for dt in (0.1, 1.0):
         circuit = cb.build(cb.presets.mouse(dt=dt), jax.random.key(0), path="event")
@@ -58,4 +59,5 @@ def test_a_step_of_1_ms_keeps_background_rates():
         _, recording = cb.simulate(circuit, state, drive, duration_ms=1_000)
         rates[dt] = cb.record.rates(recording, 50, 1_000)
     for name in ("granule", "golgi", "purkinje", "basket", "stellate", "nuclei"):
-        assert rates[1.0][name] == pytest.approx(rates[0.1][name], rel=0.1), name
+        rel = WIDER.get((name, "Model A"), TOLERANCE)
+        assert rates[1.0][name] == pytest.approx(rates[0.1][name], rel=rel), name

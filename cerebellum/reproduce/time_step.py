@@ -21,8 +21,8 @@ CIRCUITS = 2
 TOLERANCE = 0.1
 WIDER = {("basket", "Model A"): 0.25, ("nuclei", "Model A"): 0.25}
 """Tolerances of the populations for which 1 ms is too long. On seeds 0 to 9 basket cells of Model A
-fire 6 to 18 % (mean 12 %) faster than at 0.1 ms, and nuclear cells 2 to 15 % (mean 8 %); every other
-population is within 7.1 %."""
+fire 6 to 18 % (mean 12 %) faster than at 0.1 ms, and nuclear cells 2 to 15 % (mean 8 %). Every
+other population is within 7.1 %."""
 
 
 def _casali(seed: int, dt: float) -> dict[str, float]:
@@ -69,7 +69,7 @@ def compare(seed: int | None, say: Callable[[str], None]) -> Report:
         rows=rows,
         source="reference: ours, the same circuits at 0.1 ms",
         seeds=seeds,
-        note="At rest. Two populations of Model A do not hold to 10 % at 1 ms: on seeds 0 to 9 basket "
-        "cells fire 6 to 18 % faster than at 0.1 ms, nuclear cells 2 to 15 %. In bursts Model A needs "
-        "0.1 ms: its granule synapse of 0.5 ms is averaged away at 1 ms.",
+        note="At rest. Two populations of Model A do not hold to 10 % at 1 ms: on seeds 0 to 9 "
+        "basket cells fire 6 to 18 % faster than at 0.1 ms, nuclear cells 2 to 15 %. In bursts "
+        "Model A needs 0.1 ms: its granule synapse of 0.5 ms is averaged away at 1 ms.",
     )
