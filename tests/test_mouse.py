@@ -4,8 +4,8 @@ import jax
 import pytest
 
 import cerebellum as cb
-from cerebellum.reproduce.time_step import TOLERANCE, WIDER
 from cerebellum.model.presets.casali import PROTOCOL
+from cerebellum.reproduce.time_step import TOLERANCE, WIDER
 
 NUCLEI_HZ = 3.0
 
