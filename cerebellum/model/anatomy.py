@@ -16,6 +16,7 @@ from jax import Array
 from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
+from cerebellum.model import circuit as circuits
 from cerebellum.model import events, fixed, registry
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.part import Part
@@ -306,12 +307,6 @@ def current(circuit: Circuit) -> Circuit:
     return replace(circuit, wiring=replace(circuit.wiring, equations=now))
 
 
-def _learning(spec: Spec) -> list[str]:
-    """The names of projections and populations that learn (see `Params.rates`)."""
-    with_rule = [p.name for p in spec.projections if p.rule is not None]
-    return list(dict.fromkeys([*with_rule, *(name for name, _, _ in spec.watched())]))
-
-
 def build(
     spec: Spec,
     key: Array,
@@ -355,7 +350,7 @@ def build(
         params=Params(
             cells=cells,
             weights={name: weight for name, (_, weight) in connected.items()},
-            rates={name: jnp.float32(1) for name in _learning(spec)},
+            rates={name: jnp.float32(1) for name in circuits.learning(spec)},
         ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},

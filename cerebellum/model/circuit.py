@@ -159,7 +159,10 @@ def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
         not start in step with each other. Otherwise all cells start at their leak potential, as
         in NEST and in the reference runs of the presets.
     """
-    words = jax.random.key_data(key)
+    try:
+        words = jax.random.key_data(key)
+    except (TypeError, ValueError):
+        raise UsageError(f"key: {key!r}; jax.random.key(seed)") from None
     if words.shape != (2,):
         raise UsageError(f"key: {words.size} words; a threefry key, jax.random.key(seed), has 2")
     return _init(circuit, words, spread)
@@ -259,6 +262,12 @@ def check_rules(circuit: Circuit) -> None:
         )
 
 
+def learning(spec: Spec) -> list[str]:
+    """The names of projections and populations that learn (see `Params.rates`)."""
+    with_rule = [p.name for p in spec.projections if p.rule is not None]
+    return list(dict.fromkeys([*with_rule, *(name for name, _, _ in spec.watched())]))
+
+
 def timing(wiring: Wiring) -> Timing:
     """The timing of a circuit."""
     dt = wiring.spec.dt
@@ -294,7 +303,7 @@ def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
     """A copy of a plastic projection's weights, or its rows, drawn from the mean weight."""
     weights, spec = circuit.params.weights[projection.name], circuit.spec
     if weights.ndim or projection.dtype != "uint16":
-        return jnp.copy(weights)
+        return jnp.copy(_each(weights, circuit.wiring, projection))
     return fixed.draw_all(
         fixed.seed(circuit.wiring.seed, projection.name),
         weights,
@@ -319,6 +328,21 @@ def check_params(params: Params, wiring: Wiring) -> None:
     fit.check_cells(params.cells, wiring.part)
     shapes = {p.name: _weight_shape(wiring, p) for p in wiring.spec.projections}
     fit.check_weights(params.weights, shapes, wiring.spec.name)
+
+
+def _each(weights: Array, wiring: Wiring, projection: Projection) -> Array:
+    """Weights with one for each synapse where the projection needs them, if one value is given.
+
+    Lists of contacts that do not learn can share a single weight; rows cannot.
+    """
+    fan, weights = wiring.fans[projection.name], jnp.asarray(weights)
+    if weights.dtype != jnp.uint16:
+        weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
+    listed = isinstance(fan, events.FanOut)
+    if weights.ndim or (listed and not projection.plastic):
+        return weights
+    exists = fan.targets < wiring.part.size(projection.target) if listed else True
+    return jnp.where(exists, jnp.full(_weight_shape(wiring, projection), weights), 0)
 
 
 def consolidate(circuit: Circuit, state: State) -> Circuit:
@@ -376,6 +400,10 @@ def step(
     spec = wiring.spec
     fit.check_drive(drive, wiring.part)
     check_params(params, wiring)
+    if state.timing not in (None, timing(wiring)):
+        raise UsageError(
+            "state: of a circuit with another dt, path or delay; one of cb.init(circuit, key)"
+        )
     with jax.named_scope("cells"):
         cells, spikes, words = _cells(params, wiring, state, drive, primitives)
     with jax.named_scope("synapses"):
@@ -498,7 +526,10 @@ def _synapses(
                 )
             gains.append(gain)
         fans = [wiring.fans[p.name] for p in bundle.projections]
-        weights = [state.weights.get(p.name, params.weights[p.name]) for p in bundle.projections]
+        weights = [
+            state.weights[p.name] if p.plastic else _each(params.weights[p.name], wiring, p)
+            for p in bundle.projections
+        ]
         before = [receptors[p.target][p.receptor] for p in bundle.projections]
         outs = [
             out if p.scaling is None else jnp.zeros_like(out)

@@ -109,6 +109,35 @@ def check_values(params: dict[str, Any], weights: dict[str, Any], dt: float) -> 
             raise UsageError(f"weights of {name}: {low:g}; zero or more, receptors have the sign")
 
 
+def check_gains(rates: Mapping[str, Any], known: Collection[str], whose: str) -> None:
+    """Raise UsageError if gains of learning are not of what learns, or not one number each."""
+    check_names(rates, known, "params.rates", whose)
+    for name, value in rates.items():
+        low, high = _range(value)
+        if np.shape(value) not in ((), (1,)) or not 0 <= low <= high < np.inf:
+            shown = f"{low:g}" if np.shape(value) in ((), (1,)) else f"{list(np.shape(value))}"
+            raise UsageError(f"params.rates: {name}: {shown}; one number, zero or more")
+
+
+def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Mapping) -> None:
+    """Check the values of a state before a run.
+
+    Args:
+      dtypes: data type of each plastic projection's weights.
+
+    Raises:
+      UsageError: a variable of a cell is not finite, or weights have another data type.
+    """
+    for name, variables in cells.items():
+        for field, value in _fields(variables):
+            if not np.isfinite(_range(value)).all():
+                raise UsageError(f"state: {field} of {name} is not finite; finite numbers")
+    for name, dtype in dtypes.items():
+        if jnp.result_type(weights[name]) != dtype:
+            given = jnp.result_type(weights[name])
+            raise UsageError(f"state: weights of {name} are {given}; {dtype}")
+
+
 def _fields(cells: Any) -> list[tuple[str, Any]]:
     """The parameters of a population, each with its name."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(cells)
@@ -116,12 +145,16 @@ def _fields(cells: Any) -> list[tuple[str, Any]]:
 
 
 def _range(value: Any) -> tuple[float, float]:
-    """The least and the largest of some numbers; NaN if one of them is NaN.
+    """The least and the largest of some numbers; NaN if one of them is NaN, or is none.
 
-    Integers are always in range. The arrays may lie on several devices.
+    The arrays may lie on several devices. Weights in fixed point, of which there may be billions,
+    are in range whatever they are.
     """
-    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+    kind = jnp.result_type(value)
+    if kind == jnp.uint16:
         return 0.0, 0.0
+    if not jnp.issubdtype(kind, jnp.number) or kind.kind == "c":
+        return np.nan, np.nan
     shards = getattr(value, "addressable_shards", None)
     pieces = [value] if shards is None else [shard.data for shard in shards]
     ends = []

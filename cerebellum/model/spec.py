@@ -23,6 +23,14 @@ Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
 
 
+def _plain(record: Any) -> None:
+    """Turn the NumPy numbers in the fields of a record into numbers of Python, which are hashable
+    and can be stored."""
+    for field, value in vars(record).items():
+        if isinstance(value, (np.integer, np.floating)):
+            object.__setattr__(record, field, value.item())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Population:
     """A number of cells of one neuron model."""
@@ -36,6 +44,9 @@ class Population:
     """the Params of that model, with plain floats"""
     homeostasis: Threshold | None = None
     """how the thresholds of its cells follow their firing rates"""
+
+    def __post_init__(self):
+        _plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +94,9 @@ class Projection:
     label: str = ""
     """distinguishes two projections between the same populations"""
 
+    def __post_init__(self):
+        _plain(self)
+
     @property
     def name(self) -> str:
         """`source_target`, or `source_label_target` if there is a label."""
@@ -110,6 +124,7 @@ class Spec:
     beam may be smaller."""
 
     def __post_init__(self):
+        _plain(self)
         _check(self)
 
     def population(self, name: str) -> Population:
@@ -167,10 +182,14 @@ class Spec:
 
 def _check(spec: Spec) -> None:
     """Raise UsageError if a spec contradicts itself."""
-    if not (spec.dt > 0 and math.isfinite(spec.dt)):
+    if not _is_number(spec.dt) or not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if spec.surrogate is not None and not isinstance(spec.surrogate, Surrogate):
         raise UsageError(f"surrogate: {spec.surrogate!r}; a Surrogate(name=...), or None")
+    for field, kind in (("populations", Population), ("projections", Projection)):
+        held = getattr(spec, field)
+        if not isinstance(held, tuple) or not all(isinstance(each, kind) for each in held):
+            raise UsageError(f"{field}: {type(held).__name__}; a tuple of cb.{kind.__name__}")
     if not spec.populations:
         raise UsageError("populations: none; a circuit has at least one")
     names = [population.name for population in spec.populations]
@@ -198,11 +217,11 @@ def _check(spec: Spec) -> None:
 
 def _check_population(population: Population, dt: float) -> None:
     name = population.name
-    if not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier():
         raise UsageError(f"population {name!r}: a name is letters, digits and underscores")
-    if not isinstance(population.size, int) or population.size < 1:
-        raise UsageError(f"{name}.size: {population.size}; at least 1 cell")
-    if population.model not in CIRCUIT_MODELS:
+    if type(population.size) is not int or population.size < 1:
+        raise UsageError(f"{name}.size: {population.size!r}; a whole number, at least 1 cell")
+    if not isinstance(population.model, str) or population.model not in CIRCUIT_MODELS:
         known = ", ".join(CIRCUIT_MODELS)
         raise UsageError(f"{name}.model: {population.model!r}; one of {known}")
     if not isinstance(population.params, CIRCUIT_MODELS[population.model].Params):
@@ -220,7 +239,7 @@ def _check_population(population: Population, dt: float) -> None:
     if population.homeostasis is not None:
         if not hasattr(population.params, "v_th"):
             raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
-        _check_homeostasis(f"{name}.homeostasis", population.homeostasis)
+        _check_homeostasis(f"{name}.homeostasis", population.homeostasis, Threshold)
     t_ref = getattr(population.params, "t_ref", 0.0)
     if t_ref / dt > 255:
         raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
@@ -236,7 +255,19 @@ def _check_params(population: Population) -> None:
             raise UsageError(f"{where}: {value:g} ms; zero or more")
 
 
-def _check_homeostasis(where: str, rule: Scaling | Threshold) -> None:
+def _is_number(value: Any) -> bool:
+    """Whether a value is one number of Python; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_homeostasis(where: str, rule: Any, kind: type) -> None:
+    if not isinstance(rule, kind):
+        raise UsageError(f"{where}: {type(rule).__name__}; a {kind.__name__}")
+    for key, value in vars(rule).items():
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{where}.{key}: {value!r}; a number")
+    if not 0 <= getattr(rule, "gain", 0.0) < math.inf:
+        raise UsageError(f"{where}.gain: {rule.gain}; finite, zero or more")
     for key in ("target", "tau", "tau_rate"):
         if not 0 < getattr(rule, key, 1.0) < math.inf:
             raise UsageError(f"{where}.{key}: {getattr(rule, key)}; above zero")
@@ -250,8 +281,11 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     name, dt = projection.name, spec.dt
     for field in ("weight", "delay", "in_degree", "degree_sd", "contacts", "spread"):
         value = getattr(projection, field)
-        if not isinstance(value, (int, float)):
+        if not _is_number(value):
             raise UsageError(f"{name}.{field}: {value!r}; one number for all synapses")
+    for field in ("plastic", "crosses"):
+        if not isinstance(getattr(projection, field), bool):
+            raise UsageError(f"{name}.{field}: {getattr(projection, field)!r}; True or False")
     source, target = spec.population(projection.source), spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
@@ -304,6 +338,8 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     if projection.dtype == "uint16" and not projection.plastic:
         raise UsageError(f"{name}.dtype: 'uint16'; weights that are not plastic are one float")
     w_max = projection.w_max
+    if w_max is not None and not _is_number(w_max):
+        raise UsageError(f"{name}.w_max: {w_max!r}; a number, or None")
     if w_max is None and projection.dtype == "uint16":
         raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
     largest = projection.weight * projection.contacts * (1 + projection.spread)
@@ -312,7 +348,7 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     if projection.scaling is not None:
         if not projection.plastic:
             raise UsageError(f"{name}.scaling: given; its weights must be plastic")
-        _check_homeostasis(f"{name}.scaling", projection.scaling)
+        _check_homeostasis(f"{name}.scaling", projection.scaling, Scaling)
     if projection.short_term is not None:
         _check_short_term(f"{name}.short_term", projection.short_term, projection.dtype)
     if rule is None:

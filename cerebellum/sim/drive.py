@@ -103,6 +103,8 @@ def poisson(rate_hz: float | np.ndarray) -> Poisson:
     Raises:
       UsageError: the rates have more than one axis.
     """
+    if np.asarray(rate_hz).dtype.kind not in "iuf":
+        raise UsageError(f"rate_hz: {rate_hz!r}; Hz, one rate, or one a cell")
     if np.ndim(rate_hz) > 1:
         raise UsageError(f"rate_hz: {np.shape(rate_hz)}; one rate, or one a cell")
     rates = jnp.atleast_2d(jnp.asarray(rate_hz, jnp.float32))
@@ -227,9 +229,10 @@ def _check_spikes(spikes: SpikeTimes, size: int, where: str) -> None:
 
 def _check_values(source: Array | np.ndarray, spikes: bool, where: str) -> None:
     """Raise UsageError if an array holds what is no current, or no spikes."""
-    if source.dtype == np.uint32:
-        return
-    wrong = (source != 0) & (source != 1) if spikes else ~np.isfinite(source)
+    if isinstance(source, np.ma.MaskedArray):
+        raise UsageError(f"{where}: a masked array; its `filled(0)`")
+    most = np.finfo(np.float32).max
+    wrong = (source != 0) & (source != 1) if spikes else ~(abs(source) <= most)
     if wrong.any():
         value = np.asarray(source)[np.asarray(wrong)][0]
         right = "spikes, 0 or 1" if spikes else "finite, pA"
@@ -246,11 +249,18 @@ def spike_steps(spikes: SpikeTimes, dt: float) -> tuple[np.ndarray, np.ndarray]:
     step, cell = np.maximum(step, 0), np.asarray(spikes.neuron).astype(np.int64)
     order = np.lexsort((step, cell))
     cell, step = cell[order], step[order]
-    index = np.arange(step.size)
+    earliest, index = step, np.arange(step.size)
     fibre = np.cumsum(np.diff(cell, prepend=cell[:1]) != 0)
     # This is a running maximum for each fibre: offsets larger than any step separate the fibres.
     offset = fibre * (int(step.max(initial=0)) + step.size + 1)
     step = np.maximum.accumulate(step - index + offset) - offset + index
+    moved = step - earliest
+    if moved.any():
+        log.warning(
+            "%d of %d spikes fell into a step that has one of their cell; they are up to %d steps "
+            "late, because a cell fires once a step",
+            *(np.count_nonzero(moved), step.size, moved.max()),
+        )
     order = np.argsort(step, kind="stable")
     return step[order], cell[order]
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, fit
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
@@ -77,7 +78,7 @@ def simulate(
       Interrupted: the run was interrupted.
     """
     options = _Options(duration_ms, record, chunk_steps, progress)
-    state, recordings = _run(circuit, state, dict(drive or {}), None, options)
+    state, recordings = _run(circuit, state, drive, None, options)
     return state, recordings[0]
 
 
@@ -99,10 +100,13 @@ def simulate_batch(
         that are drawn differ because the copies have different keys.
       drive: as in `simulate`; an array may be [B, time, N], with one drive for each copy.
     """
-    if state.step.ndim == (0 if circuit.wiring.shard is None else 1):
-        raise UsageError("state: a single one; jax.vmap(init, (None, 0)) over keys gives a batch")
     options = _Options(duration_ms, record, chunk_steps, progress)
-    return _run(circuit, state, dict(drive or {}), state.step.shape[-1], options)
+    _check_arguments(circuit, state, options)
+    axes = np.shape(state.step)[0 if circuit.wiring.shard is None else 1 :]
+    if not axes or not axes[-1]:
+        number = "none" if axes else "a single one"
+        raise UsageError(f"state: {number}; jax.vmap(init, (None, 0)) over keys gives a batch")
+    return _run(circuit, state, drive, axes[-1], options)
 
 
 @dataclass(frozen=True)
@@ -170,19 +174,21 @@ class _Feed:
 def _run(
     circuit: Circuit,
     state: State,
-    drive: dict[str, drives.Source],
+    drive: Drive | None,
     batch: int | None,
     options: _Options,
 ) -> tuple[State, list[Recording]]:
     """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
+    _check_arguments(circuit, state, options)
     circuit, spec = anatomy.current(circuit), circuit.spec
+    if not isinstance(drive or {}, Mapping):
+        raise UsageError(f"drive: {type(drive).__name__}; a dictionary of sources by population")
+    drive = dict(drive or {})
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((circuit, state, drive))):
         raise UsageError(
             "simulate: within jit, vmap or grad; it compiles its own chunks: cb.step in a "
             "jax.lax.scan there, simulate_batch for copies"
         )
-    if not isinstance(options.chunk_steps, int) or options.chunk_steps < 1:
-        raise UsageError(f"chunk_steps: {options.chunk_steps!r}; a whole number, at least 1")
     drives.check(drive, spec, batch)
     if circuit.wiring.shard is None:
         circuits.check_params(circuit.params, circuit.wiring)
@@ -190,6 +196,11 @@ def _run(
     _check_state(state, circuit, batch)
     weights = {**circuit.params.weights, **state.weights}
     fit.check_values(circuit.params.cells, weights, spec.dt)
+    if circuit.wiring.shard is None:
+        fit.check_gains(circuit.params.rates, circuits.learning(spec), spec.name)
+        _check_single_weights(circuit)
+    dtypes = {p.name: p.dtype for p in spec.projections if p.plastic}
+    fit.check_state(state.cells, state.weights, dtypes)
     recorders = records.parse(options.record, spec)
     start_step = int(np.min(state.step.addressable_data(0)))
     feed = _Feed(circuit, drive, start_step, batch is not None)
@@ -203,6 +214,26 @@ def _run(
     memory.check_recording(recorders, spec, steps, options.chunk_steps, batch or 1)
     run = _Run(circuit, recorders, batch, start_step, steps)
     return run(state, feed, options)
+
+
+def _check_arguments(circuit: Any, state: Any, options: _Options) -> None:
+    """Raise UsageError if an argument is of another kind than it is to be."""
+    for name, value, kind in (("circuit", circuit, Circuit), ("state", state, State)):
+        if not isinstance(value, kind):
+            made = "cb.build(spec, key)" if kind is Circuit else "cb.init(circuit, key)"
+            raise UsageError(f"{name}: {type(value).__name__}; what {made} returns")
+    if not isinstance(options.chunk_steps, int | np.integer) or options.chunk_steps < 1:
+        raise UsageError(f"chunk_steps: {options.chunk_steps!r}; a whole number, at least 1")
+    record = options.record
+    texts = isinstance(record, Sequence) and all(isinstance(each, str) for each in record)
+    if not texts or isinstance(record, bytes):
+        raise UsageError(f'record: {record!r}; text such as "raster:purkinje", or a list of it')
+    step = state.step
+    if not isinstance(step, Array | np.ndarray | np.generic) or step.dtype.kind not in "iu":
+        raise UsageError(f"state: step {step!r}; a whole number, int32")
+    # JAX would wrap larger ones around.
+    if isinstance(step, np.ndarray | np.generic) and (step > MAX_STEPS).any():
+        raise UsageError(f"state: step {step}; at most {MAX_STEPS:,}")
 
 
 class _Run:
@@ -328,6 +359,8 @@ def _check_state(state: State, circuit: Circuit, batch: int | None) -> None:
     steps = np.concatenate([np.ravel(piece.data) for piece in state.step.addressable_shards])
     if steps.min() != steps.max():
         raise UsageError(f"state: members at steps {steps.min()} to {steps.max()}; all at one")
+    if steps.min() < 0:
+        raise UsageError(f"state: step {steps.min()}; zero or more")
     for population in part.spec.populations:
         size = part.size(population.name)
         model, cells = CIRCUIT_MODELS[population.model], state.cells.get(population.name)
@@ -371,6 +404,24 @@ def _check_plasticity(state: State, circuit: Circuit) -> None:
             )
 
 
+def _check_single_weights(circuit: Circuit) -> None:
+    """Raise UsageError if one weight is given for rows in which contacts are missing.
+
+    A missing contact is a zero among the weights, so one weight would make it exist; 0 would not.
+    """
+    for projection in circuit.spec.projections:
+        name, wiring = projection.name, circuit.wiring
+        weight = circuit.params.weights[name]
+        if isinstance(wiring.fans[name], FanOut) or np.ndim(weight) or projection.dtype == "uint16":
+            continue
+        complete = wiring.drawn and circuit.spec.share(projection) >= 1
+        if not complete and float(weight) != 0:
+            raise UsageError(
+                f"params.weights: {name}: one value, {float(weight):g}; an array, whose zeros are "
+                "the contacts that are missing, or 0"
+            )
+
+
 def _check_lines(state: State, circuit: Circuit) -> None:
     """Raise UsageError if the delay lines of a state are those of other delays, dt or path."""
     spec, path = circuit.spec, circuit.wiring.path
@@ -395,6 +446,10 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
         if not lengths:
             raise UsageError("duration_ms: missing; needed where the drive has no array")
         return min(lengths.values())
+    try:
+        duration_ms = duration_ms if isinstance(duration_ms, int) else float(duration_ms)
+    except (TypeError, ValueError):
+        raise UsageError(f"duration_ms: {duration_ms!r}; a number, ms") from None
     if not np.isfinite(duration_ms) or duration_ms < dt / 2:
         raise UsageError(f"duration_ms: {duration_ms}; at least one step of {dt} ms")
     if duration_ms / dt > MAX_STEPS:

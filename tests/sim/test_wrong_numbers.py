@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from laws import examples
 
 import cerebellum as cb
+from cerebellum.model import plasticity
+from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import conductance
 from cerebellum.sim import drive as drives
 
@@ -341,3 +343,161 @@ def test_one_number_is_meant_where_one_is_needed():
 def test_the_rates_of_a_function_are_looked_at(held, function, message):
     with pytest.raises(cb.UsageError, match=message):
         run(held, drive={"input": cb.drive.RateFunction(function)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"duration_ms": "twenty"}, "duration_ms: 'twenty'; a number, ms"),
+        ({"duration_ms": [20]}, r"duration_ms: \[20\]; a number, ms"),
+        ({"record": None}, 'record: None; text such as "raster:purkinje"'),
+        ({"record": (5,)}, r"record: \(5,\); text"),
+        ({"drive": [1]}, "drive: list; a dictionary of sources by population"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(held, arguments, message):
+    with pytest.raises(cb.UsageError, match=message):
+        run(held, **arguments)
+
+
+def test_what_is_no_circuit_no_state_and_no_key_is_refused(held):
+    state = cb.init(held, KEY)
+    for circuit_given, state_given, message in (
+        (held.spec, state, r"circuit: Spec; what cb.build\(spec, key\) returns"),
+        (held, (state, None), r"state: tuple; what cb.init\(circuit, key\) returns"),
+        (held, state.replace(step=3), "state: step 3; a whole number, int32"),
+        (held, state.replace(step=np.int64(2**40)), "state: step 1099511627776; at most 2,000,0"),
+        (held, state.replace(step=jnp.int32(-5)), "state: step -5; zero or more"),
+    ):
+        with pytest.raises(cb.UsageError, match=message):
+            cb.simulate(circuit_given, state_given, {}, duration_ms=1)
+    with pytest.raises(cb.UsageError, match=r"key: 0; jax.random.key\(seed\)"):
+        cb.init(held, 0)
+    empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), state)
+    with pytest.raises(cb.UsageError, match="state: none; jax"):
+        cb.simulate_batch(held, empty, {}, duration_ms=1)
+
+
+def test_the_values_of_a_state_are_checked(held):
+    def with_voltage(value):
+        state = cb.init(held, KEY)
+        cells = {**state.cells, "cells": state.cells["cells"].replace(v=value)}
+        return state.replace(cells=cells)
+
+    for voltage in (jnp.full(4, jnp.nan), jnp.array([0.0, jnp.inf, 0, 0])):
+        with pytest.raises(cb.UsageError, match="state: v of cells is not finite"):
+            run(held, with_voltage(voltage))
+    plastic = cb.build(
+        circuits.feed_forward(8, 4, 4, delays=(1.0,), dt=0.5, plastic=True), KEY, path="event"
+    )
+    state = cb.init(plastic, KEY)
+    weights = {name: value.astype(jnp.float16) for name, value in state.weights.items()}
+    with pytest.raises(cb.UsageError, match="weights of input_p0_cells are float16; float32"):
+        run(plastic, state.replace(weights=weights))
+
+
+@pytest.mark.parametrize("value", [np.nan, -1.0, np.inf, np.ones(5)])
+def test_gains_of_learning_are_checked(value):
+    spec = cb.presets.beams(100, learning_rate=1e-3)
+    held = cb.build(spec, KEY)
+    name = next(p.name for p in spec.projections if p.rule is not None)
+    for rates, message in (
+        ({name: value}, f"params.rates: {name}: "),
+        ({name + "x": 1.0}, f"params.rates: '{name}x'; perhaps {name}"),
+        ({}, "params.rates: without"),
+    ):
+        other = held.replace(params=held.params.replace(rates=rates))
+        with pytest.raises(cb.UsageError, match=message):
+            cb.simulate(other, cb.init(other, KEY), {}, duration_ms=1)
+
+
+def test_integers_are_numbers(held):
+    run(changed(held, c_m=jnp.int32(5), weights={"input_p0_cells": jnp.full((8, 4), 2)}))
+    for changes, message in (
+        ({"weights": {"input_p0_cells": jnp.int32(-5)}}, "input_p0_cells: -5; zero or more"),
+        ({"t_ref": jnp.int32(400)}, "t_ref of cells: 400 ms; at most 255 steps"),
+        ({"v_th": jnp.array(True)}, "v_th of cells: nan; finite"),
+    ):
+        with pytest.raises(cb.UsageError, match=message):
+            run(changed(held, **changes))
+    cells = circuits.feed_forward(np.int64(8), 4, 4, weight=np.float32(2.0))
+    assert type(cells.population("input").size) is int
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((10, 4), 1e39), r"drive 'cells': 1e\+39 in an array; finite, pA"),
+        (np.ma.masked_array(np.ones((10, 4)), mask=True), "drive 'cells': a masked array"),
+    ],
+)
+def test_currents_that_float32_cannot_hold_are_refused(held, array, message):
+    with pytest.raises(cb.UsageError, match=message):
+        run(held, drive={"cells": array}, duration_ms=1)
+    with pytest.raises(cb.UsageError, match="drive 'input': 2 in an array; spikes, 0 or 1"):
+        run(held, drive={"input": np.full((10, 8), 2, np.uint32)}, duration_ms=1)
+
+
+def test_spikes_that_move_are_said_to(held, caplog):
+    times = cb.drive.SpikeTimes(np.zeros(3, int), np.full(3, 0.5))
+    _, recording = run(held, drive={"input": times}, record=("raster:input",), duration_ms=1)
+    assert recording.spikes["input"].sum() == 3
+    assert "2 of 3 spikes fell into a step that has one of their cell" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scaling": Threshold(target=5.0)}, "scaling: Threshold; a Scaling"),
+        ({"scaling": Scaling(target="5")}, "scaling.target: '5'; a number"),
+        ({"plastic": "no"}, "plastic: 'no'; True or False"),
+        ({"weight": True}, "weight: True; one number for all synapses"),
+        ({"w_max": "x"}, "w_max: 'x'; a number, or None"),
+    ],
+)
+def test_fields_of_another_kind_are_refused(changes, message):
+    spec = circuits.feed_forward(8, 4, 4, plastic=True)
+    with pytest.raises(cb.UsageError, match=message):
+        spec.with_projection("input_p0_cells", **changes)
+
+
+@pytest.mark.parametrize("gain", [np.nan, -1.0, np.inf])
+def test_the_gain_of_a_threshold_is_checked(gain):
+    spec = circuits.feed_forward(8, 4, 4)
+    population = replace(spec.population("cells"), homeostasis=Threshold(target=5.0, gain=gain))
+    with pytest.raises(cb.UsageError, match=f"homeostasis.gain: {gain}; finite, zero or more"):
+        replace(spec, populations=(spec.population("input"), population))
+
+
+@pytest.mark.parametrize("shape", [lambda lag, tau: lag * np.nan, lambda lag, tau: np.ones(3)])
+def test_the_values_of_a_window_are_checked(shape, monkeypatch):
+    monkeypatch.setitem(plasticity.WINDOWS, "mine", cb.Window(shape))
+    rule = plasticity.Rule(teacher="cells", kernel="mine", per_pair=0.1, window=20.0, tau=10.0)
+    with pytest.raises(cb.UsageError, match=r"window 'mine': values .*; a finite one for each lag"):
+        plasticity.window.kernel(rule, 1.0)
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+@pytest.mark.parametrize("in_degree", [8, 1])
+@pytest.mark.parametrize("plastic", [False, True])
+def test_one_weight_is_that_of_every_synapse(path, in_degree, plastic):
+    """In rows and in lists; whole numbers, too."""
+    spec = circuits.feed_forward(8, 4, in_degree, dt=0.5, plastic=plastic)
+    built = cb.build(spec, KEY, path=path)
+    name = spec.projections[0].name
+    full, drive = built.params.weights[name], {"input": cb.drive.poisson(200.0)}
+
+    def conductances(weight):
+        other = built.replace(params=built.params.replace(weights={name: weight}))
+        _, recording = run(other, drive=drive, record=("g_exc:cells",))
+        return recording.traces["g_exc:cells"].values
+
+    assert conductances(0).max() == 0
+    if path == "dense" and in_degree == 1:
+        with pytest.raises(cb.UsageError, match="one value, 3; an array, whose zeros are the cont"):
+            conductances(3.0)
+        return
+    each = conductances(jnp.where(jnp.asarray(full) > 0, 3.0, 0.0))
+    assert each.max() > 0
+    for weight in (jnp.float32(3), jnp.int32(3), 3):
+        np.testing.assert_array_equal(conductances(weight), each)

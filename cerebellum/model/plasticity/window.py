@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fixed, registry
 from cerebellum.model.ordering import materialize_once
 from cerebellum.model.plasticity.protocol import Closing, Moment, Sizes, Synapses
@@ -235,7 +236,13 @@ def kernel(rule: Rule, dt: float) -> np.ndarray:
     """k at the lags -back, -back + dt, ... (ms) up to the end of the window: float32 [D]."""
     ahead, back = ring_steps(rule, dt)
     lag = np.arange(-back, ahead) * dt
-    return WINDOWS[rule.kernel].shape(lag, rule.tau).astype(np.float32)
+    values = np.asarray(WINDOWS[rule.kernel].shape(lag, rule.tau))
+    if values.shape != lag.shape or not np.isfinite(values).all():
+        raise UsageError(
+            f"window {rule.kernel!r}: values {list(values.shape)} for {lag.size} lags, "
+            f"{int(np.isfinite(values).sum())} of them finite; a finite one for each lag"
+        )
+    return values.astype(np.float32)
 
 
 def incur(debts: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: float) -> Array:
