@@ -1,6 +1,9 @@
 """The reflex: the fit of gain and phase, the calibration, and the climbing fibres."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +31,7 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     assert np.abs(course.phase).max() < 15
     # A negative demand reverses the sign of the slip, so the other microzone's olive fires.
     options = {
-        name: np.float32(value)
+        name: jnp.float32(value)
         for name, value in {
             "demand": -3.0,
             "per_hz": per_hz,
@@ -36,6 +39,9 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
             "current": 0.0,
         }.items()
     }
+    # As `turn` has them, or the cycle is compiled a second time.
+    rates = {name: jnp.float32(True) for name in circuit.params.rates}
+    circuit = replace(circuit, params=replace(circuit.params, rates=rates))
     weights = np.asarray(loop.state.weights["granule_parallel_purkinje"]).copy()
     loop, (counts, eye) = vor.cycle(circuit, loop, **options)
     olive = np.asarray(counts["inferior_olive"]).reshape(4, 250, 2).sum(axis=1)
