@@ -49,6 +49,7 @@ def pytest_configure(config):
     What a slow test runs itself is compiled in full, as for users: XLA reads its flags once, when
     it first looks for devices. Ours comes first: XLA reads none behind one without dashes, which
     `xla.one_thread` has. `in_full` is for programs that run longer than they are compiled.
+    `compiled_quickly` is for slow tests that are compiled for longer than they run.
     """
     if config.option.markexpr not in ("slow", "not slow"):
         return
