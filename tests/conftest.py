@@ -132,23 +132,26 @@ def service(tmp_path_factory):
 
 
 @contextmanager
-def quick():
-    """What is compiled meanwhile in this process is compiled quickly, in the slow tier too."""
+def quick(config):
+    """What is compiled meanwhile in this process is compiled quickly in the slow tier too.
+
+    The default tier's flag does so already; two ways would compile the same programs twice.
+    """
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "slow")
     yield
     jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture
-def compiled_quickly():
+def compiled_quickly(request):
     """For slow tests that compile for longer than they run."""
-    with quick():
+    with quick(request.config):
         yield
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> tuple[Path, Path]:
+def trained(request, tmp_path_factory) -> tuple[Path, Path]:
     """What a training run of a small circuit left, and the ticks that it learned from.
 
     Workers share it: the first that needs it trains, the others wait for that. It is only read.
@@ -164,7 +167,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
             method = {"method": "climbing_fiber", "epochs": 1}
             small = serving.configuration(folder, 1, training=method)
             given = ("--data", ticks, "--out", folder / "models", "--config", small, "--no-plots")
-            with jax.numpy_rank_promotion("allow"), quick():
+            with jax.numpy_rank_promotion("allow"), quick(request.config):
                 assert main.main(["train", *map(str, given)]) == 0
             done.touch()
     return folder / "models", ticks
