@@ -1,7 +1,9 @@
 """Shared by all tests: strictness, double precision on request, the reference data."""
 
+import fcntl
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -47,6 +49,7 @@ def pytest_configure(config):
     What a slow test runs itself is compiled in full, as for users: XLA reads its flags once, when
     it first looks for devices. Ours comes first: XLA reads none behind one without dashes, which
     `xla.one_thread` has. `in_full` is for programs that run longer than they are compiled.
+    `compiled_quickly` is for slow tests that are compiled for longer than they run.
     """
     if config.option.markexpr not in ("slow", "not slow"):
         return
@@ -128,15 +131,45 @@ def service(tmp_path_factory):
     held.stop()
 
 
+@contextmanager
+def quick(config):
+    """What is compiled meanwhile in this process is compiled quickly in the slow tier too.
+
+    The default tier's flag does so already; two ways would compile the same programs twice.
+    """
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "slow")
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def compiled_quickly(request):
+    """For slow tests that compile for longer than they run."""
+    with quick(request.config):
+        yield
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> tuple[Path, Path]:
-    """What a training run of a small circuit left, and the ticks that it learned from."""
-    folder = tmp_path_factory.mktemp("trained")
-    ticks = series.write(folder / "ticks.csv", series.steps(2_000, 0.85, 0))
-    small = serving.configuration(folder, 1, training={"method": "climbing_fiber", "epochs": 1})
-    given = ("--data", ticks, "--out", folder / "models", "--config", small, "--no-plots")
-    with jax.numpy_rank_promotion("allow"):
-        assert main.main(["train", *map(str, given)]) == 0
+def trained(request, tmp_path_factory) -> tuple[Path, Path]:
+    """What a training run of a small circuit left, and the ticks that it learned from.
+
+    Workers share it: the first that needs it trains, the others wait for that. It is only read.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    folder.mkdir(exist_ok=True)
+    ticks, done = folder / "ticks.csv", folder / "done"
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            series.write(ticks, series.steps(2_000, 0.85, 0))
+            method = {"method": "climbing_fiber", "epochs": 1}
+            small = serving.configuration(folder, 1, training=method)
+            given = ("--data", ticks, "--out", folder / "models", "--config", small, "--no-plots")
+            with jax.numpy_rank_promotion("allow"), quick(request.config):
+                assert main.main(["train", *map(str, given)]) == 0
+            done.touch()
     return folder / "models", ticks
 
 

@@ -1,5 +1,6 @@
 """The real program, serving: started on a free port, asked, stopped."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -8,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 START_S = 120.0
 BEGIN_MS = 1_700_000_000_000
@@ -24,12 +26,30 @@ SMALL = {"granule_size": GRANULES, "purkinje_size": 12, "dcn_size": 48}
 
 WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
 PORTS = itertools.cycle(range(20_000 + 500 * (WORKER % 20), 20_500 + 500 * (WORKER % 20)))
-"""Each worker's own, below those that the system hands out to connections of its own accord."""
+"""Those that a worker tries, below what the system hands out to connections of its own accord."""
+HELD: dict[int, IO[bytes]] = {}
+"""The locked file of each port that this process was given."""
+
+
+def ours(port: int) -> bool:
+    """Lock the file of a port until this process ends; whether no other process holds it."""
+    if port in HELD:
+        return True
+    file = (Path(tempfile.gettempdir()) / f"cerebellum-test-port-{port}").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    HELD[port] = file
+    return True
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no other worker is given."""
-    for port in PORTS:
+    """A port that nobody listens on, and that no other process on this machine is given."""
+    for port in itertools.islice(PORTS, 500):
+        if not ours(port):
+            continue
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

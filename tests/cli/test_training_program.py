@@ -19,7 +19,7 @@ from cerebellum.store import learned, tools
 sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
 import series
 
-pytestmark = pytest.mark.usefixtures("broadcasting")
+pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
 TICKS = 1_500
 SMALL = """
@@ -54,9 +54,18 @@ def program(*flags: str) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_train_then_evaluate(run, market):
-    code, out, err = run(*arguments(market, "run", "--method", "climbing_fiber"))
-    assert code == 0, err
+@pytest.mark.parametrize(
+    "method", ["climbing_fiber", pytest.param("hybrid", marks=pytest.mark.soak)]
+)
+def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
+    """Hybrid training does what both other methods do.
+
+    `scripts/soak/kill_training.py` kills often, and asks politely, too.
+    """
+    process = program(*arguments(market, "run", "--method", method))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    killed_and_gone_on_with(market, method)
     result = json.loads(out)
     assert (result["epochs"], result["resumed_from"]) == (2, None)
     assert np.isfinite(result["final"]["loss"])
@@ -90,7 +99,7 @@ def test_train_then_evaluate(run, market):
     assert "mossy_fiber_nuclei" in names
     code, _, err = run(*arguments(market, "run"))
     assert (code, "--resume goes on" in err) == (2, True)
-    code, out, _ = run(*arguments(market, "run", "--resume"))
+    code, out, _ = run(*arguments(market, "run", "--method", method, "--resume"))
     assert (code, json.loads(out)["resumed_from"]) == (0, result["steps"])
 
 
@@ -134,21 +143,10 @@ def same(one: Path, other: Path) -> None:
     assert learned.load(one).history == learned.load(other).history
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", ["climbing_fiber", pytest.param("hybrid", marks=pytest.mark.soak)]
-)
-def test_killed_and_gone_on_with(market, method):
-    """SIGKILL at a random moment: the same parameters and history, bit for bit.
-
-    Hybrid training does what both other methods do. `scripts/soak/kill_training.py` kills often,
-    and asks politely, too.
-    """
+def killed_and_gone_on_with(market, method):
+    """SIGKILL at a random moment: the same parameters and history as `run`'s, bit for bit."""
     rng = random.Random(0)
     more = ("--method", method, "--no-plots")
-    whole = program(*arguments(market, "whole", *more))
-    _, err = whole.communicate()
-    assert whole.returncode == 0, err
     process = program(*arguments(market, "cut", *more, "--resume"))
     folder = market / "cut" / store.FOLDER
     until(lambda: process.poll() is not None or store.steps(folder), 120)
@@ -162,7 +160,7 @@ def test_killed_and_gone_on_with(market, method):
     out, err = last.communicate()
     assert last.returncode == 0, err
     assert json.loads(out)["resumed_from"] is not None
-    same(market / "whole", market / "cut")
+    same(market / "run", market / "cut")
 
 
 @pytest.mark.slow

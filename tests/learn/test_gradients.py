@@ -13,7 +13,7 @@ from cerebellum.learn.network import Design
 from cerebellum.model import circuit as circuits
 from cerebellum.model.surrogate import INTEGRALS, SURROGATES, Surrogate
 
-pytestmark = pytest.mark.usefixtures("broadcasting")
+pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
 SMALL = Design(
     inputs=12,

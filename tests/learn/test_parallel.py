@@ -11,7 +11,7 @@ from cerebellum.learn.feed import Trials
 from cerebellum.learn.network import Design
 from cerebellum.learn.train import Plan
 
-pytestmark = pytest.mark.usefixtures("broadcasting")
+pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
 
 def trials() -> Trials:

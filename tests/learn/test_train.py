@@ -17,7 +17,7 @@ from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import patterns, ticks
 from cerebellum.learn.train import Plan
 
-pytestmark = pytest.mark.usefixtures("broadcasting")
+pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
 SIZES = {"granule": 100, "purkinje": 12, "nuclei": 48}
 PLAN = Plan(epochs=2, plasticity=2e-3)

@@ -1,6 +1,9 @@
 """The reflex: the fit of gain and phase, the calibration, and the climbing fibres."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,17 +30,13 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     assert course.gain.mean() == pytest.approx(1.0, abs=0.15)
     assert np.abs(course.phase).max() < 15
     # A negative demand reverses the sign of the slip, so the other microzone's olive fires.
-    options = {
-        name: np.float32(value)
-        for name, value in {
-            "demand": -3.0,
-            "per_hz": per_hz,
-            "teaching": 1.0,
-            "current": 0.0,
-        }.items()
-    }
+    # All in the form in which `turn` gives it, or the cycle is compiled a second time.
+    demand, teaching, current = -3.0, 1.0, 0.0
+    options = (jnp.float32(x) for x in (demand, per_hz, teaching, current))
+    rates = {name: jnp.float32(True) for name in circuit.params.rates}
+    circuit = replace(circuit, params=replace(circuit.params, rates=rates))
     weights = np.asarray(loop.state.weights["granule_parallel_purkinje"]).copy()
-    loop, (counts, eye) = vor.cycle(circuit, loop, **options)
+    loop, (counts, eye) = vor.cycle(circuit, loop, *options)
     olive = np.asarray(counts["inferior_olive"]).reshape(4, 250, 2).sum(axis=1)
     # Slip is delayed by 100 ms and is largest after a quarter of a cycle.
     assert olive[:2, 1].sum() > 2 * olive[:2, 0].sum()

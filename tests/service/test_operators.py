@@ -239,30 +239,6 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path):
         assert process.wait(30) == 0
 
 
-@pytest.mark.slow
-def test_the_installer_installs_again_and_undoes(tmp_path):
-    root = tmp_path / "root"
-    script = ["bash", str(ROOT / "scripts/install.sh"), "--root", str(root)]
-    for _ in range(2):
-        result = call(*script, env={**os.environ, "UV_COMPILE_BYTECODE": "0"}, cwd=ROOT)
-        assert result.returncode == 0, result.stdout + result.stderr
-    program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
-    config = root / "etc/cerebellar-norse/production.toml"
-    assert (root / "etc/cerebellar-norse/production.toml.new").exists()
-    assert (root / "etc/systemd/system/cerebellar-norse.service").exists()
-    assert call(str(program), "--dump-schema").returncode == 0
-    assert re.search(r"^granule_size = 4000000$", config.read_text(), re.M)
-    config.write_text("# mine\n")
-    assert call(*script, "--uninstall", cwd=ROOT).returncode == 0
-    assert not program.exists()
-    assert not (root / "etc/systemd/system/cerebellar-norse.service").exists()
-    assert config.read_text() == "# mine\n"
-    assert call(*script, "--uninstall", "--purge", cwd=ROOT).returncode == 0
-    assert not config.exists()
-    assert (root / "backup/cerebellar-norse").is_dir()
-    assert call(*script, "--what", cwd=ROOT).returncode == 2
-
-
 def test_the_page_shows_a_service_at_work(service):
     """In a real browser: health, rates, latency, a raster that has dots."""
     for index in range(30):

@@ -168,11 +168,35 @@ def test_every_section_with_commands_is_run_here():
 
 
 @pytest.mark.slow
-def test_install(machine):
+def test_install_install_again_and_undo(machine):
+    # The programs that are started are not the installed ones.
+    machine.env["UV_COMPILE_BYTECODE"] = "0"
     output = machine.procedure("Install")
-    assert (machine.folder / "root/opt/cerebellar-norse/bin/cerebellar-norse").exists()
     assert '"status":"healthy"' in output
     assert "/neural/process" in output
+    machine.run("systemctl stop")
+
+    root = machine.folder / "root"
+    program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
+    config = root / "etc/cerebellar-norse/production.toml"
+    unit = root / "etc/systemd/system/cerebellar-norse.service"
+    assert program.exists()
+    assert unit.exists()
+    assert not config.with_name("production.toml.new").exists()
+    install = "bash scripts/install.sh --root $SANDBOX/root"
+    machine.run(install)
+    assert config.with_name("production.toml.new").exists()
+    machine.run(f"{program} --dump-schema >/dev/null")
+    assert re.search(r"^granule_size = 4000000$", config.read_text(), re.M)
+    config.write_text("# mine\n")
+    machine.run(f"{install} --uninstall")
+    assert not program.exists()
+    assert not unit.exists()
+    assert config.read_text() == "# mine\n"
+    machine.run(f"{install} --uninstall --purge")
+    assert not config.exists()
+    assert (root / "backup/cerebellar-norse").is_dir()
+    machine.run(f"{install} --what && exit 1 || [ $? = 2 ]")
 
 
 @pytest.mark.slow
@@ -239,19 +263,6 @@ def test_procedure_5_memory(machine):
 
 
 @pytest.mark.slow
-def test_procedure_6_critical_failure(machine):
-    machine.start()
-    machine.ask(0)
-    (machine.folder / "service.toml.good").write_text(machine.config.read_text())
-    machine.run("systemctl stop; systemctl start")
-    output = machine.procedure("Procedure 6")
-    assert "true" in output
-    backups = machine.folder / "backups/service-before/checkpoints"
-    assert len(list(backups.iterdir())) == 1
-    assert len(list((machine.folder / "models").glob("service-of-another-*"))) == 1
-
-
-@pytest.mark.slow
 def test_procedure_7_corrupt_data(machine, trained):
     # Or it would go on learning from what it is asked.
     machine.change("climbing_fiber", "surrogate_gradient")
@@ -272,7 +283,7 @@ def test_procedure_7_corrupt_data(machine, trained):
 
 
 @pytest.mark.slow
-def test_procedure_8_killed(machine):
+def test_procedure_8_killed_and_procedure_6_critical_failure(machine):
     machine.start()
     answers = [machine.ask(i) for i in range(3)]
     serving.until((machine.folder / "models/service/checkpoints/000000000003").is_dir)
@@ -290,6 +301,13 @@ def test_procedure_8_killed(machine):
     # As if the last tick had never been.
     again = machine.ask(3)
     assert again != answers[-1]
+
+    (machine.folder / "service.toml.good").write_text(machine.config.read_text())
+    output = machine.procedure("Procedure 6")
+    assert "true" in output
+    backups = machine.folder / "backups/service-before/checkpoints"
+    assert len(list(backups.iterdir())) == 1
+    assert len(list((machine.folder / "models").glob("service-of-another-*"))) == 1
 
 
 @pytest.mark.soak

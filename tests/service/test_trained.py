@@ -12,7 +12,7 @@ from cerebellum.service.requests import Tick
 from cerebellum.store import learned
 
 COUNT = 300
-pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
+pytestmark = pytest.mark.usefixtures("broadcasting_everywhere", "compiled_quickly")
 
 
 @pytest.mark.slow

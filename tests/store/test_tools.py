@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,16 +25,23 @@ def circuit():
     return cb.build(cb.presets.beams(1_000, learning_rate=1e-2), KEY, path="event")
 
 
-@pytest.fixture
-def trained(tmp_path, circuit):
-    """A run with checkpoints of two steps."""
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, circuit) -> Path:
+    """A run with checkpoints of two steps, to be copied."""
+    folder = tmp_path_factory.mktemp("two")
     state = cb.init(circuit, KEY, spread=True)
     for _ in range(2):
         drive = {"mossy_fiber": cb.drive.poisson(20.0)}
         state, _ = cb.simulate(circuit, state, drive, duration_ms=50, progress=False)
         tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)
-        store.write(tmp_path / "run" / "checkpoints", int(state.step), tree, about, {"loss": 0.25})
-    return tmp_path / "run"
+        store.write(folder / "checkpoints", int(state.step), tree, about, {"loss": 0.25})
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path, two) -> Path:
+    """A copy of that run for a test to damage."""
+    return Path(shutil.copytree(two, tmp_path / "run"))
 
 
 def largest(path: Path) -> Path:
