@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cerebellum.errors import UsageError
-from cerebellum.sim.record import Recording, rate_course
+from cerebellum.sim.record import Recording, check, rate_course
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,7 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
     Raises:
       UsageError: the recording has no raster.
     """
+    check(recording)
     names = list(recording.rasters)
     if not names:
         raise UsageError("raster: none recorded; simulate with record=('raster:POPULATION',)")
@@ -87,8 +88,17 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
     return figure
 
 
-def rates(recording: Recording, bin_ms: float = 5.0, windows: Windows | None = None) -> "Figure":
-    """Plot the rate of every active population over time, one panel each, in bins of `bin_ms`."""
+def rates(
+    recording: Recording, bin_ms: float | None = None, windows: Windows | None = None
+) -> "Figure":
+    """Plot the rate of every active population over time, one panel each.
+
+    Args:
+      bin_ms: width of the bins, and what happens without it, as in `record.rate_course`.
+
+    Raises:
+      UsageError: the bins are not whole steps, at least one, or are longer than the recording.
+    """
     time_ms, courses = rate_course(recording, bin_ms)
     shown = {name: course for name, course in courses.items() if course.any()}
     if not shown:
@@ -112,6 +122,7 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
     Raises:
       UsageError: the recording has no trace.
     """
+    check(recording)
     names = list(recording.traces)
     if not names:
         raise UsageError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")

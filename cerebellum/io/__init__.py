@@ -3,13 +3,15 @@
 `cerebellum.register("writer", name, writer)` adds a format from a user's script.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
 from cerebellum import files
 from cerebellum.errors import UsageError
-from cerebellum.io import npz
+from cerebellum.io import consistency, npz
 from cerebellum.model import registry
+from cerebellum.sim import record
 from cerebellum.sim.record import Recording
 
 
@@ -41,8 +43,11 @@ def _wrong(thing: Any) -> str | None:
     problem = registry.lacking(thing, NAMES, "what io.Writer asks for") or registry.no_object(thing)
     if problem is not None:
         return problem
-    if not thing.suffix.startswith("."):
-        return f"suffix {thing.suffix!r}; with a dot before it"
+    if not isinstance(thing.suffix, str) or not thing.suffix.startswith("."):
+        return f"suffix {thing.suffix!r}; text with a dot before it, such as '.csv'"
+    for name in ("write", "read"):
+        if not callable(getattr(thing, name)):
+            return f"{name} {getattr(thing, name)!r}; a method"
     return None
 
 
@@ -59,8 +64,10 @@ def writer_of(path: str | Path) -> Writer:
     """The format that the name of a file selects.
 
     Raises:
-      UsageError: there is no format with that suffix.
+      UsageError: there is no format with that suffix, or the path is none.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"path: {type(path).__name__}; the path of a file")
     for writer in reversed(WRITERS.values()):
         if Path(path).name.endswith(writer.suffix):
             return writer
@@ -74,11 +81,15 @@ def save(recording: Recording, path: str | Path) -> None:
     An existing file of that name stays until the new one is complete.
 
     Raises:
-      UsageError: there is no format with that suffix, no such folder, the path is a folder, or
-        the format has written another file.
+      UsageError: this is no recording, there is no format with that suffix, no such folder, the
+        path is a folder, or the format has written another file.
       OSError: the disk refused.
     """
-    path, writer = Path(path), writer_of(path)
+    if isinstance(path, Recording):
+        raise UsageError(f"recording: {recording!r}; first the recording, then the path")
+    record.check(recording)
+    writer = writer_of(path)
+    path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"recording: {str(path)!r}; in a folder that is there")
     if path.is_dir():
@@ -100,9 +111,13 @@ def load(path: str | Path) -> Recording:
 
     Raises:
       UsageError: there is no format with that suffix, the file does not exist, or it is not a
-        recording.
+        recording, or one whose parts do not fit each other.
     """
     writer = writer_of(path)
     if not Path(path).is_file():
         raise UsageError(f"recording: {str(path)!r}; a file that is there")
-    return writer.read(Path(path))
+    recording = writer.read(Path(path))
+    problem = consistency.problem(recording)
+    if problem is not None:
+        raise UsageError(f"recording: {str(path)!r}: {problem}")
+    return recording

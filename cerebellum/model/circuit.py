@@ -349,8 +349,19 @@ def consolidate(circuit: Circuit, state: State) -> Circuit:
     """Copy the weights that plasticity has reached in `state` into the parameters of the circuit.
 
     Weights are multiplied by their synaptic scaling, and shifts of thresholds are added to the
-    thresholds.
+    thresholds. `state` still holds these factors and shifts, so a run of the consolidated circuit
+    starts from a new state, `init(consolidated, key)`: from `state`, they would count twice.
+
+    Raises:
+      UsageError: the state was given to a run, or is of another circuit or a batch.
     """
+    _check_learned(circuit, state)
+    learned = _learned if circuit.wiring.shard is None else jax.vmap(_learned)
+    return replace(circuit, params=learned(circuit, state))
+
+
+def _learned(circuit: Circuit, state: State) -> Params:
+    """The parameters of `consolidate`."""
     params, spec = circuit.params, circuit.spec
     weights = {**params.weights, **jax.tree.map(jnp.copy, state.weights)}
     cells = dict(params.cells)
@@ -360,7 +371,36 @@ def consolidate(circuit: Circuit, state: State) -> Circuit:
             cells[population] = replace(cells[population], v_th=cells[population].v_th + value)
         else:
             weights[name] = _scaled(weights[name], circuit.wiring.fans[name], value)
-    return replace(circuit, params=replace(params, weights=weights, cells=cells))
+    return replace(params, weights=weights, cells=cells)
+
+
+def _check_learned(circuit: Circuit, state: State) -> None:
+    """Raise UsageError if a state was given to a run, or what it learned is not of the circuit."""
+    if not isinstance(state, State):
+        raise UsageError(f"state: {type(state).__name__}; a state that simulate returned")
+    if any(
+        isinstance(x, Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted()
+        for x in jax.tree.leaves(state)
+    ):
+        raise UsageError("state: given to a run, which has used it up; the one that it returned")
+    key = jax.random.key_data(jax.random.key(0))
+    begin = _init if circuit.wiring.shard is None else jax.vmap(_init, (0, None, None))
+    wanted = jax.eval_shape(lambda: begin(circuit, key, False))
+    for what in ("cells", "weights", "watches"):
+        have, want = getattr(state, what), getattr(wanted, what)
+        fit.check_names(have, want, f"state.{what}", circuit.spec.name)
+        for name in want:
+            ours, theirs = _shapes(want[name]), _shapes(have[name])
+            if ours != theirs:
+                raise UsageError(
+                    f"state.{what}: {name} is {theirs}; {ours}, as in {circuit.spec.name}"
+                )
+
+
+def _shapes(tree: Any) -> str:
+    """The types and shapes of the arrays of a tree, each once, for a message."""
+    each = (f"{x.dtype} {list(x.shape)}" for x in jax.tree.leaves(tree))
+    return ", ".join(dict.fromkeys(each))
 
 
 def _scaled(weights: Array, fan: events.Fan, factor: Array) -> Array:

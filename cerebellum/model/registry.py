@@ -65,10 +65,10 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
       UsageError: the kind is unknown, the name is taken or is not a name, or the thing lacks
         something.
     """
-    if kind not in _TABLES:
+    if not isinstance(kind, str) or kind not in _TABLES:
         raise UsageError(f"register: kind {kind!r}; one of {', '.join(sorted(_TABLES))}")
     things, problem = _TABLES[kind].things, _TABLES[kind].wrong(thing)
-    if not name or not name.replace("-", "_").isidentifier():
+    if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
         raise UsageError(f"register: {kind} {name!r}; letters, digits, underscores and hyphens")
     if problem is not None:
         raise UsageError(f"register: {kind} {name!r}: {problem}")

@@ -1,8 +1,11 @@
 """Records of a run: what a step records on the device, and how the host collects it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from numbers import Real
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +16,9 @@ from cerebellum.model import events
 from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Spec
+
+BIN_MS = 5.0
+"""Width of the bins of a rate course where none is given, ms."""
 
 KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g_inh:..."
 
@@ -278,12 +284,21 @@ def join(parts: Sequence[Recording]) -> Recording:
     """Join the recordings of consecutive parts of a run; wall times are added up.
 
     Raises:
-      UsageError: a part does not begin where the part before it ends.
+      UsageError: there is no part, a part does not begin where the part before it ends, or the
+        parts are of circuits of other sizes, of another time step or with other records.
     """
+    if not isinstance(parts, Sequence) or not parts:
+        given = "an empty list" if isinstance(parts, Sequence) else type(parts).__name__
+        raise UsageError(f"parts: {given}; a list of recordings, at least one")
+    for part in parts:
+        check(part)
     first = parts[0]
     if len(parts) == 1:
         return first
     for before, after in pairwise(parts):
+        for name, ours, theirs in zip(_ALIKE, _alike(before), _alike(after), strict=True):
+            if ours != theirs:
+                raise UsageError(f"parts: {name} {theirs}; {ours}, as in the part before")
         if round((after.start_ms - before.start_ms) / before.dt) != before.steps:
             raise UsageError(
                 f"recording: one begins at {after.start_ms:g} ms; "
@@ -316,6 +331,43 @@ def join(parts: Sequence[Recording]) -> Recording:
     )
 
 
+_ALIKE = ("dt", "sizes", "records")
+
+
+def _alike(part: Recording) -> tuple[Any, ...]:
+    """What the parts of a run have in common, by the names of `_ALIKE`; of records, their cells."""
+    rasters = [f"raster:{name} of {_cells(x.cells)}" for name, x in part.rasters.items()]
+    counts = [f"counts:{name} of {len(x)} cells" for name, x in part.counts.items()]
+    traces = [f"{name} of {_cells(x.cells)}" for name, x in part.traces.items()]
+    return part.dt, part.sizes, ", ".join(sorted(rasters + counts + traces)) or "none"
+
+
+def _cells(cells: np.ndarray) -> str:
+    """Cells for a message, which differs where they differ."""
+    if not len(cells):
+        return "no cells"
+    stride = int(cells[1] - cells[0]) if len(cells) > 1 else 1
+    return f"cells {int(cells[0])}:{int(cells[-1]) + 1}:{stride}"
+
+
+def check(recording: Any) -> None:
+    """Raise UsageError if what should be a recording is something else."""
+    if isinstance(recording, Recording):
+        return
+    raise UsageError(
+        f"recording: {type(recording).__name__}; a recording; "
+        "state, recording = cb.simulate(...) gives one"
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    """A finite number of ms, or UsageError."""
+    given = value.item() if isinstance(value, np.ndarray | Array) and not value.ndim else value
+    if not isinstance(given, Real) or isinstance(given, bool) or not math.isfinite(given):
+        raise UsageError(f"{name}: {value!r}; a finite number, ms")
+    return float(given)
+
+
 def _names(names: Sequence[str]) -> str:
     """The different names among these, joined: "native", or "native, xla"."""
     return ", ".join(dict.fromkeys(name for name in names if name))
@@ -326,12 +378,20 @@ def rates(
 ) -> dict[str, float]:
     """Mean firing rate of each population between two times of the run, Hz.
 
-    The times are limited to those of the recording. The rate is NaN if no step lies between them.
+    The times are rounded to steps and limited to those of the recording; None is its beginning or
+    its end. The rate is NaN if no step lies between them.
+
+    Raises:
+      UsageError: a time is not a finite number, or the first is later than the second.
     """
-    start = 0 if start_ms is None else round((start_ms - recording.start_ms) / recording.dt)
-    stop = recording.steps
+    check(recording)
+    start, stop = 0, recording.steps
+    if start_ms is not None:
+        start = round((_number("start_ms", start_ms) - recording.start_ms) / recording.dt)
     if stop_ms is not None:
-        stop = round((stop_ms - recording.start_ms) / recording.dt)
+        stop = round((_number("stop_ms", stop_ms) - recording.start_ms) / recording.dt)
+    if start_ms is not None and stop_ms is not None and start_ms > stop_ms:
+        raise UsageError(f"start_ms: {start_ms:g}; at most stop_ms, {stop_ms:g}")
     start, stop = max(start, 0), min(stop, recording.steps)
     if stop <= start:
         return dict.fromkeys(recording.spikes, float("nan"))
@@ -342,9 +402,25 @@ def rates(
     }
 
 
-def rate_course(recording: Recording, bin_ms: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Population rates over time: centres of the bins (ms), and rates by population, Hz [bins]."""
-    width = max(1, round(bin_ms / recording.dt))
+def rate_course(
+    recording: Recording, bin_ms: float | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Population rates over time: centres of the bins (ms), and rates by population, Hz [bins].
+
+    Steps at the end that do not fill a bin are left out.
+
+    Args:
+      bin_ms: width of the bins, whole steps; by default the whole steps nearest to `BIN_MS`, or
+        the whole recording if that is shorter.
+
+    Raises:
+      UsageError: the bins are not whole steps, at least one, or are longer than the recording.
+    """
+    check(recording)
+    if bin_ms is None:
+        width = max(1, min(round(BIN_MS / recording.dt), recording.steps))
+    else:
+        width = _bin_steps(recording, bin_ms)
     bins = recording.steps // width
     centres = recording.start_ms + (np.arange(bins) + 0.5) * width * recording.dt
     scale = 1.0 / (width * recording.dt * 1e-3)
@@ -353,3 +429,15 @@ def rate_course(recording: Recording, bin_ms: float) -> tuple[np.ndarray, dict[s
         * (scale / recording.sizes[name])
         for name, spikes in recording.spikes.items()
     }
+
+
+def _bin_steps(recording: Recording, bin_ms: float) -> int:
+    """The number of steps of a bin."""
+    steps = _number("bin_ms", bin_ms) / recording.dt
+    if steps < 0.5 or abs(steps - round(steps)) > 1e-6 * steps:
+        raise UsageError(f"bin_ms: {bin_ms:g}; whole steps of {recording.dt:g} ms, at least one")
+    if round(steps) > recording.steps:
+        raise UsageError(
+            f"bin_ms: {bin_ms:g}; at most {recording.duration_ms:g}, the length of the recording"
+        )
+    return round(steps)

@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, circuit, events
+from cerebellum.model import anatomy, circuit, events, fit
 from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity.protocol import Rule
@@ -57,12 +57,38 @@ def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
 
 
 def mesh_of(cut: Circuit) -> Mesh:
-    """The mesh for which a circuit is divided."""
-    assert cut.wiring.shard is not None
+    """The mesh for which a circuit is divided.
+
+    Raises:
+      UsageError: this is no circuit, or one that is not divided.
+    """
+    _check_circuit(cut)
+    if cut.wiring.shard is None:
+        raise UsageError("circuit: a whole one; a divided one, shard.split(circuit, shard.mesh())")
     sharding = cut.wiring.shard.sharding
     assert isinstance(sharding, NamedSharding)
     assert isinstance(sharding.mesh, Mesh)
     return sharding.mesh
+
+
+def _check_circuit(thing: Any) -> None:
+    if not isinstance(thing, Circuit):
+        raise UsageError(f"circuit: {type(thing).__name__}; a circuit that cb.build returned")
+
+
+def _check_state(state: Any, axes: tuple[int, ...], shape: str) -> None:
+    """Raise UsageError if this is no state, was given to a run, or its step has other axes.
+
+    Args:
+      axes: how many axes the step may have.
+      shape: which state is wanted, for the message.
+    """
+    if not isinstance(state, State):
+        raise UsageError(f"state: {type(state).__name__}; {shape}")
+    if any(isinstance(x, Array) and x.is_deleted() for x in jax.tree.leaves(state)):
+        raise UsageError("state: given to a run, which has used it up; the one that it returned")
+    if state.step.ndim not in axes:
+        raise UsageError(f"state: its step is {list(state.step.shape)}; {shape}")
 
 
 def part_of(spec: Spec, shards: int) -> Part:
@@ -194,8 +220,15 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     """Divide a circuit into the shards of a mesh; `simulate` accepts it like any other circuit.
 
     Raises:
-      UsageError: there are fewer beams than shards, or the circuit is divided already.
+      UsageError: there are fewer beams than shards, the circuit is divided already, or the mesh is
+        not one of `mesh`.
     """
+    _check_circuit(whole)
+    if not isinstance(mesh, Mesh):
+        raise UsageError(f"mesh: {mesh!r}; a mesh, such as shard.mesh(2) for 2 shards")
+    if set(mesh.axis_names) != {BEAM, BATCH}:
+        names = ", ".join(map(str, mesh.axis_names))
+        raise UsageError(f"mesh: its axes are {names}; {BEAM} and {BATCH}, as shard.mesh has")
     if whole.wiring.shard is not None:
         raise UsageError("circuit: cut already; split takes a whole one")
     part = part_of(whole.spec, mesh.shape[BEAM])
@@ -273,8 +306,14 @@ def _targets_in_range(lists: np.ndarray, cell_offset: int, size: int) -> np.ndar
 
 
 def split_state(cut: Circuit, state: State) -> State:
-    """Divide a state of the whole circuit, or a batch of states, as a divided circuit needs it."""
-    part, grid = cut.wiring.part, mesh_of(cut)
+    """Divide a state of the whole circuit, or a batch of states, as a divided circuit needs it.
+
+    Raises:
+      UsageError: the circuit is not divided, or this is no state of the whole circuit.
+    """
+    grid, part = mesh_of(cut), cut.wiring.part
+    _check_state(state, (0, 1), "a state of the whole circuit, or a batch of them")
+    _check_cells(state, cut, 1)
     axes = (BATCH,) if state.step.ndim else ()
 
     def place(x: Any, layout: _Layout) -> Array:
@@ -284,9 +323,33 @@ def split_state(cut: Circuit, state: State) -> State:
 
 
 def join_state(cut: Circuit, state: State) -> State:
-    """The inverse of `split_state`, in NumPy; with several processes, each has the whole state."""
+    """The inverse of `split_state`, in NumPy; with several processes, each has the whole state.
+
+    Raises:
+      UsageError: the circuit is not divided, or the state is not divided like it.
+    """
+    mesh_of(cut)
+    shards = cut.wiring.part.count
+    _check_state(state, (1, 2), f"a state in {shards} shards, as shard.split_state returns")
+    if state.step.shape[0] != shards:
+        raise UsageError(f"state: in {state.step.shape[0]} shards; {shards}, as the circuit is")
+    _check_cells(state, cut, shards)
     layouts = _layouts_of_state(cut.spec, state)
     return jax.tree.map(lambda x, at: _uncut(to_host(x), at, cut.wiring.part), state, layouts)
+
+
+def _check_cells(state: State, cut: Circuit, shards: int) -> None:
+    """Raise UsageError if a state in so many shards has other cells than the circuit."""
+    part = cut.wiring.part
+    known = [population.name for population in part.spec.populations]
+    fit.check_names(state.cells, known, "state.cells", part.spec.name)
+    for name in known:
+        size = part.spec.population(name).size if shards == 1 else part.size(name)
+        for leaf in jax.tree.leaves(state.cells[name]):
+            if leaf.shape[-1] != size:
+                raise UsageError(
+                    f"state: {leaf.shape[-1]} cells in {name}; {size}, as the circuit has"
+                )
 
 
 def to_host(x: Array) -> np.ndarray:
@@ -297,7 +360,12 @@ def to_host(x: Array) -> np.ndarray:
 
 
 def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
-    """As `circuit.init`: the same state, computed on the devices that need it."""
+    """As `circuit.init`: the same state, computed on the devices that need it.
+
+    Raises:
+      UsageError: the circuit is not divided.
+    """
+    grid = mesh_of(cut)
     words = jax.random.key_data(key)
 
     def init_shard(shard: Circuit) -> State:
@@ -306,7 +374,7 @@ def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
         return jax.tree.map(lambda x: x[None], state)
 
     mapped = jax.shard_map(
-        init_shard, mesh=mesh_of(cut), in_specs=P(BEAM), out_specs=P(BEAM), check_vma=False
+        init_shard, mesh=grid, in_specs=P(BEAM), out_specs=P(BEAM), check_vma=False
     )
     return jax.jit(mapped)(cut)
 

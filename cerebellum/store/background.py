@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from cerebellum.errors import UsageError
-from cerebellum.store.checkpoint import SAVING, recover, steps, write
+from cerebellum.store.checkpoint import SAVING, check, recover, steps, write
 from cerebellum.store.retention import Retention
 
 REMOVING, LOCK = ".removing-", ".lock"
@@ -47,6 +47,8 @@ class Store:
     _pending: Future | None = None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _lock: int = -1
+    _warned: bool = False
+    """whether the log says that `retention.best` names a metric that checkpoints do not have"""
 
     def __post_init__(self):
         self.folder = Path(self.folder)
@@ -77,7 +79,11 @@ class Store:
 
         Returns:
           False where nothing is saved because the previous checkpoint is still being written.
+
+        Raises:
+          UsageError: the step or the tree is not one that `write` accepts; nothing is saved.
         """
+        step, _ = check(step, tree)
         if self._pending is not None and not self._pending.done():
             log.warning("checkpoint %d: left out, the one before is still being written", step)
             return False
@@ -95,8 +101,11 @@ class Store:
         """Save the last checkpoint of a run and `close`; the arguments are those of `write`.
 
         Raises:
+          UsageError: the step or the tree is not one that `write` accepts; nothing is saved, and
+            the store stays open.
           OSError: the disk refused.
         """
+        step, _ = check(step, tree)
         self.wait()
         try:
             write(self.folder, step, tree, about)
@@ -135,6 +144,12 @@ class Store:
             log.error("checkpoint %d: not saved (%s); the run goes on", step, error)
             return
         self._failure, self.last_success = None, time.time()
+        if not self._warned and self.retention.misses(metrics or {}):
+            self._warned = True
+            log.warning(
+                "checkpoint %d: no metric %r, by which the best one is to stay; it has %s",
+                *(step, self.retention.metric, ", ".join(metrics)),
+            )
         self._remove_old()
 
     def _remove_old(self) -> None:

@@ -12,6 +12,7 @@ deleted.
 """
 
 import logging
+import operator
 import os
 import platform
 import re
@@ -106,14 +107,14 @@ def write(
       about, metrics: JSON values that are stored in the manifest.
 
     Raises:
-      UsageError: the step is no number from 0 on, or the tree has arrays that cannot be read back.
+      UsageError: the step is no number from 0 on, or the tree has arrays that cannot be read back
+        or that were donated to a run.
       OSError: the disk refused; no partial checkpoint is left behind, and an existing one stays.
     """
-    if not 0 <= int(step) < 10**DIGITS:
-        raise UsageError(f"step: {step}; from 0 to {DIGITS} digits")
-    folder, step = Path(folder), int(step)
+    step, leaves = check(step, tree)
+    leaves = {name: np.asarray(leaf) for name, leaf in leaves.items()}
+    folder = Path(folder)
     final = folder / f"{step:0{DIGITS}}"
-    leaves = _numbers(tree)
     recover(folder)
     with publishing(final) as work:
         declarations = arrays.save(work / arrays.FOLDER, leaves)
@@ -131,16 +132,27 @@ def write(
     return final
 
 
-def _numbers(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a tree by path, as NumPy's.
+def check(step: Any, tree: Any) -> tuple[int, dict[str, Any]]:
+    """The step as an integer, and the arrays of a tree by path; nothing is copied.
 
     Raises:
-      UsageError: an array is of a type that `load` does not read, or two have the same path.
+      UsageError: the step is no whole number of at most `DIGITS` digits, an array was donated to a
+        run or is of a type that `load` does not read, or two have the same path.
     """
+    try:
+        number = -1 if isinstance(step, bool | np.bool_) else operator.index(step)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 10**DIGITS:
+        raise UsageError(f"step: {step!r}; a whole number from 0 to {DIGITS} digits")
     leaves = flatten(tree)
     if len(leaves) < len(jax.tree.leaves(tree)):
         raise UsageError("tree: two arrays have the same path; names without a slash")
     for name, leaf in leaves.items():
+        if isinstance(leaf, jax.Array) and leaf.is_deleted():
+            raise UsageError(
+                f"{name}: given to a run, which has used it up; the state that the run returned"
+            )
         dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
         if jnp.issubdtype(dtype, jax.dtypes.prng_key):
             raise UsageError(
@@ -148,7 +160,7 @@ def _numbers(tree: Any) -> dict[str, np.ndarray]:
             )
         if dtype.name not in arrays.DTYPES:
             raise UsageError(f"{name}: {dtype}; one of {', '.join(sorted(arrays.DTYPES))}")
-    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
+    return number, leaves
 
 
 @contextmanager
@@ -214,10 +226,13 @@ def load(
       limit: the largest accepted size of all arrays together, bytes.
 
     Raises:
+      UsageError: there is no such folder.
       DamagedError: the files are not those that were written, or the manifest declares arrays that
         are impossible; the message names the file.
     """
     path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"checkpoint: {str(path)!r}; a folder that is there")
     description = manifest.read(path)
     problems = manifest.check(path) if verify else []
     if problems:

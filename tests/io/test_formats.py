@@ -67,7 +67,7 @@ def test_a_format_from_outside(recording, tmp_path):
 def test_what_is_no_format_is_refused():
     with pytest.raises(cb.UsageError, match="writer 'x': without suffix, write, read"):
         cb.register("writer", "x", object())
-    with pytest.raises(cb.UsageError, match="writer 'x': suffix 'csv'; with a dot before it"):
+    with pytest.raises(cb.UsageError, match="writer 'x': suffix 'csv'; text with a dot before it"):
         cb.register("writer", "x", Csv(suffix="csv"))
     with pytest.raises(cb.UsageError, match="writer 'x': Csv; an object of the class"):
         cb.register("writer", "x", Csv)

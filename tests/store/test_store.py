@@ -126,7 +126,7 @@ def test_the_last_one_is_saved_or_an_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("step", "tree", "about", "message"),
     [
-        (-1, {"x": np.zeros(1)}, {}, "step: -1; from 0"),
+        (-1, {"x": np.zeros(1)}, {}, "step: -1; a whole number from 0"),
         (1, {"x": np.zeros(2, np.complex64)}, {}, "x: complex64; one of bfloat16"),
         (1, {"x": np.array(["text"])}, {}, "x: <U4; one of"),
         (1, {"key": jax.random.key(0)}, {}, "key: a typed random key; jax.random.key_data"),
