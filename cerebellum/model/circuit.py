@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array, lax
+from jax.core import Tracer
 
 from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fit, fixed, homeostasis, short_term
@@ -379,7 +380,7 @@ def _check_learned(circuit: Circuit, state: State) -> None:
     if not isinstance(state, State):
         raise UsageError(f"state: {type(state).__name__}; a state that simulate returned")
     if any(
-        isinstance(x, Array) and not isinstance(x, jax.core.Tracer) and x.is_deleted()
+        isinstance(x, Array) and not isinstance(x, Tracer) and x.is_deleted()
         for x in jax.tree.leaves(state)
     ):
         raise UsageError("state: given to a run, which has used it up; the one that it returned")

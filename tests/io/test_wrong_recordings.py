@@ -95,7 +95,7 @@ def test_what_simulate_returns_is_not_a_recording(tmp_path, given):
     assert not list(tmp_path.iterdir())
 
 
-def test_arguments_of_save_in_the_other_order(tmp_path):
+def test_arguments_of_save_in_the_other_order():
     refused(lambda: cb.io.save("r.npz", RECORDING), "recording: 'r.npz'; first the recording")
     refused(lambda: cb.io.save(RECORDING, 5), "path: int; the path of a file")
     refused(lambda: cb.io.load(None), "path: NoneType; the path of a file")
