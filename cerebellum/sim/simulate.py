@@ -232,7 +232,7 @@ def _check_arguments(circuit: Any, state: Any, options: _Options) -> None:
     if not isinstance(step, Array | np.ndarray | np.generic) or step.dtype.kind not in "iu":
         raise UsageError(f"state: step {step!r}; a whole number, int32")
     # JAX would wrap larger ones around.
-    if isinstance(step, np.ndarray | np.generic) and np.any(np.asarray(step) > MAX_STEPS):
+    if isinstance(step, np.ndarray | np.generic) and int(np.max(step)) > MAX_STEPS:
         raise UsageError(f"state: step {step}; at most {MAX_STEPS:,}")
 
 
