@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
 hypothesis.settings.register_profile("cerebellum", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("cerebellum")
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, which some try.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = {

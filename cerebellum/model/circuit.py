@@ -568,7 +568,9 @@ def _synapses(
             gains.append(gain)
         fans = [wiring.fans[p.name] for p in bundle.projections]
         weights = [
-            state.weights[p.name] if p.plastic else _each(params.weights[p.name], wiring, p)
+            state.weights[p.name]
+            if p.name in state.weights
+            else _each(params.weights[p.name], wiring, p)
             for p in bundle.projections
         ]
         before = [receptors[p.target][p.receptor] for p in bundle.projections]

@@ -213,6 +213,13 @@ def _check(spec: Spec) -> None:
     for projection in spec.projections:
         _check_projection(projection, spec)
         _check_weights(projection, spec)
+    for projection in spec.projections:
+        nearest = on_grid(projection.delay, spec.dt)
+        if nearest != projection.delay:
+            raise UsageError(
+                f"{projection.name}.delay: {projection.delay} ms; a multiple of the step of "
+                f"{spec.dt} ms, such as {nearest:g}"
+            )
 
 
 def _check_population(population: Population, dt: float) -> None:
@@ -220,7 +227,7 @@ def _check_population(population: Population, dt: float) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise UsageError(f"population {name!r}: a name is letters, digits and underscores")
     if type(population.size) is not int or population.size < 1:
-        raise UsageError(f"{name}.size: {population.size!r}; a whole number, at least 1 cell")
+        raise UsageError(f"{name}.size: {population.size!r}; at least 1 cell, a whole number")
     if not isinstance(population.model, str) or population.model not in CIRCUIT_MODELS:
         known = ", ".join(CIRCUIT_MODELS)
         raise UsageError(f"{name}.model: {population.model!r}; one of {known}")
@@ -321,12 +328,6 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     if not dt * (1 - 1e-6) <= projection.delay < math.inf:
         raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
-    nearest = on_grid(projection.delay, dt)
-    if nearest != projection.delay:
-        raise UsageError(
-            f"{name}.delay: {projection.delay} ms; a multiple of the step of {dt} ms, such as "
-            f"{nearest:g}"
-        )
 
 
 def _check_weights(projection: Projection, spec: Spec) -> None:
