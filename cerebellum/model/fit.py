@@ -161,7 +161,7 @@ def _range(value: Any) -> tuple[float, float]:
     for piece in pieces:
         if np.size(piece):
             # NumPy looks at the memory of a CPU where it is, without a program to compile.
-            on_cpu = shards is None or piece.devices().pop().platform == "cpu"
+            on_cpu = shards is None or next(iter(piece.devices())).platform == "cpu"
             numbers = np.asarray(piece) if on_cpu else piece
             ends += [float(numbers.min()), float(numbers.max())]
     return (min(ends), max(ends)) if not np.isnan(ends).any() else (np.nan, np.nan)

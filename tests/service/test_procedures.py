@@ -230,7 +230,10 @@ def test_procedure_3_not_converging_and_what_the_log_says_of_it(machine):
     # The market goes on, with the model that was trained.
     assert sum(machine.ask(0)) == pytest.approx(1)
     machine.run("systemctl stop")
-    assert machine.procedure("Logs").strip().isdecimal()
+    # What cannot change live, and the time of the last ticks.
+    said = machine.procedure("Logs").splitlines()
+    assert "training.learning_rate: cannot change live" in said[0]
+    assert said[-1].isdecimal()
 
 
 @pytest.mark.slow
