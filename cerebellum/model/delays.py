@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 GRID = 1e-3
-"""The share of a step by which a delay may miss the grid, for what rounding does to it."""
+"""The share of a step by which a time may miss the grid, for what rounding does to it."""
 
 
 def delay_steps(delay: float, dt: float) -> int:

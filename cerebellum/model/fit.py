@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.errors import UsageError
+from cerebellum.model import events
 from cerebellum.model.part import Part
 
 MOST_REFRACTORY = 255
@@ -70,11 +71,12 @@ def check_drive(drive: Mapping[str, Any], part: Part) -> None:
     for name, value in drive.items():
         size = part.spec.population(name).size if part.count == 1 else part.size(name)
         shape, kind = np.shape(value), jnp.result_type(value)
-        fits = ((-(-size // 32),),) if kind == jnp.uint32 else ((), (1,), (size,))
+        words = -(-size // events.BITS)
+        fits = ((words,),) if kind == jnp.uint32 else ((), (1,), (size,))
         if shape not in fits:
             raise UsageError(
                 f"drive {name!r}: {kind} {list(shape)}; one value, [{size}], or packed spikes, "
-                f"uint32 [{-(-size // 32)}]"
+                f"uint32 [{words}]"
             )
 
 

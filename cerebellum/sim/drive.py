@@ -26,6 +26,7 @@ from jax import Array, lax
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events
+from cerebellum.model.delays import GRID
 from cerebellum.model.fixed import CellRange
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.presets.protocol import Protocol
@@ -290,7 +291,7 @@ def _check_resolution(time_ms: Array | np.ndarray, dt: float, where: str) -> Non
 
 def in_steps(source: Poisson, dt: float) -> Poisson:
     """A Poisson source whose `starts` are steps, int32, which are exact however long a run is."""
-    starts = np.clip(_first_step(np.asarray(source.starts), dt, 1e-3), 0, LAST_STEP)
+    starts = np.clip(_first_step(np.asarray(source.starts), dt, GRID), 0, LAST_STEP)
     return Poisson(rates=source.rates, starts=jnp.asarray(starts, jnp.int32))
 
 
@@ -353,7 +354,7 @@ def check_span(drive: Drive, spec: Spec, first: int, last: int) -> None:
         where = f"drive {name!r}"
         for field in ("start_ms", "period_ms"):
             value = getattr(source, field)
-            on_grid = value is None or abs(value / spec.dt - round(value / spec.dt)) < 1e-3
+            on_grid = value is None or abs(value / spec.dt - round(value / spec.dt)) < GRID
             if not on_grid or (field == "period_ms" and value is not None and value < spec.dt / 2):
                 raise UsageError(f"{where}: {field} {value}; whole steps of {spec.dt:g} ms")
         latest = last * spec.dt - source.start_ms
@@ -438,7 +439,7 @@ def draw(
     if isinstance(source, Poisson):
         starts = source.starts
         if not jnp.issubdtype(starts.dtype, jnp.integer):
-            starts = jnp.ceil(starts / moment.dt - 1e-3)
+            starts = jnp.ceil(starts / moment.dt - GRID)
         row = jnp.sum(starts <= moment.step, dtype=jnp.int32) - 1
         rate = jnp.where(row < 0, 0.0, source.rates[jnp.maximum(row, 0)])
     else:

@@ -4,7 +4,7 @@ Nothing is allocated. Bytes are those that a step must touch if nothing stays in
 are additions and multiplications; messages are the spikes that `shard` exchanges.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -60,8 +60,8 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
         size = part.size(population.name)
         touched += 2 * memory.cells(population, size)
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
-            cell = population.model, population.params, dt, registry.revision()
-            operations += cell_operations(*cell) * size
+            now = registry.equations({"neuron": [population.model]})
+            operations += cell_operations(population.model, population.params, dt, now) * size
     for projection in spec.projections:
         fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
         width, event_bytes = _fan_out_cost(projection, part, resolved_path)
@@ -115,13 +115,13 @@ def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tupl
 
 
 @cache
-def cell_operations(model: str, params: Any, dt: float, revision: int) -> float:
+def cell_operations(model: str, params: Any, dt: float, equations: Hashable) -> float:
     """Number of floating-point operations in a step of one cell, as XLA counts them.
 
     Args:
       model: name of its model.
       params: parameters of its population.
-      revision: `registry.revision()`, because the model of a name can be replaced.
+      equations: `registry.equations` of the model, because one of that name can be edited.
     """
     size, neuron = 1_024, CIRCUIT_MODELS[model]
     params = jax.tree.map(jnp.float32, params)

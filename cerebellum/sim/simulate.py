@@ -18,6 +18,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, fit
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.delays import GRID
 from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.sim import chunk as chunks
@@ -32,10 +33,6 @@ CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
 MAX_STEPS = 2_000_000_000
 """Steps are counted in int32."""
-
-
-GRID = 1e-3
-"""The share of a step by which a duration may miss the grid, for what rounding does to it."""
 
 
 def simulate(
@@ -78,6 +75,7 @@ def simulate(
       Interrupted: the run was interrupted.
     """
     options = _Options(duration_ms, record, chunk_steps, progress)
+    _check_arguments(circuit, state, options)
     state, recordings = _run(circuit, state, drive, None, options)
     return state, recordings[0]
 
@@ -179,7 +177,6 @@ def _run(
     options: _Options,
 ) -> tuple[State, list[Recording]]:
     """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
-    _check_arguments(circuit, state, options)
     circuit, spec = anatomy.current(circuit), circuit.spec
     if not isinstance(drive or {}, Mapping):
         raise UsageError(f"drive: {type(drive).__name__}; a dictionary of sources by population")
