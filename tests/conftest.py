@@ -43,29 +43,26 @@ for name, value in COMPILED.items():
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Half of the time of a test is the compiler's, and half of that LLVM's optimisation."""
 
 
 def pytest_configure(config):
     """The default tier is compiled quickly; of the slow tier, the programs that tests start.
 
-    What a slow test runs itself is compiled in full, as for users: XLA reads its flags once, when
-    it first looks for devices. Ours comes first: XLA reads none behind one without dashes, which
-    `xla.one_thread` has. `in_full` is for programs that run longer than they are compiled.
-    `compiled_quickly` is for slow tests that are compiled for longer than they run.
+    What a slow test runs itself is compiled in full, as for users. `in_full` is for programs that
+    run longer than they are compiled. `compiled_quickly` is for slow tests that are compiled for
+    longer than they run; what programs have compiled is then there for them, too.
     """
-    if config.option.markexpr not in ("slow", "not slow"):
-        return
-    if config.option.markexpr == "slow":
-        jax.devices()
-    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+    if config.option.markexpr in ("slow", "not slow"):
+        os.environ[QUICK] = "1"
+    if config.option.markexpr == "not slow":
+        jax.config.update(QUICK.lower(), True)
 
 
 def in_full() -> dict[str, str]:
     """The environment of a program that is compiled as for users."""
-    flags = os.environ.get("XLA_FLAGS", "").replace(QUICK, "").strip()
-    return {**os.environ, "XLA_FLAGS": flags}
+    return {name: value for name, value in os.environ.items() if name != QUICK}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -136,26 +133,23 @@ def service(tmp_path_factory):
 
 
 @contextmanager
-def quick(config):
-    """What is compiled meanwhile in this process is compiled quickly in the slow tier too.
-
-    The default tier's flag does so already; two ways would compile the same programs twice.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "slow")
+def quick():
+    """What is compiled meanwhile in this process is compiled as the programs are."""
+    before = jax.config.read(QUICK.lower())
+    jax.config.update(QUICK.lower(), QUICK in os.environ)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update(QUICK.lower(), before)
 
 
 @pytest.fixture
-def compiled_quickly(request):
+def compiled_quickly():
     """For slow tests that compile for longer than they run."""
-    with quick(request.config):
+    with quick():
         yield
 
 
 @pytest.fixture(scope="session")
-def trained(request, tmp_path_factory) -> tuple[Path, Path]:
+def trained(tmp_path_factory) -> tuple[Path, Path]:
     """What a training run of a small circuit left, and the ticks that it learned from.
 
     Workers share it: the first that needs it trains, the others wait for that. It is only read.
@@ -171,7 +165,7 @@ def trained(request, tmp_path_factory) -> tuple[Path, Path]:
             method = {"method": "climbing_fiber", "epochs": 1}
             small = serving.configuration(folder, 1, training=method)
             given = ("--data", ticks, "--out", folder / "models", "--config", small, "--no-plots")
-            with jax.numpy_rank_promotion("allow"), quick(request.config):
+            with jax.numpy_rank_promotion("allow"), quick():
                 assert main.main(["train", *map(str, given)]) == 0
             done.touch()
     return folder / "models", ticks

@@ -1,10 +1,10 @@
 """Guard against compilers that give wrong numbers (see cerebellum/xla.py)."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from conftest import in_full
 
 from cerebellum import xla
 
@@ -27,7 +27,7 @@ print("right")
 
 def test_what_some_versions_miscompile_is_right():
     """A fused dot, multiply and reduce, compiled as users compile: with no flag of the tests'."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment = {name: value for name, value in in_full().items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", PATTERNS]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "right", done.stderr

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from cerebellum import backends
 from cerebellum.backends.cpu import operations
 from cerebellum.bench.result import Options, Result, bandwidth, clock, scanned, summary
-from cerebellum.model import events, fixed
+from cerebellum.model import events, noise
 from cerebellum.model.neurons import conductance, current, eglif
 from cerebellum.model.presets.casali import CELLS as CASALI
 from cerebellum.model.presets.eglif import CELLS as EGLIF
@@ -44,10 +44,11 @@ def _models(n: int):
         params = conductance.Params(**{**vars(cell), "i_e": jnp.float32(40.0)})
         yield name, "xla", *reference(conductance, params, lambda _: conductance.Input(), 0.1)
 
-    def noise(index):
-        return eglif.Input(uniform=fixed.uniform(jnp.uint32(1), index, fixed.CellRange(size=n)))
+    def drawing(index):
+        key = noise.fold(jnp.zeros(2, jnp.uint32), index)
+        return eglif.Input(uniform=noise.uniform(key, noise.CellRange(size=n).numbers))
 
-    yield "eglif", "xla", *reference(eglif, scalars(EGLIF["vitro"]["golgi"]), noise, 1.0)
+    yield "eglif", "xla", *reference(eglif, scalars(EGLIF["vitro"]["golgi"]), drawing, 1.0)
 
 
 def run(options: Options) -> Iterator[Result]:

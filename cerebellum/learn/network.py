@@ -348,10 +348,14 @@ def no_traces(design: Design, count: int) -> Traces:
 
 def fresh(net: Net, key: Array, streams: int) -> Carry:
     """Initial states of `streams` circuits."""
-    states = jax.vmap(lambda k: circuits.init(net.circuit, k, spread=True))(
+    return _fresh(net.design, net.circuit, key, streams)
+
+
+@partial(jax.jit, static_argnames=("design", "streams"))
+def _fresh(design: Design, circuit: Circuit, key: Array, streams: int) -> Carry:
+    states = jax.vmap(lambda k: circuits.init(circuit, k, spread=True))(
         jax.random.split(key, streams)
     )
-    design = net.design
     return Carry(
         state=states,
         rates=jnp.zeros((streams, design.nuclei), jnp.float32),

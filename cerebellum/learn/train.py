@@ -22,6 +22,7 @@ from cerebellum.errors import FailedError, UsageError
 from cerebellum.learn import climbing, decode, losses, network, parallel, start
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Carry, Design, Learner, Net
+from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
 
 Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid"]
@@ -158,12 +159,12 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     key = jax.random.key(plan.seed)
     inputs = feed.sample()
     learner = network.begin(net, key)
-    carry = network.fresh(net, jax.random.fold_in(key, 1), inputs.shape[1])
+    carry = network.fresh(net, noise.of_use(key, "balance"), inputs.shape[1])
     if plan.method != "climbing_fiber":
         examples, labels = feed.examples()
         traces = start.traces(net, examples)
         regression = start.regress(traces, labels, net.design.outputs, seed=plan.seed)
-        lesson_key = jax.random.fold_in(key, 2)
+        lesson_key = noise.of_use(key, "jitter")
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs)
     if plan.method == "climbing_fiber":
@@ -323,12 +324,14 @@ def run(
     while step < steps:
         epoch, index = divmod(step, feed.steps)
         if index == 0 or feed.resets:
-            fresh = network.fresh(net, jax.random.fold_in(key, 1_000 + epoch), feed.size)
+            epoch_key = jax.random.fold_in(noise.of_use(key, "start"), epoch)
+            fresh = network.fresh(net, epoch_key, feed.size)
             training = replace(training, carry=parallel.divided(fresh, mesh))
         samples = _samples(feed, epoch, index, class_weights, mesh)
         if plan.climbs(epoch):
             gain_share = parallel.replicated(jnp.float32(1 - step / steps), mesh)
-            step_key = parallel.replicated(jax.random.fold_in(key, step), mesh)
+            step_key = jax.random.fold_in(noise.of_use(key, "climbing fibers"), step)
+            step_key = parallel.replicated(step_key, mesh)
             training, loss = climb(
                 net.design, plan, circuit, training, samples, step_key, gain_share, mesh
             )

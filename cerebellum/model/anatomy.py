@@ -17,8 +17,9 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events, fixed, registry
+from cerebellum.model import events, fixed, noise, registry
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
+from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.window import Rule as WindowRule
@@ -47,7 +48,7 @@ circuits that differ only in their seed mostly share one compiled program."""
 def stream(key: Array, name: str) -> np.random.Generator:
     """The random stream that belongs to a name, such as that of a projection, in a circuit."""
     words = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
-    seed = np.random.SeedSequence([*words, fixed.name_number(name)])
+    seed = np.random.SeedSequence([*words, noise.name_number(name)])
     return np.random.Generator(np.random.Philox(seed))
 
 
@@ -245,9 +246,10 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     shape = spec.population(projection.source).size, spec.beam_size(projection.target)
     share = spec.share(projection)
     if projection.rule is not None or share == 1:
-        seed = fixed.seed(jnp.asarray(jax.random.key_data(key)), projection.name)
-        rows = fixed.CellRange(size=shape[0])
-        return fixed.draw_all(seed, mean, rows, shape[1], projection.spread, share)
+        first = circuits.first_weights(
+            jnp.asarray(jax.random.key_data(key)), projection, spec, mean
+        )
+        return fixed.draw(first, CellRange(size=shape[0]), shape[1])
     matrix = np.zeros(shape, np.float32)
     for beam in range(spec.beams):
         source, target = contacts(projection, spec, key, beam)

@@ -19,14 +19,15 @@ from jax import Array, lax
 from jax.core import Tracer
 
 from cerebellum.errors import UsageError
-from cerebellum.model import delays, events, fit, fixed, homeostasis, short_term
-from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model import delays, events, fit, fixed, homeostasis, noise, short_term
+from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
+from cerebellum.model.noise import CellRange
 from cerebellum.model.ordering import order_after
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Moment, Sizes, Synapses
 from cerebellum.model.plasticity import check as plasticity_check
 from cerebellum.model.primitives import REFERENCE, Primitives
-from cerebellum.model.spec import Projection, Spec, bundles
+from cerebellum.model.spec import Population, Projection, Spec, bundles
 
 
 @struct.dataclass(kw_only=True)
@@ -74,11 +75,11 @@ class Wiring:
         """The spec of the whole circuit."""
         return self.part.spec
 
-    def cells(self, name: str) -> fixed.CellRange:
+    def cells(self, name: str) -> CellRange:
         """The cells of a population in this shard, by their numbers in the whole circuit."""
         size = self.part.size(name)
         offset = 0 if self.shard is None else self.shard * jnp.uint32(size)
-        return fixed.CellRange(size=size, offset=offset)
+        return CellRange(size=size, offset=offset)
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,12 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         params = circuit.params.cells[population.name]
         model = CIRCUIT_MODELS[population.model]
         state = model.init(params, (part.size(population.name),))
+        counter, most = threshold.counter(model, _refractory(population), spec.dt)
+        if most > 255:
+            state = replace(state, refractory=state.refractory.astype(counter))
         if spread:
-            population_key = fixed.named_key(key, population.name)
-            uniform = fixed.threefry_uniform(population_key, circuit.wiring.cells(population.name))
+            start_key = noise.named(key, f"start {population.name}")
+            uniform = noise.uniform(start_key, circuit.wiring.cells(population.name).numbers)
             state = model.spread(params, state, uniform)
         cells[population.name] = state
     return State(
@@ -212,6 +216,19 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
     )
 
 
+def _refractory(population: Population) -> float:
+    """The refractory period of a population's parameters, ms; 0 for models without one."""
+    return getattr(population.params, "t_ref", 0.0)
+
+
+def longest_refractory(spec: Spec) -> dict[str, int]:
+    """Most steps of a refractory period that a state can count, by population."""
+    return {
+        p.name: threshold.counter(CIRCUIT_MODELS[p.model], _refractory(p), spec.dt)[1]
+        for p in spec.populations
+    }
+
+
 def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
     """Sizes of a plastic projection in this shard."""
     part = circuit.wiring.part
@@ -229,7 +246,7 @@ def _synapses_of(wiring: Wiring, projection: Projection) -> Synapses:
     spec = wiring.spec
     return Synapses(
         fan=wiring.fans[projection.name],
-        mask_seed=fixed.seed(wiring.seed, projection.name),
+        contacts_key=noise.named(wiring.seed, f"contacts {projection.name}"),
         cell_offset=wiring.cells(projection.source).offset,
         rule=projection.rule,
         dt=spec.dt,
@@ -305,14 +322,27 @@ def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
     weights, spec = circuit.params.weights[projection.name], circuit.spec
     if weights.ndim or projection.dtype != "uint16":
         return jnp.copy(_each(weights, circuit.wiring, projection))
-    return fixed.draw_all(
-        fixed.seed(circuit.wiring.seed, projection.name),
-        weights,
+    return fixed.draw(
+        first_weights(circuit.wiring.seed, projection, spec, weights),
         circuit.wiring.cells(projection.source),
         spec.beam_size(projection.target),
-        projection.spread,
-        spec.share(projection),
         projection.w_max,
+    )
+
+
+def first_weights(key: Array, projection: Projection, spec: Spec, mean: Array) -> fixed.First:
+    """How the first weights of a projection with rows are drawn.
+
+    Args:
+      key: words of the key that a circuit is built from, uint32 [2].
+      mean: scalar.
+    """
+    return fixed.First(
+        weights_key=noise.named(key, f"weights {projection.name}"),
+        contacts_key=noise.named(key, f"contacts {projection.name}"),
+        mean=mean,
+        spread=projection.spread,
+        share=spec.share(projection),
     )
 
 
@@ -446,11 +476,13 @@ def step(
             "state: of a circuit with another dt, path or delay; one of cb.init(circuit, key)"
         )
     with jax.named_scope("cells"):
-        cells, spikes, words = _cells(params, wiring, state, drive, primitives)
+        keys = _step_keys(wiring, state)
+    draws = _draws(wiring, keys["noise"]) if "noise" in keys else {}
+    cells, spikes, words = _cells(params, wiring, state, drive, draws, primitives)
     with jax.named_scope("synapses"):
         cells, terminals = _synapses(params, wiring, state, cells, primitives)
     with jax.named_scope("learning"):
-        cells, weights, debts = _learn(params, wiring, state, cells, spikes, primitives)
+        cells, weights, debts = _learn(params, wiring, state, cells, spikes, keys, primitives)
         watches = {
             name: homeostasis.adjust(
                 state.watches[name], spikes[population], rule, params.rates[name], spec.dt
@@ -509,7 +541,46 @@ def _mask_padding(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Arr
     return spikes, words
 
 
-def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitives: Primitives):
+def _step_keys(wiring: Wiring, state: State) -> dict[str, Array]:
+    """The keys of everything that is drawn in a step, by use: words, uint32 [2]."""
+    spec = wiring.spec
+    uses = [f"learn {p.name}" for p in spec.projections if p.rule is not None]
+    if any(CIRCUIT_MODELS[p.model].DRAWS_NOISE for p in spec.populations):
+        uses.append("noise")
+    return noise.of_step(state.key, uses, state.step)
+
+
+def _draws(wiring: Wiring, key: Array) -> dict[str, Array]:
+    """Draws from (0, 1) for every cell of the models that ask for them, by population.
+
+    Cells count on through these populations, so that all are drawn at once.
+
+    Args:
+      key: words of the key of the step's noise, uint32 [2].
+    """
+    drawing = [p for p in wiring.spec.populations if CIRCUIT_MODELS[p.model].DRAWS_NOISE]
+    if not drawing:
+        return {}
+    firsts = np.cumsum([0, *(p.size for p in drawing)]).astype(np.uint32)
+    ranges = [wiring.cells(p.name) for p in drawing]
+    if wiring.part.count == 1:
+        numbers = CellRange(size=int(firsts[-1])).numbers
+    else:
+        pairs = zip(ranges, firsts[:-1], strict=True)
+        numbers = jnp.concatenate([cells.numbers + first for cells, first in pairs])
+    ends = np.cumsum([cells.size for cells in ranges])[:-1]
+    parts = jnp.split(noise.uniform(key, numbers), ends)
+    return {p.name: part for p, part in zip(drawing, parts, strict=True)}
+
+
+def _cells(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    drive: Drive,
+    draws: dict[str, Array],
+    primitives: Primitives,
+):
     """Integrate every population: its state, its spikes and its packed spikes, by name."""
     spec = wiring.spec
     cells, spikes, words = {}, {}, {}
@@ -530,8 +601,7 @@ def _cells(params: Params, wiring: Wiring, state: State, drive: Drive, primitive
             cell_params = replace(cell_params, v_th=shifted)
         input = model.outside(external)
         if model.DRAWS_NOISE:
-            seed = fixed.seed(state.key, name)
-            input = replace(input, uniform=fixed.uniform(seed, state.step, wiring.cells(name)))
+            input = replace(input, uniform=draws[name])
         operands = model, cell_params, before, input, spec.dt, spec.surrogate
         cells[name], spikes[name], words[name] = primitives.integrate(*operands)
     return cells, *_mask_padding(wiring, spikes, words)
@@ -616,6 +686,7 @@ def _learn(
     state: State,
     cells: dict[str, Any],
     spikes: dict[str, Array],
+    keys: dict[str, Array],
     primitives: Primitives,
 ):
     """Advance every learning rule: the cells, the weights, and the states of the rules (debts)."""
@@ -648,7 +719,7 @@ def _learn(
             cells=model.variables(cells[projection.target]),
             taught=teaching_spikes,
             gain=params.rates[name],
-            seed=fixed.seed(state.key, name),
+            key=keys[f"learn {name}"],
             settle=primitives.settle,
         )
         weights[name], debts[name] = rule.learn(weights[name], debts[name], moment, synapses)

@@ -16,9 +16,6 @@ from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.part import Part
 
-MOST_REFRACTORY = 255
-"""Most steps of a refractory period, which is counted in uint8."""
-
 
 def check_names(given: Collection[str], known: Collection[str], where: str, whose: str) -> None:
     """Raise UsageError if names are given that a circuit does not have, or some are missing.
@@ -80,12 +77,17 @@ def check_drive(drive: Mapping[str, Any], part: Part) -> None:
             )
 
 
-def check_values(params: dict[str, Any], weights: dict[str, Any], dt: float) -> None:
+def check_values(
+    params: dict[str, Any], weights: dict[str, Any], longest: Mapping[str, int], dt: float
+) -> None:
     """Check the values of parameters and weights before a run.
+
+    Args:
+      longest: most steps of `dt` (ms) of a refractory period, by population.
 
     Raises:
       UsageError: one is not finite, a time constant or a capacitance is not above zero, or a
-        refractory period is negative or longer than `MOST_REFRACTORY` steps of `dt` (ms).
+        refractory period is negative or longer than that.
     """
     for name, cells in params.items():
         for field, value in _fields(cells):
@@ -97,9 +99,9 @@ def check_values(params: dict[str, Any], weights: dict[str, Any], dt: float) -> 
                 wrong, right = low, "above zero"
             elif field == "t_ref" and low < 0:
                 wrong, right, unit = low, "zero or more", " ms"
-            elif field == "t_ref" and high / dt > MOST_REFRACTORY:
+            elif field == "t_ref" and high / dt > longest[name]:
                 wrong, unit = high, " ms"
-                right = f"at most {MOST_REFRACTORY} steps of {dt:g} ms"
+                right = f"at most {longest[name]} steps of {dt:g} ms"
             else:
                 continue
             raise UsageError(f"{where}: {wrong:g}{unit}; {right}")

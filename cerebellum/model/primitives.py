@@ -9,13 +9,12 @@ every available backend.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cerebellum.model import events, fixed, plasticity
-from cerebellum.model.fixed import CellRange
+from cerebellum.model import events, noise, plasticity
 from cerebellum.model.neurons.protocol import NeuronModel
+from cerebellum.model.noise import CellRange
 from cerebellum.model.surrogate import Surrogate
 
 
@@ -69,9 +68,8 @@ def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) ->
       chance: probability of a spike of each cell, [N] or [1].
       cells: the cells, by their numbers in the whole circuit.
     """
-    step_key = jax.random.fold_in(fixed.named_key(key, name), step)
-    chances = jnp.broadcast_to(chance, (cells.size,))
-    return events.pack(fixed.threefry_uniform(step_key, cells) < chances)
+    step_key = noise.fold(noise.named(key, name), step)
+    return events.pack(noise.fires(step_key, jnp.asarray(chance, jnp.float32), cells.numbers))
 
 
 @dataclass(frozen=True, kw_only=True)

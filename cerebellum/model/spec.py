@@ -13,7 +13,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import registry
 from cerebellum.model.delays import delay_steps, on_grid
 from cerebellum.model.homeostasis import Scaling, Threshold
-from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.short_term import ShortTerm
@@ -248,8 +248,9 @@ def _check_population(population: Population, dt: float) -> None:
             raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
         _check_homeostasis(f"{name}.homeostasis", population.homeostasis, Threshold)
     t_ref = getattr(population.params, "t_ref", 0.0)
-    if t_ref / dt > 255:
-        raise UsageError(f"{name}.t_ref: {t_ref} ms is over 255 steps of {dt} ms")
+    most = threshold.counter(CIRCUIT_MODELS[population.model], t_ref, dt)[1]
+    if t_ref / dt > most:
+        raise UsageError(f"{name}.t_ref: {t_ref} ms is over {most} steps of {dt} ms")
 
 
 def _check_params(population: Population) -> None:

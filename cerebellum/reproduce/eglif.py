@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from cerebellum import plot
-from cerebellum.model import anatomy, fixed, presets
+from cerebellum.model import anatomy, noise, presets
 from cerebellum.model import circuit as circuits
 from cerebellum.model.neurons import eglif
 from cerebellum.model.presets.eglif import (
@@ -49,18 +49,19 @@ def isolated(dt: float, seconds: float, seed: int) -> dict[tuple[Condition, str]
     n = COPIES * len(kinds)
 
     @jax.jit
-    def run(params, state, word):
+    def run(params, state, key):
         def body(carry, step):
             state, counts = carry
-            input = eglif.Input(uniform=fixed.uniform(word, step, fixed.CellRange(size=n)))
+            uniform = noise.uniform(noise.fold(key, step), noise.CellRange(size=n).numbers)
+            input = eglif.Input(uniform=uniform)
             state, spikes = eglif.step(params, state, input, dt)
             return (state, counts + spikes), None
 
         steps = jnp.arange(round(seconds * 1e3 / dt))
         return lax.scan(body, (state, jnp.zeros(n)), steps)[0][1]
 
-    word = fixed.mix(jnp.uint32(seed))
-    counts = np.asarray(run(params, eglif.init(params, (n,)), word))
+    key = jax.random.key_data(jax.random.key(seed))
+    counts = np.asarray(run(params, eglif.init(params, (n,)), key))
     return dict(zip(kinds, counts.reshape(-1, COPIES) / seconds, strict=True))
 
 

@@ -25,7 +25,7 @@ from cerebellum.learn.features import Fields, Tick
 from cerebellum.learn.network import Carry, Design, Learner, Net
 from cerebellum.learn.online import Event, Gains, Market
 from cerebellum.learn.tasks import ticks
-from cerebellum.model import anatomy
+from cerebellum.model import anatomy, noise
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.spec import Spec
@@ -311,7 +311,7 @@ def trained(run: Path, settings: Settings) -> Served:
         shared={},
         receptive=model.receptive,
         gains=Gains(climbing=jnp.float32(gain), readout=jnp.float32(online.RATE)),
-        key=jax.random.key_data(jax.random.key(settings.neural.seed)),
+        key=_ticks_key(settings.neural.seed),
     )
     identity = {"design": asdict(model.net.design), "step": checkpoint.step, "learning": learning}
     identity |= {"task": model.task, "fields": asdict(model.fields), "data": checkpoint.data}
@@ -326,6 +326,11 @@ def trained(run: Path, settings: Settings) -> Served:
         band=model.band,
         identity=identity,
     )
+
+
+def _ticks_key(seed: int) -> Array:
+    """Words of the key from which the key of each tick is derived, uint32 [2]."""
+    return jax.random.key_data(noise.of_use(jax.random.key(seed), "ticks"))
 
 
 def check(settings: Settings) -> None:
@@ -381,7 +386,7 @@ def untrained(settings: Settings) -> Served:
     )
     key = jax.random.key(neural.seed)
     circuit = anatomy.build(spec, key, path="event", backend=settings.performance.kernels)
-    state = circuits.init(circuit, jax.random.fold_in(key, 1), spread=True)
+    state = circuits.init(circuit, noise.of_use(key, "start"), spread=True)
     rest = jax.tree.map(lambda x: x[None], replace(state, weights={}))
     walk = _walk(PROBES, neural.seed)
     _, values = features.run(features.init(), walk, fields)
@@ -390,7 +395,7 @@ def untrained(settings: Settings) -> Served:
         shared=state.weights,
         receptive=encode.fit(np.asarray(values)),
         gains=Gains(climbing=jnp.float32(0), readout=jnp.float32(0)),
-        key=jax.random.key_data(key),
+        key=_ticks_key(neural.seed),
     )
     carry = Carry(state=rest, rates=jnp.zeros((1, design.nuclei), jnp.float32), traces=None)
     rates = _rates(design, arrays, carry, np.asarray(values))

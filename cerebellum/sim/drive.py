@@ -27,8 +27,8 @@ from jax import Array, lax
 from cerebellum.errors import UsageError
 from cerebellum.model import events
 from cerebellum.model.delays import GRID
-from cerebellum.model.fixed import CellRange
 from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.noise import CellRange
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Spec

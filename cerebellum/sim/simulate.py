@@ -192,7 +192,7 @@ def _run(
     state = _on_device(state)
     _check_state(state, circuit, batch)
     weights = {**circuit.params.weights, **state.weights}
-    fit.check_values(circuit.params.cells, weights, spec.dt)
+    fit.check_values(circuit.params.cells, weights, circuits.longest_refractory(spec), spec.dt)
     if circuit.wiring.shard is None:
         fit.check_gains(circuit.params.rates, circuits.learning(spec), spec.name)
         _check_single_weights(circuit)

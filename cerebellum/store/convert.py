@@ -7,7 +7,9 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events, fixed
+from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.noise import CellRange
 from cerebellum.model.spec import Dtype, Projection, Spec
 
 
@@ -67,14 +69,9 @@ def _initial_weights(circuit: Circuit, projection: Projection) -> Array:
     if stored.ndim:
         assert projection.w_max is not None
         return fixed.decode(stored, projection.w_max)
-    return fixed.draw_all(
-        fixed.seed(circuit.wiring.seed, projection.name),
-        stored,
-        fixed.CellRange(size=spec.population(projection.source).size),
-        spec.beam_size(projection.target),
-        projection.spread,
-        spec.share(projection),
-    )
+    first = circuits.first_weights(circuit.wiring.seed, projection, spec, stored)
+    rows = CellRange(size=spec.population(projection.source).size)
+    return fixed.draw(first, rows, spec.beam_size(projection.target))
 
 
 def _describe_rounding(before: Array, after: Array, w_max: float) -> str:

@@ -136,7 +136,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
     model = CIRCUIT_MODELS[target.model]
     params = jax.tree.map(lambda x: np.resize(x, CELLS) if np.ndim(x) else x, target.params)
     synapses = Synapses(
-        fan=events.AllToAll(), mask_seed=jnp.uint32(1), rule=rule, dt=dt, delay=delay
+        fan=events.AllToAll(), contacts_key=jnp.uint32([0, 1]), rule=rule, dt=dt, delay=delay
     )
     sizes = Sizes(sources=SOURCES, targets=CELLS, row=CELLS, weights=shape)
     line = jnp.zeros((delay + rule.history(dt), SOURCES), jnp.float32).at[::2].set(1.0)
@@ -154,7 +154,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
             cells=model.variables(cells),
             taught={name: fired(CELLS, number, 5) for name in rule.teachers},
             gain=jnp.float32(1),
-            seed=jnp.uint32(1),
+            key=jnp.uint32([0, 1]),
             settle=settle,
         )
         learned = rule.learn(*carried, moment, synapses)

@@ -19,7 +19,7 @@ from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.store import Checkpoint, snapshot, tools
+from cerebellum.store import Checkpoint, old_draws, snapshot, tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,8 @@ def restore(checkpoint: Checkpoint) -> Run:
     except TypeError as error:
         raise UsageError(f"{checkpoint.path}: {error}; of another version") from None
     net = network.build(design, jax.random.wrap_key_data(jnp.asarray(about["seed"], jnp.uint32)))
+    if old_draws.is_old(about):
+        net = dataclasses.replace(net, circuit=old_draws.redrawn(net.circuit))
     learner = network.begin(net, jax.random.key(0))
     training = train.shape(plan, net, about["data"]["streams"])
     return Run(

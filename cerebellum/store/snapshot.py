@@ -13,7 +13,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
 from cerebellum.model.spec import Spec
-from cerebellum.store import Checkpoint, describe, equations
+from cerebellum.store import Checkpoint, describe, equations, old_draws
 
 
 def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
         "seed": np.asarray(circuit.wiring.seed).tolist(),
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
         "equations": equations.probes(circuit.spec),
+        "noise": old_draws.VERSION,
     }
 
 
@@ -84,8 +85,11 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
                 f"{checkpoint.path}: its seed gives another wiring here; written with "
                 f"cerebellar-norse {versions['cerebellar-norse']}, numpy {versions['numpy']}"
             )
+    old = old_draws.redrawn(circuit) if old_draws.is_old(checkpoint.about) else None
     params = store.unflatten(_params_template(circuit, checkpoint), checkpoint.arrays, "params")
     circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
+    if old is not None:
+        circuit = _with_old_rows(circuit, old)
     template = jax.eval_shape(lambda: init(circuit, jax.random.key(0)))
     state = store.unflatten(template, checkpoint.arrays, "state")
     return circuit, jax.tree.map(jnp.asarray, state)
@@ -126,6 +130,19 @@ def _params_template(circuit: Circuit, checkpoint: Checkpoint) -> Params:
             leaf = jax.ShapeDtypeStruct(saved.shape, saved.dtype)
         leaves.append(leaf)
     return jax.tree.unflatten(structure, leaves)
+
+
+def _with_old_rows(circuit: Circuit, old: Circuit) -> Circuit:
+    """The circuit, with rows that an older version drew where the checkpoint has only their mean.
+
+    Args:
+      old: the circuit as the older version built it.
+    """
+    weights = {
+        name: weight if weight.ndim else old.params.weights[name]
+        for name, weight in circuit.params.weights.items()
+    }
+    return dataclasses.replace(circuit, params=dataclasses.replace(circuit.params, weights=weights))
 
 
 def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -> Circuit:

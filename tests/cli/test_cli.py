@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_and_exit_2(quick, run, tmp_path):
         (("--duration-ms", "nan"), "--duration-ms: 'nan'; a number above zero"),
         (("--duration-ms", "long"), "--duration-ms: 'long'; a number above zero"),
         (("--dt-ms", "0"), "--dt-ms: '0'; a number above zero"),
-        (("--dt-ms", "0.001"), "--dt-ms: 0.001; granule.t_ref: 1.5 ms is over 255 steps"),
+        (("--dt-ms", "1e-5"), "--dt-ms: 1e-05; granule.t_ref: 1.5 ms is over 65535 steps"),
         (("--dt-ms", "3"), "--dt-ms: 3; golgi_granule.delay: 2.0 ms; at least one step of 3.0"),
         (("--duration-ms", "0.01"), "--duration-ms: 0.01; from one step of 0.1 ms"),
         (("--duration-ms", "1e308"), "--duration-ms: 1e+308; from one step of 0.1 ms"),

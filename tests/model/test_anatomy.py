@@ -136,7 +136,7 @@ def test_a_bundle_ends_on_each_receptor_once():
     ("change", "message"),
     [
         ({"dt": 0.0}, "dt: 0.0 ms; a step is longer than zero"),
-        ({"dt": 0.001}, "cells.t_ref: 1.5 ms is over 255 steps of 0.001 ms"),
+        ({"dt": 1e-5}, "cells.t_ref: 1.5 ms is over 65535 steps of 1e-05 ms"),
         ({"populations": ()}, "populations: none; a circuit has at least one"),
     ],
 )

@@ -14,7 +14,6 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import fixed
 from cerebellum.model.neurons import conductance
 
 KEY = jax.random.key(0)
@@ -181,6 +180,32 @@ def test_spread_voltages_and_leak():
     assert (spread != other).any()
 
 
+@pytest.mark.parametrize(("t_ref", "counter"), [(25.5, "uint8"), (25.6, "uint16")])
+def test_a_refractory_period_of_any_length_is_kept(t_ref, counter):
+    """Over 255 steps it is counted in uint16; a current this strong fires a cell at once."""
+    cell = replace(conductance.Params(), t_ref=t_ref)
+    circuit = cb.build(feed_forward(9, 7, 3, cell=cell, dt=0.1), KEY, path="event")
+    state = cb.init(circuit, KEY)
+    assert state.cells["cells"].refractory.dtype == counter
+    drive = {"cells": np.full((600, 7), 1e5, np.float32)}
+    fired = np.flatnonzero(np.asarray(run(circuit, state, drive)[1][0]["cells"])[:, 0])
+    assert np.diff(fired).tolist() == [round(t_ref / 0.1) + 1] * 2
+
+
+def test_the_large_circuit_runs_at_steps_that_its_olive_takes_over_255_of():
+    """Its refractory period is 20 ms; a step may be as short as its other delays allow."""
+    spec = cb.presets.beams(1_000, dt=0.05)
+    circuit = cb.build(spec, KEY, path="event")
+    state = cb.init(circuit, KEY)
+    assert state.cells["inferior_olive"].refractory.dtype == "uint16"
+    assert state.cells["granule"].refractory.dtype == "uint8"
+    after, recording = cb.simulate(
+        circuit, state, {"mossy_fiber": cb.drive.poisson(100.0)}, duration_ms=20, progress=False
+    )
+    assert after.cells["inferior_olive"].refractory.dtype == "uint16"
+    assert recording.spikes["mossy_fiber"].sum() > 0
+
+
 @pytest.mark.parametrize("value", [0.3, 1.0, 7.0, 0.0, -1.0])
 def test_relays_fire_or_do_not_on_both_paths(value):
     drive = {"input": np.full((5, 9), value, np.float32)}
@@ -196,12 +221,6 @@ def test_other_kinds_of_key_are_refused():
     circuit = cb.build(feed_forward(9, 7, 3), KEY, path="event")
     with pytest.raises(UsageError, match="key: 4 words; a threefry key"):
         cb.init(circuit, jax.random.key(0, impl="rbg"))
-
-
-def test_parts_draw_independently():
-    raw = jax.random.key_data(KEY)
-    drawn = [jax.random.uniform(fixed.named_key(raw, name)) for name in ("granule", "golgi")]
-    assert drawn[0] != drawn[1]
 
 
 def test_an_unknown_population_is_refused():

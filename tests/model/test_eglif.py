@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cerebellum.model import fixed
+from cerebellum.model import noise
 from cerebellum.model.neurons import eglif
 from cerebellum.model.neurons.eglif import Input, Params
 from cerebellum.model.presets.eglif import CELLS, ISOLATED_HZ
@@ -102,17 +102,7 @@ def test_chance_of_a_spike():
     """1 - exp(-lambda dt), over many cells held at one voltage."""
     n, dt = 200_000, 0.1
     params = Params(tau_m=1e9, e_l=-41.2, i_e=0.0, k_adap=0.0, lambda_0=1.5)
-    draws = fixed.uniform(jnp.uint32(3), jnp.int32(11), fixed.CellRange(size=n))
+    draws = noise.uniform(jnp.uint32([3, 11]), noise.CellRange(size=n).numbers)
     _, z = eglif.step(params, eglif.init(params, (n,)), Input(uniform=draws), dt)
     want = 1 - np.exp(-1.5 * np.exp(-0.2 / 0.3) * dt)
     assert float(z.mean()) == pytest.approx(want, abs=4 * np.sqrt(want / n))
-
-
-def test_draws_are_uniform_and_their_own():
-    a = np.asarray(fixed.uniform(jnp.uint32(1), jnp.int32(5), fixed.CellRange(size=100_000)))
-    b = np.asarray(fixed.uniform(jnp.uint32(1), jnp.int32(6), fixed.CellRange(size=100_000)))
-    assert a.min() > 0
-    assert a.max() < 1
-    assert np.histogram(a, 20, (0, 1))[0] == pytest.approx(5_000, abs=350)
-    assert abs(np.corrcoef(a, b)[0, 1]) < 0.015
-    assert len(np.intersect1d(a, b)) < 2_000

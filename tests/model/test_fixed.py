@@ -10,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
 
-from cerebellum.model import events, fixed
+from cerebellum.model import events, fixed, noise
+from cerebellum.model.noise import CellRange
 
-SEED = jnp.uint32(7)
+KEY = jnp.uint32([7, 8])
+FIRST = fixed.First(
+    weights_key=KEY,
+    contacts_key=jnp.uint32([1, 2]),
+    mean=jnp.float32(2),
+    spread=0.5,
+    share=0.7,
+)
+
+
+def added(rows, delta, key):
+    numbers, width = jnp.arange(rows.shape[0]), rows.shape[1]
+    return fixed.add(rows, delta, fixed.dither(key, numbers, noise.columns(key, width)))
 
 
 def updated(rows, deltas):
@@ -20,8 +33,7 @@ def updated(rows, deltas):
 
     def one(carry, now):
         step, rows = carry
-        seed = fixed.mix(SEED + step)
-        return (step + 1, fixed.add(rows, now, seed, jnp.arange(rows.shape[0]))), None
+        return (step + 1, added(rows, now, noise.fold(KEY, step))), None
 
     return jax.jit(lambda r, d: jax.lax.scan(one, (jnp.uint32(0), r), d)[0][1])(rows, deltas)
 
@@ -45,7 +57,7 @@ def test_ten_thousand_updates_equal_float32_in_expectation(drift):
 )
 def test_bounds_hold_and_steps_are_the_nearest_levels(delta, start, seed):
     rows = jnp.full((3, 50), start, jnp.uint16)
-    got = np.asarray(fixed.add(rows, jnp.float32(delta), jnp.uint32(seed), jnp.arange(3)), np.int64)
+    got = np.asarray(added(rows, jnp.float32(delta), jnp.uint32([0, seed])), np.int64)
     exact = np.clip(start + np.clip(delta, -32_767, 32_766), 0, fixed.LEVELS)
     assert (np.abs(got - exact) <= 1).all()
     assert ((got >= 0) & (got <= fixed.LEVELS)).all()
@@ -55,22 +67,20 @@ def test_rounding_of_every_synapse_is_uniform_over_steps():
     ups = np.zeros((6, 30))
     for step in range(400):
         rows = jnp.zeros((6, 30), jnp.uint16)
-        ups += np.asarray(fixed.add(rows, jnp.float32(0.25), jnp.uint32(step * 77), jnp.arange(6)))
+        ups += np.asarray(added(rows, jnp.float32(0.25), noise.fold(KEY, step)))
     assert abs(ups.mean() / 400 - 0.25) < 0.02
     assert (np.abs(ups / 400 - 0.25) < 0.12).all()
 
 
 def test_any_part_of_the_rows_can_be_drawn_alone():
-    whole = fixed.draw_all(SEED, jnp.float32(2.0), fixed.CellRange(size=500), 40, 0.5, 0.7, 4.0)
+    whole = fixed.draw(FIRST, CellRange(size=500), 40, 4.0)
     numbers = jnp.array([3, 77, 499])
-    rows = fixed.encode(fixed.draw(SEED, numbers, 40, jnp.float32(2.0), 0.5, 0.7), 4.0)
+    rows = fixed.encode(FIRST.rows(numbers, 40), 4.0)
     np.testing.assert_array_equal(whole[numbers], rows)
 
 
 def test_first_weights_have_their_share_mean_and_spread():
-    weights = np.asarray(
-        fixed.draw_all(SEED, jnp.float32(2.0), fixed.CellRange(size=2_000), 60, 0.5, 0.7)
-    )
+    weights = np.asarray(fixed.draw(FIRST, CellRange(size=2_000), 60))
     existing = weights[weights > 0]
     assert existing.size / weights.size == pytest.approx(0.7, abs=0.01)
     assert existing.mean() == pytest.approx(2.0, rel=0.01)

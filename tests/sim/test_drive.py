@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events
-from cerebellum.model.fixed import CellRange
+from cerebellum.model.noise import CellRange
 from cerebellum.sim import drive
 from cerebellum.sim.drive import RateFunction, SpikeTimes
 

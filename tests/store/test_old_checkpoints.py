@@ -19,7 +19,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import describe, snapshot
+from cerebellum.store import describe, old_draws, snapshot
 
 FIXTURES = ROOT / "tests/fixtures/checkpoint-1"
 ARCHIVE = "files.tar.xz"
@@ -50,9 +50,13 @@ def test_a_circuit_is_restored_bit_for_bit_and_goes_on(name, tmp_path):
     checkpoint = store.load(path)
     assert "kernels" in checkpoint.about["spec"]
     circuit, state = snapshot.restore(checkpoint)
-    for restored, prefix in ((circuit.params, "params/"), (state, "state/")):
-        saved = [array for key, array in checkpoint.arrays.items() if key.startswith(prefix)]
-        assert digests(jax.tree.leaves(restored)) == digests(saved)
+    arrays = checkpoint.arrays
+    saved = [array for key, array in arrays.items() if key.startswith("state/")]
+    assert digests(jax.tree.leaves(state)) == digests(saved)
+    for key, restored in store.flatten(circuit.params).items():
+        # Of rows that were drawn, the mean was saved.
+        if arrays[f"params/{key}"].shape == np.shape(restored):
+            np.testing.assert_array_equal(arrays[f"params/{key}"], restored)
     state, recording = cb.simulate(circuit, state, DRIVE, duration_ms=50, progress=False)
     assert sum(int(spikes.sum()) for spikes in recording.spikes.values()) > 20
     assert int(state.step) == checkpoint.step + recording.steps
@@ -72,3 +76,33 @@ def test_a_delay_that_an_older_version_rounded_is_what_ran():
     tree = describe.to_json(spec)
     tree["projections"][0]["delay"] = 2.5
     assert describe.from_json(tree) == spec
+
+
+FIRST = "34f66222af459ff7356208e20643ffa40ffd11c346ab66ae3a36d428276c2406"
+"""The SHA-256 of the rows that the version of November drew for the circuit of "beams"."""
+
+
+def test_a_circuit_keeps_the_rows_that_it_was_built_with(tmp_path):
+    ((_, path),) = store.steps(unpack("beams", tmp_path))
+    circuit, _ = snapshot.restore(store.load(path))
+    rows = np.asarray(cb.init(circuit, jax.random.key(0)).weights["granule_purkinje"])
+    assert hashlib.sha256(rows.tobytes()).hexdigest() == FIRST
+    state = cb.init(circuit, jax.random.key(0))
+    again = store.write(
+        tmp_path / "again", 1, snapshot.tree(circuit, state), snapshot.about(circuit)
+    )
+    restored, _ = snapshot.restore(store.load(again))
+    np.testing.assert_array_equal(restored.params.weights["granule_purkinje"], rows)
+
+
+def test_contacts_that_the_old_noise_decided_are_refused_where_they_learn():
+    spec = cb.presets.beams(1_000, learning_rate=1e-3, sparsity=0.2)
+    circuit = cb.build(spec, jax.random.key(0), path="event")
+    with pytest.raises(
+        cb.UsageError, match="granule_purkinje: 80% of its contacts, drawn by an ol"
+    ):
+        old_draws.redrawn(circuit)
+    assert not old_draws.is_old(snapshot.about(circuit))
+    still = cb.build(cb.presets.beams(1_000, sparsity=0.2), jax.random.key(0), path="event")
+    rows = old_draws.redrawn(still).params.weights["granule_purkinje"]
+    assert (np.asarray(rows) > 0).mean() == pytest.approx(0.8, abs=0.02)

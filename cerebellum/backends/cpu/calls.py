@@ -82,7 +82,7 @@ def draw(
       chance: probability of a spike of each cell.
       cell_offset: number of the first cell, uint32 scalar.
       size: number of cells.
-      name_number: `fixed.name_number` of the name of the draw.
+      name_number: `noise.name_number` of the name of the draw.
     """
     words = jax.ShapeDtypeStruct((-(-size // 32),), jnp.uint32)
     call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")

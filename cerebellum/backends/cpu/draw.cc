@@ -1,53 +1,44 @@
-// Poisson spikes of one step, packed: the draws of jax.random.uniform (threefry, partitionable),
-// compared with a probability. See sim/drive.py.
+// Poisson spikes of one step, packed: 64 random bits of each cell, compared with its chance. See
+// primitives.draw.
 
 #include <algorithm>
 #include <cstdint>
 
 #include "team.h"
+#include "threefry.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
-inline uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
-
-struct Pair {
-  uint32_t a, b;
+// A chance as 64 bits, with which 64 random bits are compared: see noise.below.
+struct Limit {
+  uint32_t upper, lower;
+  bool always;
 };
 
-// Threefry-2x32, 20 rounds (Salmon et al. 2011).
-inline Pair threefry(Pair key, Pair x) {
-  const uint32_t ks[3] = {key.a, key.b, key.a ^ key.b ^ 0x1BD11BDAu};
-  constexpr int kTurns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
-  x.a += ks[0];
-  x.b += ks[1];
-  for (uint32_t i = 0; i < 5; ++i) {
-    for (int j = 0; j < 4; ++j) {
-      x.a += x.b;
-      x.b = turn(x.b, kTurns[i % 2][j]) ^ x.a;
-    }
-    x.a += ks[(i + 1) % 3];
-    x.b += ks[(i + 2) % 3] + i + 1;
-  }
-  return x;
+inline Limit limit(float chance) {
+  const float scaled = chance * 0x1p32f;
+  if (!(scaled > 0.0f)) return {0, 0, false};
+  if (scaled >= 0x1p32f) return {0, 0, true};
+  const uint32_t upper = static_cast<uint32_t>(scaled);
+  return {upper, static_cast<uint32_t>((scaled - static_cast<float>(upper)) * 0x1p32f), false};
 }
 
-// Spikes of the 32 cells from number `first` on, of which `here` exist, with their chances; a draw
-// below the chance is one.
-uint32_t draws(Pair now, uint32_t first, int64_t here, const float* chance, bool one) {
+// Spikes of the 32 cells from number `first` on, of which `here` exist, with their limits.
+uint32_t draws(Pair now, uint32_t first, int64_t here, const Limit* limits) {
   uint32_t fired[32], word = 0;
-  float limit[32];
-  for (int64_t k = 0; k < 32; ++k) limit[k] = k < here ? chance[one ? 0 : k] : 0.0f;
   for (uint32_t k = 0; k < 32; ++k) {
     const Pair drawn = threefry(now, {0, first + k});
-    // 23 bits, exact.
-    const float uniform = static_cast<float>(static_cast<int32_t>((drawn.a ^ drawn.b) >> 9));
-    fired[k] = uniform * 0x1p-23f < limit[k];
+    const uint32_t high = drawn.a ^ drawn.b;
+    const uint32_t under = static_cast<uint32_t>(high < limits[k].upper);
+    const uint32_t level = static_cast<uint32_t>(high == limits[k].upper);
+    const uint32_t rest = static_cast<uint32_t>(drawn.b < limits[k].lower);
+    fired[k] = under | (level & rest) | static_cast<uint32_t>(limits[k].always);
   }
   for (int k = 0; k < 32; ++k) word |= fired[k] << k;
-  return word;
+  return here < 32 ? word & ((1u << here) - 1) : word;
 }
 
 ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
@@ -64,9 +55,14 @@ ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   uint32_t* out = words->typed_data();
   team::run(size, [&](int index, int parts) {
     const team::Range cells = team::part(size, index, parts, 32);
-    for (int64_t at = cells.first; at < cells.last; at += 32)
-      out[at / 32] = draws(now, from + static_cast<uint32_t>(at),
-                           std::min<int64_t>(32, cells.last - at), one ? given : given + at, one);
+    Limit limits[32];
+    for (int k = 0; k < 32; ++k) limits[k] = one ? limit(given[0]) : Limit{};
+    for (int64_t at = cells.first; at < cells.last; at += 32) {
+      const int64_t here = std::min<int64_t>(32, cells.last - at);
+      if (!one)
+        for (int64_t k = 0; k < here; ++k) limits[k] = limit(given[at + k]);
+      out[at / 32] = draws(now, from + static_cast<uint32_t>(at), here, limits);
+    }
   });
   return ffi::Error::Success();
 }

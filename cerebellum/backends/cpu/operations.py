@@ -13,6 +13,7 @@ from cerebellum.model import events, fixed, plasticity, primitives
 from cerebellum.model.events import AllToAll, Events, FanOut
 from cerebellum.model.neurons import current
 from cerebellum.model.neurons.protocol import NeuronModel
+from cerebellum.model.noise import CellRange, name_number
 from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import Primitives
 from cerebellum.model.surrogate import Surrogate
@@ -43,9 +44,9 @@ def integrate(
 
 
 def _are_alike(params: current.Params, state: current.State) -> bool:
-    """Whether all cells have the same parameters, and the state is float32."""
+    """Whether all cells have the same parameters, and the state the types of current.cc."""
     same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
-    return same and state.v.dtype == jnp.float32
+    return same and state.v.dtype == jnp.float32 and state.refractory.dtype == jnp.uint8
 
 
 def step_current(
@@ -116,19 +117,17 @@ def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
     else:
         targets, beams = fan.targets, 1
     cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
-    noise = jnp.stack([closing.seed, fixed.contacts(synapses.mask_seed), cell_offset])
+    noise = jnp.concatenate([closing.key, synapses.contacts_key, cell_offset[None]])
     attributes = beams, fixed.threshold(synapses.share), synapses.w_max
     return calls.settle(weights, closing.words, targets, change, noise, *attributes)
 
 
-def draw(key: Array, name: str, step: Array, chance: Array, cells: fixed.CellRange) -> Array:
+def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) -> Array:
     """Draw the same spikes in one pass, with the derivation of their keys, by draw.cc."""
-    if not getattr(jax.config, "jax_threefry_partitionable", True):
-        return primitives.draw(key, name, step, chance, cells)
 
     def native(key: Array, step: Array, chance: Array) -> Array:
         cell_offset = jnp.asarray(cells.offset).astype(jnp.uint32)
-        return calls.draw(key, step, chance, cell_offset, cells.size, fixed.name_number(name))
+        return calls.draw(key, step, chance, cell_offset, cells.size, name_number(name))
 
     def reference(key: Array, step: Array, chance: Array) -> Array:
         return primitives.draw(key, name, step, chance, cells)

@@ -1,8 +1,9 @@
 // Writes the rows of spikes whose window has closed, in place: see plasticity.settle.
 //
 // Operands: words [W]; targets of lists [N, F] (or one word, for rows); what each target is owed:
-// float [T] or [G R], or int32 [G R] in 65,536ths of a level for uint16 rows; noise: uint32 [3],
-// of the rounding and of the contacts that exist, and the number of the first source cell; weights [N, F] or [N, R], aliased.
+// float [T] or [G R], or int32 [G R] in 65,536ths of a level for uint16 rows; noise: uint32 [5], the
+// keys of the rounding and of the contacts that exist, and the number of the first source cell;
+// weights [N, F] or [N, R], aliased.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,47 +11,51 @@
 
 #include "spikes.h"
 #include "team.h"
+#include "threefry.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
-inline uint32_t mix(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
-  x = (x ^ (x >> 13)) * 0xC2B2AE35u;
-  return x ^ (x >> 16);
-}
-
 struct Rows {
   const int32_t* levels;  // of this beam, uint16
   const float* change;    // of this beam, float
   const uint32_t* column;
-  uint32_t rounding, contacts, first;
+  Pair rounding, contacts;  // keys
+  uint32_t first;
   uint32_t share;  // contacts exist where their word's upper 24 bits are below
   float w_max;
   int64_t width;
 };
 
-inline bool exists(const Rows& r, uint32_t row, int64_t k) {
-  return (mix(row + static_cast<uint32_t>(k)) >> 8) < r.share;
-}
-
 constexpr int kBlock = 64;
 constexpr int64_t kAhead = 3;  // spikes whose rows are fetched before they are needed
 
-// A block of a row. The weights are widened first: mixed widths do not vectorise.
+// Which contacts of a block of a row exist, from an even column on: see fixed.exists.
+inline void find_contacts(const Rows& r, uint32_t row, int64_t at, uint32_t* __restrict exists) {
+  const uint32_t pair = static_cast<uint32_t>(at / 2);
+  for (uint32_t k = 0; k < kBlock / 2; ++k) {
+    const Pair words = threefry(r.contacts, {row, pair + k});
+    exists[2 * k] = (words.a >> 8) < r.share;
+    exists[2 * k + 1] = (words.b >> 8) < r.share;
+  }
+}
+
+// A block of a row. The weights are widened first: mixed widths do not vectorize.
 template <bool kSparse>
-inline void block(const Rows& r, uint32_t dither, uint32_t there, int64_t at, int size,
+inline void block(const Rows& r, uint32_t dither, uint32_t number, int64_t at, int size,
                   uint16_t* __restrict own) {
+  uint32_t exists[kBlock];
+  if (kSparse) find_contacts(r, number, at, exists);
   const int32_t* __restrict owed = r.levels + at;
   const uint32_t* __restrict column = r.column + at;
   int32_t next[kBlock];
   for (int k = 0; k < size; ++k) next[k] = own[k];
   for (int k = 0; k < size; ++k) {
     int32_t levels = owed[k];
-    if (kSparse) levels = exists(r, there, at + k) ? levels : 0;
-    const int32_t fine = static_cast<int32_t>((dither + column[k]) >> 16);
+    if (kSparse) levels = exists[k] ? levels : 0;
+    const int32_t fine = static_cast<int32_t>((dither * column[k]) >> 16);
     next[k] = std::min(std::max(next[k] + ((levels + fine) >> 16), 0), 65535);
   }
   for (int k = 0; k < size; ++k) own[k] = static_cast<uint16_t>(next[k]);
@@ -59,21 +64,22 @@ inline void block(const Rows& r, uint32_t dither, uint32_t there, int64_t at, in
 template <bool kSparse>
 void row(const Rows& r, int64_t cell, uint16_t* own) {
   const uint32_t number = static_cast<uint32_t>(cell) + r.first;
-  const uint32_t dither = mix(number + r.rounding);
-  const uint32_t there = mix(number ^ r.contacts) * 0x9E3779B1u;
+  const uint32_t dither = threefry(r.rounding, {0, number}).a | 1u;
   int64_t at = 0;
   for (; at + kBlock <= r.width; at += kBlock)
-    block<kSparse>(r, dither, there, at, kBlock, own + at);
+    block<kSparse>(r, dither, number, at, kBlock, own + at);
   if (at < r.width)
-    block<kSparse>(r, dither, there, at, static_cast<int>(r.width - at), own + at);
+    block<kSparse>(r, dither, number, at, static_cast<int>(r.width - at), own + at);
 }
 
 template <bool kSparse>
 void row(const Rows& r, int64_t cell, float* __restrict own) {
-  const uint32_t there = mix((static_cast<uint32_t>(cell) + r.first) ^ r.contacts) * 0x9E3779B1u;
+  const uint32_t number = static_cast<uint32_t>(cell) + r.first;
+  uint32_t exists[kBlock];
   for (int64_t k = 0; k < r.width; ++k) {
+    if (kSparse && k % kBlock == 0) find_contacts(r, number, k, exists);
     float change = r.change[k];
-    if (kSparse) change = exists(r, there, k) ? change : 0.0f;
+    if (kSparse) change = exists[k % kBlock] ? change : 0.0f;
     own[k] = std::min(std::max(own[k] + change, 0.0f), r.w_max);
   }
 }
@@ -136,11 +142,14 @@ ffi::Error Settle(ffi::Buffer<ffi::U32> words, ffi::AnyBuffer targets, ffi::AnyB
     });
     return ffi::Error::Success();
   }
-  const uint32_t rounding = noise.typed_data()[0], contacts = noise.typed_data()[1];
+  if (fired.empty()) return ffi::Error::Success();
+  const uint32_t* drawn = noise.typed_data();
+  const Pair rounding{drawn[0], drawn[1]}, contacts{drawn[2], drawn[3]};
   std::vector<uint32_t> column(width);
-  for (int64_t k = 0; k < width; ++k) column[k] = mix(static_cast<uint32_t>(k) ^ ~rounding);
-  const Rows all{nullptr,  nullptr, column.data(), rounding, contacts, noise.typed_data()[2],
-                 static_cast<uint32_t>(share), w_max, width};
+  for (int64_t k = 0; k < width; ++k)
+    column[k] = threefry(rounding, {1, static_cast<uint32_t>(k)}).a | 1u;
+  const Rows all{nullptr,  nullptr,  column.data(),               rounding, contacts,
+                 drawn[4], static_cast<uint32_t>(share), w_max, width};
   const int64_t in_beam = (cells + beams - 1) / beams;
   team::run(events * width, [&](int index, int parts) {
     const team::Range own = team::part(events, index, parts);

@@ -24,7 +24,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.model import circuit as circuits
-from cerebellum.model import fixed, presets
+from cerebellum.model import noise, presets
 from cerebellum.model.circuit import Activity, Circuit, State
 from cerebellum.model.plasticity import parallel_fibre_purkinje
 from cerebellum.model.presets.eglif import SIZES
@@ -95,9 +95,9 @@ def _side(name: str) -> Array:
 
 def _fires(rate: Array | float, name: str, now: Moment) -> Array:
     """Independent random spikes of a population at these rates (Hz) in this step, [N]."""
-    cells = fixed.CellRange(size=SIZES[name])
-    draws = fixed.uniform(fixed.seed(now.key, f"vor {name}"), now.step, cells)
-    return (draws < rate * (DT * 1e-3)).astype(jnp.float32)
+    cells = noise.CellRange(size=SIZES[name]).numbers
+    key = noise.fold(noise.named(now.key, f"vor {name}"), now.step)
+    return noise.fires(key, jnp.asarray(rate * (DT * 1e-3)), cells).astype(jnp.float32)
 
 
 @partial(jax.jit, donate_argnames="loop")

@@ -21,6 +21,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
+from cerebellum.model.neurons import threshold
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.ordering import materialize_once
 from cerebellum.model.surrogate import Surrogate
@@ -35,6 +36,7 @@ PASSES_GRADIENTS = True
 """Its spikes pass gradients through a surrogate, an argument of `step`."""
 DRAWS_NOISE = False
 """It draws no random numbers."""
+LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
 
 
 @struct.dataclass(kw_only=True)
@@ -52,7 +54,7 @@ class Params:
     v_reset: float | Array = -84.0
     """reset voltage, mV"""
     t_ref: float | Array = 1.5
-    """refractory period, ms; at most 255 steps"""
+    """refractory period, ms; at most 65,535 steps"""
     i_e: float | Array = 0.0
     """pacemaker current, pA"""
     tau_exc: float | Array = 0.5
@@ -86,7 +88,7 @@ class State:
     exc: Synapse
     inh: Synapse
     refractory: Array
-    """remaining steps of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8 or uint16, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)

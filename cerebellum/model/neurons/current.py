@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.model.neurons import threshold
 from cerebellum.model.neurons.threshold import fire
 from cerebellum.model.ordering import materialize_once
 from cerebellum.model.surrogate import Surrogate
@@ -25,6 +26,7 @@ PASSES_GRADIENTS = True
 """Its spikes pass gradients through a surrogate, an argument of `step`."""
 DRAWS_NOISE = False
 """It draws no random numbers."""
+LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
 
 
 @struct.dataclass(kw_only=True)
@@ -40,7 +42,7 @@ class Params:
     v_reset: float | Array = 0.0
     """reset voltage, mV"""
     t_ref: float | Array = 2.0
-    """refractory period, ms; at most 255 steps"""
+    """refractory period, ms; at most 65,535 steps"""
     drive: float | Array = 0.0
     """constant current, mV"""
     tau_exc: float | Array = 3.0
@@ -58,7 +60,7 @@ class State:
     inh: Array
     """inhibitory current, mV, positive, [..., n]"""
     refractory: Array
-    """remaining steps of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8 or uint16, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)

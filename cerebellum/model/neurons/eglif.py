@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.model.neurons import threshold
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
 from cerebellum.model.ordering import materialize_once
 
@@ -33,6 +34,7 @@ PASSES_GRADIENTS = False
 """Its spikes have no gradient."""
 DRAWS_NOISE = True
 """It draws one uniform random number per cell and step, `Input.uniform`."""
+LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
 
 
 @struct.dataclass(kw_only=True)
@@ -46,7 +48,7 @@ class Params:
     e_l: float | Array = -62.0
     """resting potential, mV"""
     t_ref: float | Array = 1.5
-    """refractory period, ms; at most 255 steps"""
+    """refractory period, ms; at most 65,535 steps"""
     v_reset: float | Array = -70.0
     """reset voltage, mV"""
     v_th: float | Array = -41.0
@@ -86,7 +88,7 @@ class State:
     synapses: tuple[Synapse, ...]
     """synapses of the receptors r1, r2, ..."""
     refractory: Array
-    """remaining steps of the refractory period, uint8, [..., n]"""
+    """remaining steps of the refractory period, uint8 or uint16, [..., n]"""
 
 
 @struct.dataclass(kw_only=True)
@@ -189,9 +191,10 @@ def step(params: Params, state: State, input: Input, dt: float) -> tuple[State, 
     # An exponentially distributed draw is below the hazard with probability 1 - exp(-hazard dt).
     hazard = (params.lambda_0 * dt) * jnp.exp((v - params.v_th) * (1.0 / params.tau_v))
     silent = state.refractory > 0
-    fired = ~silent & (hazard > -jnp.log(input.uniform))
-    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
-    remaining = state.refractory - silent.astype(jnp.uint8)
+    fired = ~silent & (hazard > -jnp.log1p(-jnp.asarray(input.uniform)))
+    counted = state.refractory.dtype
+    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(counted)
+    remaining = state.refractory - silent.astype(counted)
     stepped = State(
         v=jnp.where(silent | fired, params.v_reset, v).astype(state.v.dtype),
         i_adap=(i_adap + jnp.where(fired, params.a_2, 0.0)).astype(state.v.dtype),

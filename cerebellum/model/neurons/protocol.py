@@ -64,7 +64,7 @@ class NeuronModel(Protocol):
         """An initial state in which cells are not in step with each other.
 
         Args:
-          uniform: random numbers from [0, 1), [n].
+          uniform: random numbers from (0, 1), [n].
         """
         ...
 

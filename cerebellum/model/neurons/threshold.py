@@ -7,6 +7,26 @@ from jax import Array, lax
 
 from cerebellum.model.surrogate import Surrogate, through
 
+LONGEST_REFRACTORY = 65_535
+"""Most steps of a refractory period of a model that counts them in `refractory` of its state.
+
+It counts up to 255 steps in uint8 and more in uint16. A model that has this constant takes both; of
+another one, periods are at most 255 steps.
+"""
+
+
+def counter(model: Any, t_ref: float, dt: float) -> tuple[Any, int]:
+    """The type that counts the steps of a refractory period, and the most that it can count.
+
+    Args:
+      model: a neuron model.
+      t_ref: the refractory period of a population's parameters, ms.
+      dt: time step, ms.
+    """
+    if t_ref / dt > 255 and hasattr(model, "LONGEST_REFRACTORY"):
+        return jnp.uint16, model.LONGEST_REFRACTORY
+    return jnp.uint8, 255
+
 
 def fire(
     params: Any, v: Array, refractory: Array, dt: float, surrogate: Surrogate | None
@@ -16,7 +36,7 @@ def fire(
     Args:
       params: parameters with v_th and v_reset (mV) and t_ref (ms).
       v: integrated voltage, mV, [..., n].
-      refractory: remaining steps of the refractory period, uint8, [..., n].
+      refractory: remaining steps of the refractory period, uint8 or uint16, [..., n].
       surrogate: how spikes pass gradients; None if they do not.
 
     Returns:
@@ -24,8 +44,8 @@ def fire(
     """
     silent = refractory > 0
     fired = ~silent & (v >= params.v_th)
-    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(jnp.uint8)
-    remaining = jnp.where(fired, period, refractory - silent.astype(jnp.uint8))
+    period = jnp.round(jnp.asarray(params.t_ref) / dt).astype(refractory.dtype)
+    remaining = jnp.where(fired, period, refractory - silent.astype(refractory.dtype))
     if surrogate is None:
         return jnp.where(silent | fired, params.v_reset, v), remaining, fired.astype(v.dtype)
     spikes = jnp.where(silent, 0, through(fired.astype(v.dtype), v - params.v_th, surrogate))

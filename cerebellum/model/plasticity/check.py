@@ -35,23 +35,24 @@ def check(
     """
     state = jax.eval_shape(lambda: rule.begin(sizes, synapses.dt))
     _check_axes(name, rule.axes(), state, sizes)
-    scalar, by_target = jax.ShapeDtypeStruct((), jnp.uint32), _floats(sizes.targets)
+    step, by_target = jax.ShapeDtypeStruct((), jnp.int32), _floats(sizes.targets)
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
 
-    def learn(weights, state, line, arrived, fired, cells, step, seed):
+    def learn(weights, state, line, arrived, fired, cells, step, key):
         moment = Moment(
-            step=step.astype(jnp.int32),
+            step=step,
             line=line,
             arrived=arrived,
             fired=fired,
             cells=cells,
             taught={teacher: fired for teacher in rule.teachers},  # noqa: C420
             gain=jnp.float32(1),
-            seed=seed,
+            key=key,
             settle=settle,
         )
         return rule.learn(weights, state, moment, synapses)
 
-    operands = weights, state, line, _floats(sizes.sources), by_target, dict(cells), scalar, scalar
+    operands = weights, state, line, _floats(sizes.sources), by_target, dict(cells), step, key
     try:
         learned = jax.eval_shape(learn, *operands)
     except KeyError as error:

@@ -49,8 +49,8 @@ class Synapses:
 
     fan: events.Fan
     """wiring of the projection"""
-    mask_seed: Array
-    """seed of `fixed.exists`, which is used where `share` is below one: uint32 scalar"""
+    contacts_key: Array
+    """words of the key of `fixed.exists`, which is used where `share` is below one: uint32 [2]"""
     cell_offset: Array | int = 0
     """number of this shard's first source cell in the whole circuit"""
     rule: Any = struct.field(pytree_node=False)
@@ -93,7 +93,7 @@ class Synapses:
             return True
         numbers = jnp.asarray(self.cell_offset).astype(jnp.uint32)
         numbers = numbers + jnp.arange(shape[0], dtype=jnp.uint32)
-        return fixed.exists(self.mask_seed, numbers, shape[1], self.share)
+        return fixed.exists(self.contacts_key, numbers, shape[1], self.share)
 
 
 @struct.dataclass(kw_only=True)
@@ -104,8 +104,8 @@ class Closing:
     """packed spikes, uint32 [W]"""
     change: Array
     """change of the weight of any synapse onto each target, float32 [G R], or [T] for lists"""
-    seed: Array
-    """seed for the rounding of uint16 weights, different in every step: uint32 scalar"""
+    key: Array
+    """words of the key that rounds uint16 weights, different ones in every step: uint32 [2]"""
 
 
 class Settle(Protocol):
@@ -133,8 +133,8 @@ class Moment:
     """teaching spikes that arrive at each target in this step, by teacher, float32 [T]"""
     gain: Array
     """factor on all changes, 0 to learn nothing, scalar"""
-    seed: Array
-    """seed of this run and projection, uint32 scalar"""
+    key: Array
+    """words of a random key of this run, projection and step, uint32 [2]"""
     settle: Settle
     """the backend's function that applies pending weight updates"""
 

@@ -28,7 +28,7 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError
-from cerebellum.model import delays, events, fixed, registry
+from cerebellum.model import delays, events, fixed, noise, registry
 from cerebellum.model.ordering import materialize_once
 from cerebellum.model.plasticity.protocol import Closing, Moment, Sizes, Synapses
 
@@ -157,9 +157,8 @@ class Rule:
         debts = incur(state, moment.taught[self.teacher], step, self, dt)
         spikes = delays.due(moment.line, step, synapses.delay + self.history(dt))
         words = spikes if spikes.dtype == jnp.uint32 else events.pack(spikes)
-        seed = fixed.mix(moment.seed + step.astype(jnp.uint32) * jnp.uint32(0x9E3779B1))
         change, debts = owed(debts, step, moment.gain, synapses)
-        closing = Closing(words=words, change=change, seed=seed)
+        closing = Closing(words=words, change=change, key=moment.key)
         return moment.settle(weights, closing, synapses), debts
 
 
@@ -305,7 +304,8 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
     block = events.block_size(width)
     lanes = jnp.arange(block, dtype=jnp.int32)
     fan, share, w_max = synapses.fan, synapses.share, synapses.w_max
-    change, seed = closing.change, closing.seed
+    change, key = closing.change, closing.key
+    columns = noise.columns(key, width)
     cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
 
     def write(weights, cell, real, rows):
@@ -316,13 +316,13 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
         rows, delta = weights[cell], change.reshape(-1, width)[beam][None]
         if share < 1:
             number = cell_offset + cell.astype(jnp.uint32)
-            exists = fixed.exists(synapses.mask_seed, number, width, share)
+            exists = fixed.exists(synapses.contacts_key, number, width, share)
             delta = jnp.where(exists, delta, 0)
         else:
             delta = jnp.broadcast_to(delta, rows.shape)
         if weights.dtype == jnp.uint16:
-            levels = delta / fan.unit
-            rows = fixed.add(rows, levels, seed, cell_offset + cell.astype(jnp.uint32))
+            dither = fixed.dither(key, cell_offset + cell.astype(jnp.uint32), columns)
+            rows = fixed.add(rows, delta / fan.unit, dither)
         else:
             rows = jnp.clip(rows + delta, 0, w_max)
         return write(weights, cell, real, rows)

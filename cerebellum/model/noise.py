@@ -1,0 +1,203 @@
+"""Random numbers that depend on their key, their use, the step and the cell, and on nothing else.
+
+Everything random is threefry2x32 (Salmon et al. 2011) of a counter under a 64-bit key, as in JAX.
+Under one key threefry is a permutation: different counters give different words, so a sequence
+never meets another one, shifted or not, of the same key. Keys are derived by threefry as well:
+
+    key of the run or of the circuit  ->  key of a use   (counter: the number of the use's name)
+    key of a use                      ->  key of a step  (counter: the step)
+    key of a step                     ->  words          (counter: the cell; or the row and column)
+
+So the keys of all uses of a run differ, and so do those of all steps of a use. What is left to
+chance is that two keys of different runs or uses are the same 64 bits: one pair in 2**64.
+A shard draws what the whole circuit would draw, because cells and rows keep their numbers.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
+"""Rotations of the rounds of threefry2x32 (Salmon et al. 2011)."""
+
+PARITY = 0x1BD11BDA
+"""The constant of its key schedule."""
+
+
+@struct.dataclass(kw_only=True)
+class CellRange:
+    """A range of cells of a population, or of rows of a projection.
+
+    They have their numbers in the whole circuit. Noise depends on these numbers, so that a shard
+    draws the same values as the whole circuit.
+    """
+
+    size: int = struct.field(pytree_node=False)
+    offset: Array | int = 0
+    """number of the first cell; a uint32 scalar where it is an array"""
+
+    @property
+    def numbers(self) -> Array:
+        """The numbers offset, offset + 1, ...: uint32 [size]."""
+        return jnp.arange(self.size, dtype=jnp.uint32) + jnp.uint32(self.offset)
+
+
+def name_number(name: str) -> int:
+    """The number that stands for a name where it is folded into a random key."""
+    return zlib.crc32(name.encode())
+
+
+def fold(key: Array, number: Array | int) -> Array:
+    """The key that belongs to a number under a key, as by `jax.random.fold_in`: uint32 [2].
+
+    Args:
+      key: words of a key, uint32 [2].
+      number: a scalar; of its value, 32 bits.
+    """
+    bits = np.uint32(number & 0xFFFFFFFF) if isinstance(number, int) else number
+    return jnp.stack(threefry(key, jnp.uint32(0), jnp.asarray(bits).astype(jnp.uint32)))
+
+
+def of_step(key: Array, names: Sequence[str], step: Array) -> dict[str, Array]:
+    """The keys of uses in a step, by name: words, uint32 [2]. They are derived together.
+
+    Args:
+      key: words of the key of a run, uint32 [2].
+      step: int32 scalar.
+    """
+    if not names:
+        return {}
+    numbers = np.array([name_number(name) for name in names], np.uint32)
+    of_names = threefry(key, jnp.uint32(0), numbers)
+    step_keys = threefry(of_names, jnp.uint32(0), step.astype(jnp.uint32))
+    return dict(zip(names, jnp.stack(step_keys, axis=1), strict=True))
+
+
+def named(key: Array, name: str) -> Array:
+    """The words of the key that belongs to a use of random numbers, uint32 [2].
+
+    It does not depend on the order in which names are used.
+
+    Args:
+      key: words of a key, uint32 [2].
+      name: the use and what it is for, such as "start purkinje".
+    """
+    return fold(key, name_number(name))
+
+
+def of_use(key: Array, name: str) -> Array:
+    """The random key that belongs to a use of random numbers; as `named`, for a key of JAX."""
+    return jax.random.fold_in(key, name_number(name))
+
+
+@jax.jit
+def threefry(key: Any, high: Array, low: Array) -> tuple[Array, Array]:
+    """The two words of each counter (high, low), uint32, by threefry2x32 of 20 rounds.
+
+    It is written out, because XLA then fuses it with what the words are used for.
+
+    Args:
+      key: its two words: uint32 [2], or two arrays for as many keys.
+      high, low: uint32, of shapes that broadcast.
+    """
+    schedule = key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(PARITY)
+    a, b = high + schedule[0], low + schedule[1]
+    for group in range(5):
+        for turn in TURNS[group % 2]:
+            a = a + b
+            b = ((b << turn) | (b >> (32 - turn))) ^ a
+        a = a + schedule[(group + 1) % 3]
+        b = b + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
+    return a, b
+
+
+def words(key: Array, numbers: Array) -> tuple[Array, Array]:
+    """64 random bits for each cell, as two words, uint32 [n].
+
+    The first words are those of `jax.random.bits`, where it is partitionable.
+
+    Args:
+      key: uint32 [2].
+      numbers: numbers of the cells, uint32 [n].
+    """
+    a, b = threefry(key, jnp.uint32(0), numbers)
+    return a ^ b, b
+
+
+def uniform(key: Array, numbers: Array) -> Array:
+    """A draw from (0, 1) for each cell, float32 [n].
+
+    Small draws are multiples of 2**-33, so that small chances have their share.
+
+    Args:
+      key: uint32 [2].
+      numbers: numbers of the cells, uint32 [n].
+    """
+    drawn = (words(key, numbers)[0].astype(jnp.float32) + 0.5) * 2.0**-32
+    return jnp.minimum(drawn, 1 - 2.0**-24)
+
+
+def fires(key: Array, chance: Array, numbers: Array) -> Array:
+    """Which cells fire, each with its chance, bool [n].
+
+    Args:
+      key: uint32 [2].
+      chance: float32, [n], [1] or a scalar.
+      numbers: numbers of the cells, uint32 [n].
+    """
+    return below(*words(key, numbers), chance)
+
+
+def below(high: Array, low: Array, chance: Array) -> Array:
+    """Whether 64 random bits, as a fraction of 2**64, are below a chance.
+
+    No bit of the chance is lost, so the share is exact, also for one in a million million.
+
+    Args:
+      high, low: uint32.
+      chance: float32, of a shape that broadcasts.
+    """
+    scaled = chance * jnp.float32(2.0**32)
+    whole = jnp.floor(scaled)
+    # The product, the whole part and the rest are exact in float32.
+    upper = jnp.clip(whole, 0, 2.0**32 - 256).astype(jnp.uint32)
+    lower = jnp.clip((scaled - whole) * 2.0**32, 0, 2.0**32 - 256).astype(jnp.uint32)
+    return (high < upper) | ((high == upper) & (low < lower)) | (chance >= 1)
+
+
+def synapses(key: Array, rows: Array, width: int) -> Array:
+    """A random word for every synapse, uint32 [K, width]: one of the two of a pair of columns.
+
+    Args:
+      key: uint32 [2].
+      rows: row numbers, [K].
+    """
+    column = jnp.arange(width, dtype=jnp.uint32)[None]
+    a, b = threefry(key, rows.astype(jnp.uint32)[:, None], column >> 1)
+    # Chosen, not interleaved: XLA then stores no words of 3 billion synapses.
+    return jnp.where(column & 1, b, a)
+
+
+def rows(key: Array, numbers: Array) -> Array:
+    """A random word for every row, uint32 [K].
+
+    Args:
+      key: uint32 [2].
+      numbers: row numbers, [K].
+    """
+    return threefry(key, jnp.uint32(0), numbers.astype(jnp.uint32))[0]
+
+
+def columns(key: Array, width: int) -> Array:
+    """A random word for every column, uint32 [width]; no counter of `rows` is among theirs.
+
+    Args:
+      key: uint32 [2].
+    """
+    return threefry(key, jnp.uint32(1), jnp.arange(width, dtype=jnp.uint32))[0]
