@@ -44,25 +44,37 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-"""Half of the time of a test is the compiler's, and half of that LLVM's optimisation."""
+"""Half of the time of a test is the compiler's, and half of that LLVM's optimization."""
+
+PLAIN = "--xla_cpu_use_fusion_emitters=false"
+"""XLA's older code generator for fused loops takes half of the time of the newer one, which users
+have; a later version may not know the flag."""
 
 
 def pytest_configure(config):
     """The default tier is compiled quickly; of the slow tier, the programs that tests start.
 
-    What a slow test runs itself is compiled in full, as for users. `in_full` is for programs that
-    run longer than they are compiled. `compiled_quickly` is for slow tests that are compiled for
-    longer than they run; what programs have compiled is then there for them, too.
+    What a slow test runs itself is compiled in full, as for users: XLA reads its flags once, when
+    it first looks for devices. Ours comes first: XLA reads none behind one without dashes, which
+    `xla.one_thread` has. `in_full` is for programs that run longer than they are compiled.
+    `compiled_quickly` is for slow tests that are compiled for longer than they run.
     """
-    if config.option.markexpr in ("slow", "not slow"):
-        os.environ[QUICK] = "1"
-    if config.option.markexpr == "not slow":
+    if config.option.markexpr not in ("slow", "not slow"):
+        return
+    if config.option.markexpr == "slow":
+        jax.devices()
+    else:
         jax.config.update(QUICK.lower(), True)
+    os.environ[QUICK] = "1"
+    if jax.__version__.startswith("0.10."):
+        os.environ["XLA_FLAGS"] = f"{PLAIN} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 def in_full() -> dict[str, str]:
     """The environment of a program that is compiled as for users."""
-    return {name: value for name, value in os.environ.items() if name != QUICK}
+    flags = os.environ.get("XLA_FLAGS", "").replace(PLAIN, "").strip()
+    others = {name: value for name, value in os.environ.items() if name != QUICK}
+    return {**others, "XLA_FLAGS": flags}
 
 
 def pytest_collection_modifyitems(config, items):

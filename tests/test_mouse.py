@@ -40,6 +40,7 @@ def test_published_stimulus_gives_reference_rates(shared, seed):
     assert rates["background"]["inferior_olive"] == 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_own_stimulus_gives_reference_rates():
     """The same protocol drawn by ourselves: needs no reference data."""

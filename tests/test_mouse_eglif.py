@@ -89,11 +89,23 @@ def test_every_olivary_cell_has_an_afferent_of_its_own(edges):
     assert source.size == SIZES["inferior_olive"]
 
 
-def test_terminals_of_a_slice_are_dynamic_on_request():
-    spec = cb.presets.mouse_eglif(short_term=True)
-    assert sum(p.short_term is not None for p in spec.projections) == 13
-    with pytest.raises(cb.UsageError, match="short_term: known for a slice only"):
-        cb.presets.mouse_eglif("awake", short_term=True)
+def test_terminals_are_dynamic_on_request():
+    weights = {}
+    for condition in ("vitro", "awake"):
+        spec = cb.presets.mouse_eglif(condition, short_term=True)
+        assert sum(p.short_term is not None for p in spec.projections) == 13
+        weights[condition] = {p.name: p.weight for p in spec.projections if p.short_term}
+    changed = {n for n, weight in weights["awake"].items() if weight != weights["vitro"][n]}
+    assert {name: weights["awake"][name] for name in changed} == {
+        "granule_parallel_purkinje": 1.07,
+        "granule_ascending_purkinje": 3.15,
+        "granule_parallel_stellate": 0.10,
+        "granule_parallel_basket": 0.40,
+        "basket_purkinje": 2.28,
+    }
+
+
+def test_microzones_are_one_or_two():
     with pytest.raises(cb.UsageError, match="microzones: 3; 1, or 2 in opposition"):
         cb.presets.mouse_eglif(microzones=3)
 

@@ -20,8 +20,18 @@ def test_outputs_are_stripped(path):
             assert cell.execution_count is None
 
 
+RATES = "02_published_rates"
+"""It shows rates that other tests measure."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.soak if path.stem == RATES else [], id=path.stem)
+        for path in NOTEBOOKS
+    ],
+)
 def test_it_runs_and_shows_pictures(path, tmp_path):
     book = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}

@@ -24,6 +24,7 @@ from cerebellum.learn import climbing, decode, network
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, SpikeSummary, Traces
 from cerebellum.learn.tasks.ticks import NONE, Data, Split
+from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
 
 WAITING = 16
@@ -245,7 +246,9 @@ def prequential(
     """
     learner, market = jax.tree.map(jnp.copy, learner), begin(net, learner)
     gains = Gains(climbing=jnp.float32(gain), readout=jnp.float32(rate))
-    predictions, all_events, key = [], events(data, split), jax.random.key(seed)
+    predictions, all_events = [], events(data, split)
+    # As a service has it, which says the same.
+    key = noise.of_use(jax.random.key(seed), "ticks")
     for start in range(0, split.stop - split.start, CHUNK):
         chunk = jax.tree.map(lambda x, s=start: jnp.asarray(x[s : s + CHUNK]), all_events)
         (learner, market), chances = scan_ticks(

@@ -288,6 +288,19 @@ def connect_edges(
     return fan, jnp.asarray(weights, jnp.float32)
 
 
+def _connect_given(
+    spec: Spec, edges: Mapping[str, np.ndarray]
+) -> dict[str, tuple[events.Fan, Array]]:
+    """`connect_edges` of projections by name."""
+    known = [projection.name for projection in spec.projections]
+    for name in edges:
+        if name not in known:
+            raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
+    return {
+        p.name: connect_edges(p, spec, edges[p.name]) for p in spec.projections if p.name in edges
+    }
+
+
 def equations(spec: Spec) -> tuple[Hashable, ...]:
     """What the registered models, rules and windows of a spec consist of at present."""
     rules = [p.rule for p in spec.projections if p.rule is not None]
@@ -336,15 +349,12 @@ def build(
         or belong to a projection that has rows; or a learning rule does not fit.
     """
     resolved_path = resolve_path(spec, path)
-    edges = {**(spec.place(key) if spec.place else {}), **(edges or {})}
-    known = [projection.name for projection in spec.projections]
-    for name in edges:
-        if name not in known:
-            raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
+    # Edges that were given are checked before the others are placed, which takes seconds.
+    given = _connect_given(spec, edges or {})
+    placed = spec.place(key) if spec.place else {}
+    of_place = _connect_given(spec, {n: e for n, e in placed.items() if n not in given})
     connected = {
-        p.name: connect_edges(p, spec, edges[p.name])
-        if p.name in edges
-        else connect(p, spec, key, resolved_path)
+        p.name: {**of_place, **given}.get(p.name) or connect(p, spec, key, resolved_path)
         for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
@@ -359,7 +369,7 @@ def build(
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             part=Part(spec=spec),
             path=resolved_path,
-            drawn=not edges,
+            drawn=not (edges or placed),
             equations=equations(spec),
         ),
         backend=backend,

@@ -71,8 +71,9 @@ def same_run(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(array, theirs.arrays[name], err_msg=name)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [2, 4])
 def test_two_and_four_processes_are_one(config, tmp_path, count):
     length = "--duration-ms", 500, "--checkpoint-ms", 200
     [(code, out, err)] = ended(simulate(1, config, tmp_path / "one", *length))

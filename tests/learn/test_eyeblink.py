@@ -98,9 +98,9 @@ def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
     assert session.spikes["inferior_olive"][1].sum() == 0
     assert (whole.weights[weights] != initial.weights[weights]).any()
 
-    still, _ = eyeblink.run(circuit, copy(), kinds, tone, KEY, learning=False)
+    still, _ = eyeblink.run(circuit, copy(), ("paired",), tone, KEY, learning=False)
     np.testing.assert_array_equal(still.weights[weights], initial.weights[weights])
-    _, silent = eyeblink.run(circuit, copy(), kinds, tone, KEY, olive=False)
+    _, silent = eyeblink.run(circuit, copy(), ("paired",), tone, KEY, olive=False)
     assert silent.spikes["inferior_olive"].sum() == 0
 
 

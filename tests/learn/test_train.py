@@ -86,8 +86,8 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
     "method",
     [
         pytest.param("surrogate_gradient", marks=pytest.mark.soak),
-        pytest.param("climbing_fiber", marks=pytest.mark.soak),
-        "hybrid",
+        "climbing_fiber",
+        pytest.param("hybrid", marks=pytest.mark.soak),
     ],
 )
 def test_momentum_is_learned(momentum, net, method):
@@ -114,7 +114,9 @@ def test_labels_that_mean_nothing_are_not_learned(momentum):
     ("method", "step"),
     [
         ("climbing_fiber", train.climb),
-        pytest.param("surrogate_gradient", train.descend, marks=pytest.mark.slow),
+        pytest.param(
+            "surrogate_gradient", train.descend, marks=[pytest.mark.slow, pytest.mark.soak]
+        ),
     ],
 )
 def test_no_recompilation(momentum, net, method, step):

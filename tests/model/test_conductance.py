@@ -74,7 +74,7 @@ def run(golden, synapse, integrator, jitted, steps=STEPS):
 @pytest.mark.parametrize("synapse", ["exp", "alpha"])
 @pytest.mark.parametrize(
     ("jitted", "steps"),
-    [(True, STEPS), pytest.param(False, 2_000, marks=pytest.mark.slow)],
+    [(True, STEPS), pytest.param(False, 2_000, marks=[pytest.mark.slow, pytest.mark.soak])],
     ids=["jitted", "eager"],
 )
 def test_every_spike_of_nest_on_its_step(golden, synapse, jitted, steps):

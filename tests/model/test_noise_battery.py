@@ -14,7 +14,7 @@ from cerebellum.model import events, fixed, noise, primitives
 from cerebellum.model.noise import CellRange
 
 pytestmark = pytest.mark.slow
-SEEDS = 200
+SEEDS = 120
 SIZE = 2_000
 CELLS = CellRange(size=SIZE).numbers
 

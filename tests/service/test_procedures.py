@@ -236,6 +236,7 @@ def test_procedure_3_not_converging_and_what_the_log_says_of_it(machine):
     assert said[-1].isdecimal()
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_procedure_4_the_device(machine):
     machine.change(f"granule_size = {serving.GRANULES}", "granule_size = 3000000000")

@@ -13,8 +13,8 @@ from cerebellum.sim import memory, plan, shard
     ("beams", "shards"),
     [
         (4, 2),
-        pytest.param(4, 1, marks=pytest.mark.slow),
-        pytest.param(5, 3, marks=pytest.mark.slow),
+        pytest.param(4, 1, marks=[pytest.mark.slow, pytest.mark.soak]),
+        pytest.param(5, 3, marks=[pytest.mark.slow, pytest.mark.soak]),
     ],
 )
 def test_costs_are_those_of_a_run(beams, shards):

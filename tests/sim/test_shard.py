@@ -161,6 +161,7 @@ def test_a_batch_lies_along_its_own_axis():
         same(shard.join_state(cut, end_state), host(state))
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_shards():
     spec = cb.presets.beams(1_500, beams=5, learning_rate=1e-3)

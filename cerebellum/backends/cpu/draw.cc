@@ -12,33 +12,34 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-// A chance as 64 bits, with which 64 random bits are compared: see noise.below.
-struct Limit {
-  uint32_t upper, lower;
-  bool always;
+constexpr int kBlock = 32;
+
+// Chances as 64 bits, with which 64 random bits are compared: see noise.below.
+struct Limits {
+  uint32_t upper[kBlock], lower[kBlock], always[kBlock];
+
+  void set(int64_t k, float chance) {
+    const float scaled = chance * 0x1p32f;
+    always[k] = scaled >= 0x1p32f;
+    const bool some = scaled > 0.0f && scaled < 0x1p32f;
+    upper[k] = some ? static_cast<uint32_t>(scaled) : 0;
+    lower[k] = some ? static_cast<uint32_t>((scaled - static_cast<float>(upper[k])) * 0x1p32f) : 0;
+  }
 };
 
-inline Limit limit(float chance) {
-  const float scaled = chance * 0x1p32f;
-  if (!(scaled > 0.0f)) return {0, 0, false};
-  if (scaled >= 0x1p32f) return {0, 0, true};
-  const uint32_t upper = static_cast<uint32_t>(scaled);
-  return {upper, static_cast<uint32_t>((scaled - static_cast<float>(upper)) * 0x1p32f), false};
-}
-
 // Spikes of the 32 cells from number `first` on, of which `here` exist, with their limits.
-uint32_t draws(Pair now, uint32_t first, int64_t here, const Limit* limits) {
-  uint32_t fired[32], word = 0;
-  for (uint32_t k = 0; k < 32; ++k) {
+uint32_t draws(Pair now, uint32_t first, int64_t here, const Limits& limits) {
+  uint32_t fired[kBlock], word = 0;
+  for (uint32_t k = 0; k < kBlock; ++k) {
     const Pair drawn = threefry(now, {0, first + k});
     const uint32_t high = drawn.a ^ drawn.b;
-    const uint32_t under = static_cast<uint32_t>(high < limits[k].upper);
-    const uint32_t level = static_cast<uint32_t>(high == limits[k].upper);
-    const uint32_t rest = static_cast<uint32_t>(drawn.b < limits[k].lower);
-    fired[k] = under | (level & rest) | static_cast<uint32_t>(limits[k].always);
+    const uint32_t under = high < limits.upper[k];
+    const uint32_t level = high == limits.upper[k];
+    const uint32_t rest = drawn.b < limits.lower[k];
+    fired[k] = under | (level & rest) | limits.always[k];
   }
-  for (int k = 0; k < 32; ++k) word |= fired[k] << k;
-  return here < 32 ? word & ((1u << here) - 1) : word;
+  for (int k = 0; k < kBlock; ++k) word |= fired[k] << k;
+  return here < kBlock ? word & ((1u << here) - 1) : word;
 }
 
 ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
@@ -54,14 +55,13 @@ ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   const uint32_t from = *first.typed_data();
   uint32_t* out = words->typed_data();
   team::run(size, [&](int index, int parts) {
-    const team::Range cells = team::part(size, index, parts, 32);
-    Limit limits[32];
-    for (int k = 0; k < 32; ++k) limits[k] = one ? limit(given[0]) : Limit{};
-    for (int64_t at = cells.first; at < cells.last; at += 32) {
-      const int64_t here = std::min<int64_t>(32, cells.last - at);
-      if (!one)
-        for (int64_t k = 0; k < here; ++k) limits[k] = limit(given[at + k]);
-      out[at / 32] = draws(now, from + static_cast<uint32_t>(at), here, limits);
+    const team::Range cells = team::part(size, index, parts, kBlock);
+    Limits limits = {};
+    for (int k = 0; one && k < kBlock; ++k) limits.set(k, given[0]);
+    for (int64_t at = cells.first; at < cells.last; at += kBlock) {
+      const int64_t here = std::min<int64_t>(kBlock, cells.last - at);
+      for (int64_t k = 0; !one && k < here; ++k) limits.set(k, given[at + k]);
+      out[at / kBlock] = draws(now, from + static_cast<uint32_t>(at), here, limits);
     }
   });
   return ffi::Error::Success();

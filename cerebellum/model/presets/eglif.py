@@ -258,6 +258,15 @@ _SHORT_TERM = {
 }
 """Short-term plasticity in a slice (`basal_vitro.yaml`, `tsodyks2_synapse`)."""
 
+_AWAKE_WEIGHTS = {
+    ("granule", "parallel", "purkinje"): 1.07,
+    ("granule", "ascending", "purkinje"): 3.15,
+    ("granule", "parallel", "stellate"): 0.10,
+    ("granule", "parallel", "basket"): 0.40,
+    ("basket", "", "purkinje"): 2.28,
+}
+"""Weights (nS) that are others in an awake animal (`basal_awake_tsodyks.yaml`)."""
+
 LOOP = (
     ("mossy_fiber", "", "nuclei"),
     ("purkinje", "", "nuclei"),
@@ -307,8 +316,8 @@ def mouse_eglif(
       microzones: number of microzones, which the loops of Purkinje cells, nuclei and olive, and the
         mossy fibres to nuclei, do not leave. In-degrees do not depend on it. See
         `eglif_space.microzone`.
-      short_term: whether synapses have short-term plasticity, with weights of its own, which are
-        known for a slice only; otherwise synapses are static.
+      short_term: whether synapses have short-term plasticity, with weights of its own; otherwise
+        synapses are static.
 
     Raises:
       UsageError: the condition or the number of microzones is unknown, or the cells or delays do
@@ -319,8 +328,6 @@ def mouse_eglif(
     if microzones not in (1, 2):
         raise UsageError(f"microzones: {microzones}; 1, or 2 in opposition")
     awake, cells = condition == "awake", CELLS[condition]
-    if awake and short_term:
-        raise UsageError("short_term: known for a slice only (condition 'vitro')")
     return Spec(
         name="mouse-eglif-awake" if awake else "mouse-eglif",
         populations=tuple(
@@ -341,9 +348,11 @@ def mouse_eglif(
 def _projection(row: Row, awake: bool, short_term: bool) -> Projection:
     """The projection of a row of the table."""
     weight, rule = row.awake if awake else row.vitro, None
-    plasticity = _SHORT_TERM.get((row.source, row.label, row.target))
+    ends = row.source, row.label, row.target
+    plasticity = _SHORT_TERM.get(ends)
     if short_term and plasticity is not None:
         weight, utilisation, tau_rec, tau_fac = plasticity
+        weight = _AWAKE_WEIGHTS.get(ends, weight) if awake else weight
         rule = ShortTerm(utilisation=utilisation, tau_rec=tau_rec, tau_fac=tau_fac)
     return Projection(
         source=row.source,
