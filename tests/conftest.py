@@ -146,7 +146,7 @@ def service(tmp_path_factory):
 
 @contextmanager
 def quick():
-    """What is compiled meanwhile in this process is compiled as the programs are."""
+    """What is compiled meanwhile in this process is, as in programs, not optimized by LLVM."""
     before = jax.config.read(QUICK.lower())
     jax.config.update(QUICK.lower(), QUICK in os.environ)
     yield

@@ -320,18 +320,17 @@ def run(
     class_weights = _class_weights(feed, net.design.outputs) if plan.balanced else None
     mesh = parallel.mesh(devices, feed.size)
     key, circuit = jax.random.key(plan.seed), parallel.replicated(net.circuit, mesh)
+    start_key, climbing_key = noise.of_use(key, "start"), noise.of_use(key, "climbing fibers")
     training = _placed(training, mesh)
     while step < steps:
         epoch, index = divmod(step, feed.steps)
         if index == 0 or feed.resets:
-            epoch_key = jax.random.fold_in(noise.of_use(key, "start"), epoch)
-            fresh = network.fresh(net, epoch_key, feed.size)
+            fresh = network.fresh(net, jax.random.fold_in(start_key, epoch), feed.size)
             training = replace(training, carry=parallel.divided(fresh, mesh))
         samples = _samples(feed, epoch, index, class_weights, mesh)
         if plan.climbs(epoch):
             gain_share = parallel.replicated(jnp.float32(1 - step / steps), mesh)
-            step_key = jax.random.fold_in(noise.of_use(key, "climbing fibers"), step)
-            step_key = parallel.replicated(step_key, mesh)
+            step_key = parallel.replicated(jax.random.fold_in(climbing_key, step), mesh)
             training, loss = climb(
                 net.design, plan, circuit, training, samples, step_key, gain_share, mesh
             )

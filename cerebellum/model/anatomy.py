@@ -288,7 +288,7 @@ def connect_edges(
     return fan, jnp.asarray(weights, jnp.float32)
 
 
-def _connect_given(
+def _connect_by_name(
     spec: Spec, edges: Mapping[str, np.ndarray]
 ) -> dict[str, tuple[events.Fan, Array]]:
     """`connect_edges` of projections by name."""
@@ -350,12 +350,11 @@ def build(
     """
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
-    given = _connect_given(spec, edges or {})
+    laid = _connect_by_name(spec, edges or {})
     placed = spec.place(key) if spec.place else {}
-    of_place = _connect_given(spec, {n: e for n, e in placed.items() if n not in given})
+    laid |= _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})
     connected = {
-        p.name: {**of_place, **given}.get(p.name) or connect(p, spec, key, resolved_path)
-        for p in spec.projections
+        p.name: laid.get(p.name) or connect(p, spec, key, resolved_path) for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     circuit = Circuit(
@@ -369,7 +368,7 @@ def build(
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             part=Part(spec=spec),
             path=resolved_path,
-            drawn=not (edges or placed),
+            drawn=not laid,
             equations=equations(spec),
         ),
         backend=backend,

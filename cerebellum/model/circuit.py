@@ -27,7 +27,7 @@ from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Moment, Sizes, Synapses
 from cerebellum.model.plasticity import check as plasticity_check
 from cerebellum.model.primitives import REFERENCE, Primitives
-from cerebellum.model.spec import Population, Projection, Spec, bundles
+from cerebellum.model.spec import Projection, Spec, bundles
 
 
 @struct.dataclass(kw_only=True)
@@ -184,8 +184,8 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
         params = circuit.params.cells[population.name]
         model = CIRCUIT_MODELS[population.model]
         state = model.init(params, (part.size(population.name),))
-        counter, most = threshold.counter(model, _refractory(population), spec.dt)
-        if most > 255:
+        counter, _ = threshold.counter(model, population.params, spec.dt)
+        if counter != jnp.uint8:
             state = replace(state, refractory=state.refractory.astype(counter))
         if spread:
             start_key = noise.named(key, f"start {population.name}")
@@ -216,15 +216,10 @@ def _init(circuit: Circuit, key: Array, spread: bool) -> State:
     )
 
 
-def _refractory(population: Population) -> float:
-    """The refractory period of a population's parameters, ms; 0 for models without one."""
-    return getattr(population.params, "t_ref", 0.0)
-
-
 def longest_refractory(spec: Spec) -> dict[str, int]:
     """Most steps of a refractory period that a state can count, by population."""
     return {
-        p.name: threshold.counter(CIRCUIT_MODELS[p.model], _refractory(p), spec.dt)[1]
+        p.name: threshold.counter(CIRCUIT_MODELS[p.model], p.params, spec.dt)[1]
         for p in spec.populations
     }
 
@@ -477,8 +472,8 @@ def step(
         )
     with jax.named_scope("cells"):
         keys = _step_keys(wiring, state)
-    draws = _draws(wiring, keys["noise"]) if "noise" in keys else {}
-    cells, spikes, words = _cells(params, wiring, state, drive, draws, primitives)
+        draws = _draws(wiring, keys["noise"])
+        cells, spikes, words = _cells(params, wiring, state, drive, draws, primitives)
     with jax.named_scope("synapses"):
         cells, terminals = _synapses(params, wiring, state, cells, primitives)
     with jax.named_scope("learning"):
@@ -543,11 +538,8 @@ def _mask_padding(wiring: Wiring, spikes: dict[str, Array], words: dict[str, Arr
 
 def _step_keys(wiring: Wiring, state: State) -> dict[str, Array]:
     """The keys of everything that is drawn in a step, by use: words, uint32 [2]."""
-    spec = wiring.spec
-    uses = [f"learn {p.name}" for p in spec.projections if p.rule is not None]
-    if any(CIRCUIT_MODELS[p.model].DRAWS_NOISE for p in spec.populations):
-        uses.append("noise")
-    return noise.of_step(state.key, uses, state.step)
+    rules = [f"learn {p.name}" for p in wiring.spec.projections if p.rule is not None]
+    return noise.of_step(state.key, ["noise", *rules], state.step)
 
 
 def _draws(wiring: Wiring, key: Array) -> dict[str, Array]:

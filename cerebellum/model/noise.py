@@ -8,8 +8,9 @@ never meets another one, shifted or not, of the same key. Keys are derived by th
     key of a use                      ->  key of a step  (counter: the step)
     key of a step                     ->  words          (counter: the cell; or the row and column)
 
-So the keys of all uses of a run differ, and so do those of all steps of a use. What is left to
-chance is that two keys of different runs or uses are the same 64 bits: one pair in 2**64.
+So the keys of two uses of a run differ where the numbers (CRC-32) of their names do, and those of
+all steps of a use differ. What is left to chance is that two names have one number (one pair in
+2**32), and that two keys of different runs or uses are the same 64 bits (one pair in 2**64).
 A shard draws what the whole circuit would draw, because cells and rows keep their numbers.
 """
 

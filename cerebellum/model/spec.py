@@ -248,7 +248,7 @@ def _check_population(population: Population, dt: float) -> None:
             raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
         _check_homeostasis(f"{name}.homeostasis", population.homeostasis, Threshold)
     t_ref = getattr(population.params, "t_ref", 0.0)
-    most = threshold.counter(CIRCUIT_MODELS[population.model], t_ref, dt)[1]
+    most = threshold.counter(CIRCUIT_MODELS[population.model], population.params, dt)[1]
     if t_ref / dt > most:
         raise UsageError(f"{name}.t_ref: {t_ref} ms is over {most} steps of {dt} ms")
 

@@ -29,13 +29,11 @@ def is_old(about: dict[str, Any]) -> bool:
 
 
 def redrawn(circuit: Circuit) -> Circuit:
-    """A circuit that was built from its seed, with the rows that an older version drew.
+    """A circuit with the rows that an older version drew from its seed.
 
     Raises:
       UsageError: a rule needs to know which contacts exist, which the old noise decided.
     """
-    if not circuit.wiring.drawn:
-        return circuit
     weights = dict(circuit.params.weights)
     for projection in circuit.spec.projections:
         fan = circuit.wiring.fans[projection.name]

@@ -7,7 +7,7 @@ reset or threshold, then arrivals. test_conductance.py says that we agree with N
 first test here says that the reference does.
 """
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +22,8 @@ pytestmark = pytest.mark.usefixtures("broadcasting")
 INPUTS, SUBSTEPS = 30, 20
 
 
-@dataclass(frozen=True)
-class Table:
-    """Parameters of the recorded cells by NEST's names, [5]; rates in Hz, weights in nS."""
-
-    values: dict[str, np.ndarray]
-
-    def __getattr__(self, name):
-        return self.values[name]
-
-
-TABLE = Table(
-    {
+TABLE = SimpleNamespace(
+    **{
         name: np.array(column, float)
         for name, *column in (
             ("c_m", 3.0, 76.0, 620.0, 14.6, 89.0),
@@ -52,6 +42,8 @@ TABLE = Table(
         )
     }
 )
+"""Parameters of the recorded cells, [5], in the units of `conductance.Params`; rates in Hz, weights
+in nS."""
 
 
 def reference(exc: np.ndarray, inh: np.ndarray, alpha: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +104,7 @@ def ours(exc, inh, alpha, integrator):
     """The same by the cell, float32."""
     names = ["c_m", "tau_m", "e_l", "v_th", "v_reset", "t_ref", "i_e", "tau_exc", "tau_inh"]
     params = conductance.Params(
-        **{name: jnp.asarray(TABLE.values[name], jnp.float32) for name in names},
+        **{name: jnp.asarray(vars(TABLE)[name], jnp.float32) for name in names},
         e_exc=E_REV_EXC,
         e_inh=E_REV_INH,
         synapse="alpha" if alpha else "exponential",

@@ -89,9 +89,7 @@ def test_three_thousand_runs_share_no_step():
         key = noise.named(jnp.stack([jnp.uint32(0), seed]), "noise")
         return jnp.stack(noise.words(noise.fold(key, step), CellRange(size=1).numbers))[:, 0]
 
-    of_runs = jax.jit(
-        jax.vmap(jax.vmap(first, (None, 0)), (0, None)),
-    )
+    of_runs = jax.jit(jax.vmap(jax.vmap(first, (None, 0)), (0, None)))
     drawn = of_runs(jnp.arange(3_000, dtype=jnp.uint32), jnp.arange(1_000))
     pairs = np.asarray(drawn).astype(np.uint64).reshape(-1, 2)
     assert np.unique(pairs[:, 0] << np.uint64(32) | pairs[:, 1]).size == 3_000_000
@@ -109,8 +107,7 @@ def test_no_row_of_four_million_is_a_shifted_copy_of_another():
         pair = noise.synapses(key, rows, 2)
         return pair[:, 0], pair[:, 1]
 
-    blocks = [start(jnp.arange(4_000_000, dtype=jnp.uint32))]
-    first, second = (np.concatenate([block[i] for block in blocks]) for i in (0, 1))
+    first, second = map(np.asarray, start(jnp.arange(4_000_000, dtype=jnp.uint32)))
     starts = np.sort(first.astype(np.uint64) << np.uint64(32) | second)
     assert np.unique(starts).size == 4_000_000
     some = np.random.default_rng(0).choice(4_000_000, 5_000, replace=False)

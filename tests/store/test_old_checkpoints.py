@@ -106,3 +106,13 @@ def test_contacts_that_the_old_noise_decided_are_refused_where_they_learn():
     still = cb.build(cb.presets.beams(1_000, sparsity=0.2), jax.random.key(0), path="event")
     rows = old_draws.redrawn(still).params.weights["granule_purkinje"]
     assert (np.asarray(rows) > 0).mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_rows_beside_edges_that_were_given_are_kept_too():
+    spec, key, name = cb.presets.beams(1_000), jax.random.key(0), "granule_purkinje"
+    edges = {"mossy_fiber_golgi": np.array([[0, 0, 1]])}
+    whole, given = (cb.build(spec, key, each, path="event") for each in (None, edges))
+    assert not given.wiring.drawn
+    rows = [old_draws.redrawn(circuit).params.weights[name] for circuit in (whole, given)]
+    assert rows[0].ndim == 2
+    np.testing.assert_array_equal(*rows)

@@ -27,6 +27,7 @@ PASSES_GRADIENTS = True
 DRAWS_NOISE = False
 """It draws no random numbers."""
 LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
+"""Its refractory steps are counted in uint16 where uint8 is too small."""
 
 
 @struct.dataclass(kw_only=True)

@@ -35,6 +35,7 @@ PASSES_GRADIENTS = False
 DRAWS_NOISE = True
 """It draws one uniform random number per cell and step, `Input.uniform`."""
 LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
+"""Its refractory steps are counted in uint16 where uint8 is too small."""
 
 
 @struct.dataclass(kw_only=True)

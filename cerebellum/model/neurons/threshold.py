@@ -15,15 +15,15 @@ another one, periods are at most 255 steps.
 """
 
 
-def counter(model: Any, t_ref: float, dt: float) -> tuple[Any, int]:
+def counter(model: Any, params: Any, dt: float) -> tuple[Any, int]:
     """The type that counts the steps of a refractory period, and the most that it can count.
 
     Args:
       model: a neuron model.
-      t_ref: the refractory period of a population's parameters, ms.
+      params: parameters of a population; without `t_ref` (ms), it has no refractory period.
       dt: time step, ms.
     """
-    if t_ref / dt > 255 and hasattr(model, "LONGEST_REFRACTORY"):
+    if getattr(params, "t_ref", 0.0) / dt > 255 and hasattr(model, "LONGEST_REFRACTORY"):
         return jnp.uint16, model.LONGEST_REFRACTORY
     return jnp.uint8, 255
 
