@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from cerebellum.extend import register
     from cerebellum.model import neurons, presets
     from cerebellum.model.anatomy import build
-    from cerebellum.model.circuit import Circuit, consolidate, init, step
+    from cerebellum.model.circuit import Circuit, init
+    from cerebellum.model.consolidation import consolidate
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
+    from cerebellum.model.step import step
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
@@ -40,7 +42,7 @@ _HOMES = {
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
-    "consolidate": "cerebellum.model.circuit",
+    "consolidate": "cerebellum.model.consolidation",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
@@ -52,7 +54,7 @@ _HOMES = {
     "shard": "cerebellum.sim",
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
-    "step": "cerebellum.model.circuit",
+    "step": "cerebellum.model.step",
     "store": "cerebellum",
 }
 

@@ -12,6 +12,7 @@ from cerebellum.bench.result import Options, Result, summary
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.step import step
 
 GRANULES = (1_000, 10_000, 100_000)
 TICKS = 2_000
@@ -51,7 +52,7 @@ def run(options: Options) -> Iterator[Result]:
 @partial(jax.jit, donate_argnames="state", static_argnames="primitives")
 def _step(params, wiring, state, mossy, primitives):
     """The state after a step, and the spikes of the nuclei."""
-    state, activity = circuits.step(params, wiring, state, {"mossy_fiber": mossy}, primitives)
+    state, activity = step(params, wiring, state, {"mossy_fiber": mossy}, primitives)
     return state, activity.spikes["nuclei"]
 
 

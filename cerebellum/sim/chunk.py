@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from cerebellum import backends
-from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import BEAM, Activity, Circuit, Params, State, Wiring
 from cerebellum.model.primitives import REFERENCE, Primitives
+from cerebellum.model.step import step
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recorder
@@ -93,7 +93,7 @@ class ScanChunk:
         self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
     ) -> tuple[Any, Any]:
         def step_circuit(state: State, drive: dict[str, Array]) -> tuple[State, Activity]:
-            return circuits.step(params, wiring, state, drive, self.primitives)
+            return step(params, wiring, state, drive, self.primitives)
 
         def moment_of(state: State) -> drives.Moment:
             return drives.Moment(key=state.key, step=state.step, dt=wiring.spec.dt)

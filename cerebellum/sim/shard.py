@@ -1,7 +1,7 @@
 """A circuit on many devices, of one process or several: divided into shards of beams.
 
 A shard holds some beams of every population: their cells, parallel-fibre weights and pending weight
-updates. It runs `circuit.step` as a circuit with its own numbers of cells, so the step needs no
+updates. It runs `step.step` as a circuit with its own numbers of cells, so the step needs no
 second implementation. Its random draws depend on the numbers that its cells have in the whole
 circuit; mossy-fibre spikes are drawn where they are needed and never sent. The shards have one
 exchange per step: the packed spikes of the populations that cross beams. Sums are never split

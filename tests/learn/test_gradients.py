@@ -10,7 +10,7 @@ import pytest
 import cerebellum as cb
 from cerebellum.learn import decode, losses, network, train
 from cerebellum.learn.network import Design
-from cerebellum.model import circuit as circuits
+from cerebellum.model.step import step as advance
 from cerebellum.model.surrogate import INTEGRALS, SURROGATES, Surrogate
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
@@ -142,7 +142,7 @@ def test_a_circuit_without_a_surrogate_has_no_gradient_through_its_spikes():
             params = replace(circuit.params, weights=all_weights)
 
             def body(state, spikes):
-                return circuits.step(params, circuit.wiring, state, {"mossy_fiber": spikes})
+                return advance(params, circuit.wiring, state, {"mossy_fiber": spikes})
 
             _, activity = jax.lax.scan(body, state, drive)
             return jnp.sum(activity.spikes["purkinje"])

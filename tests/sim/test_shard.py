@@ -13,7 +13,7 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import circuit as circuits
+from cerebellum.model.step import step
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import shard
 from cerebellum.sim.chunk import Inputs, advance
@@ -235,7 +235,7 @@ def test_gradients_of_shards_are_those_of_the_whole():
         state = replace(state, weights={**state.weights, "granule_purkinje": weights})
 
         def body(state, now):
-            state, activity = circuits.step(params, wiring, state, {"mossy_fiber": now})
+            state, activity = step(params, wiring, state, {"mossy_fiber": now})
             return state, activity.spikes["nuclei"].sum() + activity.spikes["purkinje"].sum() / 9
 
         return jnp.mean(jax.lax.scan(body, state, spikes)[1])
