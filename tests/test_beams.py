@@ -220,8 +220,8 @@ def test_every_beam_bursts():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"granule_size": 20}, "granule_size: 20; at least 100"),
-        ({"beams": 0}, "beams: 0; at least 1"),
+        ({"granule_size": 20}, "granule_size: 20; a whole number, at least 100"),
+        ({"beams": 0}, "beams: 0; a whole number, at least 1"),
         ({"sparsity": 1.0}, "sparsity: 1.0; at least 0, below 1"),
         ({"learning_rate": -0.1}, "learning_rate: -0.1; between 0 and 0.1"),
         ({"beams": 30, "sizes": cb.presets.Sizes(golgi=4)}, "golgi.size: 4; enough for 30 beams"),

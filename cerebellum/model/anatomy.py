@@ -268,6 +268,11 @@ def connect_edges(
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     if projection.dtype != "float32" or spec.beams > 1:
         raise UsageError(f"edges {name!r}: given; for float32 lists without beams only")
+    if projection.spread:
+        raise UsageError(
+            f"edges {name!r}: given, with a spread of {projection.spread}; spread 0: a weight is "
+            "that of a contact times the contacts"
+        )
     if edges.ndim != 2 or edges.shape[1] != 3 or not np.issubdtype(edges.dtype, np.integer):
         raise UsageError(f"edges {name!r}: {edges.dtype} {edges.shape}; integers [pairs, 3]")
     for column, end, size in zip((0, 1), ("source", "target"), sizes, strict=True):
@@ -282,6 +287,12 @@ def connect_edges(
     if pairs.size and counts.max() > 1:
         repeated = pairs[counts > 1][0].tolist()
         raise UsageError(f"edges {name!r}: the pair {repeated} twice; each pair once")
+    heaviest = projection.weight * int(number.max(initial=0))
+    if projection.w_max is not None and heaviest > projection.w_max:
+        raise UsageError(
+            f"edges {name!r}: {number.max()} contacts weigh {heaviest:g}; at most w_max "
+            f"{projection.w_max:g}"
+        )
     table, contacts = fan_out(source, target, sizes[0], sizes[1], number)
     weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
     fan = events.FanOut(targets=jnp.asarray(table), ascends=True)

@@ -24,7 +24,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model import events
 from cerebellum.model.delays import GRID
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -131,17 +131,21 @@ def burst(
     Raises:
       UsageError: a rate is negative, the times are not in order, or the cells do not fit the size.
     """
+    for name, value in (("size", size), ("beams", beams)):
+        if not is_whole(value) or value < 1:
+            raise UsageError(f"{name}: {value!r}; a whole number, at least 1")
     for name, value in (("background_hz", background_hz), ("burst_hz", burst_hz)):
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{name}: {value}; Hz, zero or more")
-    if not 0 <= start_ms < stop_ms < float("inf"):
-        raise UsageError(f"burst: from {start_ms} to {stop_ms} ms; ascending, from 0 on")
+        if not is_number(value) or not 0 <= value < float("inf"):
+            raise UsageError(f"{name}: {value!r}; Hz, zero or more")
+    times = start_ms, stop_ms
+    if not all(map(is_number, times)) or not 0 <= start_ms < stop_ms < float("inf"):
+        raise UsageError(f"burst: from {start_ms!r} to {stop_ms!r} ms; ascending, from 0 on")
     if isinstance(cells, (np.ndarray, Array)) and np.ndim(cells):
         if cells.shape != (size,) or cells.dtype != bool:
             raise UsageError(f"cells: {cells.dtype} {list(cells.shape)}; a mask, bool [{size}]")
         bursting = jnp.asarray(cells)
-    elif not 0 <= cells <= size:
-        raise UsageError(f"cells: {cells}; a mask, or a number from 0 to {size}")
+    elif not is_whole(cells) or not 0 <= cells <= size:
+        raise UsageError(f"cells: {cells!r}; a mask, or a whole number from 0 to {size}")
     else:
         beam = -(-size // beams)
         bursting = jnp.arange(size) % beam < cells * beam / size
@@ -164,7 +168,14 @@ def standard(
     Args:
       protocol: `presets.PRESETS[name].protocol`.
       key: the key with which the circuit is built; a burst may depend on the positions of cells.
+
+    Raises:
+      UsageError: `protocol` is none, or the circuit lacks the population that it drives.
     """
+    if not isinstance(protocol, Protocol):
+        kind = type(protocol).__name__
+        right = "its .protocol" if hasattr(protocol, "protocol") else "a presets.Protocol"
+        raise UsageError(f"protocol: {kind}; {right}")
     if not with_burst:
         return {protocol.input: poisson(protocol.background_hz)}
     size, bursting = spec.population(protocol.input).size, protocol.bursting

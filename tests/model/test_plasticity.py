@@ -26,6 +26,7 @@ from cerebellum.model.plasticity import (
     pair_stdp,
     parallel_fibre_interneuron,
     parallel_fibre_purkinje,
+    ring_steps,
 )
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -265,6 +266,25 @@ def test_kernels_have_the_published_peaks_windows_and_sums():
 
     trace = kernel(replace(RULE, window=1e3), 1.0)
     np.testing.assert_allclose(trace.sum(), 1 / (1 - math.exp(-1 / 12)), rtol=1e-5)
+
+
+@given(
+    window=st.integers(1, 4_000),
+    back=st.integers(0, 4_000),
+    step=st.sampled_from([1, 2, 3, 7, 10]),
+    closed=st.booleans(),
+)
+def test_a_window_holds_the_lags_that_lie_in_it_wherever_it_ends(window, back, step, closed):
+    """Times in hundredths of a millisecond, of which a window and a step are whole numbers."""
+    rule = Rule(
+        teacher="t",
+        kernel="cosine" if closed else "exponential",
+        window=window / 100,
+        back=back / 100,
+    )
+    ahead, before = ring_steps(rule, step / 100)
+    assert max(k for k in range(window // step + 2) if k * step < window + closed) == ahead - 1
+    assert max(k for k in range(back // step + 2) if k * step <= back) == before
 
 
 def test_a_cell_that_fires_teaches_its_own_synapses():

@@ -313,7 +313,12 @@ def test_a_state_with_other_delays_of_the_same_depth_is_refused():
     [
         ((8, -1.0, 9.0, 1.0, 2.0, 4), "background_hz: -1.0; Hz, zero or more"),
         ((8, 1.0, 9.0, 2.0, 2.0, 4), "burst: from 2.0 to 2.0 ms; ascending"),
-        ((8, 1.0, 9.0, 1.0, 2.0, 9), "cells: 9; a mask, or a number from 0 to 8"),
+        ((8, 1.0, 9.0, 1.0, 2.0, 9), "cells: 9; a mask, or a whole number from 0 to 8"),
+        ((8, 1.0, 9.0, 1.0, 2.0, 2.5), "cells: 2.5; a mask, or a whole number from 0 to 8"),
+        ((8, 1.0, 9.0, 1.0, 2.0, "all"), "cells: 'all'; a mask, or a whole number"),
+        ((8, 1.0, "9", 1.0, 2.0, 4), "burst_hz: '9'; Hz, zero or more"),
+        ((8, 1.0, 9.0, None, 2.0, 4), "burst: from None to 2.0 ms; ascending"),
+        ((8.5, 1.0, 9.0, 1.0, 2.0, 4), "size: 8.5; a whole number, at least 1"),
         ((8, 1.0, 9.0, 1.0, 2.0, np.ones(8)), r"cells: float64 \[8\]; a mask, bool \[8\]"),
         ((8, 1.0, 9.0, 1.0, 2.0, np.ones(5, bool)), r"cells: bool \[5\]; a mask, bool \[8\]"),
     ],
@@ -321,6 +326,39 @@ def test_a_state_with_other_delays_of_the_same_depth_is_refused():
 def test_a_burst_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(cb.UsageError, match=message):
         cb.drive.burst(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sizes": {"purkinje": 9}}, r"sizes: dict; presets.Sizes\(purkinje=...\)"),
+        ({"sizes": cb.presets.Sizes(purkinje=2.5)}, "purkinje.size: 2.5; at least 1 cell"),  # pyright: ignore[reportArgumentType]
+        ({"granule_size": 1e4}, "granule_size: 10000.0; a whole number, at least 100"),
+        ({"beams": 0}, "beams: 0; a whole number, at least 1"),
+        ({"learning_rate": "fast"}, "learning_rate: 'fast'; between 0 and 0.1"),
+        ({"sparsity": None}, "sparsity: None; at least 0, below 1"),
+    ],
+)
+def test_arguments_of_a_preset_are_checked(arguments, message):
+    with pytest.raises(cb.UsageError, match=message):
+        cb.presets.beams(**{"granule_size": 1_000, **arguments})
+
+
+def test_a_preset_is_no_protocol():
+    preset = cb.presets.PRESETS["beams"]
+    with pytest.raises(cb.UsageError, match=r"protocol: Preset; its \.protocol"):
+        cb.drive.standard(preset, cb.presets.beams(1_000), KEY)  # pyright: ignore[reportArgumentType]
+
+
+def test_edges_that_the_projection_does_not_allow_are_refused():
+    edges = {"input_p0_cells": np.array([[0, 0, 3]])}
+    learning = circuits.feed_forward(8, 4, 4, plastic=True)
+    bounded = learning.with_projection("input_p0_cells", w_max=2.0)
+    with pytest.raises(cb.UsageError, match="3 contacts weigh 3; at most w_max 2"):
+        cb.build(bounded, KEY, edges)
+    cb.build(learning.with_projection("input_p0_cells", w_max=3.0), KEY, edges)
+    with pytest.raises(cb.UsageError, match=r"given, with a spread of 0\.5; spread 0"):
+        cb.build(learning.with_projection("input_p0_cells", spread=0.5), KEY, edges)
 
 
 def test_one_number_is_meant_where_one_is_needed():

@@ -225,10 +225,13 @@ def pair_stdp(target: str, a: float, tau: float = 30.0) -> Rule:
 def ring_steps(rule: Rule, dt: float) -> tuple[int, int]:
     """Steps of a rule's window from a presynaptic spike on (at least one), and steps before it.
 
-    The ring of pending weight updates is as deep as both together.
+    They hold the lags that are multiples of `dt` and lie in the window, wherever it ends. The ring
+    of pending weight updates is as deep as both together.
     """
-    closed = WINDOWS[rule.kernel].closed
-    return max(1, int(np.ceil(rule.window / dt - 1e-6)) + closed), round(rule.back / dt)
+    within, before = rule.window / dt, int(np.floor(rule.back / dt + 1e-6))
+    if WINDOWS[rule.kernel].closed:
+        return int(np.floor(within + 1e-6)) + 1, before
+    return max(1, int(np.ceil(within - 1e-6))), before
 
 
 def kernel(rule: Rule, dt: float) -> np.ndarray:

@@ -17,7 +17,7 @@ total are those of the common benchmark network; the other totals and drives are
 import math
 from dataclasses import dataclass
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import Rule
 from cerebellum.model.presets.protocol import Protocol
@@ -179,16 +179,19 @@ def beams(
     Raises:
       UsageError: the sizes do not fill the beams, or a step or a share is out of range.
     """
-    if granule_size < 100:
-        raise UsageError(f"granule_size: {granule_size}; at least 100")
-    if not 0 <= sparsity < 1:
-        raise UsageError(f"sparsity: {sparsity}; at least 0, below 1")
-    if not 0 <= learning_rate <= 0.1:
-        raise UsageError(f"learning_rate: {learning_rate}; between 0 and 0.1")
+    if not is_whole(granule_size) or granule_size < 100:
+        raise UsageError(f"granule_size: {granule_size!r}; a whole number, at least 100")
+    if not is_number(sparsity) or not 0 <= sparsity < 1:
+        raise UsageError(f"sparsity: {sparsity!r}; at least 0, below 1")
+    if not is_number(learning_rate) or not 0 <= learning_rate <= 0.1:
+        raise UsageError(f"learning_rate: {learning_rate!r}; between 0 and 0.1")
+    if not isinstance(sizes, Sizes):
+        raise UsageError(f"sizes: {type(sizes).__name__}; presets.Sizes(purkinje=...)")
     beams = default_beams(granule_size) if beams is None else beams
-    if beams < 1:
-        raise UsageError(f"beams: {beams}; at least 1")
-    cells = counts(granule_size, beams, sizes)
+    if not is_whole(beams) or beams < 1:
+        raise UsageError(f"beams: {beams!r}; a whole number, at least 1")
+    beams = int(beams)
+    cells = counts(int(granule_size), beams, sizes)
     return Spec(
         name="beams",
         populations=tuple(
