@@ -39,16 +39,8 @@ REMOVED = {
     "has others",
     "performance.cuda_streams": "XLA chooses its streams itself; performance.batch_size puts more "
     "markets into a call",
-    "training.stdp": "training.method = 'climbing_fiber' with its gain neural.learning_rate; "
-    "`plasticity.pair_stdp` is a rule for circuits in Python",
 }
 """Keys of earlier versions that nothing read, and what to use instead."""
-
-REMOVED_CHOICES = {
-    ("training.method", "stdp"): "it learns nothing from outcomes; 'climbing_fiber' learns from "
-    "spikes alone, too; `plasticity.pair_stdp` is a rule for circuits in Python",
-}
-"""Values of earlier versions that nothing carried out, and what to use instead."""
 
 
 def _whole(value: Any) -> Any:
@@ -168,10 +160,35 @@ class Performance(Section):
         return self
 
 
+class Stdp(Section):
+    """Constants of the training method "stdp"; weights are shares of the largest one."""
+
+    tau_pre: Positive = Field(
+        default=20.0, description="time constant of pairs whose mossy-fibre spike comes first, ms"
+    )
+    tau_post: Positive = Field(default=20.0, description="time constant of the other pairs, ms")
+    a_plus: Annotated[Number, Field(ge=0)] = Field(
+        default=0.01, description="change for a pair of the first kind without a lag"
+    )
+    a_minus: Annotated[Number, Field(ge=0)] = Field(
+        default=0.001, description="change for a pair of the second kind without a lag"
+    )
+    w_min: Share = Field(default=0.0, description="smallest weight of a contact")
+    w_max: Annotated[Share, Field(gt=0)] = Field(
+        default=1.0, description="largest weight of a contact"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.w_min >= self.w_max:
+            raise ValueError(f"w_min {self.w_min} and w_max {self.w_max}; w_min below w_max")
+        return self
+
+
 class Training(Section):
     """Batch training of a model."""
 
-    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid"] = Field(
+    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid", "stdp"] = Field(
         default="surrogate_gradient", description="the method of learning"
     )
     optimizer: Literal["adam", "sgd", "rmsprop"] = Field(
@@ -202,10 +219,22 @@ class Training(Section):
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"
     )
+    stdp: Stdp = Field(default_factory=Stdp, description='constants of the method "stdp"')
     columns: dict[str, str] = Field(
         default_factory=dict, description="names of a file's columns, by their meaning"
     )
     data: Path | None = Field(default=None, description="file or directory of training data")
+
+    @model_validator(mode="after")
+    def _learns(self):
+        rule = self.stdp
+        gain, loss = rule.a_plus * rule.tau_pre, rule.a_minus * rule.tau_post
+        if self.method == "stdp" and not loss < gain:
+            raise ValueError(
+                f"stdp.a_minus {rule.a_minus} x tau_post {rule.tau_post}, which unlearns what "
+                f"a_plus {rule.a_plus} x tau_pre {rule.tau_pre} learns; below it"
+            )
+        return self
 
 
 class Server(Section):
@@ -464,8 +493,6 @@ def _line(error: Any, places: Mapping[tuple[str, ...], str], file: str) -> str:
         return f"{place}: {name}: unknown {_suggest(key)}"
     if kind == "value_error" and isinstance(value, Mapping | BaseModel):
         return f"{place}: {name}: {context['error']}"
-    if isinstance(value, str) and (name, value) in REMOVED_CHOICES:
-        return f"{place}: {name}: no longer a choice ({value!r}; {REMOVED_CHOICES[name, value]})"
     problem, remedy = _problem(kind, context), _remedy(kind, context)
     return f"{place}: {name}: {problem} ({shown(value)}; {remedy})"
 

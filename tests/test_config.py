@@ -78,7 +78,6 @@ def test_production_is_the_production_circuit():
             "[performance]\nmemory_pool_enabled = false\nmemory_pool_size = '2GB'",
             "performance: memory_pool_size 2000000000 and memory_pool_enabled = false; one",
         ),
-        ("[training]\nmethod = 'stdp'", "training.method: no longer a choice ('stdp'; it learns"),
         ("[training]\nvalidation_split = 0.9", "training.validation_split: too large (0.9; at m"),
         ("[training]\nvalidation_split = 0.0", "training.validation_split: too small (0.0; abov"),
         ("[neural]\n'a\\nb' = 1", "neural.a\\nb: unknown key; perhaps neural."),
@@ -95,9 +94,16 @@ def test_production_is_the_production_circuit():
         ("[performance]\nmemory_limit = -1", "performance.memory_limit: not a size (-1; bytes, or"),
         ("[server]\nport = 70000", "server.port: too large (70000; at most 65535)"),
         ("[server]\nhost = '0.0.0.0'", 'server: host "0.0.0.0" is not loopback'),
+        ("[training.stdp]\nw_min = 3", "training.stdp.w_min: too large (3; at most 1"),
+        ("[training.stdp]\na_plus = -1", "training.stdp.a_plus: too small (-1; at least 0"),
+        ("[training.stdp]\ntau_pre = 0", "training.stdp.tau_pre: too small (0; above 0"),
         (
-            "[training.stdp]\nw_min = 3",
-            "training.stdp: no longer a key ({'w_min': 3}; training.method = 'climbing_fiber'",
+            "[training]\nmethod = 'stdp'\n[training.stdp]\na_minus = 0.02",
+            "training: stdp.a_minus 0.02 x tau_post 20.0, which unlearns what a_plus 0.01 x",
+        ),
+        (
+            "[training.stdp]\nw_min = 0.5\nw_max = 0.5",
+            "training.stdp: w_min 0.5 and w_max 0.5; w_min below w_max",
         ),
         ("[training]\nloss = 'rms'", "training.loss: unknown choice ('rms'; 'mse', 'mae'"),
     ],
@@ -181,7 +187,7 @@ def test_a_variable_with_a_typo_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("TRAINING__STDP__TAU_PRE", "15", "training.stdp: no longer a key ('15'; training.method"),
+        ("TRAINING__STDP__TAU", "15", "no such key ('15'; perhaps CEREBELLAR__TRAINING__STDP__"),
         ("NEURAL__MODEL", "{}", "neural.model: no longer a key ('{}'; every population"),
         ("TRAINING__COLUMNS", "{bad", "training.columns: no table ('{bad'; JSON, such as"),
         ("TRAINING__COLUMNS", "[1]", "training.columns: wrong type ([1]; a table)"),

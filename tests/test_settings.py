@@ -27,7 +27,7 @@ from cerebellum.cli import checkpoints as checkpoints_program
 from cerebellum.cli import train as train_program
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
-from cerebellum.learn import losses, network, train
+from cerebellum.learn import losses, network, stdp, train
 from cerebellum.learn.feed import Batch
 from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import ticks
@@ -222,6 +222,23 @@ def recomputed(plan: train.Plan, lab: Lab) -> list[int]:
         with pytest.raises(Seen):
             train.descend.__wrapped__(*arguments)
     return seen
+
+
+def taught(plan: train.Plan, lab: Lab) -> list[float]:
+    """The weights after some spikes that a rule of spike timing learns from."""
+    rng = np.random.default_rng(0)
+    net, steps = lab.net, 30
+    mossy = rng.random((steps, 2, net.design.mossy_fibers)) < 0.3
+    post = rng.integers(-1, 2, (steps, 2, net.design.nuclei)) / 20
+    learner = stdp.teach(
+        net,
+        network.begin(net, jax.random.key(0)),
+        plan.stdp,
+        jnp.asarray(mossy, jnp.float32),
+        jnp.asarray(post, jnp.float32),
+        jnp.float32(1),
+    )
+    return np.asarray(learner.weights[stdp.PROJECTION]).tolist()
 
 
 def saved(settings: Settings, lab: Lab) -> int:
@@ -458,7 +475,7 @@ PROBES: dict[str, Probe] = {
     "performance.garbage_collection_threshold": Probe(1.0, 0.5, markets(idle=True), PER_MARKET),
     "performance.weight_dtype": Probe("float32", "uint16", spec(lambda m: contacts(m).dtype)),
     "training.method": Probe(
-        "climbing_fiber", "surrogate_gradient", planned(lambda plan, lab: plan.climbs(0))
+        "climbing_fiber", "stdp", planned(lambda plan, lab: plan.method_of(0))
     ),
     "training.optimizer": Probe("sgd", "adam", planned(update)),
     "training.loss": Probe("mse", "cross_entropy", planned(loss)),
@@ -472,6 +489,12 @@ PROBES: dict[str, Probe] = {
     "training.checkpoint_interval": Probe(99.0, 101.0, saves),
     "training.max_checkpoints": Probe(1, 2, saved),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
+    "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
+    "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),
+    "training.stdp.a_plus": Probe(0.01, 0.02, planned(taught)),
+    "training.stdp.a_minus": Probe(0.0, 0.02, planned(taught)),
+    "training.stdp.w_min": Probe(0.0, 0.2, planned(taught)),
+    "training.stdp.w_max": Probe(1.0, 0.05, planned(taught)),
     "training.columns": Probe({"price": "last"}, {"price": "price"}, priced),
     "training.data": Probe("a", "b", lambda s, lab: Trainer(s, None)._data(Start())),
     "server.host": Probe(
@@ -500,11 +523,16 @@ PROBES: dict[str, Probe] = {
 
 def leaves() -> list[str]:
     schema = config.schema()
-    return [
-        f"{section}.{key}"
-        for section, reference in schema["properties"].items()
-        for key in schema["$defs"][reference["$ref"].split("/")[-1]]["properties"]
-    ]
+
+    def below(properties: dict[str, Any], path: str) -> list[str]:
+        found = []
+        for key, value in properties.items():
+            table = value.get("$ref", "").split("/")[-1]
+            inner = below(schema["$defs"][table]["properties"], f"{path}{key}.") if table else []
+            found += inner or [f"{path}{key}"]
+        return found
+
+    return below(schema["properties"], "")
 
 
 def test_every_key_has_a_probe():
@@ -574,7 +602,7 @@ data = "data"
 tau_pre = 20.0
 tau_post = 20.0
 a_plus = 0.01
-a_minus = 0.012
+a_minus = 0.001
 w_min = 0.0
 w_max = 1.0
 [server]
@@ -608,7 +636,7 @@ def test_a_file_of_every_key_loads_but_for_those_that_are_gone(tmp_path):
     with pytest.raises(UsageError) as caught:
         config.load(path)
     lines = [line.removeprefix(f"{path}: ") for line in str(caught.value).splitlines()]
-    gone = ("neural.model", "performance.cuda_streams", "training.method", "training.stdp")
+    gone = ("neural.model", "performance.cuda_streams")
     assert sorted(line.partition(":")[0] for line in lines) == sorted(gone)
     assert all("no longer a" in line and ";" in line for line in lines)
 

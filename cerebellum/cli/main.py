@@ -343,7 +343,7 @@ def _add_train(commands) -> None:
     )
     train.add_argument(
         "--method",
-        choices=("climbing_fiber", "surrogate_gradient", "hybrid"),
+        choices=("climbing_fiber", "surrogate_gradient", "hybrid", "stdp"),
         help="the method of learning",
     )
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data")

@@ -25,6 +25,7 @@ from cerebellum.files import directory
 from cerebellum.learn import network, parallel, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
+from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.train import Plan
 from cerebellum.sim import shard
@@ -177,6 +178,7 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         early_stopping_patience=training.early_stopping_patience,
         balanced=training.class_weights == "balanced",
         plasticity=neural.learning_rate,
+        stdp=Timing(**training.stdp.model_dump()),
         seed=neural.seed,
     )
     net = network.build(design, jax.random.key(neural.seed))

@@ -187,6 +187,8 @@ class Ends:
     """[L, B, ...]"""
     spikes: SpikeSummary | None
     """The spikes of each tick; None where they were not asked for."""
+    nuclei: Array | None
+    """The spikes of nuclear cells in each step, float32 [L, B, S, N]; None where not asked for."""
 
 
 @dataclass(frozen=True)
@@ -385,6 +387,7 @@ def unroll(
     segment: int = 1,
     shared: Mapping[str, Array] = MappingProxyType({}),
     watch: bool = False,
+    trains: bool = False,
 ) -> tuple[Carry, Ends]:
     """Run L ticks. Returns the carry after them and the end of each tick.
 
@@ -394,11 +397,13 @@ def unroll(
         stored; with 0 everything is stored.
       shared: constant weights of plastic projections, the same for every circuit.
       watch: whether to return a `SpikeSummary`.
+      trains: whether to return the spikes of nuclear cells in each step.
     """
     # Weights that a state does not hold are those of the parameters.
     params = replace(circuit.params, weights={**circuit.params.weights, **shared})
     wiring = circuit.wiring
-    member = chunk.of(circuit, design.steps, environment=Listener(design=design, watch=watch))
+    listener = Listener(design=design, watch=watch, trains=trains)
+    member = chunk.of(circuit, design.steps, environment=listener)
     # An event loop must not be mapped over: every circuit would run as long as the busiest one.
     batch: Chunk = (
         BatchChunk(chunk=member, batched=("mossy_fiber",))
@@ -410,7 +415,8 @@ def unroll(
         spikes = jnp.moveaxis(sense(design, tick_inputs), 1, 0)
         place = ListenerState(rates=carry.rates, traces=carry.traces)
         before = Coupled(state=carry.state, place=place)
-        after, summary = batch(params, wiring, before, Inputs(arrays={"mossy_fiber": spikes}))
+        inputs = Inputs(arrays={"mossy_fiber": spikes})
+        after, (summary, nuclei) = batch(params, wiring, before, inputs)
         rates, traces = after.place.rates, after.place.traces
         if summary is not None:
             # The chunk gives [B, S, ...].
@@ -418,7 +424,7 @@ def unroll(
             counts = jax.tree.map(lambda x: x.sum(1), summary.counts)
             summary = SpikeSummary(counts=counts, sample=sample)
         return Carry(state=after.state, rates=rates, traces=traces), Ends(
-            rates=rates, traces=traces, spikes=summary
+            rates=rates, traces=traces, spikes=summary, nuclei=nuclei
         )
 
     if segment <= 1:
@@ -444,13 +450,14 @@ class Listener:
 
     design: Design
     watch: bool
+    trains: bool
 
     def drive(self, place: ListenerState, now: Moment) -> dict[str, Array]:
         return {}
 
     def react(
         self, place: ListenerState, drive: dict[str, Array], activity: Activity
-    ) -> tuple[ListenerState, SpikeSummary | None]:
+    ) -> tuple[ListenerState, tuple[SpikeSummary | None, Array | None]]:
         design, fired, traces = self.design, activity.spikes, place.traces
         if traces is not None:
             traces = Traces(
@@ -459,7 +466,8 @@ class Listener:
             )
         rates = decode.filtered(place.rates, fired["nuclei"], design.tau, design.dt)
         summary = _summary(activity) if self.watch else None
-        return ListenerState(rates=rates, traces=traces), summary
+        nuclei = fired["nuclei"] if self.trains else None
+        return ListenerState(rates=rates, traces=traces), (summary, nuclei)
 
 
 def _summary(activity: Activity) -> SpikeSummary:

@@ -48,12 +48,18 @@ def divided(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
 
 
 def unroll(
-    mesh: Mesh | None, design: Design, circuit: Circuit, carry: Carry, inputs: Array, segment: int
+    mesh: Mesh | None,
+    design: Design,
+    circuit: Circuit,
+    carry: Carry,
+    inputs: Array,
+    segment: int,
+    trains: bool = False,
 ) -> tuple[Carry, Ends]:
     """Run `network.unroll` with each device's own circuits. Only the gradient is exchanged."""
 
     def on_device(circuit: Circuit, carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
-        return network.unroll(design, circuit, carry, inputs, segment)
+        return network.unroll(design, circuit, carry, inputs, segment, trains=trains)
 
     if mesh is None:
         return on_device(circuit, carry, inputs)

@@ -1,4 +1,4 @@
-"""Training by gradients through spikes, by climbing fibres, or by both in turns.
+"""Training by gradients through spikes, by climbing fibres, by both in turns, or by spike timing.
 
 A run is a pure function of its plan, its feed and its net. A run that is stopped between two steps
 and resumed from `Training` gives the same bits as one that was never stopped. Every epoch ends with
@@ -6,7 +6,7 @@ an evaluation on the validation split, and the learner that is best there is kep
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -19,13 +19,14 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import climbing, decode, losses, network, parallel, start
+from cerebellum.learn import climbing, decode, losses, network, parallel, start, stdp
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Carry, Design, Learner, Net
+from cerebellum.learn.stdp import Timing
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
 
-Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid"]
+Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid", "stdp"]
 METHODS = get_args(Method)
 
 OPTIMIZERS = {
@@ -38,7 +39,7 @@ WARM_UP = 0.05
 LAST = 0.02
 """Share of the learning rate that is left at the end."""
 ZONE_GAIN = 2.0
-"""Factor on the weights of the zone readout in climbing-fibre training."""
+"""Factor on the weights of the zone readout, where zones are taught and not read by regression."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,25 @@ class Plan:
     """Whether samples are weighted so that every choice has the same total weight."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
+    stdp: Timing = field(default_factory=Timing)
+    """Constants of the method "stdp"."""
     seed: int = 0
 
     def __post_init__(self):
         if self.method not in METHODS:
             raise UsageError(f"training.method: {self.method!r}; one of {', '.join(METHODS)}")
 
-    def climbs(self, epoch: int) -> bool:
-        """Whether climbing fibres teach in an epoch."""
-        in_turn = self.method == "hybrid" and epoch % 2 == 1 and epoch < self.epochs - 1
-        return self.method == "climbing_fiber" or in_turn
+    def method_of(self, epoch: int) -> Method:
+        """The method of an epoch: of "hybrid", the one whose turn it is."""
+        if self.method != "hybrid":
+            return self.method
+        in_turn = epoch % 2 == 1 and epoch < self.epochs - 1
+        return "climbing_fiber" if in_turn else "surrogate_gradient"
+
+    @property
+    def descends(self) -> bool:
+        """Whether gradients are among the methods: the run then starts from regression."""
+        return self.method in ("surrogate_gradient", "hybrid")
 
 
 @struct.dataclass(kw_only=True)
@@ -160,20 +170,20 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     inputs = feed.sample()
     learner = network.begin(net, key)
     carry = network.fresh(net, noise.of_use(key, "balance"), inputs.shape[1])
-    if plan.method != "climbing_fiber":
+    if plan.descends:
         examples, labels = feed.examples()
         traces = start.traces(net, examples)
         regression = start.regress(traces, labels, net.design.outputs, seed=plan.seed)
         lesson_key = noise.of_use(key, "jitter")
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs)
-    if plan.method == "climbing_fiber":
+    if plan.descends:
+        learner = replace(learner, readout=fit_readout(net, learner, feed, plan.seed))
+    else:
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
         rates = ends.rates[-1:] if feed.resets else ends.rates
         readout = network.readout(net.design, rates)
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
-    else:
-        learner = replace(learner, readout=fit_readout(net, learner, feed, plan.seed))
     parameters: Any = learner
     return Training(
         learner=learner,
@@ -263,6 +273,40 @@ def climb(
     return _after_step(training, learner, carry, value, batch.weights), value
 
 
+@partial(jax.jit, static_argnames=("design", "plan", "mesh"), donate_argnames=("training",))
+def associate(
+    design: Design,
+    plan: Plan,
+    circuit: Circuit,
+    training: Training,
+    batch: Samples,
+    key: Array,
+    gain_share: Array,
+    mesh: Mesh | None = None,
+) -> tuple[Training, Array]:
+    """One step of learning by spike timing. Arguments and results are those of `climb`."""
+    net, learner = Net(design, circuit), training.learner
+    operands = network.with_learned(circuit, learner), training.carry, batch.inputs
+    carry, ends = parallel.unroll(mesh, design, *operands, 0, trains=True)
+    logits = decode.logits(learner.readout, ends.rates)
+    value = losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
+
+    # [L, B, S, N] as [T, B, N], and [L, S, B, M] as [T, B, M].
+    nuclei: Any = ends.nuclei
+    fired = jnp.moveaxis(nuclei, 2, 1)
+    mossy = jax.vmap(partial(network.sense, design))(batch.inputs)
+    fired, mossy = (x.reshape(-1, *x.shape[2:]) for x in (fired, mossy))
+    shares = batch.weights / jnp.maximum(1, jnp.sum(batch.weights))
+    shares = jnp.repeat(shares, design.steps, axis=0)[..., None]
+    post = shares * (stdp.taught(design, batch.labels, key) - fired)
+    learner = stdp.teach(net, learner, plan.stdp, mossy, post, gain_share)
+    return _after_step(training, learner, carry, value, batch.weights), value
+
+
+STEPS = {"climbing_fiber": climb, "stdp": associate}
+"""The step of each method that has no gradient."""
+
+
 def _after_step(
     training: Training, learner: Learner, carry: Carry, loss: Array, weights: Array, **changes: Any
 ) -> Training:
@@ -320,7 +364,11 @@ def run(
     class_weights = _class_weights(feed, net.design.outputs) if plan.balanced else None
     mesh = parallel.mesh(devices, feed.size)
     key, circuit = jax.random.key(plan.seed), parallel.replicated(net.circuit, mesh)
-    start_key, climbing_key = noise.of_use(key, "start"), noise.of_use(key, "climbing fibers")
+    start_key = noise.of_use(key, "start")
+    teaching_keys = {
+        "climbing_fiber": noise.of_use(key, "climbing fibers"),
+        "stdp": noise.of_use(key, "taught spikes"),
+    }
     training = _placed(training, mesh)
     while step < steps:
         epoch, index = divmod(step, feed.steps)
@@ -328,10 +376,12 @@ def run(
             fresh = network.fresh(net, jax.random.fold_in(start_key, epoch), feed.size)
             training = replace(training, carry=parallel.divided(fresh, mesh))
         samples = _samples(feed, epoch, index, class_weights, mesh)
-        if plan.climbs(epoch):
+        method = plan.method_of(epoch)
+        if method in STEPS:
             gain_share = parallel.replicated(jnp.float32(1 - step / steps), mesh)
-            step_key = parallel.replicated(jax.random.fold_in(climbing_key, step), mesh)
-            training, loss = climb(
+            step_key = jax.random.fold_in(teaching_keys[method], step)
+            step_key = parallel.replicated(step_key, mesh)
+            training, loss = STEPS[method](
                 net.design, plan, circuit, training, samples, step_key, gain_share, mesh
             )
         else:
@@ -401,7 +451,7 @@ def _after_epoch(
             "loss": float(training.total / jnp.maximum(training.counted, 1)),
             "validation_loss": float(loss),
             "validation_accuracy": float(np.mean(np.argmax(logits, -1) == labels)),
-            "by": "climbing_fiber" if plan.climbs(epoch) else "surrogate_gradient",
+            "by": plan.method_of(epoch),
         }
     )
     best = jax.tree.map(jnp.copy, training.learner) if better else training.best

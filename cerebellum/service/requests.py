@@ -116,7 +116,7 @@ class Start(BaseModel):
         default=None, max_length=512, description="below storage.data; default training.data"
     )
     task: Literal["event", "h10"] = "event"
-    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid"] | None = None
+    method: Literal["climbing_fiber", "surrogate_gradient", "hybrid", "stdp"] | None = None
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 

@@ -15,6 +15,7 @@ from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.learn import encode, features, network, train
 from cerebellum.learn.network import Design, Learner, Net
+from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
 from cerebellum.model.circuit import init
@@ -93,7 +94,7 @@ def restore(checkpoint: Checkpoint) -> Run:
         raise UsageError(f"{checkpoint.path}: no training run; a checkpoint of train")
     try:
         design = _design(about["design"])
-        plan, fields = Plan(**about["plan"]), features.Fields(**about["fields"])
+        plan, fields = _plan(about["plan"]), features.Fields(**about["fields"])
     except TypeError as error:
         raise UsageError(f"{checkpoint.path}: {error}; of another version") from None
     net = network.build(design, jax.random.wrap_key_data(jnp.asarray(about["seed"], jnp.uint32)))
@@ -123,6 +124,11 @@ def _design(values: dict[str, Any]) -> Design:
     """A design from its JSON values."""
     surrogate, choices = Surrogate(**values["surrogate"]), tuple(values["choices"])
     return Design(**{**values, "surrogate": surrogate, "choices": choices})
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    """A plan from its JSON values; those of earlier versions have no constants of STDP."""
+    return Plan(**{**values, "stdp": Timing(**values.get("stdp", {}))})
 
 
 def _receptive_fields(inputs: int) -> encode.Fields:

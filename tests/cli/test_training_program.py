@@ -115,11 +115,11 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         code, out, err = run(*command)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert message in err
-    (market / "stdp.toml").write_text('[training]\nmethod = "stdp"\n')
+    (market / "stdp.toml").write_text("[training.stdp]\nw_min = 2\n")
     code, _, err = run(
         "train", "--data", data, "--config", market / "stdp.toml", "--out", market / "x"
     )
-    assert (code, "training.method: no longer a choice ('stdp'" in err) == (2, True)
+    assert (code, "training.stdp.w_min: too large (2; at most 1)" in err) == (2, True)
 
 
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):
