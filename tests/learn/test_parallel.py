@@ -38,7 +38,12 @@ def train_trials(method: str, devices: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [pytest.param("surrogate_gradient", marks=pytest.mark.soak), "climbing_fiber"]
+    "method",
+    [
+        pytest.param("surrogate_gradient", marks=pytest.mark.soak),
+        "climbing_fiber",
+        pytest.param("stdp", marks=pytest.mark.soak),
+    ],
 )
 def test_devices_learn_what_one_learns(method):
     losses, history, training = train_trials(method, 1)
