@@ -8,7 +8,7 @@ import pytest
 
 import cerebellum as cb
 from cerebellum.model.presets.eglif import BASAL_HZ, BURST_HZ, SIZES, bursting
-from cerebellum.model.presets.eglif_space import microzone
+from cerebellum.model.presets.eglif_space import microzone, positions
 
 KEY = jax.random.key(0)
 
@@ -25,6 +25,17 @@ RECONSTRUCTION = {
 }
 
 
+DEPTH_RATIOS = {
+    # mean in-degree of the upper quarter of the cells over that of the lower quarter (same source)
+    "granule_parallel_stellate": 0.45,
+    "granule_parallel_golgi": 1.68,
+    "granule_ascending_golgi": 1.57,
+    "golgi_golgi": 0.71,
+    "granule_parallel_basket": 0.93,
+    "glomerulus_golgi": 0.96,
+}
+
+
 @pytest.fixture(scope="module")
 def edges():
     spec = cb.presets.mouse_eglif()
@@ -33,20 +44,42 @@ def edges():
 
 
 def test_rules_give_the_published_in_degrees(edges):
-    """Mean and contacts within 6 %, standard deviation within a third."""
+    """Mean and contacts within 6 %, standard deviation within a third.
+
+    The number of all pairs is drawn, so that a mean may be three standard errors of it away.
+    """
     for projection in cb.presets.mouse_eglif().projections:
         if projection.name not in edges or projection.source == "inferior_olive":
             continue
         pairs = edges[projection.name]
         degrees = np.bincount(pairs[:, 1], minlength=SIZES[projection.target])
         name = projection.name
-        assert degrees.mean() == pytest.approx(projection.in_degree, rel=0.06), name
+        tolerance = max(0.06, 3 / np.sqrt(len(pairs)))
+        assert degrees.mean() == pytest.approx(projection.in_degree, rel=tolerance), name
         assert pairs[:, 2].mean() == pytest.approx(projection.contacts, rel=0.06), name
         if projection.degree_sd:
             assert degrees.std() == pytest.approx(projection.degree_sd, rel=0.34), name
     inhibited = np.bincount(edges["golgi_granule"][:, 1], minlength=SIZES["granule"])
     assert inhibited.std() == pytest.approx(1.6, rel=0.2)
     assert np.mean(inhibited == 0) < 0.06
+
+
+def test_in_degrees_depend_on_depth_as_in_a_reconstruction(edges):
+    cells = positions(KEY, SIZES)
+    for name, ratio in DEPTH_RATIOS.items():
+        target = name.rsplit("_", 1)[1]
+        degrees = np.bincount(edges[name][:, 1], minlength=SIZES[target])
+        depth = cells[target][:, 2]
+        low, high = np.quantile(depth, [0.25, 0.75])
+        upper, lower = degrees[depth >= high].mean(), degrees[depth <= low].mean()
+        assert upper / lower == pytest.approx(ratio, rel=0.2), name
+
+
+def test_stellate_cells_hear_the_upper_granule_cells(edges):
+    """Parallel fibres run 143 um above their cells; stellate cells are near the upper ones."""
+    degrees = np.bincount(edges["granule_parallel_stellate"][:, 0], minlength=SIZES["granule"])
+    depth = positions(KEY, SIZES)["granule"][:, 2]
+    assert np.corrcoef(degrees, depth)[0, 1] == pytest.approx(0.63, abs=0.1)
 
 
 def test_a_granule_cell_s_glomeruli_have_different_mossy_fibres(edges):

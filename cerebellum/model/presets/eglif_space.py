@@ -2,10 +2,9 @@
 
 The geometric rules are those of cerebellar-models 0.7 (`mouse_cerebellar_cortex.yaml`). Where it
 intersects morphologies to find contacts, contacts are drawn here between cells whose arbours
-overlap, and an arbour is a box. The boxes of axons and dendrites of interneurons have the extent of
-those in a reconstruction; the boxes of dendrites under granule cells follow from the published
-share of overlapping cells that are in contact. x is sagittal, y runs along the parallel fibres, z
-is depth; all in um.
+overlap, and an arbour is a box. The boxes follow from the degrees of the cells of a reconstruction.
+x is sagittal, y runs along the parallel fibres, z is height above the bottom of the granular layer;
+all in um.
 """
 
 import numpy as np
@@ -44,22 +43,26 @@ FAR = 1e9
 
 BOXES = {
     # (source, label, target): target minus source, x from and to, y, z
-    ("granule", "ascending", "golgi"): ((-75, 75), (-59, 59), (-FAR, FAR)),
-    ("granule", "parallel", "golgi"): ((-75, 75), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "ascending", "purkinje"): ((-88, 88), (-14, 14), (-FAR, FAR)),
-    ("granule", "parallel", "purkinje"): ((-88, 88), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "parallel", "basket"): ((-56, 56), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "parallel", "stellate"): ((-33, 33), (-FAR, FAR), (-FAR, FAR)),
-    ("golgi", "", "golgi"): ((-170, 240), (-94, 89), (-108, 93)),
+    ("granule", "ascending", "golgi"): ((-82, 109), (-49, 62), (-63, FAR)),
+    ("granule", "parallel", "golgi"): ((-88, 118), (-FAR, FAR), (-54, FAR)),
+    ("granule", "ascending", "purkinje"): ((-111, 62), (-10, 33), (-FAR, FAR)),
+    ("granule", "parallel", "purkinje"): ((-113, 74), (-FAR, FAR), (-FAR, FAR)),
+    ("granule", "parallel", "basket"): ((-64, 63), (-FAR, FAR), (-FAR, 178)),
+    ("granule", "parallel", "stellate"): ((-49, 61), (-FAR, FAR), (84, 209)),
+    ("golgi", "", "golgi"): ((-158, 296), (-96, 83), (-122, 77)),
     ("basket", "", "basket"): ((-230, 70), (-38, 38), (-43, 43)),
-    ("stellate", "", "stellate"): ((-64, 102), (-44, 44), (-80, 80)),
+    ("stellate", "", "stellate"): ((-56, 96), (-42, 38), (-64, 90)),
     ("basket", "", "purkinje"): ((-133, 33), (-35, 9), (-FAR, FAR)),
     ("stellate", "", "purkinje"): ((-118, 106), (-45, 8), (-FAR, FAR)),
 }
-"""Boxes that contain the pairs that may have contacts. For granule cells, half-widths in x follow
-from the in-degree of the parallel fibres and the share of overlapping cells that are in contact
-(Golgi .08, Purkinje .1, basket .08, stellate .08); the width in y follows from the share for
-ascending axons (.05)."""
+"""Boxes that contain the pairs that may have contacts. Their limits are those with which the number
+of pairs in the box comes closest to the in- and out-degree of each cell of a reconstruction.
+
+Height (z) matters. Every granule cell's parallel fibre runs 143 um above it, so that the fibres lie
+at heights of 143 to 273 um. A stellate cell near the surface (295 um) reaches only the upper third
+of them and has 0.4 times the parallel fibres of one at the bottom of its layer; Golgi cells near
+the top of theirs have 1.7 times those of the lowest. The upper granule cells are therefore the most
+inhibited, and stellate cells, which hear more of them, fire less than if height did not matter."""
 
 Edges = dict[str, np.ndarray]
 
