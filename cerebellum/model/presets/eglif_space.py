@@ -29,6 +29,9 @@ DEPTH = {
 ROSETTE = (60.0, 20.0)
 """Largest distance in x and y of a glomerulus from its mossy fibre, um."""
 
+NEARNESS = 2.0
+"""Rate of the truncated exponential distribution by which a glomerulus prefers near fibres."""
+
 DENDRITE = 40.0
 """Largest distance of a glomerulus from a granule cell that it contacts, um."""
 
@@ -94,11 +97,20 @@ def _edges(source: np.ndarray, target: np.ndarray, contacts: np.ndarray | int = 
 
 
 def rosettes(fibres: np.ndarray, glomeruli: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the mossy fibre of each glomerulus, int [N]: one within `ROSETTE`, else the nearest."""
-    offset = np.abs(glomeruli[:, None, :2] - fibres[None, :, :2]) / np.array(ROSETTE)
-    distance = offset.max(axis=2)
-    order = np.where(distance <= 1, rng.random(distance.shape), 1 + distance)
-    return np.argmin(order, axis=1)
+    """Draw the mossy fibre of each glomerulus, int [N]: one within `ROSETTE`, else the nearest.
+
+    The fibres within `ROSETTE` are ranked by their distance, and near ones are preferred: the rank,
+    as a share of their number, has a truncated exponential distribution with the rate `NEARNESS`.
+    """
+    offset = np.abs(glomeruli[:, None] - fibres[None])
+    outside = (offset[..., :2] / np.array(ROSETTE)).max(axis=2)
+    within = outside <= 1
+    order = np.where(within, np.linalg.norm(offset, axis=2), FAR + outside)
+    uniform, end = rng.random(len(glomeruli)), np.exp(-NEARNESS)
+    share = -np.log1p(-uniform * (1 - end)) / NEARNESS
+    rank = (share * within.sum(axis=1)).astype(int)
+    by_distance = np.argsort(order, axis=1)
+    return np.take_along_axis(by_distance, rank[:, None], axis=1)[:, 0]
 
 
 def dendrites(
@@ -106,14 +118,18 @@ def dendrites(
 ) -> np.ndarray:
     """Draw four glomeruli of different mossy fibres for each granule cell: int [N, 4].
 
-    Those within `DENDRITE` are drawn at random. If there are not enough, the nearest others follow.
+    The fibres are drawn first, all those that have a glomerulus within `DENDRITE` with the same
+    probability, and then one of the glomeruli there of each fibre. A glomerulus that is alone with
+    its fibre in a neighbourhood therefore contacts many more granule cells than one of a cluster.
+    If there are not enough fibres, the nearest glomeruli of others follow.
     """
     from scipy.spatial import KDTree
 
     distance, near = KDTree(glomeruli).query(granules, k=min(256, len(glomeruli)))
-    order = np.argsort(
-        np.where(distance <= DENDRITE, rng.random(distance.shape), 1 + distance), axis=1
-    )
+    of_fibre = rng.random((len(granules), fibre.max() + 1))
+    # The order of fibres decides, and within a fibre a second draw.
+    drawn = np.take_along_axis(of_fibre, fibre[near], axis=1) + 1e-6 * rng.random(near.shape)
+    order = np.argsort(np.where(distance <= DENDRITE, drawn, 2 + distance), axis=1)
     near = np.take_along_axis(near, order, axis=1)
     chosen = np.full((len(granules), 4), -1)
     chosen_fibres = np.full((len(granules), 4), -1)
