@@ -3,7 +3,8 @@
 Cells, weights and delays are those of cerebellar-models 0.7: `basal_vitro.yaml` and
 `dcn_vitro_nest.yaml`, and the files for the awake animal where it differs. Numbers of cells and
 in-degrees were counted in a reconstruction that the builder of cerebellar-models made; those of
-nuclei and olive follow its rules.
+parallel fibres and ascending axons by its rule of overlap, with the cells in the same places, and
+those of nuclei and olive follow its rules.
 """
 
 from collections.abc import Callable
@@ -215,12 +216,12 @@ _TABLE = (
     Row("glomerulus", "", "golgi", "r1", 0.24, 0.24, 1.0, 1.0, 118.0, 33.0, None),
     Row("golgi", "", "granule", "r2", 0.24, 0.24, 1.49, 2.0, 3.4, 0.0, 14),
     Row("golgi", "", "golgi", "r2", 0.007, 0.007, 159.7, 4.0, 19.6, 6.6, None),
-    Row("granule", "ascending", "golgi", "r3", 0.82, 0.82, 1.0, 2.0, 338.0, 126.0, None),
-    Row("granule", "parallel", "golgi", "r3", 0.05, 0.05, 1.0, 5.0, 1_064.0, 364.0, None),
-    Row("granule", "ascending", "purkinje", "r1", 0.2, 0.41, 1.0, 2.0, 102.0, 33.0, None),
-    Row("granule", "parallel", "purkinje", "r1", 0.05, 0.14, 1.0, 5.0, 1_531.0, 267.0, None),
-    Row("granule", "parallel", "basket", "r1", 0.04, 0.06, 1.0, 5.0, 833.0, 161.0, None),
-    Row("granule", "parallel", "stellate", "r1", 0.05, 0.08, 1.0, 5.0, 507.0, 163.0, None),
+    Row("granule", "ascending", "golgi", "r3", 0.82, 0.82, 1.0, 2.0, 316.0, 108.0, None),
+    Row("granule", "parallel", "golgi", "r3", 0.05, 0.05, 1.0, 5.0, 1_094.0, 322.0, None),
+    Row("granule", "ascending", "purkinje", "r1", 0.2, 0.41, 1.0, 2.0, 96.0, 26.0, None),
+    Row("granule", "parallel", "purkinje", "r1", 0.05, 0.14, 1.0, 5.0, 1_514.0, 295.0, None),
+    Row("granule", "parallel", "basket", "r1", 0.04, 0.06, 1.0, 5.0, 833.0, 143.0, None),
+    Row("granule", "parallel", "stellate", "r1", 0.05, 0.08, 1.0, 5.0, 506.0, 168.0, None),
     Row("basket", "", "basket", "r2", 0.006, 0.006, 99.6, 4.0, 18.1, 7.8, None),
     Row("stellate", "", "stellate", "r2", 0.005, 0.005, 99.5, 4.0, 13.3, 5.1, None),
     Row("basket", "", "purkinje", "r2", 0.44, 0.80, 1.0, 4.0, 10.5, 4.2, None),

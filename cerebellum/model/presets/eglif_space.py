@@ -2,10 +2,9 @@
 
 The geometric rules are those of cerebellar-models 0.7 (`mouse_cerebellar_cortex.yaml`). Where it
 intersects morphologies to find contacts, contacts are drawn here between cells whose arbours
-overlap, and an arbour is a box. The boxes of axons and dendrites of interneurons have the extent of
-those in a reconstruction; the boxes of dendrites under granule cells follow from the published
-share of overlapping cells that are in contact. x is sagittal, y runs along the parallel fibres, z
-is depth; all in um.
+overlap, and an arbour is a box. The boxes follow from the degrees of the cells of a reconstruction.
+x is sagittal, y runs along the parallel fibres, z is height above the bottom of the granular layer;
+all in um.
 """
 
 import numpy as np
@@ -30,6 +29,9 @@ DEPTH = {
 ROSETTE = (60.0, 20.0)
 """Largest distance in x and y of a glomerulus from its mossy fibre, um."""
 
+NEARNESS = 2.0
+"""Rate of the truncated exponential distribution by which a glomerulus prefers near fibres."""
+
 DENDRITE = 40.0
 """Largest distance of a glomerulus from a granule cell that it contacts, um."""
 
@@ -44,22 +46,26 @@ FAR = 1e9
 
 BOXES = {
     # (source, label, target): target minus source, x from and to, y, z
-    ("granule", "ascending", "golgi"): ((-75, 75), (-59, 59), (-FAR, FAR)),
-    ("granule", "parallel", "golgi"): ((-75, 75), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "ascending", "purkinje"): ((-88, 88), (-14, 14), (-FAR, FAR)),
-    ("granule", "parallel", "purkinje"): ((-88, 88), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "parallel", "basket"): ((-56, 56), (-FAR, FAR), (-FAR, FAR)),
-    ("granule", "parallel", "stellate"): ((-33, 33), (-FAR, FAR), (-FAR, FAR)),
-    ("golgi", "", "golgi"): ((-170, 240), (-94, 89), (-108, 93)),
+    ("granule", "ascending", "golgi"): ((-82, 109), (-49, 62), (-63, FAR)),
+    ("granule", "parallel", "golgi"): ((-88, 118), (-FAR, FAR), (-54, FAR)),
+    ("granule", "ascending", "purkinje"): ((-111, 62), (-10, 33), (-FAR, FAR)),
+    ("granule", "parallel", "purkinje"): ((-113, 74), (-FAR, FAR), (-FAR, FAR)),
+    ("granule", "parallel", "basket"): ((-64, 63), (-FAR, FAR), (-FAR, 178)),
+    ("granule", "parallel", "stellate"): ((-49, 61), (-FAR, FAR), (84, 209)),
+    ("golgi", "", "golgi"): ((-158, 296), (-96, 83), (-122, 77)),
     ("basket", "", "basket"): ((-230, 70), (-38, 38), (-43, 43)),
-    ("stellate", "", "stellate"): ((-64, 102), (-44, 44), (-80, 80)),
+    ("stellate", "", "stellate"): ((-56, 96), (-42, 38), (-64, 90)),
     ("basket", "", "purkinje"): ((-133, 33), (-35, 9), (-FAR, FAR)),
     ("stellate", "", "purkinje"): ((-118, 106), (-45, 8), (-FAR, FAR)),
 }
-"""Boxes that contain the pairs that may have contacts. For granule cells, half-widths in x follow
-from the in-degree of the parallel fibres and the share of overlapping cells that are in contact
-(Golgi .08, Purkinje .1, basket .08, stellate .08); the width in y follows from the share for
-ascending axons (.05)."""
+"""Boxes that contain the pairs that may have contacts. Their limits are those with which the number
+of pairs in the box comes closest to the in- and out-degree of each cell of a reconstruction.
+
+Height (z) matters. Every granule cell's parallel fibre runs 143 um above it, so that the fibres lie
+at heights of 143 to 273 um. A stellate cell near the surface (295 um) reaches only the upper third
+of them and has 0.4 times the parallel fibres of one at the bottom of its layer; Golgi cells near
+the top of theirs have 1.7 times those of the lowest. The upper granule cells are therefore the most
+inhibited, and stellate cells, which hear more of them, fire less than if height did not matter."""
 
 Edges = dict[str, np.ndarray]
 
@@ -91,11 +97,20 @@ def _edges(source: np.ndarray, target: np.ndarray, contacts: np.ndarray | int = 
 
 
 def rosettes(fibres: np.ndarray, glomeruli: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the mossy fibre of each glomerulus, int [N]: one within `ROSETTE`, else the nearest."""
-    offset = np.abs(glomeruli[:, None, :2] - fibres[None, :, :2]) / np.array(ROSETTE)
-    distance = offset.max(axis=2)
-    order = np.where(distance <= 1, rng.random(distance.shape), 1 + distance)
-    return np.argmin(order, axis=1)
+    """Draw the mossy fibre of each glomerulus, int [N]: one within `ROSETTE`, else the nearest.
+
+    The fibres within `ROSETTE` are ranked by their distance, and near ones are preferred: the rank,
+    as a share of their number, has a truncated exponential distribution with the rate `NEARNESS`.
+    """
+    offset = np.abs(glomeruli[:, None] - fibres[None])
+    outside = (offset[..., :2] / np.array(ROSETTE)).max(axis=2)
+    within = outside <= 1
+    order = np.where(within, np.linalg.norm(offset, axis=2), FAR + outside)
+    uniform, end = rng.random(len(glomeruli)), np.exp(-NEARNESS)
+    share = -np.log1p(-uniform * (1 - end)) / NEARNESS
+    rank = (share * within.sum(axis=1)).astype(int)
+    by_distance = np.argsort(order, axis=1)
+    return np.take_along_axis(by_distance, rank[:, None], axis=1)[:, 0]
 
 
 def dendrites(
@@ -103,14 +118,18 @@ def dendrites(
 ) -> np.ndarray:
     """Draw four glomeruli of different mossy fibres for each granule cell: int [N, 4].
 
-    Those within `DENDRITE` are drawn at random. If there are not enough, the nearest others follow.
+    The fibres are drawn first, all those that have a glomerulus within `DENDRITE` with the same
+    probability, and then one of the glomeruli there of each fibre. A glomerulus that is alone with
+    its fibre in a neighbourhood therefore contacts many more granule cells than one of a cluster.
+    If there are not enough fibres, the nearest glomeruli of others follow.
     """
     from scipy.spatial import KDTree
 
     distance, near = KDTree(glomeruli).query(granules, k=min(256, len(glomeruli)))
-    order = np.argsort(
-        np.where(distance <= DENDRITE, rng.random(distance.shape), 1 + distance), axis=1
-    )
+    of_fibre = rng.random((len(granules), fibre.max() + 1))
+    # The order of fibres decides, and within a fibre a second draw.
+    drawn = np.take_along_axis(of_fibre, fibre[near], axis=1) + 1e-6 * rng.random(near.shape)
+    order = np.argsort(np.where(distance <= DENDRITE, drawn, 2 + distance), axis=1)
     near = np.take_along_axis(near, order, axis=1)
     chosen = np.full((len(granules), 4), -1)
     chosen_fibres = np.full((len(granules), 4), -1)
