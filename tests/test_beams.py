@@ -136,7 +136,7 @@ def test_one_trace_and_no_second_copy_of_a_large_array(learning_rate):
     assert sizes is not None
     assert sizes.temp_size_in_bytes < 0.5 * rows
     copied = re.findall(r"= \w+\[([\d,]+)\]\S* copy\(", compiled.as_text())
-    least = min(state.lines["granule"].size, rows)
+    least = min(state.delay_lines["granule"].size, rows)
     assert all(math.prod(map(int, shape.split(","))) < least for shape in copied), copied
     chex.clear_trace_counter()
     run = jax.jit(chex.assert_max_traces(loop.__call__, n=1))

@@ -223,7 +223,7 @@ def spec_of(design: Design) -> Spec:
     )
     return replace(
         spec,
-        name="taught",
+        name="trainable",
         populations=populations,
         projections=projections,
         surrogate=design.surrogate,

@@ -67,7 +67,7 @@ class Timing:
             )
 
 
-def taught(design: Design, labels: Array, key: Array) -> Array:
+def teaching_spikes(design: Design, labels: Array, key: Array) -> Array:
     """Draw the teacher's spikes for ticks with these labels [L, B]: float32 [T, B, N].
 
     Over choices that are equally frequent, cells are taught the mean rate that they have.

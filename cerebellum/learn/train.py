@@ -298,7 +298,7 @@ def associate(
     fired, mossy = (x.reshape(-1, *x.shape[2:]) for x in (fired, mossy))
     shares = batch.weights / jnp.maximum(1, jnp.sum(batch.weights))
     shares = jnp.repeat(shares, design.steps, axis=0)[..., None]
-    post = shares * (stdp.taught(design, batch.labels, key) - fired)
+    post = shares * (stdp.teaching_spikes(design, batch.labels, key) - fired)
     learner = stdp.teach(net, learner, plan.stdp, mossy, post, gain_share)
     return _after_step(training, learner, carry, value, batch.weights), value
 

@@ -372,7 +372,7 @@ def build(
         params=Params(
             cells=cells,
             weights={name: weight for name, (_, weight) in connected.items()},
-            rates={name: jnp.float32(1) for name in circuits.learning(spec)},
+            learning_gain={name: jnp.float32(1) for name in circuits.learning(spec)},
         ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},

@@ -39,7 +39,7 @@ class Params:
     contacts that do not exist. For uint16 rows this is only the mean weight, from which `init`
     draws the rows, so that the largest array of a circuit exists once.
     """
-    rates: dict[str, Array]
+    learning_gain: dict[str, Array]
     """Gains of learning, by the name of what learns (a projection, or a population whose
     thresholds learn): a factor on everything that it learns, 1 or, to switch learning off, 0."""
 
@@ -100,17 +100,17 @@ class State:
     it"""
     cells: dict[str, Any]
     """the State of each population's model, by population"""
-    lines: dict[str, Array]
+    delay_lines: dict[str, Array]
     """Delay lines by source population: uint32 [D, W], or [D, N] on the dense path. For a
     population whose projections cross beams, a shard holds the lines of all shards side by side."""
     weights: dict[str, Array]
     """present weights by plastic projection, shaped as in Params; uint16 in units of its fan"""
-    debts: dict[str, Any]
+    rule_states: dict[str, Any]
     """The state of each learning rule, by projection: for a window rule, the pending weight
     updates, which are the sums that teaching spikes have added up so far."""
     terminals: dict[str, short_term.Terminals]
     """presynaptic terminals by projection with short-term plasticity"""
-    watches: dict[str, homeostasis.Watch]
+    homeostasis: dict[str, homeostasis.State]
     """homeostasis state, by projection with synaptic scaling and by population with threshold
     homeostasis"""
     timing: Timing | None = struct.field(pytree_node=False, default=None)
@@ -195,9 +195,9 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
         step=jnp.int32(0),
         key=key,
         cells=cells,
-        lines=_empty_lines(circuit.wiring),
+        delay_lines=_empty_lines(circuit.wiring),
         weights={p.name: _initial_weights(circuit, p) for p in spec.projections if p.plastic},
-        debts={
+        rule_states={
             p.name: p.rule.begin(_sizes(circuit, p), spec.dt)
             for p in spec.projections
             if p.rule is not None
@@ -207,9 +207,9 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
             for p in spec.projections
             if p.short_term is not None
         },
-        watches={
+        homeostasis={
             name: homeostasis.begin(rule, part.size(population))
-            for name, population, rule in spec.watched()
+            for name, population, rule in spec.homeostatic()
         },
     )
 
@@ -274,9 +274,9 @@ def check_rules(circuit: Circuit) -> None:
 
 
 def learning(spec: Spec) -> list[str]:
-    """The names of projections and populations that learn (see `Params.rates`)."""
+    """The names of projections and populations that learn (see `Params.learning_gain`)."""
     with_rule = [p.name for p in spec.projections if p.rule is not None]
-    return list(dict.fromkeys([*with_rule, *(name for name, _, _ in spec.watched())]))
+    return list(dict.fromkeys([*with_rule, *(name for name, _, _ in spec.homeostatic())]))
 
 
 def timing(wiring: Wiring) -> Timing:

@@ -33,8 +33,8 @@ def _learned(circuit: Circuit, state: State) -> Params:
     params, spec = circuit.params, circuit.spec
     weights = {**params.weights, **jax.tree.map(jnp.copy, state.weights)}
     cells = dict(params.cells)
-    for name, population, rule in spec.watched():
-        value = state.watches[name].value
+    for name, population, rule in spec.homeostatic():
+        value = state.homeostasis[name].value
         if isinstance(rule, homeostasis.Threshold):
             cells[population] = replace(cells[population], v_th=cells[population].v_th + value)
         else:
@@ -54,7 +54,7 @@ def _check_learned(circuit: Circuit, state: State) -> None:
     key = jax.random.key_data(jax.random.key(0))
     begin = initial if circuit.wiring.shard is None else jax.vmap(initial, (0, None, None))
     wanted = jax.eval_shape(lambda: begin(circuit, key, False))
-    for what in ("cells", "weights", "watches"):
+    for what in ("cells", "weights", "homeostasis"):
         have, want = getattr(state, what), getattr(wanted, what)
         fit.check_names(have, want, f"state.{what}", circuit.spec.name)
         for name in want:

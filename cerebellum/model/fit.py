@@ -113,14 +113,14 @@ def check_values(
             raise UsageError(f"weights of {name}: {low:g}; zero or more, receptors have the sign")
 
 
-def check_gains(rates: Mapping[str, Any], known: Collection[str], whose: str) -> None:
+def check_gains(gains: Mapping[str, Any], known: Collection[str], whose: str) -> None:
     """Raise UsageError if gains of learning are not of what learns, or not one number each."""
-    check_names(rates, known, "params.rates", whose)
-    for name, value in rates.items():
+    check_names(gains, known, "params.learning_gain", whose)
+    for name, value in gains.items():
         low, high = _range(value)
         if np.shape(value) not in ((), (1,)) or not 0 <= low <= high < np.inf:
             shown = f"{low:g}" if np.shape(value) in ((), (1,)) else f"{list(np.shape(value))}"
-            raise UsageError(f"params.rates: {name}: {shown}; one number, zero or more")
+            raise UsageError(f"params.learning_gain: {name}: {shown}; one number, zero or more")
 
 
 def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Mapping) -> None:

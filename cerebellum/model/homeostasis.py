@@ -50,7 +50,7 @@ class Threshold:
 
 
 @struct.dataclass(kw_only=True)
-class Watch:
+class State:
     """The state of a homeostatic rule, for each cell."""
 
     rate: Array
@@ -59,14 +59,16 @@ class Watch:
     """scaling factor, or shift of the threshold in mV, [T]"""
 
 
-def begin(rule: Scaling | Threshold, size: int) -> Watch:
+def begin(rule: Scaling | Threshold, size: int) -> State:
     """The state at the target rate, with a factor of one or no shift."""
     neutral = 1.0 if isinstance(rule, Scaling) else 0.0
     rate = jnp.full(size, rule.target, jnp.float32)
-    return Watch(rate=rate, value=jnp.full(size, neutral, jnp.float32))
+    return State(rate=rate, value=jnp.full(size, neutral, jnp.float32))
 
 
-def adjust(watch: Watch, spikes: Array, rule: Scaling | Threshold, rate: Array, dt: float) -> Watch:
+def adjust(
+    before: State, spikes: Array, rule: Scaling | Threshold, rate: Array, dt: float
+) -> State:
     """Advance the state of a rule by one step.
 
     Args:
@@ -75,10 +77,10 @@ def adjust(watch: Watch, spikes: Array, rule: Scaling | Threshold, rate: Array, 
       dt: time step, ms.
     """
     decay = math.exp(-dt / rule.tau_rate)
-    mean = watch.rate * decay + spikes * ((1 - decay) * 1e3 / dt)
+    mean = before.rate * decay + spikes * ((1 - decay) * 1e3 / dt)
     if isinstance(rule, Scaling):
-        change = watch.value * (1 - mean / rule.target) * (dt / rule.tau)
+        change = before.value * (1 - mean / rule.target) * (dt / rule.tau)
     else:
         change = rule.gain * (mean - rule.target) * (dt * 1e-3)
-    value = jnp.clip(watch.value + rate * change, rule.lowest, rule.highest)
-    return Watch(rate=mean, value=value)
+    value = jnp.clip(before.value + rate * change, rule.lowest, rule.highest)
+    return State(rate=mean, value=value)

@@ -153,8 +153,8 @@ class Spec:
             return min(1.0, projection.in_degree / self.population(projection.source).size)
         return min(1.0, projection.in_degree / self.beam_size(projection.source))
 
-    def watched(self) -> list[tuple[str, str, Scaling | Threshold]]:
-        """Homeostatic rules, each as (name of what learns, population that it watches, rule).
+    def homeostatic(self) -> list[tuple[str, str, Scaling | Threshold]]:
+        """Homeostatic rules, each as (name of what learns, population whose rates count, rule).
 
         A projection learns by synaptic scaling, and a population by threshold homeostasis.
         """

@@ -70,16 +70,20 @@ def step(
     with jax.named_scope("synapses"):
         cells, terminals = _synapses(params, wiring, state, cells, primitives)
     with jax.named_scope("learning"):
-        cells, weights, debts = _learn(params, wiring, state, cells, spikes, keys, primitives)
-        watches = {
+        cells, weights, rule_states = _learn(params, wiring, state, cells, spikes, keys, primitives)
+        regulation = {
             name: homeostasis.adjust(
-                state.watches[name], spikes[population], rule, params.rates[name], spec.dt
+                state.homeostasis[name],
+                spikes[population],
+                rule,
+                params.learning_gain[name],
+                spec.dt,
             )
-            for name, population, rule in spec.watched()
+            for name, population, rule in spec.homeostatic()
         }
     with jax.named_scope("delays"):
         # The lines are read above and overwritten here; XLA must keep this order.
-        lines = order_after((cells, weights, debts), state.lines)
+        lines = order_after((cells, weights, rule_states), state.delay_lines)
         emitted = _exchange(wiring, words if wiring.path == "event" else spikes)
         lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
     stepped = State(
@@ -87,11 +91,11 @@ def step(
         step=state.step + 1,
         key=state.key,
         cells=cells,
-        lines=lines,
+        delay_lines=lines,
         weights=weights,
-        debts=debts,
+        rule_states=rule_states,
         terminals=terminals,
-        watches=watches,
+        homeostasis=regulation,
     )
     return stepped, Activity(spikes=spikes, words=words)
 
@@ -178,7 +182,7 @@ def _cells(
                 cells[name], spikes[name], words[name] = before, external, packed
                 continue
         if population.homeostasis is not None:
-            shifted = cell_params.v_th + state.watches[name].value
+            shifted = cell_params.v_th + state.homeostasis[name].value
             cell_params = replace(cell_params, v_th=shifted)
         input = model.outside(external)
         if model.DRAWS_NOISE:
@@ -205,7 +209,7 @@ def _synapses(
     receptors = {name: models[name].receptors(cell) for name, cell in cells.items()}
     terminals = dict(state.terminals)
     for bundle in bundles(spec):
-        spikes = delays.due(state.lines[bundle.source], state.step, bundle.delay)
+        spikes = delays.due(state.delay_lines[bundle.source], state.step, bundle.delay)
         gains = []
         for p in bundle.projections:
             gain = None
@@ -242,7 +246,7 @@ def _synapses(
             ]
         for p, value, out in zip(bundle.projections, before, outs, strict=True):
             if p.scaling is not None:
-                out = value + state.watches[p.name].value * out
+                out = value + state.homeostasis[p.name].value * out
             receptors[p.target] = {**receptors[p.target], p.receptor: out}
     cells = {n: models[n].with_receptors(cell, receptors[n]) for n, cell in cells.items()}
     return cells, terminals
@@ -270,9 +274,9 @@ def _learn(
     keys: dict[str, Array],
     primitives: Primitives,
 ):
-    """Advance every learning rule: the cells, the weights, and the states of the rules (debts)."""
+    """Advance every learning rule: the cells, the weights, and the states of the rules."""
     spec = wiring.spec
-    weights, debts = dict(state.weights), dict(state.debts)
+    weights, rule_states = dict(state.weights), dict(state.rule_states)
     by_name = {projection.name: projection for projection in spec.projections}
     for name, projection in by_name.items():
         rule = projection.rule
@@ -287,7 +291,7 @@ def _learn(
         # The cells were computed from these weights, which are overwritten below.
         weights[name] = order_after(cells, weights[name])
         synapses = synapses_of(wiring, projection)
-        line = state.lines[projection.source]
+        line = state.delay_lines[projection.source]
         arrived = delays.due(line, state.step, synapses.delay)
         if wiring.path == "event":
             arrived = events.unpack(arrived, wiring.part.sources(projection))
@@ -298,15 +302,17 @@ def _learn(
             arrived=arrived,
             fired=spikes[projection.target],
             cells=model.variables(cells[projection.target]),
-            taught=teaching_spikes,
-            gain=params.rates[name],
+            teaching_spikes=teaching_spikes,
+            gain=params.learning_gain[name],
             key=keys[f"learn {name}"],
             settle=primitives.settle,
         )
-        weights[name], debts[name] = rule.learn(weights[name], debts[name], moment, synapses)
+        weights[name], rule_states[name] = rule.learn(
+            weights[name], rule_states[name], moment, synapses
+        )
         if not rule.KEEPS_BOUNDS:
             weights[name] = synapses.bounded(weights[name], moment.fired.size)
-    return cells, weights, debts
+    return cells, weights, rule_states
 
 
 def _teaching_spikes(
@@ -315,7 +321,7 @@ def _teaching_spikes(
     """Number of spikes of a teaching projection that reach each target in this step, [T]."""
     spec = wiring.spec
     delay = delays.delay_steps(teacher.delay, spec.dt)
-    spikes = delays.due(state.lines[teacher.source], state.step, delay)
+    spikes = delays.due(state.delay_lines[teacher.source], state.step, delay)
     fan, zeros = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
     unit_weight = jnp.float32(1)
     if isinstance(fan, events.AllToAll):

@@ -32,6 +32,7 @@ from cerebellum.model.spec import Spec
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.sim.memory import peak
 from cerebellum.store import describe, learned
+from cerebellum.store import names as array_names
 
 PROBES = 64
 """The number of generated ticks that set an untrained circuit's receptive fields and readout."""
@@ -255,7 +256,8 @@ def _served(
       names: the other fields of `Served`.
     """
     populations = arrays.circuit.spec.populations
-    leaves = {name: str(leaf.aval) for name, leaf in store.flatten(fresh).items()}
+    # Digests were first made with these names. They keep saved memories valid.
+    leaves = {array_names.original(n): str(leaf.aval) for n, leaf in store.flatten(fresh).items()}
     return Served(
         form=Form(
             design=design,

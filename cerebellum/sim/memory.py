@@ -41,11 +41,11 @@ def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
         size = part.size(name)
         row = 4 * size if resolved_path == "dense" else 4 * -(-size // events.BITS)
         shards = part.count if name in spec.crossing() else 1
-        sizes[f"lines.{name}"] = depth * row * shards
+        sizes[f"delay_lines.{name}"] = depth * row * shards
     for projection in spec.projections:
         sizes |= _projection(projection, part, resolved_path)
-    for name, population, _ in spec.watched():
-        sizes[f"watches.{name}"] = 8 * part.size(population)
+    for name, population, _ in spec.homeostatic():
+        sizes[f"homeostasis.{name}"] = 8 * part.size(population)
     return sizes
 
 
@@ -86,7 +86,7 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
             weights=(size, columns),
         )
         state = jax.eval_shape(lambda: rule.begin(sizes, spec.dt))
-        bytes_by_name[f"debts.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
+        bytes_by_name[f"rule_states.{name}"] = sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
     if projection.short_term is not None:
         bytes_by_name[f"terminals.{name}"] = 8 * size
     return bytes_by_name

@@ -129,7 +129,7 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
     """The `_Layout` of every array of a state."""
     ends = {p.name: (p.source, p.target) for p in spec.projections}
     rules = {p.name: p.rule for p in spec.projections if p.rule is not None}
-    watched = {name: population for name, population, _ in spec.watched()}
+    homeostatic = {name: population for name, population, _ in spec.homeostatic()}
 
     def by_name(trees: dict[str, Any], layout) -> dict[str, Any]:
         return {n: jax.tree.map(lambda _, n=n: layout(n), tree) for n, tree in trees.items()}
@@ -139,11 +139,11 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
         step=_Layout(),  # pyright: ignore[reportArgumentType]
         key=_Layout(),  # pyright: ignore[reportArgumentType]
         cells=by_name(state.cells, _Layout),
-        lines=by_name(state.lines, lambda n: _Layout(n, line=True)),
+        delay_lines=by_name(state.delay_lines, lambda n: _Layout(n, line=True)),
         weights=by_name(state.weights, lambda n: _Layout(ends[n][0], axis=-2)),
-        debts={name: _layouts_of_rule(rules[name], ends[name]) for name in state.debts},
+        rule_states={name: _layouts_of_rule(rules[name], ends[name]) for name in state.rule_states},
         terminals=by_name(state.terminals, lambda n: _Layout(ends[n][0])),
-        watches=by_name(state.watches, lambda n: _Layout(watched[n])),
+        homeostasis=by_name(state.homeostasis, lambda n: _Layout(homeostatic[n])),
     )
 
 
@@ -244,7 +244,7 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
         for name, cells in whole.params.cells.items()
     }
     weights = {n: cut(x, projections[n].source, -2) for n, x in whole.params.weights.items()}
-    rates = {n: cut(x, n) for n, x in whole.params.rates.items()}
+    gains = {n: cut(x, n) for n, x in whole.params.learning_gain.items()}
     wiring = whole.wiring
     packed = wiring.path == "event"
     fans = {n: _cut_fan(fan, projections[n], part, mesh, packed) for n, fan in wiring.fans.items()}
@@ -255,7 +255,7 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
         part=part,
         shard=_on_beams(np.arange(part.count, dtype=np.uint32), mesh),
     )
-    params = replace(whole.params, cells=cells, weights=weights, rates=rates)
+    params = replace(whole.params, cells=cells, weights=weights, learning_gain=gains)
     return replace(whole, params=params, wiring=wiring)
 
 

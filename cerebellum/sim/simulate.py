@@ -194,7 +194,7 @@ def _run(
     weights = {**circuit.params.weights, **state.weights}
     fit.check_values(circuit.params.cells, weights, circuits.longest_refractory(spec), spec.dt)
     if circuit.wiring.shard is None:
-        fit.check_gains(circuit.params.rates, circuits.learning(spec), spec.name)
+        fit.check_gains(circuit.params.learning_gain, circuits.learning(spec), spec.name)
         _check_single_weights(circuit)
     dtypes = {p.name: p.dtype for p in spec.projections if p.plastic}
     fit.check_state(state.cells, state.weights, dtypes)
@@ -381,9 +381,9 @@ def _check_plasticity(state: State, circuit: Circuit) -> None:
     for what, known in (
         ("cells", [p.name for p in spec.populations]),
         ("weights", [p.name for p in spec.projections if p.plastic]),
-        ("debts", [p.name for p in spec.projections if p.rule is not None]),
+        ("rule_states", [p.name for p in spec.projections if p.rule is not None]),
         ("terminals", [p.name for p in spec.projections if p.short_term is not None]),
-        ("watches", [name for name, _, _ in spec.watched()]),
+        ("homeostasis", [name for name, _, _ in spec.homeostatic()]),
     ):
         fit.check_names(getattr(state, what), known, f"state.{what}", spec.name)
     timing = circuits.timing(circuit.wiring)
@@ -423,10 +423,12 @@ def _check_lines(state: State, circuit: Circuit) -> None:
     """Raise UsageError if the delay lines of a state are those of other delays, dt or path."""
     spec, path = circuit.spec, circuit.wiring.path
     depths = circuits.depths(spec)
-    if state.lines.keys() != depths.keys():
+    if state.delay_lines.keys() != depths.keys():
         known = ", ".join(depths)
-        raise UsageError(f"state: delay lines of {', '.join(state.lines)}; the circuit has {known}")
-    for name, line in state.lines.items():
+        raise UsageError(
+            f"state: delay lines of {', '.join(state.delay_lines)}; the circuit has {known}"
+        )
+    for name, line in state.delay_lines.items():
         if (line.dtype == jnp.uint32) != (path == "event"):
             other = "dense" if path == "event" else "event"
             raise UsageError(f"state: of a circuit on the {other} path; this one is on {path}")

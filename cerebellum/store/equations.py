@@ -152,7 +152,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
             arrived=fired(SOURCES, number, 3),
             fired=fired(CELLS, number, 4),
             cells=model.variables(cells),
-            taught={name: fired(CELLS, number, 5) for name in rule.teachers},
+            teaching_spikes={name: fired(CELLS, number, 5) for name in rule.teachers},
             gain=jnp.float32(1),
             key=jnp.uint32([0, 1]),
             settle=settle,

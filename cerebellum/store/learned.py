@@ -20,7 +20,7 @@ from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.store import Checkpoint, old_draws, snapshot, tools
+from cerebellum.store import Checkpoint, names, old_draws, snapshot, tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,8 @@ def restore(checkpoint: Checkpoint) -> Run:
     about = checkpoint.about
     if "design" not in about:
         raise UsageError(f"{checkpoint.path}: no training run; a checkpoint of train")
+    translated = names.translated(checkpoint.arrays, about)
+    checkpoint = dataclasses.replace(checkpoint, arrays=translated)
     try:
         design = _design(about["design"])
         plan, fields = _plan(about["plan"]), features.Fields(**about["fields"])

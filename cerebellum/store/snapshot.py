@@ -13,7 +13,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
 from cerebellum.model.spec import Spec
-from cerebellum.store import Checkpoint, describe, equations, old_draws
+from cerebellum.store import Checkpoint, describe, equations, names, old_draws
 
 
 def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
         "wiring": digest(circuit.wiring) if circuit.wiring.drawn else None,
         "equations": equations.probes(circuit.spec),
         "noise": old_draws.VERSION,
+        "names": names.VERSION,
     }
 
 
@@ -65,6 +66,8 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
         registered model, rule or window computes something else than when the checkpoint was saved.
     """
     spec = spec_of(checkpoint)
+    translated = names.translated(checkpoint.arrays, checkpoint.about)
+    checkpoint = dataclasses.replace(checkpoint, arrays=translated)
     if not edited and "equations" in checkpoint.about:
         changed = equations.changed(checkpoint.about["equations"], spec)
         if changed:
@@ -120,9 +123,9 @@ def _params_template(circuit: Circuit, checkpoint: Checkpoint) -> Params:
             rows = spec.population(projection.source).size, spec.beam_size(projection.target)
             weights[name] = jax.ShapeDtypeStruct(rows, np.uint16)
     params = dataclasses.replace(circuit.params, weights=weights)
-    names, structure = list(store.flatten(params)), jax.tree.structure(params)
+    paths, structure = list(store.flatten(params)), jax.tree.structure(params)
     leaves = []
-    for name, leaf in zip(names, jax.tree.leaves(params), strict=True):
+    for name, leaf in zip(paths, jax.tree.leaves(params), strict=True):
         saved = checkpoint.arrays.get(f"params/{name}")
         kind, _, rest = name.partition("/")
         size = spec.population(rest.split("/")[0]).size if kind == "cells" else None

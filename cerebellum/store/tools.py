@@ -23,7 +23,7 @@ from cerebellum.model.spec import Dtype
 from cerebellum.sim import record
 from cerebellum.sim.drive import poisson
 from cerebellum.sim.simulate import simulate
-from cerebellum.store import Checkpoint, manifest, snapshot
+from cerebellum.store import Checkpoint, manifest, names, snapshot
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError, Problem
 
@@ -198,7 +198,8 @@ def restore_as(
     """
     checkpoint = _load(choose(source, step), place=_on_first_device)
     circuit, state, report = convert(*snapshot.restore(checkpoint), dtype)
-    extra = {name: x for name, x in checkpoint.arrays.items() if not _is_of_circuit(name)}
+    arrays = names.translated(checkpoint.arrays, checkpoint.about)
+    extra = {name: x for name, x in arrays.items() if not _is_of_circuit(name)}
     replaced = {"spec", "seed", "wiring", *DERIVED}
     rest = {key: value for key, value in checkpoint.about.items() if key not in replaced}
     about = {**rest, **snapshot.about(circuit)}

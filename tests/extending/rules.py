@@ -81,5 +81,5 @@ class Rewarded:
         depolarised = jnp.maximum(moment.cells["v"] + 70.0, 0.0)
         at_target = synapses.at_targets(depolarised, weights.shape)
         state = state * np.exp(-synapses.dt / self.tau) + moment.arrived[:, None] * at_target
-        reward = synapses.at_targets(moment.taught[self.reward], weights.shape)
+        reward = synapses.at_targets(moment.teaching_spikes[self.reward], weights.shape)
         return weights + moment.gain * self.rate * reward * state, state

@@ -113,8 +113,8 @@ def test_it_changes_weights_alike_on_both_paths_and_stops_where_it_is_switched_o
         initial = weights_of(circuit, cb.init(circuit, KEY))
         ends[path] = weights_of(circuit, run(circuit, duration_ms=60.0)[0])
         assert np.abs(ends[path] - initial).max() > 0.01
-        off = {name: 0 * value for name, value in circuit.params.rates.items()}
-        switched_off = replace(circuit, params=replace(circuit.params, rates=off))
+        off = {name: 0 * value for name, value in circuit.params.learning_gain.items()}
+        switched_off = replace(circuit, params=replace(circuit.params, learning_gain=off))
         np.testing.assert_array_equal(weights_of(switched_off, run(switched_off)[0]), initial)
     np.testing.assert_allclose(ends["event"], ends["dense"], atol=1e-3)
 
@@ -136,8 +136,10 @@ def test_it_is_cut_among_devices(rule, in_degree):
 def test_its_state_is_estimated_and_saved(rule, tmp_path):
     circuit = cb.build(spec(rule, in_degree=30), KEY, path="event")
     state, _ = run(circuit)
-    bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves(state.debts))
-    assert memory.arrays(Part(spec=circuit.spec), "event")["debts.input_cells"] == bytes_of_state
+    bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves(state.rule_states))
+    assert (
+        memory.arrays(Part(spec=circuit.spec), "event")["rule_states.input_cells"] == bytes_of_state
+    )
     path = store.write(tmp_path, 1, snapshot.tree(circuit, state), snapshot.about(circuit))
     end_state, _ = run(circuit, state)
     restored_circuit, restored = snapshot.restore(store.load(path))

@@ -57,14 +57,14 @@ def test_a_change_is_the_sum_over_all_pairs(seed, tau_pre, tau_post, a_minus):
 
 def test_the_teacher_fires_the_right_zone_at_twice_the_rate_and_all_at_the_mean_rate():
     labels = jnp.tile(jnp.arange(3, dtype=jnp.int32), 400)[None]
-    spikes = np.asarray(stdp.taught(DESIGN, labels, jax.random.key(1)))
+    spikes = np.asarray(stdp.teaching_spikes(DESIGN, labels, jax.random.key(1)))
     assert spikes.shape == (DESIGN.steps, 1_200, 12)
     right = DESIGN.zone(12) == np.asarray(labels)[0, :, None]
     rate = RATES["nuclei"]
     np.testing.assert_allclose(spikes[:, right].mean(), 2 * rate, atol=0.01)
     np.testing.assert_allclose(spikes[:, ~right].mean(), rate / 2, atol=0.01)
     two = replace(DESIGN, choices=(0, 2))
-    spikes = np.asarray(stdp.taught(two, 0 * labels, jax.random.key(1)))
+    spikes = np.asarray(stdp.teaching_spikes(two, 0 * labels, jax.random.key(1)))
     assert not spikes[..., two.zone(12) == 2].any()
 
 

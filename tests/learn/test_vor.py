@@ -33,8 +33,8 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     # All in the form in which `turn` gives it, or the cycle is compiled a second time.
     demand, teaching, current = -3.0, 1.0, 0.0
     options = (jnp.float32(x) for x in (demand, per_hz, teaching, current))
-    rates = {name: jnp.float32(True) for name in circuit.params.rates}
-    circuit = replace(circuit, params=replace(circuit.params, rates=rates))
+    rates = {name: jnp.float32(True) for name in circuit.params.learning_gain}
+    circuit = replace(circuit, params=replace(circuit.params, learning_gain=rates))
     weights = np.asarray(loop.state.weights["granule_parallel_purkinje"]).copy()
     loop, (counts, eye) = vor.cycle(circuit, loop, *options)
     olive = np.asarray(counts["inferior_olive"]).reshape(4, 250, 2).sum(axis=1)

@@ -69,7 +69,7 @@ def test_cells_come_to_the_wanted_rate(rule):
     circuit = cb.build(watched(**rule), KEY, path="event")
     state, after = rates(circuit)
     np.testing.assert_allclose(after, 20, atol=5)
-    (watch,) = state.watches.values()
+    (watch,) = state.homeostasis.values()
     assert np.asarray(watch.rate).mean() == pytest.approx(after.mean(), rel=0.2)
 
 
@@ -102,7 +102,7 @@ def test_bounds_hold(rule):
     low, high = np.inf, -np.inf
     for hertz in [250.0] * 30 + [0.0] * 60:
         state, _ = cb.simulate(circuit, state, {"input": cb.drive.poisson(hertz)}, duration_ms=50)
-        (watch,) = state.watches.values()
+        (watch,) = state.homeostasis.values()
         assert bounds.lowest <= watch.value.min() <= watch.value.max() <= bounds.highest
         low, high = min(low, float(watch.value.min())), max(high, float(watch.value.max()))
     assert (low, high) == (bounds.lowest, bounds.highest)
@@ -110,12 +110,12 @@ def test_bounds_hold(rule):
 
 def test_learning_is_switched_off_by_its_factor():
     circuit = cb.build(watched(threshold=THRESHOLD, scaling=SCALING), KEY, path="event")
-    assert set(circuit.params.rates) == {"cells", "input_cells"}
-    still = {name: jnp.float32(0) for name in circuit.params.rates}
-    circuit = replace(circuit, params=replace(circuit.params, rates=still))
+    assert set(circuit.params.learning_gain) == {"cells", "input_cells"}
+    still = {name: jnp.float32(0) for name in circuit.params.learning_gain}
+    circuit = replace(circuit, params=replace(circuit.params, learning_gain=still))
     state, _ = rates(circuit, ms=1_000)
-    assert not np.asarray(state.watches["cells"].value).any()
-    assert (np.asarray(state.watches["input_cells"].value) == 1).all()
+    assert not np.asarray(state.homeostasis["cells"].value).any()
+    assert (np.asarray(state.homeostasis["input_cells"].value) == 1).all()
 
 
 @pytest.mark.parametrize("form", ["list", "row", "uint16"])
@@ -131,22 +131,22 @@ def test_what_is_consolidated_goes_on_as_before(form, path):
     circuit = cb.build(spec, KEY, path=path)
     state, _ = rates(circuit, ms=2_000)
     learned = cb.consolidate(circuit, state)
-    factor, shift = state.watches["input_cells"].value, state.watches["cells"].value
+    factor, shift = state.homeostasis["input_cells"].value, state.homeostasis["cells"].value
     assert float(jnp.abs(factor - 1).max()) > 0.1
     if form != "uint16":
         scaled = np.asarray(factor)[None] * matrix(circuit, "input_cells")
         np.testing.assert_allclose(matrix(learned, "input_cells"), scaled, rtol=1e-5)
     threshold = circuit.params.cells["cells"].v_th + shift
     np.testing.assert_allclose(learned.params.cells["cells"].v_th, threshold, rtol=1e-6)
-    still = {name: jnp.float32(0) for name in circuit.params.rates}
+    still = {name: jnp.float32(0) for name in circuit.params.learning_gain}
     drive = {"input": cb.drive.poisson(30.0)}
     recordings = []
     for variant, watches in (
-        (circuit, state.watches),
-        (learned, cb.init(learned, KEY).watches),
+        (circuit, state.homeostasis),
+        (learned, cb.init(learned, KEY).homeostasis),
     ):
-        frozen = replace(variant, params=replace(variant.params, rates=still))
-        initial = replace(cb.init(frozen, KEY), watches=jax.tree.map(jnp.copy, watches))
+        frozen = replace(variant, params=replace(variant.params, learning_gain=still))
+        initial = replace(cb.init(frozen, KEY), homeostasis=jax.tree.map(jnp.copy, watches))
         _, recording = cb.simulate(frozen, initial, drive, duration_ms=500, record=("v:cells",))
         recordings.append(recording)
     if form == "uint16":

@@ -315,10 +315,10 @@ def test_learning_is_switched_off_and_on_by_a_factor():
     circuit = cb.build(taught(20, 6), KEY, path="event")
     drive = {"granule": spikes(100, 20, 0.1, 0), "olive": spikes(100, 6, 0.05, 1)}
     state = cb.init(circuit, KEY)
-    (name,) = circuit.params.rates
+    (name,) = circuit.params.learning_gain
     change = {}
     for factor in (0.0, 1.0, 0.5):
-        params = replace(circuit.params, rates={name: jnp.float32(factor)})
+        params = replace(circuit.params, learning_gain={name: jnp.float32(factor)})
         after = run(replace(circuit, params=params), state, drive)[0]
         change[factor] = np.asarray(after.weights[name] - state.weights[name])
     assert not change[0.0].any()

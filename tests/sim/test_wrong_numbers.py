@@ -440,11 +440,11 @@ def test_gains_of_learning_are_checked(value):
     held = cb.build(spec, KEY)
     name = next(p.name for p in spec.projections if p.rule is not None)
     for rates, message in (
-        ({name: value}, f"params.rates: {name}: "),
-        ({name + "x": 1.0}, f"params.rates: '{name}x'; perhaps {name}"),
-        ({}, "params.rates: without"),
+        ({name: value}, f"params.learning_gain: {name}: "),
+        ({name + "x": 1.0}, f"params.learning_gain: '{name}x'; perhaps {name}"),
+        ({}, "params.learning_gain: without"),
     ):
-        other = held.replace(params=held.params.replace(rates=rates))
+        other = held.replace(params=held.params.replace(learning_gain=rates))
         with pytest.raises(cb.UsageError, match=message):
             cb.simulate(other, cb.init(other, KEY), {}, duration_ms=1)
 

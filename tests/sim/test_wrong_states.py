@@ -86,9 +86,9 @@ def test_only_a_state_of_the_circuit_is_consolidated(small):
 
 def test_what_fits_is_consolidated_whole_or_divided(small):
     whole, cut, state, _ = small
-    shifts = {"cells": replace(state.watches["cells"], value=jnp.linspace(-1.0, 1.0, 64))}
+    shifts = {"cells": replace(state.homeostasis["cells"], value=jnp.linspace(-1.0, 1.0, 64))}
     weights = {name: 2 * x for name, x in state.weights.items()}
-    state = replace(state, watches=shifts, weights=weights)
+    state = replace(state, homeostasis=shifts, weights=weights)
     learned = cb.consolidate(whole, state)
     in_shards = cb.consolidate(cut, shard.split_state(cut, state))
     threshold = whole.params.cells["cells"].v_th + shifts["cells"].value

@@ -19,7 +19,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import describe, old_draws, snapshot
+from cerebellum.store import describe, names, old_draws, snapshot
 
 FIXTURES = ROOT / "tests/fixtures/checkpoint-1"
 ARCHIVE = "files.tar.xz"
@@ -55,8 +55,8 @@ def test_a_circuit_is_restored_bit_for_bit_and_goes_on(name, tmp_path):
     assert digests(jax.tree.leaves(state)) == digests(saved)
     for key, restored in store.flatten(circuit.params).items():
         # Of rows that were drawn, the mean was saved.
-        if arrays[f"params/{key}"].shape == np.shape(restored):
-            np.testing.assert_array_equal(arrays[f"params/{key}"], restored)
+        if arrays[names.original(f"params/{key}")].shape == np.shape(restored):
+            np.testing.assert_array_equal(arrays[names.original(f"params/{key}")], restored)
     state, recording = cb.simulate(circuit, state, DRIVE, duration_ms=50, progress=False)
     assert sum(int(spikes.sum()) for spikes in recording.spikes.values()) > 20
     assert int(state.step) == checkpoint.step + recording.steps
@@ -116,3 +116,23 @@ def test_rows_beside_edges_that_were_given_are_kept_too():
     rows = [old_draws.redrawn(circuit).params.weights[name] for circuit in (whole, given)]
     assert rows[0].ndim == 2
     np.testing.assert_array_equal(*rows)
+
+
+def test_names_of_the_first_version_are_translated():
+    renamed = {
+        "params/rates/granule_purkinje": "params/learning_gain/granule_purkinje",
+        "state/lines/granule": "state/delay_lines/granule",
+        "training/carry/state/debts/granule_purkinje": (
+            "training/carry/state/rule_states/granule_purkinje"
+        ),
+        "state/watches/purkinje/value": "state/homeostasis/purkinje/value",
+        # A projection or population may have such a name.
+        "state/cells/lines/v": "state/cells/lines/v",
+        "learner/weights/debts": "learner/weights/debts",
+    }
+    for before, now in renamed.items():
+        assert names.present(before) == now
+        assert names.original(now) == before
+    arrays = dict.fromkeys(renamed)
+    assert list(names.translated(arrays, {})) == list(renamed.values())
+    assert names.translated(arrays, {"names": names.VERSION}) is arrays

@@ -148,8 +148,8 @@ def run(
       olive: whether the olive can fire.
     """
     trial_offset = int(state.step) // TRIAL
-    factor = {name: jnp.float32(learning) for name in circuit.params.rates}
-    circuit = replace(circuit, params=replace(circuit.params, rates=factor))
+    factor = {name: jnp.float32(learning) for name in circuit.params.learning_gain}
+    circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
     mossy, afferents = [], []
     for index, kind in enumerate(kinds):
         draws = stream(key, f"trial {trial_offset + index}").random(tone_spikes.shape, np.float32)

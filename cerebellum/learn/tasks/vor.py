@@ -231,8 +231,8 @@ def turn(
       teaching: whether the olive's afferents fire.
       olive: whether the olive can fire.
     """
-    factor = {name: jnp.float32(learning) for name in circuit.params.rates}
-    circuit = replace(circuit, params=replace(circuit.params, rates=factor))
+    factor = {name: jnp.float32(learning) for name in circuit.params.learning_gain}
+    circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
     options = demand, per_hz, float(teaching), 0.0 if olive else SILENCING_PA
     gains, phases, rates = [], [], {name: [] for name in ZONES}
     for _ in range(cycles):

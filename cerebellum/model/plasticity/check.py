@@ -45,7 +45,7 @@ def check(
             arrived=arrived,
             fired=fired,
             cells=cells,
-            taught={teacher: fired for teacher in rule.teachers},  # noqa: C420
+            teaching_spikes={teacher: fired for teacher in rule.teachers},  # noqa: C420
             gain=jnp.float32(1),
             key=key,
             settle=settle,

@@ -129,7 +129,7 @@ class Moment:
     """spikes of the target cells in this step, float32 [T]"""
     cells: Mapping[str, Array]
     """recordable variables of the target cells by name, [T]"""
-    taught: Mapping[str, Array]
+    teaching_spikes: Mapping[str, Array]
     """teaching spikes that arrive at each target in this step, by teacher, float32 [T]"""
     gain: Array
     """factor on all changes, 0 to learn nothing, scalar"""

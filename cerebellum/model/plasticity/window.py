@@ -10,7 +10,7 @@ kernel k; `parallel_fibre_purkinje` and the other functions return them. The cha
 one of its spikes is applied once, when the window after the spike has closed: by then all teaching
 spikes that it can pair with have arrived. So no synapse stores an eligibility, and no column of
 weights is ever visited (docs/weights.md has the measurements). Pending weight updates, called
-`debts` in the code, are one ring buffer per target: row r holds the sum of k over the teaching
+`pending` in the code, are one ring buffer per target: row r holds the sum of k over the teaching
 spikes so far, for a presynaptic spike that arrives at step r modulo the ring's length. Weights lag
 by the window and no more; they are clipped to their bounds whenever they are written.
 
@@ -154,12 +154,12 @@ class Rule:
           state: the ring of pending weight updates, float32 [D, G R].
         """
         dt, step = synapses.dt, moment.step
-        debts = incur(state, moment.taught[self.teacher], step, self, dt)
+        pending = incur(state, moment.teaching_spikes[self.teacher], step, self, dt)
         spikes = delays.due(moment.line, step, synapses.delay + self.history(dt))
         words = spikes if spikes.dtype == jnp.uint32 else events.pack(spikes)
-        change, debts = owed(debts, step, moment.gain, synapses)
+        change, pending = owed(pending, step, moment.gain, synapses)
         closing = Closing(words=words, change=change, key=moment.key)
-        return moment.settle(weights, closing, synapses), debts
+        return moment.settle(weights, closing, synapses), pending
 
 
 def parallel_fibre_purkinje(teacher: str, a_plus: float, a_minus: float) -> Rule:
@@ -247,15 +247,15 @@ def kernel(rule: Rule, dt: float) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def incur(debts: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: float) -> Array:
+def incur(pending: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: float) -> Array:
     """Add the effect of teaching spikes to the pending weight updates.
 
     Args:
-      debts: the pending weight updates, float32 [D, G R].
+      pending: the pending weight updates, float32 [D, G R].
       teaching_spikes: teaching spikes that arrive at each target in this step, float32 [T].
       step: int32 scalar.
     """
-    depth, width = debts.shape
+    depth, width = pending.shape
     back = ring_steps(rule, dt)[1]
     lag_index = jnp.remainder(step + back - jnp.arange(depth), depth)
     by_row = jnp.asarray(kernel(rule, dt))[lag_index]
@@ -264,21 +264,21 @@ def incur(debts: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: flo
     lanes = jnp.arange(8, dtype=jnp.int32)
 
     def body(carry):
-        start, debts = carry
+        start, pending = carry
         cell = events.select(words, levels, start + lanes)
         cell = jnp.where(start + lanes < total, cell, width + lanes)
         last = teaching_spikes.size - 1
         value = by_row[:, None] * teaching_spikes[jnp.minimum(cell, last)][None]
-        return start + 8, debts.at[:, cell].add(value, mode="drop", unique_indices=True)
+        return start + 8, pending.at[:, cell].add(value, mode="drop", unique_indices=True)
 
-    return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), debts))[1]
+    return lax.while_loop(lambda carry: carry[0] < total, body, (jnp.int32(0), pending))[1]
 
 
-def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Array, Array]:
+def owed(pending: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Array, Array]:
     """Take out the weight updates of presynaptic spikes whose window closes in this step.
 
     Args:
-      debts: the pending weight updates, which include the teaching spikes of this step, float32
+      pending: the pending weight updates, which include the teaching spikes of this step, float32
         [D, G R].
       step: int32 scalar.
       gain: factor on all changes, 0 to learn nothing, scalar.
@@ -288,12 +288,12 @@ def owed(debts: Array, step: Array, gain: Array, synapses: Synapses) -> tuple[Ar
       pending weight updates.
     """
     rule = synapses.rule
-    row = jnp.remainder(step + 1 - ring_steps(rule, synapses.dt)[0], debts.shape[0])
+    row = jnp.remainder(step + 1 - ring_steps(rule, synapses.dt)[0], pending.shape[0])
     # The row is materialized, and cleared by its own product with zero. So XLA sees that the read
     # comes before the write, and it does not copy the ring.
-    due = materialize_once(lax.dynamic_index_in_dim(debts, row, 0, keepdims=False))
-    debts = lax.dynamic_update_index_in_dim(debts, due * 0, row, 0)
-    return gain * (rule.per_spike + rule.per_pair * due), debts
+    due = materialize_once(lax.dynamic_index_in_dim(pending, row, 0, keepdims=False))
+    pending = lax.dynamic_update_index_in_dim(pending, due * 0, row, 0)
+    return gain * (rule.per_spike + rule.per_pair * due), pending
 
 
 def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
