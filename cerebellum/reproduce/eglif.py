@@ -121,9 +121,8 @@ def basal(seed: int | None, say: Callable[[str], None]) -> Report:
         by_seed = [recordings[condition, each] for each in seeds]
         for name, published in BASAL_HZ[condition].items():
             measured = [mean_of_active(recording, name) for recording in by_seed]
-            rel = 0.25 if name == "stellate" else 0.15
             label = f"{name}, {condition}"
-            rows.append(close(label, "Hz", measured, published, rel=rel, least=1.0))
+            rows.append(close(label, "Hz", measured, published, rel=0.15, least=1.0))
         all_cells_hz = {
             name: np.mean([record.rates(recording)[name] for recording in by_seed])
             for name in BASAL_HZ[condition]
