@@ -41,6 +41,9 @@ LAST = 0.02
 ZONE_GAIN = 2.0
 """Factor on the weights of the zone readout, where zones are taught and not read by regression."""
 
+NEVER = -100.0
+"""Bias of a choice that is never answered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -184,6 +187,8 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         rates = ends.rates[-1:] if feed.resets else ends.rates
         readout = network.readout(net.design, rates)
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
+    if plan.method == "stdp":
+        learner = calibrate(feed, net, _without_absent(net.design, learner))
     parameters: Any = learner
     return Training(
         learner=learner,
@@ -196,6 +201,13 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
         waited=jnp.int32(0),
     )
+
+
+def _without_absent(design: Design, learner: Learner) -> Learner:
+    """The learner with a readout that never answers what does not occur as a label."""
+    absent = np.isin(np.arange(design.outputs), design.choices, invert=True)
+    bias = jnp.where(absent, NEVER, learner.readout.bias)
+    return replace(learner, readout=replace(learner.readout, bias=bias))
 
 
 def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Readout:
@@ -439,9 +451,13 @@ def _after_epoch(
 ) -> Training:
     """The run after an epoch, with the best learner and the patience updated.
 
-    Evaluates the learner on the validation split and appends the epoch's figures to `history`.
+    Evaluates the learner on the validation split and appends the epoch's figures to `history`. By
+    spike timing nothing learns how sharp the readout is, so it is calibrated before.
     """
     rates, labels = feed.rates(net, training.learner, "validation")
+    if plan.method == "stdp":
+        readout = _calibrated(training.learner.readout, rates, labels)
+        training = replace(training, learner=replace(training.learner, readout=readout))
     logits = decode.logits(training.learner.readout, jnp.asarray(rates))
     loss = parallel.agreed(jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(labels))))
     better = bool(loss < training.best_loss)
@@ -468,7 +484,12 @@ def _after_epoch(
 def calibrate(feed: Feed, net: Net, learner: Learner) -> Learner:
     """The learner with the temperature of least validation loss (Guo et al. 2017)."""
     rates, labels = feed.rates(net, learner, "validation")
-    logits = decode.logits(replace(learner.readout, temperature=jnp.float32(1)), jnp.asarray(rates))
+    return replace(learner, readout=_calibrated(learner.readout, rates, labels))
+
+
+def _calibrated(readout: decode.Readout, rates: np.ndarray, labels: np.ndarray) -> decode.Readout:
+    """The readout with the temperature of least cross entropy on these rates and labels."""
+    logits = decode.logits(replace(readout, temperature=jnp.float32(1)), jnp.asarray(rates))
 
     def loss(log_temperature: Array) -> Array:
         return jnp.mean(
@@ -477,4 +498,4 @@ def calibrate(feed: Feed, net: Net, learner: Learner) -> Learner:
 
     candidates = jnp.linspace(-1.5, 3.0, 181)
     best = candidates[jnp.argmin(jax.lax.map(loss, candidates))]
-    return replace(learner, readout=replace(learner.readout, temperature=jnp.exp(best)))
+    return replace(readout, temperature=jnp.exp(best))
