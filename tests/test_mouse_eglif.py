@@ -270,3 +270,26 @@ def test_rates_are_the_published_ones(condition):
         rest = BASAL_HZ[condition][name]
         want = rest + (published - rest) * reached
         assert np.mean(burst[name]) == pytest.approx(want, rel=0.35), name
+
+
+@pytest.mark.parametrize(
+    ("condition", "parallel"), [("vitro", 0.45), ("awake", 0.1875)], ids=["vitro", "awake"]
+)
+def test_published_dynamic_weights_are_the_static_ones_over_u_but_for_stellate_cells(
+    condition, parallel
+):
+    """The reason why the rates of stellate cells differ between the two kinds of terminals."""
+    expected = {
+        "granule_parallel_stellate": parallel,
+        "stellate_stellate": 0.042,
+        "basket_basket": 1.4,
+    }
+    static = {p.name: p.weight for p in cb.presets.mouse_eglif(condition).projections}
+    dynamic = cb.presets.mouse_eglif(condition, short_term=True).projections
+    rules = {p.name: p.short_term for p in dynamic}
+    assert expected.keys() < rules.keys()
+    for projection in dynamic:
+        name, rule = projection.name, projection.short_term
+        share = 1.0 if rule is None else rule.utilisation
+        ratio = projection.weight * share / static[name]
+        assert ratio == pytest.approx(expected.get(name, 1.0), rel=0.03), name
