@@ -226,18 +226,20 @@ def restore_part(
       UsageError: `only` names no array of the source, or arrays of other shapes or types.
       DamagedError: one of the two checkpoints is not intact.
     """
-    replacements = _load(choose(source, step), wanted=selected(only)).arrays
+    other = _load(choose(source, step), wanted=selected(only))
+    replacements = names.translated(other.arrays, other.about)
     path = choose(target)
     checkpoint = _load(path)
+    present = names.translated(checkpoint.arrays, checkpoint.about)
     if not replacements:
         raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
     for name, array in replacements.items():
-        old = checkpoint.arrays.get(name)
+        old = present.get(name)
         if old is None or (old.shape, old.dtype) != (array.shape, array.dtype):
             has = "nothing" if old is None else f"{old.dtype} {list(old.shape)}"
             raise UsageError(f"{name}: {array.dtype} {list(array.shape)}; {target} has {has} there")
     about = {key: value for key, value in checkpoint.about.items() if key not in DERIVED}
-    arrays = {**checkpoint.arrays, **replacements}
+    about, arrays = {**about, "names": names.VERSION}, {**present, **replacements}
     written = store.write(path.parent / ".parts", checkpoint.step, arrays, about)
     path.rename(path.with_name(f"replaced-{path.name}-{_timestamp()}"))
     written.rename(path)
