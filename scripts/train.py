@@ -16,6 +16,7 @@ from cerebellum import store
 from cerebellum.learn import decode, network, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.tasks import ticks
+from cerebellum.store import names
 
 PLAN = train.Plan(epochs=3)
 
@@ -32,7 +33,8 @@ def main(data: str, run: str) -> None:
         training = train.begin(PLAN, feed, net)
     else:
         step, history = checkpoint.step, checkpoint.about["history"]
-        training = store.unflatten(train.shape(PLAN, net, feed.size), checkpoint.arrays)
+        arrays = names.translated(checkpoint.arrays, checkpoint.about)
+        training = store.unflatten(train.shape(PLAN, net, feed.size), arrays)
     for latest, progress in train.run(PLAN, feed, net, training, history, step):
         training = latest
         if progress.over:

@@ -323,7 +323,9 @@ def selected(only: str | None):
     """
 
     def wanted(name: str) -> bool:
-        return only is None or only in name.split("/") or name.startswith(f"{only}/")
+        # A checkpoint of an earlier version is asked for by present names, too.
+        forms = {name, names.present(name)}
+        return only is None or any(only in x.split("/") or x.startswith(f"{only}/") for x in forms)
 
     return wanted
 

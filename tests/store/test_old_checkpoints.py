@@ -19,7 +19,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import describe, names, old_draws, snapshot
+from cerebellum.store import describe, names, old_draws, snapshot, tools
 
 FIXTURES = ROOT / "tests/fixtures/checkpoint-1"
 ARCHIVE = "files.tar.xz"
@@ -136,3 +136,11 @@ def test_names_of_the_first_version_are_translated():
     arrays = dict.fromkeys(renamed)
     assert list(names.translated(arrays, {})) == list(renamed.values())
     assert names.translated(arrays, {"names": names.VERSION}) is arrays
+
+
+def test_an_array_of_the_first_version_is_selected_by_its_present_name():
+    keep = tools.selected("rule_states")
+    assert keep("state/debts/granule_purkinje")
+    assert keep("state/rule_states/granule_purkinje")
+    assert not keep("state/lines/granule")
+    assert tools.selected("state/delay_lines")("state/lines/granule")
