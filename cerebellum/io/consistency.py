@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from cerebellum.errors import is_number, is_whole
 from cerebellum.sim.record import Recording
 
 
@@ -84,8 +84,8 @@ def _no_cells(what: str, cells: np.ndarray, size: int) -> Iterator[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+    return is_whole(value) and int(value) >= 0

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.learn import climbing, decode, losses, network, parallel, start, stdp
 from cerebellum.learn.feed import Feed
-from cerebellum.learn.network import Carry, Design, Learner, Net
+from cerebellum.learn.network import Carry, Design, Ends, Learner, Net
 from cerebellum.learn.stdp import Timing
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
@@ -240,9 +240,7 @@ def descend(
         segment = 1 if plan.gradient_checkpointing else 0
         operands = network.with_learned(circuit, learner), training.carry, batch.inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
-        logits = decode.logits(learner.readout, ends.rates)
-        sample_losses = losses.LOSSES[plan.loss](logits, batch.labels)
-        return losses.mean(sample_losses, batch.weights), carry
+        return _loss(plan, learner, ends, batch)[1], carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
     parameters: Any = training.learner
@@ -251,6 +249,25 @@ def descend(
     updated = jax.tree.map(jnp.add, training.learner, updates)
     learner = network.bounded(net, updated)
     return _after_step(training, learner, carry, value, batch.weights, optimizer=state), value
+
+
+def _loss(plan: Plan, learner: Learner, ends: Ends, batch: Samples) -> tuple[Array, Array]:
+    """The logits of the readout, [L, B, C], and the mean loss of the samples."""
+    logits = decode.logits(learner.readout, ends.rates)
+    return logits, losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
+
+
+def _answer(
+    design: Design,
+    circuit: Circuit,
+    training: Training,
+    batch: Samples,
+    mesh: Mesh | None,
+    trains: bool = False,
+) -> tuple[Carry, Ends]:
+    """Run the samples of a step without a gradient; see `network.unroll`."""
+    learned = network.with_learned(circuit, training.learner)
+    return parallel.unroll(mesh, design, learned, training.carry, batch.inputs, 0, trains)
 
 
 @partial(jax.jit, static_argnames=("design", "plan", "mesh"), donate_argnames=("training",))
@@ -270,10 +287,8 @@ def climb(
       gain_share: factor on the gain, which falls from 1 to 0 over a run.
     """
     net, learner = Net(design, circuit), training.learner
-    operands = network.with_learned(circuit, learner), training.carry, batch.inputs
-    carry, ends = parallel.unroll(mesh, design, *operands, 0)
-    logits = decode.logits(learner.readout, ends.rates)
-    value = losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
+    carry, ends = _answer(design, circuit, training, batch, mesh)
+    logits, value = _loss(plan, learner, ends, batch)
 
     def flat(x: Array) -> Array:
         return x.reshape(-1, *x.shape[2:])
@@ -298,10 +313,8 @@ def associate(
 ) -> tuple[Training, Array]:
     """One step of learning by spike timing. Arguments and results are those of `climb`."""
     net, learner = Net(design, circuit), training.learner
-    operands = network.with_learned(circuit, learner), training.carry, batch.inputs
-    carry, ends = parallel.unroll(mesh, design, *operands, 0, trains=True)
-    logits = decode.logits(learner.readout, ends.rates)
-    value = losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
+    carry, ends = _answer(design, circuit, training, batch, mesh, trains=True)
+    _, value = _loss(plan, learner, ends, batch)
 
     # [L, B, S, N] as [T, B, N], and [L, S, B, M] as [T, B, M].
     nuclei: Any = ends.nuclei
