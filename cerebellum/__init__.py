@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from cerebellum import io, plot, store
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
-    from cerebellum.model import neurons, presets
+    from cerebellum.model import connect, neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
+    from cerebellum.model.edges import Edges
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
+    from cerebellum.model.values import LogNormal, Normal, Uniform
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
 xla.guard()
 
 _HOMES = {
+    "LogNormal": "cerebellum.model.values",
+    "Normal": "cerebellum.model.values",
+    "Uniform": "cerebellum.model.values",
     "Circuit": "cerebellum.model.circuit",
+    "Edges": "cerebellum.model.edges",
     "Interrupted": "cerebellum.sim.interrupt",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
@@ -42,6 +48,7 @@ _HOMES = {
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
+    "connect": "cerebellum.model",
     "consolidate": "cerebellum.model.consolidation",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
@@ -60,14 +67,19 @@ _HOMES = {
 
 __all__ = [
     "Circuit",
+    "Edges",
     "Interrupted",
+    "LogNormal",
+    "Normal",
     "Population",
     "Projection",
     "Rule",
     "Spec",
+    "Uniform",
     "UsageError",
     "Window",
     "build",
+    "connect",
     "consolidate",
     "drive",
     "init",
@@ -89,7 +101,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("drive", "io", "neurons", "plot", "presets", "record", "shard", "store"):
+    if name in ("connect", "drive", "io", "neurons", "plot", "presets", "record", "shard", "store"):
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

@@ -241,11 +241,11 @@ def _projection(projection: Projection, design: Design) -> Projection:
         spread=0.5,
     )
     if projection.name == "purkinje_nuclei":
-        return replace(changed, weight=changed.weight * design.inhibition)
+        return replace(changed, weight=changed.mean_weight * design.inhibition)
     if projection.name == "mossy_fiber_granule":
         # A spike brings the same charge, whatever the time constant is.
         scale = design.mossy_granule * current.Params().tau_exc / design.linger
-        return replace(changed, weight=changed.weight * scale)
+        return replace(changed, weight=changed.mean_weight * scale)
     if projection.name != "mossy_fiber_nuclei":
         return changed
     fibres = design.mossy_fibers

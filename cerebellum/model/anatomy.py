@@ -5,9 +5,11 @@ keyed by the circuit's key and the projection's name). So each projection can be
 none depends on the order of building.
 """
 
+import difflib
+import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +19,18 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events, fixed, noise, registry
+from cerebellum.model import events, fixed, noise, registry, values
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
+from cerebellum.model.delays import steps_of
+from cerebellum.model.edges import LONGEST, Edges, merged
 from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.window import Rule as WindowRule
+from cerebellum.model.sampling import draw_sources
 from cerebellum.model.spec import Projection, Spec
+
+log = logging.getLogger(__name__)
 
 Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
@@ -68,61 +75,6 @@ def in_degrees(projection: Projection, targets: int, rng: np.random.Generator) -
     degrees = np.full(targets, total // targets)
     degrees[rng.permutation(targets)[: total % targets]] += 1
     return degrees
-
-
-def draw_sources(degrees: np.ndarray, sources: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the sources of each target, all different: int64 [targets, largest degree].
-
-    Only the first `degrees[t]` entries of row t count.
-    """
-    targets, width = len(degrees), int(degrees.max(initial=0))
-    if 8 * width > sources:
-        return _draw_many(targets, width, sources, rng)
-    table = rng.integers(0, sources, (targets, width))
-    unchecked = np.arange(targets)
-    while unchecked.size:
-        row, column = _repeats(table, unchecked)
-        table[unchecked[row], column] = rng.integers(0, sources, row.size)
-        unchecked = unchecked[np.unique(row)]
-    return table
-
-
-def _repeats(table: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the entries of `table` that repeat a value of their row.
-
-    It sorts value and column as one number, which NumPy does ten times as fast as an argsort, and
-    in blocks that fit into the cache of a core.
-
-    Args:
-      rows: the rows of `table` to be searched.
-
-    Returns:
-      Of each repeated entry, the index of its row in `rows`, and its column.
-    """
-    width = max(1, table.shape[1])
-    bits, blocks = width.bit_length(), []
-    block_rows = max(1, 100_000 // width)
-    for start in range(0, rows.size, block_rows):
-        keys = (table[rows[start : start + block_rows]] << bits) | np.arange(table.shape[1])
-        keys.sort(axis=1)
-        value = keys >> bits
-        row, rank = np.nonzero(value[:, 1:] == value[:, :-1])
-        blocks.append((start + row, keys[row, rank + 1] & ((1 << bits) - 1)))
-    row, column = zip(*blocks, strict=True)
-    return np.concatenate(row), np.concatenate(column)
-
-
-def _draw_many(targets: int, width: int, sources: int, rng: np.random.Generator) -> np.ndarray:
-    """As `draw_sources`, for a large share of the sources: those with the smallest random keys."""
-    if width == sources:
-        return np.broadcast_to(np.arange(sources), (targets, sources))
-    chunk = max(1, 8_000_000 // sources)
-    rows = []
-    for start in range(0, targets, chunk):
-        keys = rng.random((min(chunk, targets - start), sources), dtype=np.float32)
-        chosen = np.argpartition(keys, width, axis=1)[:, :width]
-        rows.append(rng.permuted(chosen, axis=1))
-    return np.concatenate(rows)
 
 
 def contacts(
@@ -204,7 +156,7 @@ def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
     """Whether a projection has a row of weights for every source, instead of lists of targets."""
     if projection.dtype == "uint16":
         return True
-    if projection.crosses:
+    if projection.crosses or projection.listed:
         return False
     limit = MATRIX_SHARE if path == "dense" else ROWS_SHARE
     evenly_distributed = projection.sites is None and not projection.degree_sd
@@ -219,17 +171,27 @@ def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]
 
 
+Positions = Mapping[str, np.ndarray]
+"""positions of cells by population, um [cells, 3]"""
+
+
 def connect(
-    projection: Projection, spec: Spec, key: Array, path: events.Path
+    projection: Projection,
+    spec: Spec,
+    key: Array,
+    path: events.Path,
+    positions: Positions | None = None,
 ) -> tuple[events.Fan, Array]:
     """Draw the wiring and the initial weights of one projection (see `circuit.Params`)."""
+    if projection.listed:
+        return _connect_listed(projection, spec, key, positions or {})
     if has_rows(projection, spec, path):
         w_max = projection.w_max
         unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
         return events.AllToAll(beams=spec.beams, unit=unit), _rows(projection, spec, key)
     table = lists(projection, spec, key)
     targets = spec.population(projection.target).size
-    weights = np.float32(projection.weight * projection.contacts)
+    weights = np.float32(projection.mean_weight * projection.contacts)
     if projection.plastic or projection.spread:
         uniform = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
         weights = weights * (1 + projection.spread * (2 * uniform - 1))
@@ -238,9 +200,82 @@ def connect(
     return fan, jnp.asarray(weights, jnp.float32)
 
 
+def _connect_listed(
+    projection: Projection, spec: Spec, key: Array, positions: Positions
+) -> tuple[events.FanOut, Array]:
+    """As `connect`, for a rule of connection, or weights or delays that are distributed."""
+    name, rule = projection.name, projection.connect
+    if rule is None:
+        by_beam = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
+        pre, post = (np.concatenate(ends) for ends in zip(*by_beam, strict=True))
+    else:
+        ends = replace(
+            spec.ends(projection),
+            source_um=positions.get(projection.source),
+            target_um=positions.get(projection.target),
+        )
+        pre, post = rule.pairs(ends, stream(key, name))
+    synapses = Edges(pre, post)
+    sizes = spec.ends(projection)
+    synapses.checked(f"{name}.connect", sizes.sources, sizes.targets, spec.dt)
+    weight = None
+    if isinstance(projection.weight, values.Distribution):
+        weight = values.draw(projection.weight, stream(key, f"{name}.weights"), pre.shape)
+        most = np.inf if projection.w_max is None else projection.w_max
+        weight = np.minimum(weight * projection.contacts, most)
+    steps = np.full(pre.shape, steps_of(projection, spec.dt), np.uint16)
+    if isinstance(projection.delay, values.Distribution):
+        delay = values.draw(projection.delay, stream(key, f"{name}.delays"), pre.shape)
+        steps = np.clip(np.round(delay / spec.dt), 1, LONGEST).astype(np.uint16)
+    return listed(projection, spec, pre, post, weight, steps)
+
+
+def listed(
+    projection: Projection,
+    spec: Spec,
+    pre: np.ndarray,
+    post: np.ndarray,
+    weight: np.ndarray | float | None,
+    steps: np.ndarray,
+) -> tuple[events.FanOut, Array]:
+    """The lists and the weights of synapses one by one.
+
+    Args:
+      pre, post: source and target of each synapse, [synapses].
+      weight: weight of each synapse, [synapses] or a scalar; None for the projection's.
+      steps: delay of each synapse in steps, [synapses].
+
+    Returns:
+      The lists, with delays where they differ from the projection's delay; and the weights,
+      float32 [N, F], or a scalar where all are one and do not learn.
+    """
+    sizes = spec.ends(projection)
+    narrow = post.astype(np.uint16) if sizes.targets <= 2**16 else post
+    order = np.argsort(narrow, kind="stable")
+    index = np.int32 if pre.size < 2**31 else np.int64
+    table, place = fan_out(
+        *(pre[order].astype(np.int32), post[order], sizes.sources, sizes.targets),
+        order.astype(index),
+    )
+    used = table < sizes.targets
+    if weight is None:
+        weight = projection.mean_weight * projection.contacts
+    if np.ndim(weight) or projection.plastic:
+        each = np.broadcast_to(np.asarray(weight, np.float32), pre.shape)
+        weights = np.where(used, each[place] if each.size else 0, np.float32(0))
+    else:
+        weights = np.float32(weight)
+    delays, longest = None, int(steps.max(initial=1))
+    if steps.size and (longest != steps.min() or longest != steps_of(projection, spec.dt)):
+        short = steps.astype(np.uint8 if longest < 256 else np.uint16)
+        delays = np.where(used, short[place], short.dtype.type(1))
+    fan = events.with_delays(events.FanOut(targets=jnp.asarray(table), ascends=True), delays)
+    return fan, jnp.asarray(weights, jnp.float32)
+
+
 def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
     """Initial weights [N, R]; for uint16 only their mean, from which `init` draws the rows."""
-    mean = jnp.float32(projection.weight * projection.contacts)
+    mean = jnp.float32(projection.mean_weight * projection.contacts)
     if projection.dtype == "uint16":
         return mean
     shape = spec.population(projection.source).size, spec.beam_size(projection.target)
@@ -255,16 +290,22 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
         source, target = contacts(projection, spec, key, beam)
         uniform = stream(key, f"{projection.name}.{beam}.weights").random(source.size, np.float32)
         factor = 1 + projection.spread * (2 * uniform - 1)
-        weight = projection.weight * projection.contacts
+        weight = projection.mean_weight * projection.contacts
         matrix[source, target - beam * shape[1]] = weight * factor
     return jnp.asarray(matrix)
 
 
 def connect_edges(
-    projection: Projection, spec: Spec, edges: np.ndarray
+    projection: Projection, spec: Spec, edges: Edges | np.ndarray
 ) -> tuple[events.FanOut, Array]:
     """As `connect`, for edges that the caller of `build` or the spec provides."""
     name = projection.name
+    if isinstance(edges, Edges):
+        return _connect_synapses(projection, spec, edges)
+    if not isinstance(edges, np.ndarray):
+        raise UsageError(
+            f"edges {name!r}: {type(edges).__name__}; cb.Edges(pre, post, weight, delay)"
+        )
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     if projection.dtype != "float32" or spec.beams > 1:
         raise UsageError(f"edges {name!r}: given; for float32 lists without beams only")
@@ -274,7 +315,10 @@ def connect_edges(
             "that of a contact times the contacts"
         )
     if edges.ndim != 2 or edges.shape[1] != 3 or not np.issubdtype(edges.dtype, np.integer):
-        raise UsageError(f"edges {name!r}: {edges.dtype} {edges.shape}; integers [pairs, 3]")
+        raise UsageError(
+            f"edges {name!r}: {edges.dtype} {edges.shape}; integers [pairs, 3], or "
+            "cb.Edges(pre, post, weight, delay)"
+        )
     for column, end, size in zip((0, 1), ("source", "target"), sizes, strict=True):
         outside = (edges[:, column] < 0) | (edges[:, column] >= size)
         if outside.any():
@@ -287,26 +331,62 @@ def connect_edges(
     if pairs.size and counts.max() > 1:
         repeated = pairs[counts > 1][0].tolist()
         raise UsageError(f"edges {name!r}: the pair {repeated} twice; each pair once")
-    heaviest = projection.weight * int(number.max(initial=0))
+    heaviest = projection.mean_weight * int(number.max(initial=0))
     if projection.w_max is not None and heaviest > projection.w_max:
         raise UsageError(
             f"edges {name!r}: {number.max()} contacts weigh {heaviest:g}; at most w_max "
             f"{projection.w_max:g}"
         )
     table, contacts = fan_out(source, target, sizes[0], sizes[1], number)
-    weights = np.where(table < sizes[1], contacts * np.float32(projection.weight), np.float32(0))
+    weights = np.where(
+        table < sizes[1], contacts * np.float32(projection.mean_weight), np.float32(0)
+    )
     fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
     return fan, jnp.asarray(weights, jnp.float32)
 
 
+def _connect_synapses(
+    projection: Projection, spec: Spec, edges: Edges
+) -> tuple[events.FanOut, Array]:
+    """As `connect_edges`, for synapses one by one."""
+    name, sizes = projection.name, spec.ends(projection)
+    where = f"edges {name!r}"
+    if projection.dtype != "float32" or projection.crosses:
+        raise UsageError(f"{where}: given; for float32 weights that do not cross beams")
+    edges.checked(where, sizes.sources, sizes.targets, spec.dt)
+    beams = [
+        cells // spec.beam_size(end)
+        for cells, end in ((edges.pre, projection.source), (edges.post, projection.target))
+    ]
+    outside = np.flatnonzero(beams[0] != beams[1])
+    if outside.size:
+        pre, post = edges.pre[outside[0]], edges.post[outside[0]]
+        raise UsageError(f"{where}: from {pre} to {post}; a synapse stays in its beam")
+    declared = projection.mean_weight * projection.contacts
+    weight = edges.weight
+    pre, post = edges.pre, edges.post
+    steps = edges.steps(spec.dt, steps_of(projection, spec.dt))
+    if edges.multapses == "merge":
+        each = np.broadcast_to(np.float64(declared if weight is None else weight), pre.shape)
+        pre, post, weight, steps = merged(pre, post, each, steps)
+        if pre.size < len(edges):
+            log.info("%s: %d synapses merged into %d", where, len(edges), pre.size)
+    heaviest = np.max(declared if weight is None else weight, initial=0)
+    if projection.w_max is not None and heaviest > projection.w_max:
+        raise UsageError(f"{where}: a weight of {heaviest:g}; at most w_max {projection.w_max:g}")
+    return listed(projection, spec, pre, post, weight, steps)
+
+
 def _connect_by_name(
-    spec: Spec, edges: Mapping[str, np.ndarray]
+    spec: Spec, edges: Mapping[str, Edges | np.ndarray]
 ) -> dict[str, tuple[events.Fan, Array]]:
     """`connect_edges` of projections by name."""
     known = [projection.name for projection in spec.projections]
     for name in edges:
         if name not in known:
-            raise UsageError(f"edges {name!r}: {spec.name} has {', '.join(known)}")
+            near = difflib.get_close_matches(name, known, n=1)
+            right = f"perhaps {near[0]}" if near else f"{spec.name} has {', '.join(known)}"
+            raise UsageError(f"edges {name!r}: {right}")
     return {
         p.name: connect_edges(p, spec, edges[p.name]) for p in spec.projections if p.name in edges
     }
@@ -336,8 +416,9 @@ def current(circuit: Circuit) -> Circuit:
 def build(
     spec: Spec,
     key: Array,
-    edges: Mapping[str, np.ndarray] | None = None,
+    edges: Mapping[str, Edges | np.ndarray] | None = None,
     *,
+    positions: Mapping[str, Any] | None = None,
     path: Path = "auto",
     backend: str = "auto",
 ) -> Circuit:
@@ -346,9 +427,11 @@ def build(
     Args:
       spec: the circuit to build.
       key: a JAX random key; the same key gives the same circuit on any machine.
-      edges: the edges of projections that are not to be drawn, by name: source, target and number
-        of contacts, integers [pairs, 3], each pair once. They replace those that `spec.place`
-        returns.
+      edges: the edges of projections that are not to be drawn, by name: `Edges`, with a weight and
+        a delay of each synapse; or source, target and number of contacts, integers [pairs, 3], each
+        pair once. They replace those that `spec.place` returns.
+      positions: positions of the cells, um [cells, 3], by population, for rules of connection that
+        depend on distance.
       path: how spikes are delivered. "event" delivers packed spikes; "dense" visits every synapse
         in every step and has gradients; "auto" chooses "dense" up to `DENSE_LIMIT` possible
         contacts.
@@ -362,10 +445,12 @@ def build(
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
     laid = _connect_by_name(spec, edges or {})
+    placed_um = _positions(spec, positions or {})
     placed = spec.place(key) if spec.place else {}
     laid |= _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})
     connected = {
-        p.name: laid.get(p.name) or connect(p, spec, key, resolved_path) for p in spec.projections
+        p.name: laid.get(p.name) or connect(p, spec, key, resolved_path, placed_um)
+        for p in spec.projections
     }
     cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
     circuit = Circuit(
@@ -379,10 +464,36 @@ def build(
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             part=Part(spec=spec),
             path=resolved_path,
-            drawn=not laid,
+            drawn=not laid and not placed_um,
             equations=equations(spec),
         ),
         backend=backend,
     )
+    _check_teachers(circuit)
     check_rules(circuit)
     return circuit
+
+
+def _positions(spec: Spec, positions: Mapping[str, Any]) -> Positions:
+    """Positions in NumPy; UsageError if they do not fit the populations."""
+    checked = {}
+    for name, given in positions.items():
+        size, um = spec.population(name).size, np.asarray(given)
+        if um.shape != (size, 3) or um.dtype.kind not in "iuf" or not np.isfinite(um).all():
+            raise UsageError(
+                f"positions {name!r}: {um.dtype} {list(um.shape)}; finite numbers, um [{size}, 3]"
+            )
+        checked[name] = um.astype(np.float64)
+    return checked
+
+
+def _check_teachers(circuit: Circuit) -> None:
+    """Raise UsageError if the synapses of a teaching projection have delays of their own."""
+    for projection in circuit.spec.projections:
+        for teacher in projection.rule.teachers if projection.rule else ():
+            fan = circuit.wiring.fans.get(teacher)
+            if isinstance(fan, events.FanOut) and fan.delays is not None:
+                raise UsageError(
+                    f"{projection.name}.rule.teacher: {teacher}, whose synapses have delays of "
+                    "their own; one with a single delay"
+                )

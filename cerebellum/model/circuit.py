@@ -12,11 +12,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fit, fixed, homeostasis, noise, short_term
+from cerebellum.model.edges import Edges, of_fan
 from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
@@ -105,6 +107,10 @@ class State:
     population whose projections cross beams, a shard holds the lines of all shards side by side."""
     weights: dict[str, Array]
     """present weights by plastic projection, shaped as in Params; uint16 in units of its fan"""
+    arrivals: dict[str, Array]
+    """Rings of weights that are on their way, for projections whose synapses have delays of their
+    own: float32 [D, T], by receptor ("golgi.exc"), or by projection where it has synaptic scaling.
+    Row s mod D holds what arrives in step s, in nS or mV."""
     rule_states: dict[str, Any]
     """The state of each learning rule, by projection: for a window rule, the pending weight
     updates, which are the sums that teaching spikes have added up so far."""
@@ -139,6 +145,35 @@ class Circuit:
     @property
     def spec(self) -> Spec:
         return self.wiring.spec
+
+    def edges(self, name: str, state: "State | None" = None) -> Edges:
+        """The synapses of a projection, with the delay (ms) and the weight (nS or mV) of each.
+
+        Args:
+          name: the projection.
+          state: a state of this circuit, from which the weights of a plastic projection are taken
+            as it has learned them. Without it they are those of the parameters.
+
+        Raises:
+          UsageError: there is no such projection, or the circuit is divided among devices.
+        """
+        projections = {p.name: p for p in self.spec.projections}
+        if name not in projections:
+            fit.check_names([name], projections, "edges", self.spec.name)
+        if self.wiring.shard is not None:
+            raise UsageError("circuit: a divided one; edges are those of the whole circuit")
+        projection, weights = projections[name], self.params.weights[name]
+        if state is not None and name in state.weights:
+            weights = state.weights[name]
+        elif projection.dtype == "uint16" and not np.ndim(weights):
+            raise UsageError(
+                f"edges: {name} has uint16 rows, which the state holds; circuit.edges({name!r}, "
+                "state)"
+            )
+        sizes = [self.spec.population(end).size for end in (projection.source, projection.target)]
+        steps = delays.steps_of(projection, self.spec.dt)
+        held = np.asarray(weights)
+        return of_fan(self.wiring.fans[name], held, (sizes[0], sizes[1]), self.spec.dt, steps)
 
 
 Drive = Mapping[str, Array]
@@ -197,6 +232,10 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
         cells=cells,
         delay_lines=_empty_lines(circuit.wiring),
         weights={p.name: _initial_weights(circuit, p) for p in spec.projections if p.plastic},
+        arrivals={
+            name: jnp.zeros((ring.depth, part.size(ring.target)))
+            for name, ring in rings(circuit.wiring).items()
+        },
         rule_states={
             p.name: p.rule.begin(_sizes(circuit, p), spec.dt)
             for p in spec.projections
@@ -243,7 +282,7 @@ def synapses_of(wiring: Wiring, projection: Projection) -> Synapses:
         cell_offset=wiring.cells(projection.source).offset,
         rule=projection.rule,
         dt=spec.dt,
-        delay=delays.delay_steps(projection.delay, spec.dt),
+        delay=delays.steps_of(projection, spec.dt),
         share=spec.share(projection),
         w_max=math.inf if projection.w_max is None else projection.w_max,
     )
@@ -282,7 +321,7 @@ def learning(spec: Spec) -> list[str]:
 def timing(wiring: Wiring) -> Timing:
     """The timing of a circuit."""
     dt = wiring.spec.dt
-    steps = tuple((p.name, delays.delay_steps(p.delay, dt)) for p in wiring.spec.projections)
+    steps = tuple((p.name, delays.steps_of(p, dt)) for p in wiring.spec.projections)
     return Timing(dt, wiring.path, steps)
 
 
@@ -290,11 +329,39 @@ def depths(spec: Spec) -> dict[str, int]:
     """Number of steps that the delay line of each source population holds."""
     deepest: dict[str, int] = {}
     for projection in spec.projections:
-        steps = delays.delay_steps(projection.delay, spec.dt)
+        steps = delays.steps_of(projection, spec.dt)
         if projection.rule is not None:
             steps += projection.rule.history(spec.dt)
         deepest[projection.source] = max(steps, deepest.get(projection.source, 0))
     return deepest
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring of arrivals."""
+
+    target: str
+    """the population of its columns"""
+    depth: int
+    """number of its rows, the longest delay in steps"""
+
+
+def ring_of(projection: Projection) -> str:
+    """The name of the ring into which a projection with delays of its own delivers."""
+    if projection.scaling is not None:
+        return projection.name
+    return f"{projection.target}.{projection.receptor}"
+
+
+def rings(wiring: Wiring) -> dict[str, Ring]:
+    """The rings of arrivals of a circuit by name."""
+    found: dict[str, Ring] = {}
+    for projection in wiring.spec.projections:
+        fan, name = wiring.fans[projection.name], ring_of(projection)
+        if isinstance(fan, events.FanOut) and fan.delays is not None:
+            before = found[name].depth if name in found else 0
+            found[name] = Ring(projection.target, max(before, fan.longest))
+    return found
 
 
 def _empty_lines(wiring: Wiring) -> dict[str, Array]:

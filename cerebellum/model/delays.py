@@ -4,8 +4,12 @@ A delay line is a ring buffer of the last D steps of one population: [D, W] word
 where gradients must pass. Row s mod D holds the spikes of step s.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array, lax
+
+from cerebellum.model import values
 
 GRID = 1e-3
 """The share of a step by which a time may miss the grid, for what rounding does to it."""
@@ -14,6 +18,11 @@ GRID = 1e-3
 def delay_steps(delay: float, dt: float) -> int:
     """A delay (ms) as a number of steps, rounded, at least one."""
     return max(1, round(delay / dt))
+
+
+def steps_of(projection: Any, dt: float) -> int:
+    """The delay of a projection in steps; the mean of a distribution of delays, on the grid."""
+    return delay_steps(values.mean(projection.delay), dt)
 
 
 def on_grid(delay: float, dt: float) -> float:

@@ -9,6 +9,7 @@ G beams, S = ceil(N / G) source cells and R = ceil(T / G) target cells per beam.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal, Protocol
 
@@ -21,6 +22,9 @@ from jax import Array, lax
 from cerebellum.model.ordering import materialize_once
 
 BITS = 32
+DELAY_STEP = 8
+"""Rings of arrivals have a multiple of this number of rows, so that circuits that differ only in
+their seed mostly share one compiled program."""
 _BRANCH = 32
 _TOP = 128
 
@@ -36,6 +40,26 @@ class FanOut:
     more"""
     ascends: bool = struct.field(pytree_node=False, default=False)
     """whether every list is in ascending order, so that threads can divide the targets"""
+    delays: Array | None = None
+    """Delay of each synapse in steps, uint8 or uint16 [N, F]; None if all have the projection's.
+    Spikes are then delivered when they are emitted, into a ring of arrivals (see `into_ring`)."""
+    longest: int = struct.field(pytree_node=False, default=0)
+    """the longest of these delays, rounded up to a multiple of `DELAY_STEP`"""
+    row: Array | None = None
+    """the row of the ring for arrivals in the present step, int32 scalar"""
+    depth: int = struct.field(pytree_node=False, default=0)
+    """number of rows of the ring"""
+
+    def into_ring(self, step: Array, depth: int) -> "FanOut":
+        """The same lists, for a delivery into a ring of arrivals, [depth, T].
+
+        Row s mod depth of a ring holds the weights that arrive in step s. A spike of the present
+        step adds each weight to the row of its delay, from 1 to `depth` steps later.
+
+        Args:
+          step: the present step, whose own row has been read and cleared, int32 scalar.
+        """
+        return replace(self, row=jnp.remainder(step, depth), depth=depth)
 
 
 @struct.dataclass(kw_only=True)
@@ -52,6 +76,14 @@ class AllToAll:
 
 
 Fan = FanOut | AllToAll
+
+
+def with_delays(fan: FanOut, delays: np.ndarray | None) -> FanOut:
+    """Lists whose synapses have delays of their own, in steps, unsigned [N, F]; None for none."""
+    if delays is None:
+        return fan
+    longest = -(-int(np.max(delays)) // DELAY_STEP) * DELAY_STEP
+    return replace(fan, delays=jnp.asarray(delays), longest=longest)
 
 
 def pack(spikes: Array) -> Array:
@@ -231,10 +263,15 @@ def _by_list(
       out: values of the targets, [B, T].
       batch, cell, real: member of the batch, source cell and validity of each event, [K].
     """
-    members = out.shape[0]
+    shape, members = out.shape, out.shape[0]
     target = _take(fan.targets, batch, cell)
     no_target = jnp.array(jnp.iinfo(target.dtype).max, target.dtype)
     target = jnp.where(real[:, None], target, no_target)
+    if fan.delays is not None and fan.row is not None:
+        row = fan.row[batch * (fan.row.shape[0] > 1), None]
+        delay = _take(fan.delays, batch, cell)
+        out = out.reshape(members, -1)
+        target = _in_ring(target, delay, row, fan.depth, out.shape[1])
     if weight.ndim == 1:
         value = weight[batch * (weight.shape[0] > 1), None]
     else:
@@ -243,9 +280,23 @@ def _by_list(
         value = value * _take(gain, batch, cell)[:, None]
     value = jnp.broadcast_to(value.astype(out.dtype), target.shape).reshape(-1)
     if members == 1:
-        return out[0].at[target.reshape(-1)].add(value, mode="drop")[None]
+        return out[0].at[target.reshape(-1)].add(value, mode="drop").reshape(shape)
     member = jnp.broadcast_to(batch[:, None], target.shape)
-    return out.at[member.reshape(-1), target.reshape(-1)].add(value, mode="drop")
+    added = out.at[member.reshape(-1), target.reshape(-1)].add(value, mode="drop")
+    return added.reshape(shape)
+
+
+def _in_ring(target: Array, delay: Array, row: Array, depth: int, size: int) -> Array:
+    """The places of synapses in a flat ring of arrivals, int32; `size` for unused entries.
+
+    Args:
+      target, delay: of each synapse, [..., F].
+      row: row of the present step, which broadcasts to them.
+      depth, size: rows and entries of the ring.
+    """
+    targets = size // depth
+    slot = jnp.remainder(row + delay.astype(jnp.int32), depth)
+    return jnp.where(target < targets, slot * targets + target.astype(jnp.int32), size)
 
 
 def _by_row(
@@ -434,7 +485,8 @@ def push(
       fans: the wiring of each projection.
       weights: for each projection a scalar, or [N, F] with a `FanOut`, or [N, R] with an
         `AllToAll`.
-      outs: for each projection the array to which the weights are added, [T].
+      outs: for each projection the array to which the weights are added, [T]; for one whose
+        synapses have delays of their own a ring of arrivals, [D, T] (see `FanOut.into_ring`).
       gains: for each projection None, or the factor of the weights of each source cell, [N].
       sweep: the implementation that visits the events; all give the same result.
 
@@ -469,6 +521,10 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
         sums = jnp.einsum("gs,gsr->gr", spikes, rows, precision=lax.Precision.HIGHEST)
         return out + sums.reshape(-1)[: out.shape[0]]
     value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
+    if fan.delays is not None and fan.row is not None:
+        places = _in_ring(fan.targets, fan.delays, fan.row, fan.depth, out.size)
+        added = jnp.ravel(out).at[places].add(value.astype(out.dtype), mode="drop")
+        return added.reshape(out.shape)
     return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")
 
 

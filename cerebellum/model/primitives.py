@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from cerebellum.model import events, noise, plasticity
 from cerebellum.model.neurons.protocol import NeuronModel
@@ -72,6 +72,19 @@ def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) ->
     return events.pack(noise.fires(step_key, jnp.asarray(chance, jnp.float32), cells.numbers))
 
 
+class Take(Protocol):
+    """Take the arrivals of a step out of a ring: the row, and the ring with zeros in its place."""
+
+    def __call__(self, ring: Array, step: Array) -> tuple[Array, Array]: ...
+
+
+def take(ring: Array, step: Array) -> tuple[Array, Array]:
+    """Take what arrives in a step out of a ring of arrivals, [D, T] (see `State.arrivals`)."""
+    row = jnp.remainder(step, ring.shape[0])
+    taken = lax.dynamic_index_in_dim(ring, row, keepdims=False)
+    return taken, lax.dynamic_update_index_in_dim(ring, jnp.zeros_like(taken), row, 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Primitives:
     """A table of operations; entries that a backend does not replace are the reference."""
@@ -82,6 +95,7 @@ class Primitives:
     settle: plasticity.Settle = plasticity.settle
     """writes the weights whose window has closed"""
     draw: Draw = draw
+    take: Take = take
 
 
 REFERENCE = Primitives()

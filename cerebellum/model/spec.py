@@ -10,17 +10,22 @@ import numpy as np
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import registry
-from cerebellum.model.delays import delay_steps, on_grid
+from cerebellum.model import registry, values
+from cerebellum.model.connect import Connect, Ends
+from cerebellum.model.delays import on_grid, steps_of
+from cerebellum.model.edges import LONGEST_MS
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.short_term import ShortTerm
 from cerebellum.model.surrogate import Surrogate
+from cerebellum.model.values import Distribution
 
 Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
+RULE_NAMES = ("mean_in_degree", "problem", "pairs")
+"""The methods that a rule of connection must have."""
 
 
 def _plain(record: Any) -> None:
@@ -57,13 +62,18 @@ class Projection:
     target: str
     receptor: str
     """a receptor of the target's model: "exc" or "inh"; "spikes" for a relay"""
-    weight: float
-    """weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
-    sign"""
-    delay: float
-    """conduction delay in ms, a whole number of steps, at least one"""
-    in_degree: float
-    """mean number of source cells per target cell"""
+    weight: float | Distribution
+    """Weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
+    sign. A distribution gives each synapse a weight of its own."""
+    delay: float | Distribution
+    """Conduction delay in ms, a whole number of steps, at least one. A distribution gives each
+    synapse a delay of its own, rounded to steps. A rule of learning then sees a presynaptic spike
+    after the mean delay, at all synapses of a cell."""
+    in_degree: float = 0.0
+    """mean number of source cells per target cell; with `connect` it follows from that"""
+    connect: Connect | None = None
+    """the rule that draws the connections (see `model.connect`); None draws `in_degree` sources of
+    each target, all different"""
     contacts: float = 1.0
     """Mean number of contacts of a connected pair; its one synapse has that many times `weight`.
     Edges that the caller provides (see `anatomy.build`) have their own numbers of contacts."""
@@ -98,6 +108,22 @@ class Projection:
         _plain(self)
 
     @property
+    def mean_weight(self) -> float:
+        """The mean weight of a contact."""
+        return values.mean(self.weight)
+
+    @property
+    def individual(self) -> bool:
+        """Whether its synapses have weights of their own, not a single one."""
+        return self.plastic or self.spread > 0 or isinstance(self.weight, Distribution)
+
+    @property
+    def listed(self) -> bool:
+        """Whether its connections are kept as lists on every path."""
+        drawn = isinstance(self.weight, Distribution) or isinstance(self.delay, Distribution)
+        return drawn or self.connect is not None
+
+    @property
     def name(self) -> str:
         """`source_target`, or `source_label_target` if there is a label."""
         return "_".join(part for part in (self.source, self.label, self.target) if part)
@@ -125,7 +151,18 @@ class Spec:
 
     def __post_init__(self):
         _plain(self)
-        _check(self)
+        _check_parts(self)
+        derived = tuple(_with_in_degree(p, self) for p in self.projections)
+        object.__setattr__(self, "projections", derived)
+        _check_projections(self)
+
+    def ends(self, projection: Projection) -> Ends:
+        """The two populations of a projection, without positions."""
+        return Ends(
+            sources=self.population(projection.source).size,
+            targets=self.population(projection.target).size,
+            same=projection.source == projection.target,
+        )
 
     def population(self, name: str) -> Population:
         """The population called `name`; UsageError if there is none."""
@@ -180,8 +217,27 @@ class Spec:
         return round(sum(p.in_degree * self.population(p.target).size for p in self.projections))
 
 
-def _check(spec: Spec) -> None:
-    """Raise UsageError if a spec contradicts itself."""
+def _with_in_degree(projection: Projection, spec: Spec) -> Projection:
+    """A projection with the in-degree of its rule of connection, which is checked."""
+    rule, name = projection.connect, projection.name
+    if rule is None:
+        return projection
+    if isinstance(rule, type) or not all(hasattr(rule, each) for each in RULE_NAMES):
+        shown = rule.__name__ if isinstance(rule, type) else repr(rule)
+        raise UsageError(f"{name}.connect: {shown}; such as cb.connect.FixedInDegree(10)")
+    if spec.beams > 1 or projection.crosses or projection.dtype != "float32":
+        raise UsageError(f"{name}.connect: given; for float32 weights in a circuit without beams")
+    for field in ("sites", "degree_sd", "spread"):
+        if getattr(projection, field):
+            raise UsageError(f"{name}.{field}: given; none beside connect")
+    problem = rule.problem(spec.ends(projection))
+    if problem is not None:
+        raise UsageError(f"{name}.connect: {problem}")
+    return replace(projection, in_degree=rule.mean_in_degree(spec.ends(projection)))
+
+
+def _check_parts(spec: Spec) -> None:
+    """Raise UsageError if a spec is not made of populations and projections that are right."""
     if not _is_number(spec.dt) or not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if spec.surrogate is not None and not isinstance(spec.surrogate, Surrogate):
@@ -204,6 +260,10 @@ def _check(spec: Spec) -> None:
                 f"{population.name}.size: {population.size}; enough for {spec.beams} beams of "
                 f"{spec.beam_size(population.name)}"
             )
+
+
+def _check_projections(spec: Spec) -> None:
+    """Raise UsageError if the projections of a spec contradict it, or each other."""
     names = [projection.name for projection in spec.projections]
     if len(set(names)) < len(names):
         raise UsageError(f"projections: {', '.join(names)}; names are unique, use labels")
@@ -214,6 +274,8 @@ def _check(spec: Spec) -> None:
         _check_projection(projection, spec)
         _check_weights(projection, spec)
     for projection in spec.projections:
+        if isinstance(projection.delay, Distribution):
+            continue
         nearest = on_grid(projection.delay, spec.dt)
         if nearest != projection.delay:
             raise UsageError(
@@ -255,8 +317,8 @@ def _check_population(population: Population, dt: float) -> None:
 
 def _check_params(population: Population) -> None:
     """Check the parameters whose names say what they can be: time constants and capacitances."""
-    for field, values in vars(population.params).items():
-        where, value = f"{population.name}.params.{field}", min(jax.tree.leaves(values), default=1)
+    for field, given in vars(population.params).items():
+        where, value = f"{population.name}.params.{field}", min(jax.tree.leaves(given), default=1)
         if (field.startswith("tau") or field == "c_m") and not value > 0:
             raise UsageError(f"{where}: {value:g}; above zero")
         if field == "t_ref" and value < 0:
@@ -289,8 +351,15 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     name, dt = projection.name, spec.dt
     for field in ("weight", "delay", "in_degree", "degree_sd", "contacts", "spread"):
         value = getattr(projection, field)
+        if isinstance(value, Distribution) and field in ("weight", "delay"):
+            continue
         if not _is_number(value):
-            raise UsageError(f"{name}.{field}: {value!r}; one number for all synapses")
+            raise UsageError(
+                f"{name}.{field}: {value!r}; one number for all synapses (numbers of each go into "
+                "cb.Edges)"
+                if field in ("weight", "delay")
+                else f"{name}.{field}: {value!r}; one number for all synapses"
+            )
     for field in ("plastic", "crosses"):
         if not isinstance(getattr(projection, field), bool):
             raise UsageError(f"{name}.{field}: {getattr(projection, field)!r}; True or False")
@@ -303,7 +372,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
     if not projection.crosses:
         sources = source.size - (spec.beams - 1) * spec.beam_size(source.name)
     most = sources - (source.name == target.name)
-    if not 0 <= projection.in_degree <= most:
+    if projection.connect is None and not 0 <= projection.in_degree <= most:
         raise UsageError(
             f"{name}.in_degree: {projection.in_degree}; between 0 and the {most} other cells of "
             f"{source.name}" + (" in a beam" if spec.reach(projection) > 1 else "")
@@ -317,7 +386,8 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(
             f"{name}.degree_sd: {projection.degree_sd}; finite, not negative, 0 beside sites"
         )
-    if not 0 <= projection.weight < math.inf:
+    _check_distributions(projection, dt)
+    if not 0 <= projection.mean_weight < math.inf:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
     if projection.crosses != (source.name in spec.crossing()):
         raise UsageError(f"{name}.crosses: False; other projections of {source.name} cross")
@@ -327,8 +397,27 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
             raise UsageError(f"{name}.{field}: {value}; one that crosses has a single weight")
     if not 0 < projection.contacts < math.inf:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
-    if not dt * (1 - 1e-6) <= projection.delay < math.inf:
-        raise UsageError(f"{name}.delay: {projection.delay} ms; at least one step of {dt} ms")
+    mean = values.mean(projection.delay)
+    if not dt * (1 - 1e-6) <= mean < math.inf:
+        raise UsageError(f"{name}.delay: {mean:g} ms; at least one step of {dt} ms")
+    if mean > LONGEST_MS:
+        raise UsageError(f"{name}.delay: {mean:g} ms; at most {LONGEST_MS:g} ms")
+
+
+def _check_distributions(projection: Projection, dt: float) -> None:
+    """Raise UsageError if the distributions of a projection do not fit it."""
+    name = projection.name
+    drawn = [f for f in ("weight", "delay") if isinstance(getattr(projection, f), Distribution)]
+    for field in drawn:
+        if projection.crosses or projection.dtype != "float32" or projection.spread:
+            raise UsageError(
+                f"{name}.{field}: a distribution; for float32 weights without spread that do not "
+                "cross beams"
+            )
+    if isinstance(projection.weight, Distribution) and projection.weight.low < 0:
+        raise UsageError(
+            f"{name}.weight: {projection.weight}; low=0 or more, the receptor has the sign"
+        )
 
 
 def _check_weights(projection: Projection, spec: Spec) -> None:
@@ -344,7 +433,7 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.w_max: {w_max!r}; a number, or None")
     if w_max is None and projection.dtype == "uint16":
         raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
-    largest = projection.weight * projection.contacts * (1 + projection.spread)
+    largest = projection.mean_weight * projection.contacts * (1 + projection.spread)
     if w_max is not None and not (largest <= w_max < math.inf and w_max > 0):
         raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {largest}")
     if projection.scaling is not None:
@@ -400,7 +489,7 @@ def bundles(spec: Spec) -> tuple[Bundle, ...]:
     """
     groups: list[tuple[str, int, list[Projection]]] = []
     for projection in spec.projections:
-        delay = delay_steps(projection.delay, spec.dt)
+        delay = steps_of(projection, spec.dt)
         end = projection.target, projection.receptor
         for source, steps, members in groups:
             free = end not in {(member.target, member.receptor) for member in members}

@@ -5,7 +5,9 @@ synapses, and puts the new spikes into the delay lines. In NEST's terms, a spike
 time stamp (n + 1) dt, and the conductances contain its effect `delay` later.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ from cerebellum.model.circuit import (
     Wiring,
     check_params,
     each_weight,
+    ring_of,
     synapses_of,
     timing,
 )
@@ -32,7 +35,7 @@ from cerebellum.model.noise import CellRange
 from cerebellum.model.ordering import order_after
 from cerebellum.model.plasticity import Moment
 from cerebellum.model.primitives import REFERENCE, Primitives
-from cerebellum.model.spec import Projection, bundles
+from cerebellum.model.spec import Projection, Spec, bundles
 
 
 def step(
@@ -68,7 +71,8 @@ def step(
         draws = _draws(wiring, keys["noise"])
         cells, spikes, words = _cells(params, wiring, state, drive, draws, primitives)
     with jax.named_scope("synapses"):
-        cells, terminals = _synapses(params, wiring, state, cells, primitives)
+        emitted = words if wiring.path == "event" else spikes
+        cells, terminals, arrivals = _synapses(params, wiring, state, cells, emitted, primitives)
     with jax.named_scope("learning"):
         cells, weights, rule_states = _learn(params, wiring, state, cells, spikes, keys, primitives)
         regulation = {
@@ -84,8 +88,8 @@ def step(
     with jax.named_scope("delays"):
         # The lines are read above and overwritten here; XLA must keep this order.
         lines = order_after((cells, weights, rule_states), state.delay_lines)
-        emitted = _exchange(wiring, words if wiring.path == "event" else spikes)
-        lines = {name: delays.emit(line, state.step, emitted[name]) for name, line in lines.items()}
+        sent = _exchange(wiring, emitted)
+        lines = {name: delays.emit(line, state.step, sent[name]) for name, line in lines.items()}
     stepped = State(
         timing=state.timing,
         step=state.step + 1,
@@ -93,6 +97,7 @@ def step(
         cells=cells,
         delay_lines=lines,
         weights=weights,
+        arrivals=arrivals,
         rule_states=rule_states,
         terminals=terminals,
         homeostasis=regulation,
@@ -197,59 +202,134 @@ def _synapses(
     wiring: Wiring,
     state: State,
     cells: dict[str, Any],
+    emitted: dict[str, Array],
     primitives: Primitives,
 ):
     """Deliver the spikes whose delay has passed.
 
+    Args:
+      emitted: the spikes of this step, packed on the event path, which go into the rings of
+        arrivals.
+
     Returns:
-      The states of the cells after the arrivals, and the terminals after use.
+      The states of the cells after the arrivals, the terminals after use, and the rings.
     """
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
     receptors = {name: models[name].receptors(cell) for name, cell in cells.items()}
     terminals = dict(state.terminals)
+    deliver = partial(_deliver, params, wiring, state, terminals, primitives)
     for bundle in bundles(spec):
+        projections = [p for p in bundle.projections if not _own_delays(wiring, p)]
+        if not projections:
+            continue
         spikes = delays.due(state.delay_lines[bundle.source], state.step, bundle.delay)
-        gains = []
-        for p in bundle.projections:
-            gain = None
-            if p.short_term is not None:
-                fired = spikes
-                if wiring.path == "event":
-                    fired = events.unpack(spikes, wiring.part.size(p.source))
-                terminals[p.name], gain = short_term.use(
-                    terminals[p.name], fired, p.short_term, spec.dt
-                )
-            gains.append(gain)
-        fans = [wiring.fans[p.name] for p in bundle.projections]
-        weights = [
-            state.weights[p.name]
-            if p.name in state.weights
-            else each_weight(params.weights[p.name], wiring, p)
-            for p in bundle.projections
-        ]
-        before = [receptors[p.target][p.receptor] for p in bundle.projections]
+        before = [receptors[p.target][p.receptor] for p in projections]
         outs = [
             out if p.scaling is None else jnp.zeros_like(out)
-            for p, out in zip(bundle.projections, before, strict=True)
+            for p, out in zip(projections, before, strict=True)
         ]
-        if wiring.path == "event":
-            weights, outs = _without_gradient((weights, outs))
-            operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
-            outs = events.push(*operands, sweep=primitives.sweep)
-        else:
-            outs = [
-                events.propagate(
-                    spikes if gain is None else spikes * gain, fan, weight, out, "dense"
-                )
-                for fan, weight, gain, out in zip(fans, weights, gains, outs, strict=True)
-            ]
-        for p, value, out in zip(bundle.projections, before, outs, strict=True):
+        outs = deliver(spikes, projections, [wiring.fans[p.name] for p in projections], outs)
+        for p, value, out in zip(projections, before, outs, strict=True):
             if p.scaling is not None:
                 out = value + state.homeostasis[p.name].value * out
             receptors[p.target] = {**receptors[p.target], p.receptor: out}
+    arrivals = {}
+    for name, ring in state.arrivals.items():
+        taken, arrivals[name] = primitives.take(ring, state.step)
+        target, receptor = _end_of_ring(spec, name)
+        if name in state.homeostasis:
+            taken = state.homeostasis[name].value * taken
+        receptors[target] = {**receptors[target], receptor: receptors[target][receptor] + taken}
+    for projections in _ring_bundles(wiring):
+        names = [ring_of(p) for p in projections]
+        lists = [wiring.fans[p.name] for p in projections]
+        fans: list[events.Fan] = [
+            fan.into_ring(state.step, arrivals[name].shape[0])
+            for fan, name in zip(lists, names, strict=True)
+            if isinstance(fan, events.FanOut)
+        ]
+        filled = [arrivals[name] for name in names]
+        filled = deliver(emitted[projections[0].source], projections, fans, filled)
+        arrivals |= dict(zip(names, filled, strict=True))
     cells = {n: models[n].with_receptors(cell, receptors[n]) for n, cell in cells.items()}
-    return cells, terminals
+    return cells, terminals, arrivals
+
+
+def _own_delays(wiring: Wiring, projection: Projection) -> bool:
+    """Whether the synapses of a projection have delays of their own."""
+    fan = wiring.fans[projection.name]
+    return isinstance(fan, events.FanOut) and fan.delays is not None
+
+
+def _end_of_ring(spec: Spec, name: str) -> tuple[str, str]:
+    """The population and the receptor at which a ring of arrivals ends."""
+    return next((p.target, p.receptor) for p in spec.projections if ring_of(p) == name)
+
+
+def _ring_bundles(wiring: Wiring) -> list[list[Projection]]:
+    """Projections with delays of their own, grouped by source; no two of a group share a ring."""
+    groups: list[list[Projection]] = []
+    for p in wiring.spec.projections:
+        if not _own_delays(wiring, p):
+            continue
+        for group in groups:
+            shared = ring_of(p) in map(ring_of, group)
+            if group[0].source == p.source and not shared:
+                group.append(p)
+                break
+        else:
+            groups.append([p])
+    return groups
+
+
+def _deliver(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    terminals: dict[str, short_term.Terminals],
+    primitives: Primitives,
+    spikes: Array,
+    projections: Sequence[Projection],
+    fans: list[events.Fan],
+    outs: list[Array],
+) -> Sequence[Array]:
+    """Deliver the spikes of one population through some of its projections.
+
+    Args:
+      terminals: those of all projections, in which the used ones are replaced.
+      spikes: packed on the event path, otherwise one number a cell.
+      fans: the wiring of each projection.
+      outs: for each projection the array to which the weights are added.
+
+    Returns:
+      The arrays after delivery.
+    """
+    gains: list[Array | None] = []
+    for p in projections:
+        gain = None
+        if p.short_term is not None:
+            fired = spikes
+            if wiring.path == "event":
+                fired = events.unpack(spikes, wiring.part.size(p.source))
+            terminals[p.name], gain = short_term.use(
+                terminals[p.name], fired, p.short_term, wiring.spec.dt
+            )
+        gains.append(gain)
+    weights = [
+        state.weights[p.name]
+        if p.name in state.weights
+        else each_weight(params.weights[p.name], wiring, p)
+        for p in projections
+    ]
+    if wiring.path == "event":
+        weights, outs = _without_gradient((weights, outs))
+        operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
+        return events.push(*operands, sweep=primitives.sweep)
+    return [
+        events.propagate(spikes if gain is None else spikes * gain, fan, weight, out, "dense")
+        for fan, weight, gain, out in zip(fans, weights, gains, outs, strict=True)
+    ]
 
 
 @jax.custom_jvp
@@ -320,7 +400,7 @@ def _teaching_spikes(
 ) -> Array:
     """Number of spikes of a teaching projection that reach each target in this step, [T]."""
     spec = wiring.spec
-    delay = delays.delay_steps(teacher.delay, spec.dt)
+    delay = delays.steps_of(teacher, spec.dt)
     spikes = delays.due(state.delay_lines[teacher.source], state.step, delay)
     fan, zeros = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
     unit_weight = jnp.float32(1)

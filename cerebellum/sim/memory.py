@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import gammainc
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events
+from cerebellum.model import events, values
 from cerebellum.model.anatomy import LIST_STEP, Path, has_rows, list_dtype, resolve_path
-from cerebellum.model.circuit import depths
+from cerebellum.model.circuit import depths, ring_of
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
@@ -44,6 +44,7 @@ def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
         sizes[f"delay_lines.{name}"] = depth * row * shards
     for projection in spec.projections:
         sizes |= _projection(projection, part, resolved_path)
+    sizes |= _rings(part)
     for name, population, _ in spec.homeostatic():
         sizes[f"homeostasis.{name}"] = 8 * part.size(population)
     return sizes
@@ -74,7 +75,10 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
         entries = size * columns
         targets = part.size(projection.target)
         bytes_by_name[f"wiring.{name}"] = entries * np.dtype(list_dtype(targets)).itemsize
-        individual = projection.plastic or projection.spread > 0
+        individual = projection.individual
+        if isinstance(projection.delay, values.Distribution):
+            wide = 1 if _longest(projection, spec.dt) < 256 else 2
+            bytes_by_name[f"delays.{name}"] = entries * wide
         weights = 4 * entries * (1 + projection.plastic) if individual else 4
         bytes_by_name[f"weights.{name}"] = weights
     rule = projection.rule
@@ -90,6 +94,26 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
     if projection.short_term is not None:
         bytes_by_name[f"terminals.{name}"] = 8 * size
     return bytes_by_name
+
+
+def _longest(projection: Projection, dt: float) -> int:
+    """A delay in steps that few synapses of a projection exceed."""
+    delay = projection.delay
+    if not isinstance(delay, values.Distribution):
+        return 0
+    far = delay.mean + 6 * getattr(delay, "sd", delay.high)
+    return max(1, math.ceil(min(delay.high, far) / dt))
+
+
+def _rings(part: Part) -> dict[str, int]:
+    """Bytes of the rings of arrivals, by name."""
+    sizes: dict[str, int] = {}
+    for projection in part.spec.projections:
+        if isinstance(projection.delay, values.Distribution):
+            name = f"arrivals.{ring_of(projection)}"
+            size = 4 * _longest(projection, part.spec.dt) * part.size(projection.target)
+            sizes[name] = max(size, sizes.get(name, 0))
+    return sizes
 
 
 def list_width(projection: Projection, part: Part) -> int:

@@ -108,7 +108,7 @@ def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tupl
         return width, width * (2 if projection.dtype == "uint16" else 4)
     mean = projection.in_degree * targets / part.sources(projection)
     index = np.dtype(list_dtype(targets)).itemsize
-    individual = projection.plastic or projection.spread > 0
+    individual = projection.individual
     # All lists are as wide as the longest one. The value of a target is read and written.
     entries = memory.list_width(projection, part)
     return mean, entries * (index + 4 * individual) + 8 * mean

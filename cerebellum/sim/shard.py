@@ -130,6 +130,7 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
     ends = {p.name: (p.source, p.target) for p in spec.projections}
     rules = {p.name: p.rule for p in spec.projections if p.rule is not None}
     homeostatic = {name: population for name, population, _ in spec.homeostatic()}
+    ring_targets = {circuit.ring_of(p): p.target for p in spec.projections}
 
     def by_name(trees: dict[str, Any], layout) -> dict[str, Any]:
         return {n: jax.tree.map(lambda _, n=n: layout(n), tree) for n, tree in trees.items()}
@@ -140,6 +141,7 @@ def _layouts_of_state(spec: Spec, state: State) -> State:
         key=_Layout(),  # pyright: ignore[reportArgumentType]
         cells=by_name(state.cells, _Layout),
         delay_lines=by_name(state.delay_lines, lambda n: _Layout(n, line=True)),
+        arrivals=by_name(state.arrivals, lambda n: _Layout(ring_targets[n])),
         weights=by_name(state.weights, lambda n: _Layout(ends[n][0], axis=-2)),
         rule_states={name: _layouts_of_rule(rules[name], ends[name]) for name in state.rule_states},
         terminals=by_name(state.terminals, lambda n: _Layout(ends[n][0])),
@@ -290,7 +292,11 @@ def _cut_fan(
         cut = cut.reshape(shards, -1, cut.shape[-1])
     narrow = anatomy.list_dtype(size)
     cut = np.where(cut == no_target, np.iinfo(narrow).max, cut).astype(narrow)
-    return replace(fan, targets=_on_beams(cut, mesh))
+    delays = None
+    if fan.delays is not None:
+        steps = np.asarray(fan.delays)
+        delays = _on_beams(_cut(steps, _Layout(projection.source, axis=0), part, fill=1), mesh)
+    return replace(fan, targets=_on_beams(cut, mesh), delays=delays)
 
 
 def _targets_in_range(lists: np.ndarray, cell_offset: int, size: int) -> np.ndarray:

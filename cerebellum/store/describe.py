@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from cerebellum.errors import UsageError
-from cerebellum.model import homeostasis, plasticity, short_term, surrogate
+from cerebellum.model import connect, homeostasis, plasticity, short_term, surrogate, values
 from cerebellum.model.delays import on_grid
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
@@ -21,6 +21,16 @@ _CLASSES = (
     homeostasis.Scaling,
     homeostasis.Threshold,
     surrogate.Surrogate,
+    values.Normal,
+    values.LogNormal,
+    values.Uniform,
+    connect.FixedInDegree,
+    connect.FixedOutDegree,
+    connect.FixedTotal,
+    connect.Probability,
+    connect.OneToOne,
+    connect.AllToAll,
+    connect.Distance,
 )
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.model import events, registry
-from cerebellum.model.delays import delay_steps
+from cerebellum.model.delays import steps_of
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import RULES, WINDOWS, Moment, Sizes, Synapses, settle
 from cerebellum.model.spec import Population, Projection, Spec
@@ -131,7 +131,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
     """The weights and the state of a rule while spikes of all kinds reach some synapses."""
     rule: Any = projection.rule
     shape, dt = (SOURCES, CELLS), spec.dt
-    delay = delay_steps(projection.delay, dt)
+    delay = steps_of(projection, dt)
     target = spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
     params = jax.tree.map(lambda x: np.resize(x, CELLS) if np.ndim(x) else x, target.params)
@@ -161,7 +161,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
         return learned, learned
 
     def run():
-        top = projection.w_max or 2 * abs(projection.weight)
+        top = projection.w_max or 2 * projection.mean_weight
         weights = top * _ramp(SOURCES * CELLS).reshape(shape)
         return jax.lax.scan(learn, (weights, rule.begin(sizes, dt)), jnp.arange(STEPS))[1]
 

@@ -71,7 +71,7 @@ def _drawn(
     seed: np.ndarray, numbers: np.ndarray, width: int, projection: Projection, share: float
 ) -> np.ndarray:
     """First weights of some rows, float32 [K, width]."""
-    mean = np.float32(projection.weight * projection.contacts)
+    mean = np.float32(projection.mean_weight * projection.contacts)
     weights = np.full((numbers.size, width), mean)
     if projection.spread:
         upper = (_noise(seed, numbers, width) >> np.uint32(8)).astype(np.float32)

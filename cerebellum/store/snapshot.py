@@ -155,7 +155,10 @@ def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -
     for name, fan in circuit.wiring.fans.items():
         if isinstance(fan, events.FanOut):
             targets = checkpoint.arrays[f"wiring/fans/{name}/targets"]
-            fan = events.FanOut(targets=jnp.asarray(targets), ascends=fan.ascends)
+            delays = checkpoint.arrays.get(f"wiring/fans/{name}/delays")
+            fan = events.with_delays(
+                events.FanOut(targets=jnp.asarray(targets), ascends=fan.ascends), delays
+            )
         fans[name] = fan
     seed = jnp.asarray(checkpoint.arrays["wiring/seed"])
     wiring = dataclasses.replace(circuit.wiring, fans=fans, seed=seed, drawn=False)

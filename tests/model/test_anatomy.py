@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events
+from cerebellum.model import anatomy, events, sampling
 from cerebellum.model.neurons.conductance import Params
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.casali import SIZES
@@ -197,7 +197,7 @@ def test_specs_are_hashable():
 def test_repeats_are_all_but_the_first(below, width):
     table = np.random.default_rng(0).integers(0, below, (120, width))
     rows = np.arange(0, 120, 2)
-    row, column = anatomy._repeats(table, rows)
+    row, column = sampling._repeats(table, rows)
     for number, values in enumerate(table[rows]):
         first_columns = np.unique(values, return_index=True)[1]
         repeats = np.setdiff1d(np.arange(width), first_columns)

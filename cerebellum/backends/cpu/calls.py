@@ -1,5 +1,7 @@
 """Calls of the native kernels, with operands in the order that each .cc file documents."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,32 +12,66 @@ def _like(x: Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a projection for push.cc."""
+
+    targets: Array
+    """[R, N, F]"""
+    ascend: bool
+    """whether the lists are in ascending order"""
+    delays: Array | None = None
+    """delays of the synapses, [R, N, F]; None if there is no ring of arrivals"""
+    row: Array | None = None
+    """row of the ring in the present step, int32 [R]"""
+    depth: int = 1
+    """number of rows of the ring"""
+
+
 def push(
     words: Array,
-    targets: tuple[Array | None, ...],
+    lists: tuple[Lists | None, ...],
     weights: tuple[Array, ...],
     gains: tuple[Array, ...],
     sums: tuple[Array, ...],
     starts: np.ndarray,
-    ascend: tuple[bool, ...],
 ) -> tuple[Array, ...]:
     """Deliver all events: `sums` after delivery. See push.cc.
 
     Args:
-      targets: for each projection its lists of targets, or None for rows.
+      lists: for each projection its lists of targets, or None for rows.
       starts: first source cell of every beam.
-      ascend: for each projection whether its lists are in ascending order.
     """
-    no_lists, operands, results = jnp.zeros(1, jnp.uint32), [words], []
-    for lists, weight, gain, before in zip(targets, weights, gains, sums, strict=True):
-        # The array is flat so that no reshape prevents its update in place.
-        flat = before.reshape(-1)
-        operands += [no_lists if lists is None else lists, weight, gain, flat]
+    none, operands, results = jnp.zeros(1, jnp.uint32), [words], []
+    for own, weight, gain, before in zip(lists, weights, gains, sums, strict=True):
+        # A reshape would prevent an update in place: sums are flat, and rings as they are.
+        ring = own is not None and own.delays is not None
+        flat = before.reshape(-1) if not ring else before[0] if len(before) == 1 else before
+        targets = none if own is None else own.targets
+        delays, row = (none, none) if own is None or own.delays is None else (own.delays, own.row)
+        operands += [targets, delays, row, weight, gain, flat]
         results.append(_like(flat))
-    aliases = {4 * p + 4: p for p in range(len(results))}
+    aliases = {6 * p + 6: p for p in range(len(results))}
     call = jax.ffi.ffi_call("cerebellum_push", tuple(results), input_output_aliases=aliases)
-    pushed = call(*operands, edges=starts.astype(np.int64), ascend=np.array(ascend, np.int64))
+    pushed = call(
+        *operands,
+        edges=starts.astype(np.int64),
+        ascend=np.array([own is not None and own.ascend for own in lists], np.int64),
+        depth=np.array([1 if own is None else own.depth for own in lists], np.int64),
+    )
     return tuple(x.reshape(before.shape) for x, before in zip(pushed, sums, strict=True))
+
+
+def take(ring: Array, row: Array) -> tuple[Array, Array]:
+    """A row of a ring, [T], and the ring with zeros in its place. See take.cc."""
+    call = jax.ffi.ffi_call(
+        "cerebellum_take",
+        (jax.ShapeDtypeStruct(ring.shape[-1:], ring.dtype), _like(ring)),
+        input_output_aliases={1: 1},
+        vmap_method="broadcast_all",
+    )
+    taken, left = call(row, ring)
+    return taken, left
 
 
 def settle(

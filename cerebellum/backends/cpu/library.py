@@ -25,7 +25,7 @@ FLAGS = (
 )
 """Contraction is off because a fused multiply-add rounds once where XLA rounds twice."""
 
-TARGETS = ("current", "draw", "push", "settle")
+TARGETS = ("current", "draw", "push", "settle", "take")
 
 
 @dataclass(frozen=True)

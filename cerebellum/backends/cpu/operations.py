@@ -95,10 +95,15 @@ _TYPES = (jnp.float32, jnp.uint16, jnp.int32)
 
 
 def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
-    targets = tuple(fan.targets if isinstance(fan, FanOut) else None for fan in fans)
-    ascend = tuple(isinstance(fan, FanOut) and fan.ascends for fan in fans)
+    lists = tuple(_lists(fan) if isinstance(fan, FanOut) else None for fan in fans)
     starts = np.asarray(sent.starts, np.int32)
-    return calls.push(sent.words, targets, weights, gains, sums, starts, ascend)
+    return calls.push(sent.words, lists, weights, gains, sums, starts)
+
+
+def _lists(fan: FanOut) -> calls.Lists:
+    if fan.delays is None or fan.row is None:
+        return calls.Lists(fan.targets, fan.ascends)
+    return calls.Lists(fan.targets, fan.ascends, fan.delays, fan.row, fan.depth)
 
 
 def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
@@ -135,4 +140,15 @@ def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) ->
     return by_platform(native, reference, key, step, chance)
 
 
-PRIMITIVES = Primitives(integrate=integrate, sweep=sweep, settle=settle, draw=draw)
+def take(ring: Array, step: Array) -> tuple[Array, Array]:
+    """Take a row out of a ring in place, by take.cc."""
+    if ring.dtype != jnp.float32:
+        return primitives.take(ring, step)
+
+    def native(ring: Array, step: Array) -> tuple[Array, Array]:
+        return calls.take(ring, jnp.remainder(step, ring.shape[0]))
+
+    return by_platform(native, primitives.take, ring, step)
+
+
+PRIMITIVES = Primitives(integrate=integrate, sweep=sweep, settle=settle, draw=draw, take=take)

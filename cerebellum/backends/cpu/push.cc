@@ -1,9 +1,11 @@
 // Sends packed spikes through every projection of their population in one pass: see events.push.
 //
 // Operands: words [B, W]; then for each projection its targets [R, N, F] (or one word, for rows),
-// its weights, its gains [R] (none) or [R, N], and what is added to, flat and aliased with the
-// result: out [B, T] of lists, or the sums of rows [B, G, limbs, R]. R, before N, is 1 or B.
-// Attributes: the beams' first cells, and for each projection whether its lists ascend.
+// the delays of its synapses [R, N, F] and the ring's row [R] (or one word each, without a ring), its
+// weights, its gains [R] (none) or [R, N], and what is added to, flat and aliased with the result:
+// out [B, T] of lists, a ring of arrivals [B, depth, T], or the sums of rows [B, G, limbs, R]. R,
+// before N, is 1 or B. Attributes: the beams' first cells, and for each projection whether its lists
+// ascend and the rows of its ring, 1 without one.
 
 #include <algorithm>
 #include <cstdint>
@@ -84,6 +86,44 @@ void by_list(const std::vector<int32_t>& cells, const View& targets, const View&
   }
 }
 
+// As by_list, where each synapse has a delay: its weight goes to the row of the ring for it.
+template <typename Target, typename Delay>
+void by_delay(const std::vector<int32_t>& cells, const View& targets, const View& delays,
+              const View& weights, const View& gains, int64_t member, float* __restrict ring,
+              int64_t depth, int64_t now, int64_t size, team::Range range) {
+  const int64_t fan = targets.shape[2], sources = targets.shape[1];
+  const Target* __restrict table = targets.as<Target>() + targets.member(member) * sources * fan;
+  const Delay* __restrict delay = delays.as<Delay>() + delays.member(member) * sources * fan;
+  const bool shared = weights.shape.size() == 1;
+  const float* __restrict weight =
+      weights.as<float>() + weights.member(member) * (shared ? 1 : sources * fan);
+  const float* gain = gains.shape.size() == 1
+                          ? nullptr
+                          : gains.as<float>() + gains.member(member) * gains.shape[1];
+  static thread_local std::vector<int64_t> rows;  // of the ring, by delay
+  rows.resize(depth + 1);
+  for (int64_t d = 0; d <= depth; ++d) rows[d] = (now + d) % depth * size;
+  const int64_t* __restrict start = rows.data();
+  const size_t events = cells.size();
+  const int64_t near = fan * range.first / size, far = fan * range.last / size;
+  for (size_t e = 0; e < events; ++e) {
+    if (e + kAhead < events) {
+      const int64_t next = int64_t{cells[e + kAhead]} * fan;
+      fetch(table + next + near, far - near);
+      fetch(delay + next + near, far - near);
+      if (!shared) fetch(weight + next + near, far - near);
+    }
+    const int64_t cell = cells[e];
+    const Target* row = table + cell * fan;
+    const Delay* late = delay + cell * fan;
+    const float* own = shared ? nullptr : weight + cell * fan;
+    const float scale = gain ? gain[cell] : 1.0f;
+    int64_t k = range.first ? reach(row, fan, range.first) : 0;
+    for (; k < fan && row[k] < range.last; ++k)
+      ring[start[late[k]] + row[k]] += (shared ? *weight : own[k]) * scale;
+  }
+}
+
 // Sums of a range of columns of a beam's rows: integers in limbs of 16 and 31 bits, which no order
 // can change.
 template <typename Weight>
@@ -127,11 +167,13 @@ void by_row(const int32_t* cells, int64_t events, const View& weights, const Vie
 }
 
 struct Projection {
-  View targets, weights, gains;
+  View targets, delays, ring_row, weights, gains;
   void* out;
-  int64_t size;  // of what a member of the batch has of `out`
+  int64_t size;  // of what a member of the batch has of `out`, or of one row of its ring
   bool ascends;
+  int64_t depth;
 
+  bool delayed() const { return delays.shape.size() == 3; }
   bool listed() const { return targets.shape.size() == 3; }
   int64_t width() const { return (listed() ? targets : weights).shape[2]; }
   // Of one event, in synapses: finding its list costs as much as some of them.
@@ -154,7 +196,20 @@ struct Projection {
 void deliver(const std::vector<int32_t>& cells, const Projection& p, int64_t b,
              ffi::Span<const int64_t> edges, team::Range range) {
   if (p.listed()) {
-    float* out = static_cast<float*>(p.out) + b * p.size;
+    float* out = static_cast<float*>(p.out) + b * p.size * p.depth;
+    if (p.delayed()) {
+      const int64_t now = p.ring_row.as<int32_t>()[p.ring_row.member(b)];
+      const auto add = [&](auto target, auto delay) {
+        by_delay<decltype(target), decltype(delay)>(cells, p.targets, p.delays, p.weights, p.gains,
+                                                    b, out, p.depth, now, p.size, range);
+      };
+      const bool narrow = p.delays.type == ffi::U8;
+      if (p.targets.type == ffi::U16)
+        narrow ? add(uint16_t{}, uint8_t{}) : add(uint16_t{}, uint16_t{});
+      else
+        narrow ? add(uint32_t{}, uint8_t{}) : add(uint32_t{}, uint16_t{});
+      return;
+    }
     if (p.targets.type == ffi::U16)
       by_list<uint16_t>(cells, p.targets, p.weights, p.gains, b, out, p.size, range);
     else
@@ -176,21 +231,22 @@ void deliver(const std::vector<int32_t>& cells, const Projection& p, int64_t b,
 }
 
 ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const int64_t> edges,
-                ffi::Span<const int64_t> ascend) {
+                ffi::Span<const int64_t> ascend, ffi::Span<const int64_t> depth) {
   const View words(*args.get<ffi::AnyBuffer>(0));
   const int64_t members = words.shape[0], stride = words.shape[1];
   std::vector<Projection> all;
   int64_t cost = 0, sources = 0;  // all projections have the same sources
   for (size_t p = 0; p < rets.size(); ++p) {
-    const View before(*args.get<ffi::AnyBuffer>(4 * p + 4));
+    const View before(*args.get<ffi::AnyBuffer>(6 * p + 6));
     auto out = *rets.get<ffi::AnyBuffer>(p);
     if (out->untyped_data() != before.data)
       std::copy_n(static_cast<const char*>(before.data), out->size_bytes(),
                   static_cast<char*>(out->untyped_data()));
-    all.push_back({View(*args.get<ffi::AnyBuffer>(4 * p + 1)),
-                   View(*args.get<ffi::AnyBuffer>(4 * p + 2)),
-                   View(*args.get<ffi::AnyBuffer>(4 * p + 3)), out->untyped_data(),
-                   static_cast<int64_t>(out->element_count()) / members, ascend[p] != 0});
+    const auto operand = [&](int which) { return View(*args.get<ffi::AnyBuffer>(6 * p + which)); };
+    all.push_back({operand(1), operand(2), operand(3), operand(4), operand(5),
+                   out->untyped_data(),
+                   static_cast<int64_t>(out->element_count()) / members / depth[p],
+                   ascend[p] != 0, depth[p]});
     cost += all[p].cost();
     sources = (all[p].listed() ? all[p].targets : all[p].weights).shape[1];
   }
@@ -218,4 +274,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_push, Push,
                                   .RemainingArgs()
                                   .RemainingRets()
                                   .Attr<ffi::Span<const int64_t>>("edges")
-                                  .Attr<ffi::Span<const int64_t>>("ascend"));
+                                  .Attr<ffi::Span<const int64_t>>("ascend")
+                                  .Attr<ffi::Span<const int64_t>>("depth"));
