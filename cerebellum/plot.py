@@ -74,7 +74,8 @@ def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
     for axis, name in zip(axes, names, strict=True):
         raster = recording.rasters[name]
         recorded, size = len(raster.cells), recording.sizes[name]
-        row = np.searchsorted(raster.cells, raster.cell)
+        order = np.argsort(raster.cells)
+        row = order[np.searchsorted(raster.cells, raster.cell, sorter=order)]
         dot_size = float(np.clip(60 / max(recorded, 1), 0.4, 4))
         colour = COLOURS.get(name, "#333333")
         axis.scatter(raster.time_ms, row, s=dot_size, c=colour, linewidths=0, rasterized=True)
@@ -127,12 +128,16 @@ def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
     if not names:
         raise UsageError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
     figure, axes = _figure(len(names), [1.6] * len(names))
-    time_ms = recording.start_ms + (np.arange(recording.steps) + 1) * recording.dt
     for axis, name in zip(axes, names, strict=True):
         variable, _, population = name.partition(":")
         trace = recording.traces[name]
-        for column, cell in zip(trace.values.T, trace.cells, strict=True):
-            axis.plot(time_ms, column, linewidth=0.7, label=f"{population} {cell}")
+        time_ms = (
+            recording.start_ms + (np.arange(len(trace.values)) + 1) * trace.every * recording.dt
+        )
+        cells = trace.cells.tolist() or ["mean"]
+        for column, cell in zip(trace.values.T, cells, strict=True):
+            name = f"{cell[0]} to {cell[1]}" if isinstance(cell, list) else cell
+            axis.plot(time_ms, column, linewidth=0.7, label=f"{population} {name}")
         unit = f" ({trace.unit})" if trace.unit else ""
         axis.set_ylabel(f"{population}\n{variable}{unit}")
         if len(trace.cells) <= 6:

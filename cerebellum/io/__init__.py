@@ -11,7 +11,7 @@ from cerebellum import files
 from cerebellum.errors import UsageError
 from cerebellum.io import consistency, npz
 from cerebellum.model import registry
-from cerebellum.sim import record
+from cerebellum.sim import record, stream
 from cerebellum.sim.record import Recording
 
 
@@ -107,16 +107,21 @@ def save(recording: Recording, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Recording:
-    """Read a recording that `save` wrote.
+    """Read a recording that `save` wrote, or the folder to which a run wrote (`simulate(to=...)`).
+
+    The arrays of a folder stay on the disk (memory maps, which cannot be written to).
 
     Raises:
       UsageError: there is no format with that suffix, the file does not exist, or it is not a
         recording, or one whose parts do not fit each other.
     """
-    writer = writer_of(path)
-    if not Path(path).is_file():
-        raise UsageError(f"recording: {str(path)!r}; a file that is there")
-    recording = writer.read(Path(path))
+    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
+        recording = stream.read(Path(path))
+    else:
+        writer = writer_of(path)
+        if not Path(path).is_file():
+            raise UsageError(f"recording: {str(path)!r}; a file that is there")
+        recording = writer.read(Path(path))
     problem = consistency.problem(recording)
     if problem is not None:
         raise UsageError(f"recording: {str(path)!r}: {problem}")

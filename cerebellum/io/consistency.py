@@ -8,6 +8,7 @@ import numpy as np
 
 from cerebellum.errors import is_number, is_whole
 from cerebellum.sim.record import Recording
+from cerebellum.sim.recorders import WEIGHTS
 
 
 def problem(recording: Recording) -> str | None:
@@ -46,7 +47,8 @@ def _problems(recording: Recording) -> Iterator[str]:
 def _of_records(recording: Recording) -> Iterator[str]:
     """The problems of counts, rasters and traces."""
     owners = [*recording.counts, *recording.rasters]
-    owners += [name.partition(":")[2] for name in recording.traces]
+    cells = {n: x for n, x in recording.traces.items() if n.partition(":")[0] != WEIGHTS}
+    owners += [name.partition(":")[2] for name in cells]
     for name in owners:
         if name not in recording.sizes:
             yield f"records of {name!r}; of {', '.join(recording.sizes)}, as sizes has"
@@ -63,8 +65,17 @@ def _of_records(recording: Recording) -> Iterator[str]:
         if not np.isin(raster.cell, raster.cells).all():
             yield f"raster of {name}: spikes of cells that it did not record"
     for name, trace in recording.traces.items():
-        yield from _no_cells(name, trace.cells, recording.sizes[name.partition(":")[2]])
-        shape = (recording.steps, len(trace.cells))
+        columns = len(trace.cells)
+        if name in cells:
+            yield from _no_cells(name, trace.cells, recording.sizes[name.partition(":")[2]])
+        else:
+            pairs = trace.cells
+            if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+                yield f"{name}: synapses {pairs.dtype} {list(pairs.shape)}; whole numbers, [n, 2]"
+            columns = columns or 1
+        if not _is_count(trace.every) or trace.every < 1:
+            yield f"{name}: every {trace.every!r} steps; a whole number, at least 1"
+        shape = (recording.steps // trace.every, columns)
         yield from _misshapen(f"trace of {name}", trace.values, shape)
 
 

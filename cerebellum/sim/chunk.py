@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jax import Array, lax
 from jax.sharding import Mesh
@@ -25,8 +26,8 @@ from cerebellum.model.circuit import BEAM, Activity, Circuit, Params, State, Wir
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.step import step
 from cerebellum.sim import drive as drives
-from cerebellum.sim import record as records
-from cerebellum.sim.record import Recorder
+from cerebellum.sim import recorders as records
+from cerebellum.sim.recorders import Recorder
 
 BATCH = "batch"
 """The axis of a mesh along which independent trials lie."""
@@ -40,6 +41,14 @@ class Inputs:
     """sources whose spikes are drawn on the device"""
     arrays: dict[str, Array] = struct.field(default_factory=dict)
     """spikes or currents, [steps, ...]; uint32 arrays are packed spikes"""
+    chosen: dict[str, Array] = struct.field(default_factory=dict)
+    """which cells recorders record, by label (`recorders.Watch.index`)"""
+    steps: Array | None = None
+    """number of steps to run, int32 scalar, at most those of the chunk; None: all of them. Records
+    of the others are meaningless."""
+    first: Array | None = None
+    """Number of steps of the run before this chunk, int32 scalar, from which recorders that do not
+    record every step count; None: no such recorder."""
 
 
 class Environment(Protocol):
@@ -70,6 +79,9 @@ class Coupled:
 
 class Chunk(Protocol):
     """Several steps: returns the state after them, and the records of each step, [steps, ...].
+
+    The chunk of a backend is never given recorders that do not record every step, or a number of
+    steps in its inputs.
 
     In an environment the state is `Coupled`, and the records are those of `Environment.react`.
     """
@@ -107,7 +119,8 @@ class ScanChunk:
 
         def recorded_step(state: State, arrays: dict[str, Array]):
             state, activity = step_circuit(state, drive_of(moment_of(state), arrays))
-            return state, records.observe(self.recorders, wiring, state, activity)
+            observed = records.observe(self.recorders, wiring, state, activity, inputs.chosen)
+            return state, observed
 
         def coupled_step(before: Coupled, arrays: dict[str, Array]):
             environment, now = self.environment, moment_of(before.state)
@@ -118,7 +131,69 @@ class ScanChunk:
             return Coupled(state=state, place=place), step_records
 
         body: Any = recorded_step if self.environment is None else coupled_step
-        return lax.scan(body, state, inputs.arrays, length=self.steps)
+        if inputs.first is not None:
+            return self._sampled(body, state, inputs)
+        return _loop(body, state, inputs.arrays, self.steps, inputs.steps)
+
+    def _sampled(self, body: Any, state: State, inputs: Inputs) -> tuple[State, Any]:
+        """The loop with recorders that do not record every step.
+
+        Each of their samples has one row, [samples, ...], in which the step that ends the interval
+        is the last to write. The last row may be of an interval that the next chunk ends.
+        """
+        every = [r.every for r in self.recorders]
+        first = inputs.first
+        one = jax.eval_shape(body, state, jax.tree.map(lambda x: x[0], inputs.arrays))[1][1]
+        samples = {
+            k: jnp.zeros((-(-(n - 1 + self.steps) // n), *one[k].shape), one[k].dtype)
+            for k, n in enumerate(every)
+            if n > 1
+        }
+
+        def sampled_step(carry: Any, arrays: dict[str, Array]):
+            state, samples, now = carry
+            state, (totals, values) = body(state, arrays)
+            samples = {
+                k: lax.dynamic_update_index_in_dim(
+                    x, values[k], now // every[k] - first // every[k], 0
+                )
+                for k, x in samples.items()
+            }
+            rest = tuple(x for k, x in enumerate(values) if k not in samples)
+            return (state, samples, now + 1), (totals, rest)
+
+        carry = state, samples, first
+        (state, samples, _), (totals, rest) = _loop(
+            sampled_step, carry, inputs.arrays, self.steps, inputs.steps
+        )
+        each = iter(rest)
+        values = tuple(samples[k] if n > 1 else next(each) for k, n in enumerate(every))
+        return state, (totals, values)
+
+
+def _loop(body: Any, carry: Any, arrays: Any, steps: int, count: Array | None) -> tuple[Any, Any]:
+    """`lax.scan` over `steps` rows of `arrays`, or over the first `count` of them.
+
+    With a count, one program runs any number of steps up to `steps`. The rows of the result from
+    `count` on are zero.
+    """
+    if count is None:
+        return lax.scan(body, carry, arrays, length=steps)
+    carry = jax.tree.map(jnp.asarray, carry)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), arrays)
+    shapes = jax.eval_shape(body, carry, one)[1]
+    rows = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), shapes)
+
+    def step_once(index: Array, loop: tuple[Any, Any]) -> tuple[Any, Any]:
+        carry, rows = loop
+        now = jax.tree.map(
+            lambda x: lax.dynamic_index_in_dim(x, index, axis=0, keepdims=False), arrays
+        )
+        carry, row = body(carry, now)
+        put = partial(lax.dynamic_update_index_in_dim, index=index, axis=0)
+        return carry, jax.tree.map(lambda all, one: put(all, one), rows, row)
+
+    return lax.fori_loop(0, count, step_once, (carry, rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +238,13 @@ class ShardChunk:
             return jax.tree.map(lambda x: x[None], result)
 
         arrays = {n: by_member if n in self.batched else by_shard for n in inputs.arrays}
-        axes: Any = Inputs(sources=by_shard, arrays=arrays)  # pyright: ignore[reportArgumentType]
+        axes: Any = Inputs(
+            sources=by_shard,  # pyright: ignore[reportArgumentType]
+            arrays=arrays,  # pyright: ignore[reportArgumentType]
+            chosen=by_shard,  # pyright: ignore[reportArgumentType]
+            steps=by_shard,  # pyright: ignore[reportArgumentType]
+            first=by_shard,  # pyright: ignore[reportArgumentType]
+        )
         return jax.shard_map(
             run_shard,
             mesh=self.mesh,
@@ -179,6 +260,14 @@ def advance(
 ) -> tuple[State, Any]:
     """Run a chunk as a compiled program; the state is donated."""
     return chunk(params, wiring, state, inputs)
+
+
+def counts_steps(circuit: Circuit, steps: int, recorders: tuple[Recorder, ...] = ()) -> bool:
+    """Whether the chunk of a circuit runs as many steps as its inputs say (see `Inputs.steps`).
+
+    A backend's own loop need not.
+    """
+    return backends.of(circuit).chunk(circuit, steps, recorders) is None
 
 
 def of(

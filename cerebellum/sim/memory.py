@@ -1,6 +1,7 @@
 """Estimates of the memory that a circuit takes, from its spec alone: nothing is allocated."""
 
 import math
+import shutil
 from pathlib import Path as FilePath
 
 import jax
@@ -15,7 +16,7 @@ from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
 from cerebellum.model.spec import Population, Projection, Spec
-from cerebellum.sim.record import Recorder, cells_of
+from cerebellum.sim.recorders import Watch
 
 PROGRAM_BYTES = 480 * 2**20
 LIST_PROGRAM_BYTES = 23 * 2**20
@@ -157,40 +158,64 @@ CHUNKS = 3
 
 
 def recording(
-    recorders: tuple[Recorder, ...], spec: Spec, steps: int, chunk_steps: int
+    watches: tuple[Watch, ...], spec: Spec, steps: int, chunk_steps: int
 ) -> tuple[int, int]:
     """Bytes of the recording of a run, and the most bytes that collecting it takes.
 
     The spikes of rasters are not included, because their number is not known before the run.
+
+    Args:
+      chunk_steps: number of steps for which a chunk has room.
     """
-    bytes_per_step = 4 * len(spec.populations)
-    bytes_per_step += sum(4 * cells_of(r) for r in recorders if r.traced)
-    packed = sum(4 * -(-cells_of(r) // events.BITS) for r in recorders if not r.traced)
-    chunk = min(steps, chunk_steps)
-    return bytes_per_step * steps, bytes_per_step * steps + CHUNKS * chunk * (
-        bytes_per_step + packed
-    )
+    size = 4 * len(spec.populations) * steps
+    chunk = 4 * len(spec.populations) * chunk_steps
+    for watch in watches:
+        r = watch.recorder
+        if r.traced:
+            size += 4 * watch.columns * (steps // r.every)
+            chunk += 4 * r.room * -(-chunk_steps // r.every)
+        else:
+            chunk += 4 * -(-r.room // events.BITS) * chunk_steps
+    return size, size + CHUNKS * chunk
 
 
 def check_recording(
-    recorders: tuple[Recorder, ...], spec: Spec, steps: int, chunk_steps: int, copies: int = 1
+    watches: tuple[Watch, ...],
+    spec: Spec,
+    steps: int,
+    chunk_steps: int,
+    copies: int = 1,
+    folder: FilePath | None = None,
 ) -> None:
-    """Refuse a recording that does not fit into memory, before the run.
+    """Refuse a recording that does not fit, before the run.
 
     Args:
+      chunk_steps: number of steps for which a chunk has room.
       copies: number of copies of the circuit that are recorded.
+      folder: where the recording is written; None if it is kept in memory.
 
     Raises:
-      UsageError: there is less memory than the recording and its chunks take.
+      UsageError: there is less memory than the recording and its chunks take, or less room on the
+        disk.
     """
-    size, most = (copies * x for x in recording(recorders, spec, steps, chunk_steps))
-    there = available()
-    if there is None or most <= there:
+    size, most = (copies * x for x in recording(watches, spec, steps, chunk_steps))
+    there, needed = available(), most if folder is None else most - size
+    if there is not None and needed > there:
+        right = "fewer cells, a shorter run, or smaller chunks"
+        if folder is None:
+            right += '; cb.simulate(..., to="folder") writes it to the disk'
+        raise UsageError(
+            f"record: a recording of {size:,} bytes, {most:,} with its chunks of {chunk_steps:,} "
+            f"steps; {there:,} bytes of memory are free ({right})"
+        )
+    if folder is None:
         return
-    raise UsageError(
-        f"record: a recording of {size:,} bytes, {most:,} with its chunks of {chunk_steps:,} "
-        f"steps; {there:,} bytes of memory are free (fewer cells, a shorter run, or smaller chunks)"
-    )
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UsageError(
+            f"record: a recording of {size:,} bytes; {free:,} bytes are free on the disk of "
+            f"{str(folder)!r} (fewer cells, a longer every_ms, or a shorter run)"
+        )
 
 
 def available() -> int | None:

@@ -1,4 +1,4 @@
-"""Records of a run: what a step records on the device, and how the host collects it."""
+"""Recordings of runs, and what is computed from them; `of` and `weights` say what to record."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,44 +7,28 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events
-from cerebellum.model.circuit import Activity, State, Wiring
-from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Spec
+from cerebellum.sim.recorders import of, parse, weights
+
+__all__ = [
+    "BIN_MS",
+    "Raster",
+    "Recording",
+    "Trace",
+    "check",
+    "join",
+    "of",
+    "parse",
+    "rate_course",
+    "rates",
+    "weights",
+]
 
 BIN_MS = 5.0
 """Width of the bins of a rate course where none is given, ms."""
-
-KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g_inh:..."
-
-
-@dataclass(frozen=True)
-class Recorder:
-    """One quantity to record, of some cells of a population: static and hashable."""
-
-    kind: str
-    """"counts", "raster", or the name of a variable such as "v" """
-    population: str
-    start: int
-    """first recorded cell"""
-    stop: int
-    """end of the recorded cells (exclusive)"""
-    stride: int
-    """step between recorded cells"""
-
-    @property
-    def label(self) -> str:
-        return f"{self.kind}:{self.population}"
-
-    @property
-    def traced(self) -> bool:
-        """Whether it records a number for each cell and step, rather than spikes."""
-        return self.kind not in ("counts", "raster")
 
 
 @dataclass(frozen=True)
@@ -61,13 +45,26 @@ class Raster:
 
 @dataclass(frozen=True)
 class Trace:
-    """A variable of the recorded cells of a population over time."""
+    """A variable of the recorded cells of a population, or weights of a projection, over time."""
 
     values: np.ndarray
-    """values after each step, float32 [steps, cells]"""
+    """values at the end of each step, or of every so many steps, float32 [samples, cells]; the mean
+    of all weights is one column"""
     cells: np.ndarray
-    """the recorded cells"""
+    """the recorded cells, [cells]; of weights, the pairs (source, target), [cells, 2], or none if
+    it is their mean"""
     unit: str = ""
+    every: int = 1
+    """steps from one sample to the next"""
+    start_ms: float = 0.0
+    """time at which the recording begins, ms"""
+    dt: float = math.nan
+    """time step, ms; NaN in a trace that is not of a run"""
+
+    @property
+    def time_ms(self) -> np.ndarray:
+        """The time of each sample, ms, float64 [samples]."""
+        return self.start_ms + (np.arange(len(self.values)) + 1) * self.every * self.dt
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Recording:
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     """number of spikes of each recorded cell in the whole run, by population, int64 [cells]"""
     traces: dict[str, Trace] = field(default_factory=dict)
-    """traces by "variable:population" """
+    """traces by "variable:population", and by "weights:projection" """
     seconds: dict[str, float] = field(default_factory=dict)
     """wall time in seconds: "compile" and "run" """
     backend: str = ""
@@ -100,184 +97,6 @@ class Recording:
     @property
     def duration_ms(self) -> float:
         return self.steps * self.dt
-
-
-def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
-    """Make recorders from text such as "raster:purkinje", "v:golgi:0:5" or "raster:granule:::40".
-
-    After the population follows a cell or a Python slice of cells. "rates" is always recorded and
-    needs no recorder.
-
-    Raises:
-      UsageError: the kind or the population is unknown, the cells do not exist, or the same
-        quantity is requested twice.
-    """
-    recorders: list[Recorder] = []
-    for text in (record,) if isinstance(record, str) else record:
-        if text == "rates":
-            continue
-        kind, *rest = text.split(":")
-        names = [population.name for population in spec.populations]
-        if not rest or rest[0] not in names:
-            raise UsageError(f"record {text!r}: {KINDS}; populations are {', '.join(names)}")
-        population = spec.population(rest[0])
-        if kind not in ("counts", "raster"):
-            model = CIRCUIT_MODELS[population.model]
-            known = model.variables(model.init(population.params, (1,)))
-            if kind not in known:
-                raise UsageError(
-                    f"record {text!r}: {population.name} has {', '.join(known) or 'no variables'}; "
-                    f"{KINDS}"
-                )
-        try:
-            bounds = [int(x) if x else None for x in rest[1:]]
-            if len(bounds) == 1 and bounds[0] is not None:
-                bounds.append(bounds[0] + 1)
-            cells = range(population.size)[slice(*bounds) if bounds else slice(None)]
-        except (ValueError, TypeError):
-            raise UsageError(
-                f"record {text!r}: cells as CELL, START:STOP or START:STOP:STRIDE"
-            ) from None
-        if cells.step < 1 or not cells:
-            raise UsageError(f"record {text!r}: no cells of the {population.size} there are")
-        recorder = Recorder(kind, population.name, cells.start, cells.stop, cells.step)
-        if recorder.label in {other.label for other in recorders}:
-            raise UsageError(f"record {text!r}: {recorder.label} twice; once, with all its cells")
-        recorders.append(recorder)
-    return tuple(recorders)
-
-
-def observe(
-    recorders: tuple[Recorder, ...], wiring: Wiring, state: State, activity: Activity
-) -> tuple[dict[str, Array], tuple[Array, ...]]:
-    """The records of one step: spikes by population (int32 scalars), and one array per recorder."""
-    totals = {name: events.count(words) for name, words in activity.words.items()}
-    values = []
-    for r in recorders:
-        if r.kind in ("counts", "raster"):
-            values.append(events.pack(_recorded_cells(activity.spikes[r.population], r, wiring)))
-        else:
-            model = CIRCUIT_MODELS[wiring.spec.population(r.population).model]
-            variable = model.variables(state.cells[r.population])[r.kind]
-            values.append(_recorded_cells(jnp.asarray(variable, jnp.float32), r, wiring))
-    return totals, tuple(values)
-
-
-def _recorded_cells(values: Array, r: Recorder, wiring: Wiring) -> Array:
-    """Select the recorded cells of a population from `values`, [N].
-
-    In a shard the result has room for the largest number of recorded cells that a shard may have;
-    entries beyond those of this shard are meaningless.
-    """
-    if wiring.shard is None:
-        return values[r.start : r.stop : r.stride]
-    cell_offset = jnp.asarray(wiring.cells(r.population).offset, jnp.int32)
-    # The first recorded cell that is in this shard, as an index into the shard.
-    is_ahead = r.start >= cell_offset
-    index = jnp.where(is_ahead, r.start - cell_offset, (r.start - cell_offset) % r.stride)
-    capacity = len(range(0, min(values.size, r.stop - r.start), r.stride))
-    padded = jnp.pad(values, (0, capacity * r.stride))
-    return lax.dynamic_slice(padded, (index,), (capacity * r.stride,))[:: r.stride]
-
-
-def watched_by(r: Recorder, size: int, shard: int) -> int:
-    """Number of recorded cells that are among the `size` cells of a shard."""
-    return sum(
-        sign * len(range(r.start, min(r.stop, size * edge), r.stride))
-        for sign, edge in ((1, shard + 1), (-1, shard))
-    )
-
-
-def cells_of(r: Recorder) -> int:
-    """Number of recorded cells."""
-    return len(range(r.start, r.stop, r.stride))
-
-
-def pack(fired: np.ndarray) -> np.ndarray:
-    """`events.pack` in NumPy: bool [..., N] to uint32 [..., W]."""
-    n = fired.shape[-1]
-    words = -(-n // events.BITS)
-    padding = [(0, 0)] * (fired.ndim - 1) + [(0, words * events.BITS - n)]
-    octets = np.packbits(np.pad(fired, padding), axis=-1, bitorder="little")
-    return octets.view("<u4").astype(np.uint32)
-
-
-def unpack(words: np.ndarray, n: int) -> np.ndarray:
-    """`events.unpack` in NumPy: uint32 [..., W] to bool [..., n]."""
-    octets = np.ascontiguousarray(words.astype("<u4")).view(np.uint8)
-    return np.unpackbits(octets, axis=-1, count=n, bitorder="little").astype(bool)
-
-
-class Collector:
-    """Collects the records of the chunks of one run on the host, and makes a Recording of them.
-
-    Arrays that have a value for each step are allocated once, so that they never exist twice.
-    """
-
-    def __init__(self, recorders: tuple[Recorder, ...], spec: Spec, start_step: int, steps: int):
-        self.recorders, self.spec, self.start_step = recorders, spec, start_step
-        self.totals = {p.name: np.empty(steps, np.int32) for p in spec.populations}
-        self.traces = {
-            r.label: np.empty((steps, cells_of(r)), np.float32) for r in recorders if r.traced
-        }
-        self.counts = {
-            r.label: np.zeros(cells_of(r), np.int64) for r in recorders if r.kind == "counts"
-        }
-        self.rasters: dict[str, list] = {r.label: [] for r in recorders if r.kind == "raster"}
-        self.steps = 0
-
-    def add(self, totals: dict[str, np.ndarray], records: Sequence[np.ndarray]) -> None:
-        """Add a chunk: totals [steps] by population, and one array [steps, ...] per recorder."""
-        start, stop = self.steps, self.steps + len(next(iter(totals.values())))
-        for name, values in totals.items():
-            self.totals[name][start:stop] = values
-        for recorder, values in zip(self.recorders, records, strict=True):
-            if recorder.traced:
-                self.traces[recorder.label][start:stop] = values
-                continue
-            fired = unpack(values, cells_of(recorder))
-            if recorder.kind == "counts":
-                self.counts[recorder.label] += fired.sum(axis=0, dtype=np.int64)
-            else:
-                step, index = np.nonzero(fired)
-                self.rasters[recorder.label].append((step + start, index))
-        self.steps = stop
-
-    def recording(self, seconds: dict[str, float], backend: str, path: str) -> Recording:
-        """The recording of all chunks so far.
-
-        Args:
-          seconds, backend, path: as in `Recording`.
-        """
-        dt, steps = self.spec.dt, self.steps
-        rasters, counts, traces = {}, {}, {}
-        for recorder in self.recorders:
-            cells = np.arange(recorder.start, recorder.stop, recorder.stride)
-            if recorder.kind == "counts":
-                counts[recorder.population] = self.counts[recorder.label]
-            elif recorder.kind == "raster":
-                chunks = self.rasters[recorder.label]
-                step = np.concatenate([chunk[0] for chunk in chunks])
-                index = np.concatenate([chunk[1] for chunk in chunks])
-                time_ms = (self.start_step + step + 1) * dt
-                rasters[recorder.population] = Raster(time_ms, cells[index], cells)
-            else:
-                model = CIRCUIT_MODELS[self.spec.population(recorder.population).model]
-                values, unit = self.traces[recorder.label][:steps], model.unit(recorder.kind)
-                traces[recorder.label] = Trace(values, cells, unit)
-        return Recording(
-            dt=dt,
-            start_ms=self.start_step * dt,
-            steps=steps,
-            sizes={p.name: p.size for p in self.spec.populations},
-            spikes={p.name: self.totals[p.name][:steps] for p in self.spec.populations},
-            rasters=rasters,
-            counts=counts,
-            traces=traces,
-            seconds=seconds,
-            backend=backend,
-            path=path,
-        )
 
 
 def join(parts: Sequence[Recording]) -> Recording:
@@ -304,6 +123,12 @@ def join(parts: Sequence[Recording]) -> Recording:
                 f"recording: one begins at {after.start_ms:g} ms; "
                 f"{before.start_ms + before.duration_ms:g} ms, where the one before ends"
             )
+        for name, trace in before.traces.items():
+            if before.steps % trace.every:
+                raise UsageError(
+                    f"parts: {name} of every {trace.every * before.dt:g} ms in a part of "
+                    f"{before.duration_ms:g} ms; parts of whole intervals, except for the last"
+                )
 
     def concatenate(get: Callable[[Recording], np.ndarray]) -> np.ndarray:
         return np.concatenate([get(part) for part in parts])
@@ -338,15 +163,22 @@ def _alike(part: Recording) -> tuple[Any, ...]:
     """What the parts of a run have in common, by the names of `_ALIKE`; of records, their cells."""
     rasters = [f"raster:{name} of {_cells(x.cells)}" for name, x in part.rasters.items()]
     counts = [f"counts:{name} of {len(x)} cells" for name, x in part.counts.items()]
-    traces = [f"{name} of {_cells(x.cells)}" for name, x in part.traces.items()]
+    traces = [
+        f"{name} of {_cells(x.cells)}" + (f" every {x.every} steps" if x.every > 1 else "")
+        for name, x in part.traces.items()
+    ]
     return part.dt, part.sizes, ", ".join(sorted(rasters + counts + traces)) or "none"
 
 
 def _cells(cells: np.ndarray) -> str:
-    """Cells for a message, which differs where they differ."""
+    """Cells or synapses for a message, which differs where they differ."""
     if not len(cells):
-        return "no cells"
+        return "all synapses" if cells.ndim == 2 else "no cells"
+    if cells.ndim == 2:
+        return f"synapses {', '.join(f'{pre}-{post}' for pre, post in cells.tolist())}"
     stride = int(cells[1] - cells[0]) if len(cells) > 1 else 1
+    if stride < 1 or (np.diff(cells) != stride).any():
+        return f"cells {', '.join(map(str, cells.tolist()))}"
     return f"cells {int(cells[0])}:{int(cells[-1]) + 1}:{stride}"
 
 

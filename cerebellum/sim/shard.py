@@ -29,7 +29,7 @@ from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.spec import Projection, Spec
-from cerebellum.sim import record
+from cerebellum.sim import recorders
 from cerebellum.sim.chunk import BATCH
 from cerebellum.sim.drive import Poisson
 
@@ -173,14 +173,14 @@ def _cut(x: np.ndarray, layout: _Layout, part: Part, fill: Any = 0) -> np.ndarra
     size, axis = part.size(layout.name), layout.axis % x.ndim
     packed = layout.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.spec.population(layout.name).size)
+        x = recorders.unpack(x, part.spec.population(layout.name).size)
     if missing := part.count * size - x.shape[axis]:
         padding = [(0, missing if i == axis else 0) for i in range(x.ndim)]
         x = np.pad(x, padding, constant_values=fill)
     x = x.reshape(*x.shape[:axis], part.count, size, *x.shape[axis + 1 :])
     x = np.moveaxis(x, axis, 0)
     if packed:
-        x = record.pack(x)
+        x = recorders.pack(x)
     if layout.line and layout.name in part.spec.crossing():
         all_shards = np.moveaxis(x, 0, -2)
         all_shards = all_shards.reshape(*all_shards.shape[:-2], -1)
@@ -199,12 +199,12 @@ def _uncut(x: np.ndarray, layout: _Layout, part: Part) -> np.ndarray:
         x = np.moveaxis(x[0].reshape(*x.shape[1:-1], part.count, -1), -2, 0)
     packed = layout.line and x.dtype == np.uint32
     if packed:
-        x = record.unpack(x, part.size(layout.name))
+        x = recorders.unpack(x, part.size(layout.name))
     axis = layout.axis % (x.ndim - 1)
     x = np.moveaxis(x, 0, axis)
     x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     x = x[(slice(None),) * axis + (slice(size),)]
-    return record.pack(x) if packed else x
+    return recorders.pack(x) if packed else x
 
 
 def lay(x: np.ndarray, mesh: Mesh, axes: P) -> Array:
@@ -391,11 +391,9 @@ def split_sources(cut: Circuit, sources: dict[str, Any]) -> dict[str, Any]:
     A shard gets the rates of its own cells. All other arrays are the same in every shard.
     """
     part, grid = cut.wiring.part, mesh_of(cut)
-
-    def replicate(x: Any) -> Array:
-        return _on_beams(_cut(np.asarray(x), _Layout(), part), grid)
-
-    placed = {name: jax.tree.map(replicate, source) for name, source in sources.items()}
+    placed = {
+        name: jax.tree.map(lambda x: replicate(cut, x), source) for name, source in sources.items()
+    }
     for name, source in sources.items():
         if isinstance(source, Poisson) and source.rates.shape[-1] > 1:
             rates = _on_beams(_cut(np.asarray(source.rates), _Layout(name), part), grid)
@@ -422,18 +420,26 @@ def split_arrays(
     return placed
 
 
+def replicate(cut: Circuit, x: Any) -> Array:
+    """Give every shard the same array, [shards, ...]."""
+    return _on_beams(_cut(np.asarray(x), _Layout(), cut.wiring.part), mesh_of(cut))
+
+
+def place(cut: Circuit, x: np.ndarray) -> Array:
+    """Give each shard its row of an array, [shards, ...]."""
+    return _on_beams(x, mesh_of(cut))
+
+
 def join_records(
-    cut: Circuit, recorders: tuple[record.Recorder, ...], totals: dict[str, Any], records: Any
+    cut: Circuit, watches: tuple[recorders.Watch, ...], totals: dict[str, Any], records: Any
 ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
-    """Join the records of a chunk (see `record.observe`) from all shards."""
-    joined = []
-    for r, by_shard in zip(recorders, records, strict=True):
-        size = cut.wiring.part.size(r.population)
-        spikes = r.kind in ("counts", "raster")
-        shards = []
-        for index, values in enumerate(by_shard):
-            cells = record.watched_by(r, size, index)
-            shards.append(record.unpack(values, cells) if spikes else values[..., :cells])
-        whole = np.concatenate(shards, axis=-1)
-        joined.append(record.pack(whole) if spikes else whole)
+    """Join the records of a chunk (see `recorders.observe`) from all shards.
+
+    Returns:
+      Spikes by population, and the records as `recorders.on_host` returns them.
+    """
+    joined = [
+        recorders.on_host(watch, list(by_shard))
+        for watch, by_shard in zip(watches, records, strict=True)
+    ]
     return {name: x.sum(axis=0, dtype=x.dtype) for name, x in totals.items()}, tuple(joined)

@@ -1,10 +1,12 @@
 """Running a circuit: a jitted scan in chunks, to which the state is donated."""
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,16 +25,21 @@ from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
-from cerebellum.sim import interrupt, memory, shard
-from cerebellum.sim import record as records
+from cerebellum.sim import interrupt, memory, program, recorders, shard, stream
 from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ShardChunk, advance
+from cerebellum.sim.collect import Collector
 from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
-from cerebellum.sim.record import Recorder, Recording
+from cerebellum.sim.program import Cut
+from cerebellum.sim.record import Recording
+from cerebellum.sim.recorders import Recorder, Request, Watch
 
 CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
 MAX_STEPS = 2_000_000_000
 """Steps are counted in int32."""
+
+Record = str | Request | Sequence[str | Request]
+"""What to record: text, or what `record.of` and `record.weights` return, or a list of them."""
 
 
 def simulate(
@@ -41,9 +48,10 @@ def simulate(
     drive: Drive | None = None,
     *,
     duration_ms: float | None = None,
-    record: Sequence[str] = ("rates",),
+    record: Record = ("rates",),
     chunk_steps: int = CHUNK_STEPS,
     progress: bool | None = None,
+    to: str | os.PathLike | None = None,
 ) -> tuple[State, Recording]:
     """Run a circuit.
 
@@ -62,19 +70,22 @@ def simulate(
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
       duration_ms: duration of the run; by default that of the shortest array of the drive.
-      record: quantities to record (see `record.parse`); population spike counts are always
-        recorded.
+      record: quantities to record: text (see `record.parse`), or what `record.of` and
+        `record.weights` return; population spike counts are always recorded.
       chunk_steps: the largest number of steps that run on the device as one program call.
       progress: whether to show a progress bar on standard error; by default it appears if standard
         error is a terminal and the run takes more than two seconds.
+      to: a new folder to which the recording is written while the circuit runs, for one that does
+        not fit into memory. It appears when the run ends, also by Ctrl-C. The arrays of the
+        recording that is returned lie there, and `cb.io.load` reads it.
 
     Raises:
       UsageError: a drive or a recorder does not fit the circuit; there is no duration, or it is
-        shorter than a step; an array of the drive is too short; the memory has no room for the
-        recording.
+        shorter than a step; an array of the drive is too short; the memory, or the disk, has no
+        room for the recording; `to` is there already.
       Interrupted: the run was interrupted.
     """
-    options = _Options(duration_ms, record, chunk_steps, progress)
+    options = _Options(duration_ms, record, chunk_steps, progress, to)
     _check_arguments(circuit, state, options)
     state, recordings = _run(circuit, state, drive, None, options)
     return state, recordings[0]
@@ -86,7 +97,7 @@ def simulate_batch(
     drive: Drive | None = None,
     *,
     duration_ms: float | None = None,
-    record: Sequence[str] = ("rates",),
+    record: Record = ("rates",),
     chunk_steps: int = CHUNK_STEPS,
     progress: bool | None = None,
 ) -> tuple[State, list[Recording]]:
@@ -112,9 +123,10 @@ class _Options:
     """Options that `simulate` and `simulate_batch` share."""
 
     duration_ms: float | None
-    record: Sequence[str]
+    record: Record
     chunk_steps: int
     progress: bool | None
+    to: str | os.PathLike | None = None
 
 
 class _Feed:
@@ -198,7 +210,7 @@ def _run(
         _check_single_weights(circuit)
     dtypes = {p.name: p.dtype for p in spec.projections if p.plastic}
     fit.check_state(state.cells, state.weights, dtypes)
-    recorders = records.parse(options.record, spec)
+    watches = _watches(circuit, options.record)
     start_step = int(np.min(state.step.addressable_data(0)))
     feed = _Feed(circuit, drive, start_step, batch is not None)
     steps = _steps(feed.lengths(), spec.dt, options.duration_ms)
@@ -208,9 +220,52 @@ def _run(
             f"{MAX_STEPS:,} steps of {spec.dt} ms in all"
         )
     drives.check_span(drive, spec, start_step, start_step + steps)
-    memory.check_recording(recorders, spec, steps, options.chunk_steps, batch or 1)
-    run = _Run(circuit, recorders, batch, start_step, steps)
-    return run(state, feed, options)
+    plan = _Plan.of(circuit, watches, steps, options.chunk_steps)
+    place = None if options.to is None else stream.check_place(options.to).parent
+    memory.check_recording(watches, spec, steps, plan.cuts[0].room, batch or 1, place)
+    folder = None if options.to is None else stream.Folder(options.to)
+    try:
+        run = _Run(circuit, plan, batch, (start_step, steps), folder)
+        return run(state, feed, options)
+    finally:
+        if folder is not None:
+            folder.discard()
+
+
+def _watches(circuit: Circuit, record: Record) -> tuple[Watch, ...]:
+    """What a run records of a circuit."""
+    requests, wiring = recorders.parse(record, circuit.spec), circuit.wiring
+    asked = [request.owner for request in requests if request.kind == recorders.WEIGHTS]
+    fans = {name: wiring.fans[name] for name in asked}
+    lists = {n: shard.to_host(fan.targets) for n, fan in fans.items() if isinstance(fan, FanOut)}
+    return recorders.watches(requests, wiring, lists)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a run is divided into chunks, and what they record."""
+
+    watches: tuple[Watch, ...]
+    cuts: tuple[Cut, ...]
+    recorders: tuple[Recorder, ...]
+    """those of the program"""
+
+    @classmethod
+    def of(cls, circuit: Circuit, watches: tuple[Watch, ...], steps: int, limit: int) -> "_Plan":
+        those = tuple(watch.recorder for watch in watches)
+        counts = chunks.counts_steps(circuit, min(steps, limit), those)
+        if not counts:
+            # A backend's own loop records every step; the host then picks the samples.
+            those = tuple(replace(r, every=1) for r in those)
+        cuts = tuple(program.cuts(steps, limit, counts, jax.default_backend()))
+        return cls(watches, cuts, those)
+
+    def rows(self, watch: Watch, recorder: Recorder, cut: Cut) -> slice:
+        """The rows of what a chunk recorded that are samples of a watch."""
+        every = watch.recorder.every
+        if recorder.every == every:
+            return slice(0, cut.last // every - cut.first // every)
+        return slice(every - 1 - cut.first % every, cut.size, every)
 
 
 def _check_arguments(circuit: Any, state: Any, options: _Options) -> None:
@@ -222,9 +277,13 @@ def _check_arguments(circuit: Any, state: Any, options: _Options) -> None:
     if not isinstance(options.chunk_steps, int | np.integer) or options.chunk_steps < 1:
         raise UsageError(f"chunk_steps: {options.chunk_steps!r}; a whole number, at least 1")
     record = options.record
-    texts = isinstance(record, Sequence) and all(isinstance(each, str) for each in record)
-    if not texts or isinstance(record, bytes):
-        raise UsageError(f'record: {record!r}; text such as "raster:purkinje", or a list of it')
+    listed = (record,) if isinstance(record, Request) else record
+    fits = isinstance(listed, Sequence) and all(isinstance(x, str | Request) for x in listed)
+    if not fits or isinstance(record, bytes):
+        raise UsageError(
+            f'record: {record!r}; text such as "raster:purkinje", cb.record.of(...), or a list of '
+            "them"
+        )
     step = state.step
     if not isinstance(step, Array | np.ndarray | np.generic) or step.dtype.kind not in "iu":
         raise UsageError(f"state: step {step!r}; a whole number, int32")
@@ -239,17 +298,31 @@ class _Run:
     def __init__(
         self,
         circuit: Circuit,
-        recorders: tuple[Recorder, ...],
+        plan: _Plan,
         batch: int | None,
-        start_step: int,
-        steps: int,
+        span: tuple[int, int],
+        folder: stream.Folder | None,
     ):
-        """Allocate the recordings of a run of `steps` steps after `start_step`."""
-        self.circuit, self.recorders, self.batch, self.steps = circuit, recorders, batch, steps
+        """Allocate the recordings of a run.
+
+        Args:
+          span: the first step, and the number of steps.
+          folder: where the recording is written; None for memory.
+        """
+        self.circuit, self.plan, self.batch, self.folder = circuit, plan, batch, folder
+        self.steps = span[1]
         self.collectors = [
-            records.Collector(recorders, circuit.spec, start_step, steps) for _ in range(batch or 1)
+            Collector(plan.watches, circuit.spec, *span, folder) for _ in range(batch or 1)
         ]
         self.start, self.compile_seconds = time.perf_counter(), 0.0
+        self.lean = program.canonical(circuit)
+        place = jnp.asarray if circuit.wiring.shard is None else partial(shard.place, circuit)
+        self.chosen = {
+            watch.recorder.label: place(watch.index)
+            for watch in plan.watches
+            if watch.index is not None
+        }
+        self.samples = any(r.every > 1 for r in plan.recorders)
 
     def __call__(
         self, state: State, feed: _Feed, options: _Options
@@ -260,22 +333,22 @@ class _Run:
           Interrupted: by Ctrl-C, between two chunks.
         """
         dt, batched = self.circuit.spec.dt, feed.batched if self.batch is not None else None
-        pending, whole, sizes = None, None, set()
+        lean, pending, whole, rooms = self.lean, None, None, set()
         try:
             with _progress(options.progress) as show, interrupt.deferred() as interruption:
-                for first, last in _chunks(self.steps, options.chunk_steps):
-                    arrays, size = feed.chunk(first, last), last - first
+                for cut in self.plan.cuts:
+                    arrays = _padded(feed.chunk(cut.first, cut.last), cut, feed.batched)
                     call_start = time.perf_counter()
-                    chunk = chunk_of(self.circuit, size, self.recorders, batched)
-                    operands = self.circuit.params, self.circuit.wiring, state, feed.inputs(arrays)
-                    state, chunk_records = advance(chunk, *operands)
-                    if size not in sizes:
-                        sizes.add(size)
+                    chunk = chunk_of(self.circuit, cut.room, self.plan.recorders, batched)
+                    inputs = self._inputs(feed.inputs(arrays), cut)
+                    state, chunk_records = advance(chunk, lean.params, lean.wiring, state, inputs)
+                    if (cut.room, cut.counted) not in rooms:
+                        rooms.add((cut.room, cut.counted))
                         self.compile_seconds += time.perf_counter() - call_start
                     # The records of the chunk before are copied while this chunk runs.
                     self._collect(pending)
-                    pending, whole = chunk_records, state
-                    show(first, self.steps, dt)
+                    pending, whole = (cut, chunk_records), state
+                    show(cut.first, self.steps, dt)
                     interruption()
                 last_records, pending, whole = pending, None, None
                 self._collect(last_records)
@@ -292,23 +365,45 @@ class _Run:
         jax.block_until_ready(state)
         return state, self._recordings()
 
-    def _collect(self, chunk_records: Any) -> None:
-        """Copy the records of a chunk, if any, to the host."""
-        if chunk_records is None:
-            return
-        host: Any = jax.tree.map(shard.to_host, chunk_records)
+    def _inputs(self, inputs: Inputs, cut: Cut) -> Inputs:
+        """The inputs of a chunk, with its length and what it records."""
+        lengths: dict[str, Any] = {}
+        if cut.counted:
+            lengths["steps"] = np.int32(cut.size)
+        if self.samples:
+            lengths["first"] = np.int32(cut.first)
         if self.circuit.wiring.shard is not None:
-            host = shard.join_records(self.circuit, self.recorders, *host)
+            lengths = {name: shard.replicate(self.circuit, x) for name, x in lengths.items()}
+        return replace(inputs, chosen=self.chosen, **lengths)
+
+    def _collect(self, pending: tuple[Cut, Any] | None) -> None:
+        """Copy the records of a chunk, if any, to the host."""
+        if pending is None:
+            return
+        (cut, (totals, values)), plan = pending, self.plan
+        values = [
+            shard.to_host(x)[..., plan.rows(watch, recorder, cut), :]
+            for watch, recorder, x in zip(plan.watches, plan.recorders, values, strict=True)
+        ]
+        totals = {name: shard.to_host(x)[..., : cut.size] for name, x in totals.items()}
+        if self.circuit.wiring.shard is not None:
+            host = shard.join_records(self.circuit, plan.watches, totals, values)
+        else:
+            pairs = zip(plan.watches, values, strict=True)
+            host = totals, tuple(recorders.on_host(watch, [x]) for watch, x in pairs)
         for index, collector in enumerate(self.collectors):
-            member = host if self.batch is None else jax.tree.map(lambda x, i=index: x[i], host)
-            collector.add(*member)
+            member: Any = host
+            if self.batch is not None:
+                member = jax.tree.map(lambda x, i=index: x[i], host)
+            collector.add(member[0], member[1])
 
     def _recordings(self) -> list[Recording]:
         """The recordings of what is collected."""
         run_seconds = time.perf_counter() - self.start - self.compile_seconds
         seconds = {"compile": self.compile_seconds, "run": run_seconds}
         ran = backends.of(self.circuit).name, self.circuit.wiring.path
-        return [collector.recording(seconds, *ran) for collector in self.collectors]
+        recordings = [collector.recording(seconds, *ran) for collector in self.collectors]
+        return recordings if self.folder is None else [self.folder.finish(recordings[0])]
 
 
 def _on_device(state: State) -> State:
@@ -465,17 +560,17 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
     return steps
 
 
-def _chunks(steps: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Divide a run into chunks: the first step of each, and the step after its last one.
-
-    All chunks have the same length if a suitable divisor exists, so that one program is enough.
-    Otherwise the last chunk is shorter and needs a second program.
-    """
-    limit = max(1, min(limit, steps))
-    divisors = [size for size in range(limit, limit // 4, -1) if steps % size == 0]
-    size = divisors[0] if divisors else limit
-    for first in range(0, steps, size):
-        yield first, min(first + size, steps)
+def _padded(arrays: dict[str, Any], cut: Cut, batched: tuple[str, ...]) -> dict[str, Any]:
+    """Arrays of the steps of a chunk with rows of zeros up to the room of its program."""
+    missing = cut.room - cut.size
+    if not missing:
+        return arrays
+    padded = {}
+    for name, x in arrays.items():
+        axis = 1 if name in batched else 0
+        padding = [(0, missing if i == axis else 0) for i in range(x.ndim)]
+        padded[name] = (jnp if isinstance(x, Array) else np).pad(x, padding)
+    return padded
 
 
 @contextmanager

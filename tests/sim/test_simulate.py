@@ -14,7 +14,7 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.sim import chunk
+from cerebellum.sim import chunk, program
 from cerebellum.sim import record as records
 from cerebellum.sim import simulate as simulations
 from cerebellum.sim.drive import RateFunction, SpikeTimes
@@ -124,14 +124,15 @@ def test_one_program_for_a_whole_run(circuit):
     assert chunk.advance._cache_size() == before + 1
 
 
-def test_chunks_cover_a_run_once():
+@pytest.mark.parametrize("counts", [True, False])
+def test_chunks_cover_a_run_once(counts):
     for steps in (1, 7, 97, 350, 1_000, 3_500, 9_973):
-        cuts = list(simulations._chunks(steps, 100))
-        assert cuts[0][0] == 0
-        assert cuts[-1][1] == steps
-        assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
-        assert max(b - a for a, b in cuts) <= 100
-    assert {b - a for a, b in simulations._chunks(3_500, 1_000)} == {875}
+        cuts = list(program.cuts(steps, 100, counts))
+        assert cuts[0].first == 0
+        assert cuts[-1].last == steps
+        assert all(a.last == b.first for a, b in itertools.pairwise(cuts))
+        assert all(0 < cut.size <= cut.room <= 100 for cut in cuts)
+    assert {cut.size for cut in program.cuts(3_500, 1_000, False)} == {875}
 
 
 def test_records_agree_with_each_other(circuit):
@@ -257,8 +258,8 @@ def test_states_that_do_not_fit_are_refused(circuit):
         cb.simulate(circuit, single, duration_ms=5)
 
 
-def test_an_odd_length_is_compiled_before_the_clock(circuit, monkeypatch):
-    """Two lengths are two programs, and both count as compilation: by a clock that a call moves."""
+def test_only_the_first_call_counts_as_compilation(circuit, monkeypatch):
+    """A last chunk that is shorter is of the same program: by a clock that a call moves."""
     calls, real = [], chunk.advance
 
     def advance(*arguments):
@@ -271,7 +272,7 @@ def test_an_odd_length_is_compiled_before_the_clock(circuit, monkeypatch):
     _, recording = cb.simulate(circuit, state, duration_ms=48.5, chunk_steps=40)
     assert recording.steps == 97
     # Chunks of 40, 40 and 17 steps.
-    assert recording.seconds == {"compile": 2, "run": 1}
+    assert recording.seconds == {"compile": 1, "run": 2}
 
 
 def test_progress_is_shown_when_asked(circuit, capsys):
