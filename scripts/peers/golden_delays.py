@@ -33,8 +33,8 @@ import params
 
 SIZE, SEED = "S", 2
 """With this seed no voltage comes nearer to threshold than 1.9e-5 mV, so that single precision
-gives the same spikes. Of seeds 1 to 35, single precision moves a first spike by a step in 25 (2 to 145 of
-some 8,500 spikes differ at the end), where the nearest voltage is within some 1e-5 mV."""
+gives the same spikes. Of seeds 1 to 35, single precision moves a first spike by a step in 25 (2 to
+145 of some 8,500 spikes differ at the end), where the nearest voltage is within some 1e-5 mV."""
 DT, STEPS = 0.1, 2_000
 SHORTEST, LONGEST = 1, 30
 """Delays in steps."""
