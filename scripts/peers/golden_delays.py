@@ -32,9 +32,9 @@ import numpy as np
 import params
 
 SIZE, SEED = "S", 2
-"""With this seed no voltage comes nearer to threshold than 1.9e-5 mV, so that single precision gives
-the same spikes. Of seeds 1 to 35, single precision moves a first spike by a step in 25 (2 to 145 of
-some 8,500 spikes differ at the end), where the nearest voltage is within some 1e-5 mV."""
+"""With this seed no voltage comes nearer to threshold than 1.9e-5 mV, so single precision gives the
+same spikes. With 25 of the seeds 1 to 35 it moves a first spike by a step, and 2 to 145 of some
+8,500 spikes differ at the end."""
 DT, STEPS = 0.1, 2_000
 SHORTEST, LONGEST = 1, 30
 """Delays in steps."""
