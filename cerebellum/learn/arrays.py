@@ -26,7 +26,8 @@ from jax.core import Tracer
 from cerebellum.errors import UsageError
 from cerebellum.learn import encode
 from cerebellum.model import circuit as circuits
-from cerebellum.model import fit, noise
+from cerebellum.model import fit
+from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit, Params
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.step import step
@@ -54,8 +55,9 @@ def rate(
         raise UsageError(f"hold: {hold!r}; a whole number of steps, at least 1")
     if not 0 < most_hz * dt <= 1e3:
         raise UsageError(f"most_hz: {most_hz:g}; above 0, at most {1e3 / dt:g}, a spike a step")
-    held = jnp.repeat(intensity, hold, axis=1)
-    return encode.poisson(jax.random.uniform(key, held.shape), held, most_hz, dt)
+    held = np.repeat(intensity, hold, axis=1)
+    uniform = stream(key, "rate").random(held.shape, np.float32)
+    return encode.poisson(jnp.asarray(uniform), jnp.asarray(held), most_hz, dt)
 
 
 def latency(values: Any, steps: int, *, least: float = 0.25) -> Array:
@@ -74,7 +76,7 @@ def latency(values: Any, steps: int, *, least: float = 0.25) -> Array:
         raise UsageError(f"steps: {steps!r}; a whole number, at least 2")
     if not 0 <= least < 1:
         raise UsageError(f"least: {least:g}; at least 0 and under 1")
-    return jnp.moveaxis(encode.latency(intensity, steps, steps - 1, least), 0, 1)
+    return jnp.moveaxis(encode.latency(jnp.asarray(intensity), steps, steps - 1, least), 0, 1)
 
 
 def fields(values: Any, count: int) -> Array:
@@ -87,35 +89,31 @@ def fields(values: Any, count: int) -> Array:
     """
     if type(count) is not int or count < 2:
         raise UsageError(f"count: {count!r}; a whole number of fields, at least 2")
-    return encode.population(_intensities(values, 3), count)
+    return encode.population(jnp.asarray(_intensities(values, 3)), count)
 
 
-def _intensities(values: Any, axes: int) -> Array:
+def _intensities(values: Any, axes: int) -> np.ndarray:
     """Values as float32, or a UsageError that says what is wrong with them."""
     array = _numbers(values, "values", axes)
-    if isinstance(array, Tracer):
-        return array.astype(jnp.float32)
     low, high = float(np.min(array)), float(np.max(array))
     if not 0 <= low <= high <= 1:
         raise UsageError(f"values: {low:g} to {high:g}; 0 to 1, such as (X - low) / (high - low)")
-    return jnp.asarray(array, jnp.float32)
+    return array.astype(np.float32)
 
 
 AXES = {2: "[n, features]", 3: "[n, time, features]"}
 
 
-def _numbers(values: Any, name: str, axes: int) -> Any:
-    """An array of finite real numbers with this number of axes, of which none is empty.
-
-    Within `jax.jit` only shapes and data types are known, and only they are checked.
-    """
-    traced = isinstance(values, Tracer)
-    array = values if traced else np.asarray(values)
+def _numbers(values: Any, name: str, axes: int) -> np.ndarray:
+    """An array of finite real numbers with this number of axes, of which none is empty."""
+    if isinstance(values, Tracer):
+        raise UsageError(f"{name}: traced by JAX; arrays with values, outside of jax.jit")
+    array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise UsageError(f"{name}: {array.dtype}; real numbers")
     if array.ndim != axes or 0 in array.shape:
         raise UsageError(f"{name}: {list(array.shape)}; {AXES[axes]}, none of them 0")
-    if not traced and not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise UsageError(f"{name}: {int((~np.isfinite(array)).sum()):,} not finite; finite numbers")
     return array
 
@@ -160,7 +158,7 @@ def batches(
     x, y = check(samples, labels)
     if type(size) is not int or not 1 <= size <= len(x):
         raise UsageError(f"size: {size!r}; a whole number, 1 to the {len(x)} samples")
-    order = np.asarray(jax.random.permutation(key, len(x)))
+    order = stream(key, "batches").permutation(len(x))
     chosen = (order[first : first + size] for first in range(0, len(x) - size + 1, size))
     return ((x[some], y[some]) for some in chosen)
 
@@ -191,8 +189,8 @@ def normal(
     _finite(mean=mean, sd=sd)
     drawn = {}
     for name, exists in _contacts(circuit, projections).items():
-        random = jax.random.normal(_key_of(key, name), exists.shape)
-        drawn[name] = jnp.where(exists, mean + sd * random, 0)
+        random = stream(key, f"first {name}").standard_normal(exists.shape)
+        drawn[name] = _weights(exists, mean + sd * random)
     return drawn
 
 
@@ -208,9 +206,9 @@ def kaiming(
     drawn = {}
     for name, exists in _contacts(circuit, projections).items():
         target = next(p.target for p in circuit.spec.projections if p.name == name)
-        fan_in = jnp.sum(exists) / circuit.spec.population(target).size
-        random = jax.random.normal(_key_of(key, name), exists.shape)
-        drawn[name] = jnp.where(exists, gain / jnp.sqrt(jnp.maximum(fan_in, 1)) * random, 0)
+        fan_in = max(1.0, int(exists.sum()) / circuit.spec.population(target).size)
+        random = stream(key, f"first {name}").standard_normal(exists.shape)
+        drawn[name] = _weights(exists, gain / np.sqrt(fan_in) * random)
     return drawn
 
 
@@ -226,18 +224,23 @@ def orthogonal(
       UsageError: as `normal`, or a projection is so sparse that it is kept as lists.
     """
     _finite(gain=gain)
-    drawn, draw = {}, jax.nn.initializers.orthogonal(gain)
+    drawn = {}
     for name, exists in _contacts(circuit, projections).items():
         projection = next(p for p in circuit.spec.projections if p.name == name)
         ends = [circuit.spec.population(p).size for p in (projection.source, projection.target)]
         if list(exists.shape) != ends:
             raise UsageError(f"orthogonal: {name} is a list of contacts; kaiming, or more contacts")
-        drawn[name] = jnp.where(exists, draw(_key_of(key, name), exists.shape, jnp.float32), 0)
+        random = stream(key, f"first {name}").standard_normal((max(ends), min(ends)))
+        q, r = np.linalg.qr(random)
+        # With these signs all orthogonal matrices are equally likely.
+        q = q * np.sign(np.diag(r))
+        drawn[name] = _weights(exists, gain * (q if ends[0] >= ends[1] else q.T))
     return drawn
 
 
-def _key_of(key: Array, name: str) -> Array:
-    return jax.random.fold_in(key, noise.name_number(name))
+def _weights(exists: Array, values: np.ndarray) -> Array:
+    """Values as weights, 0 where there is no contact."""
+    return jnp.where(exists, jnp.asarray(values, jnp.float32), 0)
 
 
 def _finite(**numbers: float) -> None:
@@ -423,8 +426,8 @@ class Linear:
 
 def linear(cells: int, classes: int, key: Array) -> Linear:
     """A readout with normal weights of standard deviation 1 / sqrt(cells), and no bias."""
-    weights = jax.random.normal(key, (cells, classes)) / np.sqrt(cells)
-    return Linear(weights=weights, bias=jnp.zeros(classes))
+    weights = stream(key, "readout").standard_normal((cells, classes)) / np.sqrt(cells)
+    return Linear(weights=jnp.asarray(weights, jnp.float32), bias=jnp.zeros(classes, jnp.float32))
 
 
 def accuracy(logits: Array, labels: Array) -> Array:

@@ -52,7 +52,7 @@ spec = cb.Spec(
     surrogate=Surrogate(),
 )
 circuit = cb.build(spec, jax.random.key(0), path="dense")
-keys = iter(jax.random.split(jax.random.key(1), 2 * EPOCHS + 3))
+keys = (jax.random.key(seed) for seed in range(1, 100))
 x_train, y_train = words(1_000, seed=1)
 x_test, y_test = words(500, seed=2)
 
