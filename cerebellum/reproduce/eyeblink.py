@@ -124,7 +124,8 @@ BEFORE_MS = 130
 
 def _learned(subject: Trained) -> tuple[float, float]:
     """Change of the rates of nuclei and Purkinje cells late in the tone by training, Hz."""
-    window = slice(eyeblink.US_ONSET - BEFORE_MS, eyeblink.US_ONSET)
+    puff = subject.before.timing.us_onset
+    window = slice(puff - BEFORE_MS, puff)
     sessions = subject.courses["trained"].after, subject.before
 
     def change(name: str) -> float:
@@ -136,7 +137,8 @@ def _learned(subject: Trained) -> tuple[float, float]:
 
 def _evoked(trained: Sequence[Trained]):
     """The arguments of `plot.evoked`: mean rates of all circuits before and after training."""
-    time = np.arange(eyeblink.TRIAL) - eyeblink.CS_ONSET
+    timing = trained[0].before.timing
+    time = np.arange(timing.trial) - timing.onset
     rates = {}
     for name in ("granule", "purkinje", "nuclei"):
         sessions = {
@@ -147,5 +149,5 @@ def _evoked(trained: Sequence[Trained]):
             label: np.mean([session.rate(name).mean(axis=0) for session in group], axis=0)
             for label, group in sessions.items()
         }
-    spans = {"tone": (0, eyeblink.CS_MS)}
+    spans = {"tone": (0, timing.cs)}
     return time, rates, spans

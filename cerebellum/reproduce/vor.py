@@ -2,25 +2,23 @@
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from cerebellum import plot
 from cerebellum.learn.tasks import vor
-from cerebellum.model import anatomy
 from cerebellum.reproduce.report import Report, bounded
 from cerebellum.reproduce.workers import spread
 
 SEEDS = (10, 11, 12)
-CYCLES, FIXED_CYCLES, LAST = 80, 20, 10
-"""Cycles with learning on and with learning off, and the last cycles of each that are averaged."""
+LAST = 10
+"""The last cycles with learning on, and with learning off, that are averaged."""
 
 RUNS = {
-    "up": {"demand": 1.5},
-    "down": {"demand": 0.5},
-    "up, no olive": {"demand": 1.5, "olive": False},
+    "up": {"gain": 1.5},
+    "down": {"gain": 0.5},
+    "up, no olive": {"gain": 1.5, "olive": False},
 }
-"""Options of `vor.turn` by kind of run."""
+"""Options of `vor.adapt` by kind of run."""
 
 SOURCE = (
     "protocol of this project (no published one): demanded gain 1.5 and 0.5 from 1.0; at least 40 "
@@ -31,13 +29,8 @@ SOURCE = (
 def _run(item: tuple[str, int]) -> tuple[vor.Course, vor.Course]:
     """The courses with learning on and off, of a kind of run and a seed."""
     kind, seed = item
-    build_key, run_key = jax.random.split(jax.random.key(seed))
-    circuit = anatomy.build(vor.spec(), build_key)
-    loop, per_hz = vor.calibrate(circuit, vor.start(circuit, run_key))
-    loop, learned = vor.turn(circuit, loop, CYCLES, per_hz=per_hz, **RUNS[kind])
-    options = {**RUNS[kind], "learning": False}
-    _, fixed = vor.turn(circuit, loop, FIXED_CYCLES, per_hz=per_hz, **options)
-    return learned, fixed
+    course = vor.adapt(seed=seed, **RUNS[kind])
+    return course.learned, course.fixed
 
 
 def adapt(seed: int | None, say: Callable[[str], None]) -> Report:
@@ -64,7 +57,7 @@ def adapt(seed: int | None, say: Callable[[str], None]) -> Report:
         ),
         bounded("phase ahead of the head", "degrees", phases, above=-15, below=15),
     ]
-    cycle = np.arange(CYCLES + FIXED_CYCLES) + 1
+    cycle = np.arange(vor.CYCLES + vor.FIXED_CYCLES) + 1
 
     def curves(value: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Means over seeds in each cycle, by kind of run."""
@@ -81,7 +74,7 @@ def adapt(seed: int | None, say: Callable[[str], None]) -> Report:
         rows=rows,
         source=SOURCE,
         seeds=seeds,
-        note=f"Means of the last {LAST} cycles. Learning is off after cycle {CYCLES}.",
+        note=f"Means of the last {LAST} cycles. Learning is off after cycle {vor.CYCLES}.",
         figures={
             "gain.png": plot.curves(curves("gain"), "cycle of the head (1 s)", "gain"),
             "phase.png": plot.curves(curves("phase"), "cycle of the head (1 s)", "phase (deg)"),

@@ -1,22 +1,36 @@
 """The conditioning task: stimuli, detector, and sessions run in several parts."""
 
+import hashlib
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cerebellum as cb
+from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import eyeblink
-from cerebellum.learn.tasks.eyeblink import CS_ONSET, TRIAL, US_ONSET, Session
+from cerebellum.learn.tasks.eyeblink import PUBLISHED, Session, Timing
 from cerebellum.model.presets.eglif import SIZES
 
 KEY = jax.random.key(0)
+TRIAL, CS_ONSET, US_ONSET = PUBLISHED.trial, PUBLISHED.onset, PUBLISHED.us_onset
 
 
 def nuclear(rate: np.ndarray) -> Session:
     """A session whose nuclei fire at these rates, Hz, [K, T]."""
     return Session({"nuclei": rate * SIZES["nuclei"] * 1e-3})
+
+
+def late_bump(timing: Timing) -> Session:
+    """A session of these times whose nuclei fire more in the 60 ms before the puff."""
+    rate = np.full((3, timing.trial), 40.0)
+    rate[:, timing.us_onset - 60 : timing.us_onset] += 20
+    return Session(nuclear(rate).spikes, timing)
 
 
 def bump(start: int, length: int, height: float, trials: int = 3) -> Session:
@@ -30,11 +44,11 @@ def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
     spikes = eyeblink.tone(KEY)
     np.testing.assert_array_equal(spikes, eyeblink.tone(KEY))
     counts = spikes.sum(axis=0)
-    assert set(np.unique(counts)) == {0.0, eyeblink.CS_SPIKES}
+    assert set(np.unique(counts)) == {0.0, 11.0}
     assert 0.5 < np.mean(counts > 0) < 0.8
     steps = np.flatnonzero(spikes.any(axis=1))
     assert steps.min() >= CS_ONSET
-    assert steps.max() <= CS_ONSET + eyeblink.CS_MS
+    assert steps.max() <= CS_ONSET + PUBLISHED.cs
     start, stop = spikes.argmax(axis=0), TRIAL - 1 - spikes[::-1].argmax(axis=0)
     early = (start < CS_ONSET + 140)[counts > 0]
     assert abs(early.mean() - 0.5) < 0.02
@@ -45,6 +59,62 @@ def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
 def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
     steps = np.flatnonzero(eyeblink.puff()[:, 0])
     np.testing.assert_array_equal(steps, CS_ONSET + 250 + 2 * np.arange(5))
+
+
+def test_the_published_times_and_what_they_draw_are_unchanged():
+    assert (CS_ONSET, PUBLISHED.cs, US_ONSET, TRIAL) == (250, 280, 500, 600)
+    drawn = hashlib.sha256(eyeblink.tone(KEY).tobytes() + eyeblink.puff().tobytes())
+    assert drawn.hexdigest()[:16] == "f98ac830b02264c1"
+
+
+@given(isi=st.integers(80, 700), more=st.integers(0, 200), puff=st.integers(1, 20))
+@settings(max_examples=10, deadline=None)
+def test_the_tone_stretches_without_a_gap_and_at_the_same_rate(isi, more, puff):
+    timing = Timing(isi_ms=isi, cs_ms=isi + more, us_ms=2 * puff)
+    spikes = eyeblink.tone(KEY, timing)
+    assert len(spikes) == len(eyeblink.puff(timing)) == timing.trial
+    fires = np.flatnonzero(spikes.any(axis=1)) - timing.onset
+    assert fires[0] == 0
+    assert timing.cs - 2 <= fires[-1] + 1 <= timing.cs + 1
+    assert np.diff(fires).max() <= 12
+    fibre = spikes[:, spikes.any(axis=0)]
+    lasts = (fibre.sum(axis=0) - 1) * 12.8
+    assert np.abs(lasts - (timing.cs / 2 - 12)).max() < 8
+    puffs = np.flatnonzero(eyeblink.puff(timing)[:, 0])
+    np.testing.assert_array_equal(puffs, timing.onset + isi + 2 * np.arange(puff))
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ({"isi_ms": 250.5}, "isi_ms: 250.5 ms; a multiple of the step of 1 ms, such as 250"),
+        ({"isi_ms": 400, "cs_ms": 280}, "cs_ms: 280 ms; at least the 400 ms until the puff"),
+        ({"isi_ms": 20}, "isi_ms: 20 ms; at least 80"),
+        ({"us_ms": 5}, "us_ms: 5 ms; a multiple of 2"),
+        ({"us_ms": 0}, "us_ms: 0 ms; a multiple of 2"),
+        ({"onset_ms": 100}, "onset_ms: 100 ms; at least 200"),
+        ({"isi_ms": 400, "trial_ms": 600}, "trial_ms: 600 ms; at least 680"),
+        ({"isi_ms": "long"}, "isi_ms: 'long'; a number of ms"),
+        ({"us_ms": True}, "us_ms: True; a number of ms"),
+        ({"cs_ms": float("nan")}, "cs_ms: nan; a number of ms"),
+    ],
+)
+def test_impossible_times_are_refused(times, message):
+    with pytest.raises(UsageError) as refused:
+        Timing(**times)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_trials_of_another_length_or_kind_are_refused():
+    circuit: Any = None
+    state: Any = None
+    wrong: Any = ("pair",)
+    tone = eyeblink.tone(KEY)
+    with pytest.raises(UsageError, match="tone_spikes: 600 steps; 750"):
+        eyeblink.run(circuit, state, ("cs",), tone, KEY, timing=Timing(isi_ms=400))
+    with pytest.raises(UsageError, match="kinds: 'pair'; a trial is one of paired, cs"):
+        eyeblink.run(circuit, state, wrong, tone, KEY)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +130,13 @@ def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
 )
 def test_a_response_is_long_enough_and_in_time(start, length, detected):
     assert (eyeblink.responses(bump(start, length, 20.0), 10.0) == detected).all()
+
+
+def test_the_window_of_a_response_ends_at_the_puff_whenever_it_comes():
+    timing = Timing(isi_ms=400)
+    assert eyeblink.responses(late_bump(timing), 10.0).all()
+    early = Session(late_bump(timing).spikes, Timing(isi_ms=300, trial_ms=timing.trial))
+    assert not eyeblink.responses(early, 10.0).any()
 
 
 def test_a_response_is_measured_from_its_own_baseline():

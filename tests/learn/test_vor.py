@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cerebellum as cb
+from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import vor
 
 
@@ -19,6 +20,38 @@ def test_gain_and_phase_are_those_of_a_sine(gain, phase):
     fitted_gain, fitted_phase = vor.fit(velocity)
     assert fitted_gain == pytest.approx(gain, rel=0.02)
     assert fitted_phase == pytest.approx(phase, abs=1.0)
+
+
+@pytest.mark.parametrize("hertz", [0.5, 1.0, 2.0, 1 / 0.7])
+def test_the_head_turns_once_a_cycle_of_any_frequency(hertz):
+    movement = vor.Movement(frequency_hz=hertz)
+    assert movement.cycle_ms == round(1e3 / hertz)
+    velocity = vor.Head(movement).velocity(jnp.arange(3 * movement.cycle_ms))
+    expected = np.sin(2 * np.pi * hertz * 1e-3 * np.arange(3 * movement.cycle_ms))
+    np.testing.assert_allclose(velocity, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"frequency_hz": 0.3},
+            "frequency_hz: 0.3; a cycle of a whole number of ms, such as 0.30003 (3333 ms)",
+        ),
+        ({"frequency_hz": 0}, "frequency_hz: 0; 0.05 to 10"),
+        ({"frequency_hz": 50.0}, "frequency_hz: 50; 0.05 to 10"),
+        ({"frequency_hz": "fast"}, "frequency_hz: 'fast'; a number, 0.05 to 10"),
+        ({"gain": -1}, "gain: -1; 0 to 3"),
+        ({"gain": float("nan")}, "gain: nan; 0 to 3"),
+        ({"gain": None}, "gain: None; a number, 0 to 3"),
+        ({"cycles": 0}, "cycles: 0; a whole number, at least 1"),
+        ({"fixed_cycles": 2.5}, "fixed_cycles: 2.5; a whole number, at least 1"),
+    ],
+)
+def test_impossible_experiments_are_refused(options, message):
+    with pytest.raises(UsageError) as refused:
+        vor.adapt(**options)
+    assert str(refused.value) == message
 
 
 @pytest.mark.slow
@@ -36,7 +69,7 @@ def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(m
     rates = {name: jnp.float32(True) for name in circuit.params.learning_gain}
     circuit = replace(circuit, params=replace(circuit.params, learning_gain=rates))
     weights = np.asarray(loop.state.weights["granule_parallel_purkinje"]).copy()
-    loop, (counts, eye) = vor.cycle(circuit, loop, *options)
+    loop, (counts, eye) = vor.cycle(circuit, loop, *options, movement=vor.ONCE_A_SECOND)
     olive = np.asarray(counts["inferior_olive"]).reshape(4, 250, 2).sum(axis=1)
     # Slip is delayed by 100 ms and is largest after a quarter of a cycle.
     mending, other = (olive[:2, k].sum() + olive[2:, 1 - k].sum() for k in (1, 0))

@@ -9,22 +9,24 @@ The tone is that of Geminiani et al. 2022 (Front Syst Neurosci). It lasts 280 ms
 near the centre fire 11 times each, the same in every trial: every other fibre in the first half,
 the rest in the second. The puff is that of Geminiani et al. 2024 (PLOS Comput Biol): five spikes in
 10 ms, 250 ms after tone onset. The rest between trials is shorter than in both papers, and the
-background of 4 Hz never stops. The detector is defined in this file and was not fitted to data. The
-three numbers of the plasticity rule were fitted to the learning curve of wild-type mice on seeds 0
-to 2.
+background of 4 Hz never stops. `Timing` changes these times, and the tone stretches with them:
+`condition(isi_ms=400)` is the whole experiment with another interval. The detector is defined in
+this file and was not fitted to data. The three numbers of the plasticity rule were fitted to the
+learning curve of wild-type mice on seeds 0 to 2.
 
 Dimensions: K trials, T steps of 1 ms to a trial, N cells.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
@@ -38,23 +40,20 @@ from cerebellum.sim.simulate import simulate
 DT = 1.0
 """Time step, ms."""
 
-TRIAL = 600
-"""Length of a trial, ms. The times below are ms after the start of a trial."""
-CS_ONSET = 250
-CS_MS = 280
-US_ONSET = 500
-
 CS_RADIUS = 120.0
 """Radius about the centre within which mossy fibres carry the tone, um: about two thirds of them.
 The published 97 um selects a fibre if any of its glomeruli is inside, which would be nine tenths of
 our fibres. By the position of the fibre itself, 97 um would select under a half."""
-CS_SPIKES = 11
-"""Spikes of each of these fibres in a tone."""
-CS_HALVES = (0, 140)
-"""Start of the spike trains of even and of odd fibres, ms after CS onset. They last 128 ms."""
-
-US_SPIKES, US_GAP = 5, 2
-"""Number of spikes of the puff, and the interval between them, ms."""
+CS_GAP = 12.8
+"""Mean interval between the spikes of such a fibre in its half of the tone, ms."""
+CS_STAGGER = 13
+"""The fibres of a half begin in this number of groups, 1 ms apart."""
+US_GAP = 2
+"""Interval between the spikes of the puff, ms."""
+OVERLAP_MS = 30
+"""Time for which the tone lasts after the onset of the puff, if nothing else is said."""
+REST_MS = 70
+"""Time from the end of tone and puff to the end of a trial, if nothing else is said."""
 
 BACKGROUND_HZ = 4.0
 """Background rate of a mossy fibre."""
@@ -82,12 +81,105 @@ Kind = Literal["paired", "cs"]
 """Kind of a trial: tone and puff, or the tone alone."""
 
 
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """The times of a trial, each a whole number of steps of 1 ms.
+
+    Raises:
+      UsageError: a time is off the grid, the tone ends before the puff, or the trial before either.
+    """
+
+    isi_ms: float = 250
+    """interval from the onset of the tone to the onset of the puff"""
+    cs_ms: float | None = None
+    """length of the tone; None for 30 ms more than the interval"""
+    us_ms: float = 10
+    """length of the puff, a spike every 2 ms"""
+    onset_ms: float = 250
+    """time from the start of a trial to the onset of the tone; the last 200 ms are the baseline"""
+    trial_ms: float | None = None
+    """length of a trial; None for 70 ms more than tone and puff need"""
+
+    def __post_init__(self):
+        self._fill("cs_ms", self.isi_ms, OVERLAP_MS)
+        for name in ("isi_ms", "cs_ms", "us_ms", "onset_ms"):
+            self._whole(name)
+        least = CR_FROM_MS + CR_MS
+        if self.isi_ms < least:
+            raise UsageError(
+                f"isi_ms: {self.isi_ms} ms; at least {least}, {CR_FROM_MS} without and {CR_MS} of "
+                "a response"
+            )
+        if self.cs < self.isi_ms:
+            raise UsageError(
+                f"cs_ms: {self.cs} ms; at least the {self.isi_ms} ms until the puff, because in "
+                "delay conditioning the tone lasts until then"
+            )
+        if self.us_ms < US_GAP or self.us_ms % US_GAP:
+            raise UsageError(
+                f"us_ms: {self.us_ms} ms; a multiple of {US_GAP}, the interval between its spikes"
+            )
+        if self.onset_ms < BASELINE_MS:
+            raise UsageError(f"onset_ms: {self.onset_ms} ms; at least {BASELINE_MS} of baseline")
+        stop = self.onset_ms + max(self.cs, self.isi_ms + self.us_ms)
+        self._fill("trial_ms", stop, REST_MS)
+        self._whole("trial_ms")
+        if self.trial < stop:
+            raise UsageError(f"trial_ms: {self.trial} ms; at least {stop}, when tone and puff end")
+
+    def _fill(self, name: str, start: float, more: int) -> None:
+        if getattr(self, name) is None and isinstance(start, (int, float)):
+            object.__setattr__(self, name, start + more)
+
+    def _whole(self, name: str) -> None:
+        """Make a time an integer; UsageError if it is none."""
+        value = getattr(self, name)
+        number = isinstance(value, (int, float, np.integer, np.floating))
+        if not number or isinstance(value, bool) or not np.isfinite(value):
+            raise UsageError(f"{name}: {value!r}; a number of ms")
+        if value != round(value):
+            raise UsageError(
+                f"{name}: {value:g} ms; a multiple of the step of {DT:g} ms, such as {round(value)}"
+            )
+        object.__setattr__(self, name, int(value))
+
+    @property
+    def cs(self) -> int:
+        """Length of the tone, ms."""
+        assert self.cs_ms is not None
+        return int(self.cs_ms)
+
+    @property
+    def trial(self) -> int:
+        """Length of a trial, ms, which is T."""
+        assert self.trial_ms is not None
+        return int(self.trial_ms)
+
+    @property
+    def onset(self) -> int:
+        """Onset of the tone, ms after the start of a trial."""
+        return int(self.onset_ms)
+
+    @property
+    def us_onset(self) -> int:
+        """Onset of the puff, ms after the start of a trial."""
+        return int(self.onset_ms + self.isi_ms)
+
+
+PUBLISHED = Timing()
+"""250 ms from tone to puff, a tone of 280 ms, a puff of 10 ms, trials of 600 ms."""
+
+
 @dataclass(frozen=True)
 class Session:
     """Spikes of K trials."""
 
     spikes: dict[str, np.ndarray]
     """Number of spikes by population in each step, int32 [K, T]."""
+    timing: Timing = PUBLISHED
 
     def rate(self, name: str) -> np.ndarray:
         """Mean rate of a population's cells, Hz, [K, T]."""
@@ -103,22 +195,28 @@ def spec() -> Spec:
     )
 
 
-def tone(key: Array) -> np.ndarray:
-    """Mossy-fibre spikes of the tone in a trial, [T, N], for the circuit built with `key`."""
+def tone(key: Array, timing: Timing = PUBLISHED) -> np.ndarray:
+    """Mossy-fibre spikes of the tone in a trial, [T, N], for the circuit built with `key`.
+
+    Even fibres fire in the first half of the tone and odd ones in the second. A longer tone has
+    longer trains at the same rate (11 spikes in the half of 140 ms), so that it has no gap.
+    """
     position = positions(key, SIZES)["mossy_fiber"][:, :2]
     distance = np.linalg.norm(position - np.array(EXTENT) / 2, axis=1)
-    spikes = np.zeros((TRIAL, SIZES["mossy_fiber"]), np.float32)
-    train = np.linspace(0, 128, CS_SPIKES)
+    spikes = np.zeros((timing.trial, SIZES["mossy_fiber"]), np.float32)
+    half = timing.cs // 2
+    lasts = half - (CS_STAGGER - 1)
+    train = np.linspace(0, lasts, 1 + round(lasts / CS_GAP))
     for index, fibre in enumerate(np.flatnonzero(distance <= CS_RADIUS)):
-        start = CS_ONSET + CS_HALVES[index % 2] + (index // 2) % 13
+        start = timing.onset + half * (index % 2) + (index // 2) % CS_STAGGER
         spikes[np.round(start + train).astype(int), fibre] = 1
     return spikes
 
 
-def puff() -> np.ndarray:
+def puff(timing: Timing = PUBLISHED) -> np.ndarray:
     """Spikes of the puff in a trial, the same for every afferent of the olive, [T, 1]."""
-    spikes = np.zeros((TRIAL, 1), np.float32)
-    spikes[US_ONSET : US_ONSET + US_SPIKES * US_GAP : US_GAP] = 1
+    spikes = np.zeros((timing.trial, 1), np.float32)
+    spikes[timing.us_onset : timing.us_onset + int(timing.us_ms) : US_GAP] = 1
     return spikes
 
 
@@ -133,6 +231,7 @@ def run(
     tone_spikes: np.ndarray,
     key: Array,
     *,
+    timing: Timing = PUBLISHED,
     learning: bool = True,
     olive: bool = True,
 ) -> tuple[State, Session]:
@@ -142,12 +241,21 @@ def run(
       circuit: built from `spec`.
       state: donated.
       kinds: kind of each trial.
-      tone_spikes: the result of `tone`.
+      tone_spikes: the result of `tone` with the same timing.
       key: key of the background, which differs from trial to trial.
       learning: whether weights change.
       olive: whether the olive can fire.
+
+    Raises:
+      UsageError: a kind is unknown, or the tone is of trials of another length.
     """
-    trial_offset = int(state.step) // TRIAL
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"kinds: {kind!r}; a trial is one of {', '.join(KINDS)}")
+    trial = timing.trial
+    if len(tone_spikes) != trial:
+        raise UsageError(f"tone_spikes: {len(tone_spikes)} steps; {trial}, a trial of this timing")
+    trial_offset = int(state.step) // trial
     factor = {name: jnp.float32(learning) for name in circuit.params.learning_gain}
     circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
     mossy, afferents = [], []
@@ -155,16 +263,16 @@ def run(
         draws = stream(key, f"trial {trial_offset + index}").random(tone_spikes.shape, np.float32)
         background = draws < BACKGROUND_HZ * DT * 1e-3
         mossy.append(np.maximum(background, tone_spikes).astype(np.float32))
-        afferents.append(puff() if kind == "paired" else np.zeros((TRIAL, 1), np.float32))
-    steps = TRIAL * len(kinds)
+        afferents.append(puff(timing) if kind == "paired" else np.zeros((trial, 1), np.float32))
+    steps = trial * len(kinds)
     drive = {
         "mossy_fiber": np.concatenate(mossy),
         "olivary_afferent": np.concatenate(afferents),
         "inferior_olive": np.full((steps, 1), 0.0 if olive else SILENCING_PA, np.float32),
     }
-    state, recording = simulate(circuit, state, drive, chunk_steps=TRIAL, progress=False)
-    spikes = {name: x.reshape(len(kinds), TRIAL) for name, x in recording.spikes.items()}
-    return state, Session(spikes)
+    state, recording = simulate(circuit, state, drive, chunk_steps=trial, progress=False)
+    spikes = {name: x.reshape(len(kinds), trial) for name, x in recording.spikes.items()}
+    return state, Session(spikes, timing)
 
 
 def response(session: Session) -> np.ndarray:
@@ -172,12 +280,19 @@ def response(session: Session) -> np.ndarray:
     from scipy.ndimage import gaussian_filter1d
 
     rate = gaussian_filter1d(session.rate("nuclei"), SMOOTHING_MS / DT, axis=1)
-    return rate - rate[:, CS_ONSET - BASELINE_MS : CS_ONSET].mean(axis=1, keepdims=True)
+    onset = session.timing.onset
+    return rate - rate[:, onset - BASELINE_MS : onset].mean(axis=1, keepdims=True)
+
+
+def _before_puff(session: Session) -> np.ndarray:
+    """`response` in the window for a CR, Hz, [K, steps]."""
+    timing = session.timing
+    return response(session)[:, timing.onset + CR_FROM_MS : timing.us_onset]
 
 
 def threshold(session: Session) -> float:
     """The threshold of a CR, Hz, from trials of the tone alone before training."""
-    in_window = response(session)[:, CS_ONSET + CR_FROM_MS : US_ONSET]
+    in_window = _before_puff(session)
     return max(LEAST_HZ, float(in_window.mean() + DEVIATIONS * in_window.std()))
 
 
@@ -187,7 +302,7 @@ def responses(session: Session, above: float) -> np.ndarray:
     Args:
       above: threshold, Hz.
     """
-    exceeds = response(session)[:, CS_ONSET + CR_FROM_MS : US_ONSET] > above
+    exceeds = _before_puff(session) > above
     runs = np.lib.stride_tricks.sliding_window_view(exceeds, round(CR_MS / DT), axis=1)
     return np.any(np.all(runs, axis=-1), axis=-1)
 
@@ -206,19 +321,20 @@ class Subject:
     """Trials of the tone alone before training."""
     threshold: float
     """Threshold of a CR, Hz."""
+    timing: Timing = PUBLISHED
 
 
 PROBES = 20
 """Trials of the tone alone before training. There are half as many after acquisition."""
 
 
-def subject(seed: int) -> Subject:
+def subject(seed: int, timing: Timing = PUBLISHED) -> Subject:
     """Build a circuit and measure its threshold. The seed sets wiring and background."""
     build_key, run_key, key = jax.random.split(jax.random.key(seed), 3)
-    circuit, tone_spikes = anatomy.build(spec(), build_key), tone(build_key)
+    circuit, tone_spikes = anatomy.build(spec(), build_key), tone(build_key, timing)
     state = circuits.init(circuit, run_key)
     probes = ("cs",) * PROBES
-    state, before = run(circuit, state, probes, tone_spikes, key, learning=False)
+    state, before = run(circuit, state, probes, tone_spikes, key, timing=timing, learning=False)
     return Subject(
         circuit=circuit,
         state=state,
@@ -226,6 +342,7 @@ def subject(seed: int) -> Subject:
         key=key,
         before=before,
         threshold=threshold(before),
+        timing=timing,
     )
 
 
@@ -275,6 +392,7 @@ def experiment(
             (kind,) * count,
             subject.tone_spikes,
             subject.key,
+            timing=subject.timing,
             learning=learning and plastic,
             olive=olive,
         )
@@ -290,3 +408,26 @@ def experiment(
         if name == phases[0][0]:
             state, after = trials(state, "cs", PROBES // 2, False)
     return Course(percent, after)
+
+
+def condition(
+    *,
+    isi_ms: float = 250,
+    cs_ms: float | None = None,
+    us_ms: float = 10,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Subject, Course]:
+    """The whole experiment with one circuit: build, probe, and train as `experiment` does.
+
+    Args:
+      isi_ms, cs_ms, us_ms: interval from tone to puff, length of the tone and of the puff (see
+        `Timing`).
+      seed: sets wiring and background.
+      options: those of `experiment`: phases, plastic, olive, say.
+
+    Raises:
+      UsageError: impossible times.
+    """
+    mouse = subject(seed, Timing(isi_ms=isi_ms, cs_ms=cs_ms, us_ms=us_ms))
+    return mouse, experiment(mouse, **options)
