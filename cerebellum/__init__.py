@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
+    from cerebellum.model.surrogate import Surrogate
+    from cerebellum.model.values import LogNormal, Normal, Uniform
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
@@ -35,10 +37,14 @@ xla.guard()
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
     "Interrupted": "cerebellum.sim.interrupt",
+    "LogNormal": "cerebellum.model.values",
+    "Normal": "cerebellum.model.values",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
     "Rule": "cerebellum.model.plasticity",
     "Spec": "cerebellum.model.spec",
+    "Surrogate": "cerebellum.model.surrogate",
+    "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
@@ -61,10 +67,14 @@ _HOMES = {
 __all__ = [
     "Circuit",
     "Interrupted",
+    "LogNormal",
+    "Normal",
     "Population",
     "Projection",
     "Rule",
     "Spec",
+    "Surrogate",
+    "Uniform",
     "UsageError",
     "Window",
     "build",

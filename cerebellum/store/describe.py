@@ -4,10 +4,11 @@ The JSON holds the named fields of known classes; nothing in it can be executed.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from cerebellum.errors import UsageError
-from cerebellum.model import homeostasis, plasticity, short_term, surrogate
+from cerebellum.model import homeostasis, plasticity, short_term, surrogate, values
 from cerebellum.model.delays import on_grid
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
@@ -21,6 +22,9 @@ _CLASSES = (
     homeostasis.Scaling,
     homeostasis.Threshold,
     surrogate.Surrogate,
+    values.Normal,
+    values.LogNormal,
+    values.Uniform,
 )
 
 
@@ -65,6 +69,11 @@ def _on_grid(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(value: Any) -> Any:
+    if isinstance(value, values.PerCell):
+        return {"is": "PerCell", "values": value.values.tolist()}
+    if isinstance(value, float) and math.isinf(value):
+        # JSON has no infinite numbers, which the bounds of distributions are.
+        return {"is": "Infinite", "sign": 1 if value > 0 else -1}
     if dataclasses.is_dataclass(value):
         fields = {
             field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -87,6 +96,10 @@ def _decode(tree: Any) -> Any:
         fields.pop(removed, None)
     if name == "Spec":
         fields = _on_grid(fields)
+    if name == "PerCell":
+        return values.PerCell(fields.get("values"))
+    if name == "Infinite":
+        return math.copysign(math.inf, fields.get("sign", 1))
     classes = _classes()
     if not isinstance(name, str) or name not in classes:
         kind = "neuron" if str(name).endswith(".Params") else "rule"

@@ -1,0 +1,282 @@
+"""Numbers that differ from cell to cell, or from synapse to synapse: given ones, or drawn ones.
+
+A field of a spec that takes such values holds a number, a `PerCell` array, or a distribution. All
+three are frozen and hashable, because a spec is static. `anatomy.build` draws the distributions.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax import Array
+
+from cerebellum.errors import UsageError
+
+LEAST_SHARE = 1e-3
+"""The least share of a distribution that its bounds may keep: values beyond them are drawn again,
+which would take long where hardly any is kept."""
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal about `mean`; values outside `low` to `high` are drawn again, not clipped."""
+
+    mean: float
+    """mean before values are drawn again, in the unit of the field"""
+    sd: float
+    """standard deviation before values are drawn again, zero or more"""
+    low: float = -math.inf
+    """least value"""
+    high: float = math.inf
+    """largest value"""
+
+    def __post_init__(self):
+        _check_bounds(self)
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Log-normal, by the mean and standard deviation of the values themselves.
+
+    Values outside `low` to `high` are drawn again, not clipped.
+    """
+
+    mean: float
+    """mean of the values (not of their logarithms) before values are drawn again, above zero"""
+    sd: float
+    """standard deviation of the values before values are drawn again, zero or more"""
+    low: float = 0.0
+    """least value"""
+    high: float = math.inf
+    """largest value"""
+
+    def __post_init__(self):
+        _check_bounds(self)
+
+    @property
+    def of_logarithm(self) -> tuple[float, float]:
+        """Mean and standard deviation of the logarithm of the values."""
+        variance = math.log1p((self.sd / self.mean) ** 2)
+        return math.log(self.mean) - variance / 2, math.sqrt(variance)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform between `low` and `high`."""
+
+    low: float
+    """least value, in the unit of the field"""
+    high: float
+    """largest value"""
+
+    def __post_init__(self):
+        _take_numbers(self)
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise UsageError(f"Uniform: from {self.low} to {self.high}; finite, low to high")
+
+
+Distribution = Normal | LogNormal | Uniform
+
+
+class PerCell:
+    """An array of one number per cell (or per synapse), hashable because it cannot change."""
+
+    __slots__ = ("_hash", "values")
+
+    values: np.ndarray
+    """float64 [N], read-only"""
+
+    def __init__(self, values: Any):
+        """Keep a copy of the values.
+
+        Args:
+          values: numbers [N]: a list, tuple, NumPy array or JAX array.
+
+        Raises:
+          UsageError: they are no list of finite numbers.
+        """
+        try:
+            given = np.asarray(values)
+        except (TypeError, ValueError):
+            raise UsageError(f"values: {_short(values)}; a list of numbers") from None
+        if given.ndim != 1 or given.dtype.kind not in "iuf":
+            raise UsageError(f"values: {given.dtype} {list(given.shape)}; a list of numbers")
+        kept = given.astype(np.float64)
+        if not np.isfinite(kept).all():
+            wrong = int(np.flatnonzero(~np.isfinite(kept))[0])
+            raise UsageError(f"values: number {wrong} is {kept[wrong]}; finite numbers")
+        kept.flags.writeable = False
+        object.__setattr__(self, "values", kept)
+        object.__setattr__(self, "_hash", hash(kept.tobytes()))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"PerCell.{name} cannot be changed")
+
+    def __len__(self) -> int:
+        return self.values.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype, copy=True if copy is None else copy)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, PerCell) or self._hash != other._hash:
+            return False
+        return np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self):
+        return PerCell, (self.values,)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "PerCell([])"
+        low, high = self.values.min(), self.values.max()
+        return f"PerCell({len(self)} values, {low:g} to {high:g})"
+
+
+Value = float | Distribution | PerCell
+"""One number, or what gives one number per cell or synapse."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one number of Python; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def hashable(value: Any) -> Any:
+    """A value as a static record can hold it: NumPy's numbers as Python's, arrays as `PerCell`.
+
+    Args:
+      value: a number, a distribution, a list or an array. Whatever else it is, it is returned
+        as it is, for the caller to refuse by name.
+
+    Raises:
+      UsageError: a list or an array is not one of finite numbers.
+    """
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (np.ndarray, Array)):
+        if not value.ndim and value.dtype.kind in "iuf":
+            return value.item()
+        return PerCell(value)
+    return PerCell(value) if isinstance(value, list) else value
+
+
+def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the numbers that a value stands for: float64 [*shape].
+
+    Args:
+      value: a number, a distribution, or an array that can be broadcast to `shape`.
+      rng: what a distribution draws from; a number and an array draw nothing.
+
+    Raises:
+      UsageError: the value is none of these, or an array has another shape.
+    """
+    if isinstance(value, Uniform):
+        return rng.uniform(value.low, value.high, shape)
+    if isinstance(value, (Normal, LogNormal)):
+        drawn = _unbounded(value, rng, math.prod(shape))
+        outside = np.flatnonzero((drawn < value.low) | (drawn > value.high))
+        while outside.size:
+            again = _unbounded(value, rng, outside.size)
+            drawn[outside] = again
+            outside = outside[(again < value.low) | (again > value.high)]
+        return drawn.reshape(shape)
+    value = hashable(value)
+    if is_number(value):
+        return np.full(shape, value, np.float64)
+    if not isinstance(value, PerCell):
+        raise UsageError(f"values: {_short(value)}; a number, a distribution or an array")
+    try:
+        return np.broadcast_to(value.values, shape).copy()
+    except ValueError:
+        raise UsageError(f"values: {len(value)}; {list(shape)}") from None
+
+
+def _unbounded(value: Normal | LogNormal, rng: np.random.Generator, count: int) -> np.ndarray:
+    if isinstance(value, LogNormal):
+        return rng.lognormal(*value.of_logarithm, count)
+    return rng.normal(value.mean, value.sd, count)
+
+
+def typical(value: Value) -> float:
+    """One number that stands for all: the number itself, or the mean of the array or distribution.
+
+    The mean of a distribution is that before values are drawn again, moved into its bounds.
+    """
+    if isinstance(value, PerCell):
+        return float(value.values.mean())
+    if isinstance(value, Uniform):
+        return (value.low + value.high) / 2
+    if isinstance(value, (Normal, LogNormal)):
+        return min(max(value.mean, value.low), value.high)
+    return value
+
+
+def largest(value: Value) -> float:
+    """The largest number that a value can stand for; infinite for a distribution without bound."""
+    if isinstance(value, PerCell):
+        return float(value.values.max())
+    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
+        return value.mean
+    return value.high if isinstance(value, Distribution) else value
+
+
+def least(value: Value) -> float:
+    """The least number that a value can stand for; minus infinity where there is no bound."""
+    if isinstance(value, PerCell):
+        return float(value.values.min())
+    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
+        return value.mean
+    return value.low if isinstance(value, Distribution) else value
+
+
+def _take_numbers(record: Any) -> None:
+    """Check that the fields of a distribution are numbers, and keep them as numbers of Python."""
+    for field, value in vars(record).items():
+        value = value.item() if isinstance(value, (np.integer, np.floating)) else value
+        if not is_number(value) or math.isnan(value):
+            raise UsageError(f"{type(record).__name__}.{field}: {_short(value)}; a number")
+        object.__setattr__(record, field, float(value))
+
+
+def _check_bounds(value: Normal | LogNormal) -> None:
+    _take_numbers(value)
+    name = type(value).__name__
+    positive = isinstance(value, LogNormal)
+    if not math.isfinite(value.mean) or (positive and value.mean <= 0):
+        raise UsageError(f"{name}.mean: {value.mean:g}; finite" + ", above zero" * positive)
+    if not 0 <= value.sd < math.inf:
+        raise UsageError(f"{name}.sd: {value.sd:g}; finite, zero or more")
+    if not value.low <= value.high:
+        raise UsageError(f"{name}: low {value.low:g}, high {value.high:g}; low to high")
+    if value.sd == 0:
+        share = float(value.low <= value.mean <= value.high)
+    elif isinstance(value, LogNormal):
+        mean, sd = value.of_logarithm
+        ends = [math.log(end) if end > 0 else -math.inf for end in (value.low, value.high)]
+        share = _share(ends[0], ends[1], mean, sd)
+    else:
+        share = _share(value.low, value.high, value.mean, value.sd)
+    if share < LEAST_SHARE:
+        raise UsageError(
+            f"{name}: {share:.2g} of the values lie between {value.low:g} and {value.high:g}; at "
+            f"least {LEAST_SHARE:g}"
+        )
+
+
+def _share(low: float, high: float, mean: float, sd: float) -> float:
+    """The share of a normal distribution between two bounds."""
+    below = [math.erf((end - mean) / (sd * math.sqrt(2))) / 2 for end in (low, high)]
+    return below[1] - below[0]
+
+
+def _short(value: Any) -> str:
+    """The start of a value's representation, for a message of one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
