@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -87,11 +88,12 @@ class PerCell:
     values: np.ndarray
     """float64 [N], read-only"""
 
-    def __init__(self, values: Any):
+    def __init__(self, values: Any, where: str = "values"):
         """Keep a copy of the values.
 
         Args:
           values: numbers [N]: a list, tuple, NumPy array or JAX array.
+          where: what the values are of, for messages.
 
         Raises:
           UsageError: they are no list of finite numbers.
@@ -99,13 +101,13 @@ class PerCell:
         try:
             given = np.asarray(values)
         except (TypeError, ValueError):
-            raise UsageError(f"values: {_short(values)}; a list of numbers") from None
+            raise UsageError(f"{where}: {_short(values)}; one number a cell") from None
         if given.ndim != 1 or given.dtype.kind not in "iuf":
-            raise UsageError(f"values: {given.dtype} {list(given.shape)}; a list of numbers")
+            raise UsageError(f"{where}: {given.dtype} {list(given.shape)}; one number a cell, [N]")
         kept = given.astype(np.float64)
         if not np.isfinite(kept).all():
             wrong = int(np.flatnonzero(~np.isfinite(kept))[0])
-            raise UsageError(f"values: number {wrong} is {kept[wrong]}; finite numbers")
+            raise UsageError(f"{where}: number {wrong} is {kept[wrong]}; finite numbers")
         kept.flags.writeable = False
         object.__setattr__(self, "values", kept)
         object.__setattr__(self, "_hash", hash(kept.tobytes()))
@@ -148,12 +150,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def hashable(value: Any) -> Any:
+def hashable(value: Any, where: str = "values") -> Any:
     """A value as a static record can hold it: NumPy's numbers as Python's, arrays as `PerCell`.
 
     Args:
       value: a number, a distribution, a list or an array. Whatever else it is, it is returned
         as it is, for the caller to refuse by name.
+      where: what the value is of, for messages.
 
     Raises:
       UsageError: a list or an array is not one of finite numbers.
@@ -163,8 +166,8 @@ def hashable(value: Any) -> Any:
     if isinstance(value, (np.ndarray, Array)):
         if not value.ndim and value.dtype.kind in "iuf":
             return value.item()
-        return PerCell(value)
-    return PerCell(value) if isinstance(value, list) else value
+        return PerCell(value, where)
+    return PerCell(value, where) if isinstance(value, list) else value
 
 
 def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -195,13 +198,51 @@ def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.nda
     try:
         return np.broadcast_to(value.values, shape).copy()
     except ValueError:
-        raise UsageError(f"values: {len(value)}; {list(shape)}") from None
+        raise UsageError(f"values: {len(value)} of them; {math.prod(shape)}") from None
 
 
 def _unbounded(value: Normal | LogNormal, rng: np.random.Generator, count: int) -> np.ndarray:
     if isinstance(value, LogNormal):
         return rng.lognormal(*value.of_logarithm, count)
     return rng.normal(value.mean, value.sd, count)
+
+
+def in_fields(record: Any, where: str) -> Any:
+    """The parameters of a model as a static record can hold them (see `hashable`).
+
+    Args:
+      record: the Params of a model.
+      where: what they are of, for messages.
+    """
+
+    def listed(path: Any, value: Any) -> bool:
+        # A tuple is a list of values, but where the model itself has a tuple of parameters.
+        own = len(path) == 1 and is_number(getattr(type(record), _field(path), None))
+        return isinstance(value, list) or (isinstance(value, tuple) and own)
+
+    return jax.tree_util.tree_map_with_path(
+        lambda path, value: hashable(
+            list(value) if listed(path, value) else value, f"{where}.{_field(path)}"
+        ),
+        record,
+        is_leaf=listed,
+        is_leaf_takes_path=True,
+    )
+
+
+def fields(record: Any) -> dict[str, Value]:
+    """The numbers, arrays and distributions among the parameters of a model, by field."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(record)
+    return {_field(path): leaf for path, leaf in leaves}
+
+
+def typical_fields(record: Any) -> Any:
+    """The parameters of a model with one plain number in each field (see `typical`)."""
+    return jax.tree.map(typical, record)
+
+
+def _field(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def typical(value: Value) -> float:

@@ -51,7 +51,7 @@ def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
 
 def cells(population: Population, size: int) -> int:
     """Bytes of the state of `size` cells of a population."""
-    model, params = CIRCUIT_MODELS[population.model], population.params
+    model, params = CIRCUIT_MODELS[population.model], population.typical
     state = jax.eval_shape(lambda: model.init(params, (size,)))
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
 

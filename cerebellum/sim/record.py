@@ -123,7 +123,7 @@ def parse(record: str | Sequence[str], spec: Spec) -> tuple[Recorder, ...]:
         population = spec.population(rest[0])
         if kind not in ("counts", "raster"):
             model = CIRCUIT_MODELS[population.model]
-            known = model.variables(model.init(population.params, (1,)))
+            known = model.variables(model.init(population.typical, (1,)))
             if kind not in known:
                 raise UsageError(
                     f"record {text!r}: {population.name} has {', '.join(known) or 'no variables'}; "

@@ -57,6 +57,11 @@ def from_json(tree: Any) -> Spec:
     return spec
 
 
+def values_of(params: Any) -> dict[str, Any]:
+    """The Params of a population by field, as JSON values."""
+    return {field: _encode(value) for field, value in vars(params).items()}
+
+
 def _on_grid(spec: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec with the delays that it ran with: older versions rounded others."""
     try:
