@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
+    from cerebellum.model.surrogate import Surrogate
     from cerebellum.model.values import LogNormal, Normal, Uniform
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
@@ -35,16 +36,17 @@ if TYPE_CHECKING:
 xla.guard()
 
 _HOMES = {
-    "LogNormal": "cerebellum.model.values",
-    "Normal": "cerebellum.model.values",
-    "Uniform": "cerebellum.model.values",
     "Circuit": "cerebellum.model.circuit",
     "Edges": "cerebellum.model.edges",
     "Interrupted": "cerebellum.sim.interrupt",
+    "LogNormal": "cerebellum.model.values",
+    "Normal": "cerebellum.model.values",
     "Population": "cerebellum.model.spec",
     "Projection": "cerebellum.model.spec",
     "Rule": "cerebellum.model.plasticity",
     "Spec": "cerebellum.model.spec",
+    "Surrogate": "cerebellum.model.surrogate",
+    "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
@@ -75,6 +77,7 @@ __all__ = [
     "Projection",
     "Rule",
     "Spec",
+    "Surrogate",
     "Uniform",
     "UsageError",
     "Window",

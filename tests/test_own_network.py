@@ -55,8 +55,6 @@ def test_the_reference_integrator_fires_as_nest_did(golden, nest):
 
 def test_nest_golden(golden, nest):
     """200 ms of 10,769 cells and 222,750 synapses, each with its own weight and delay."""
-    if not hasattr(cb, "Edges"):
-        pytest.skip("cb.Edges does not exist yet")
     cells, drawn = golden.params.cells(golden.SIZE), golden.edges()
     populations = [
         cb.Population(

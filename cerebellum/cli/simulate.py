@@ -31,7 +31,7 @@ from cerebellum.sim.drive import Drive, read_spike_times, standard
 from cerebellum.sim.interrupt import Interrupted
 from cerebellum.sim.record import Recording
 from cerebellum.sim.simulate import MAX_STEPS, simulate
-from cerebellum.store import snapshot
+from cerebellum.store import describe, snapshot
 
 Windows = dict[str, tuple[float, float]]
 """Time windows of a run whose rates are reported, by name: (start, stop), ms."""
@@ -424,7 +424,12 @@ def _write(
             "name": spec.name,
             "dt_ms": spec.dt,
             "populations": [
-                {"name": p.name, "size": p.size, "model": p.model, "params": vars(p.params)}
+                {
+                    "name": p.name,
+                    "size": p.size,
+                    "model": p.model,
+                    "params": describe.values_of(p.params),
+                }
                 for p in spec.populations
             ],
             "projections": [asdict(p) for p in spec.projections],

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events, fixed, noise, registry, values
+from cerebellum.model import events, fit, fixed, noise, registry, values
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import LONGEST, Edges, merged
@@ -28,7 +28,7 @@ from cerebellum.model.part import Part
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.window import Rule as WindowRule
 from cerebellum.model.sampling import draw_sources
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.spec import Population, Projection, Spec
 
 log = logging.getLogger(__name__)
 
@@ -392,6 +392,29 @@ def _connect_by_name(
     }
 
 
+def cell_params(population: Population, key: Array) -> Any:
+    """The parameters of a population's cells: float32, scalars or, where cells differ, [N].
+
+    Every distribution draws from a stream of its own (see `stream`), POPULATION.FIELD.
+    """
+    size = population.size
+
+    def numbers(path: Any, value: Any) -> Array:
+        if not isinstance(value, (values.PerCell, values.Distribution)):
+            return jnp.float32(value)
+        field = jax.tree_util.keystr(path, simple=True, separator=".")
+        rng = stream(key, f"{population.name}.{field}")
+        return jnp.asarray(values.draw(value, rng, (size,)), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(numbers, population.params)
+
+
+def _draws_params(population: Population) -> bool:
+    """Whether a parameter of a population is a distribution."""
+    fields = values.fields(population.params).values()
+    return any(isinstance(value, values.Distribution) for value in fields)
+
+
 def equations(spec: Spec) -> tuple[Hashable, ...]:
     """What the registered models, rules and windows of a spec consist of at present."""
     rules = [p.rule for p in spec.projections if p.rule is not None]
@@ -439,8 +462,9 @@ def build(
         checked when the circuit runs, not here.
 
     Raises:
-      UsageError: edges have the wrong shape, or refer to cells or projections that do not exist,
-        or belong to a projection that has rows; or a learning rule does not fit.
+      UsageError: a distribution drew what its parameter cannot be; edges have the wrong shape, or
+        refer to cells or projections that do not exist, or belong to a projection that has rows;
+        or a learning rule does not fit.
     """
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
@@ -452,7 +476,9 @@ def build(
         p.name: laid.get(p.name) or connect(p, spec, key, resolved_path, placed_um)
         for p in spec.projections
     }
-    cells = {p.name: jax.tree.map(jnp.float32, p.params) for p in spec.populations}
+    cells = {p.name: cell_params(p, key) for p in spec.populations}
+    drawn = {p.name: cells[p.name] for p in spec.populations if _draws_params(p)}
+    fit.check_values(drawn, {}, circuits.longest_refractory(spec), spec.dt)
     circuit = Circuit(
         params=Params(
             cells=cells,

@@ -308,7 +308,7 @@ def check_rules(circuit: Circuit) -> None:
             sizes,
             synapses_of(wiring, projection),
             lines[projection.source],
-            jax.eval_shape(lambda m=model, t=target: m.variables(m.init(t.params, (t.size,)))),
+            jax.eval_shape(lambda m=model, t=target: m.variables(m.init(t.typical, (t.size,)))),
         )
 
 

@@ -22,7 +22,7 @@ def delay_steps(delay: float, dt: float) -> int:
 
 def steps_of(projection: Any, dt: float) -> int:
     """The delay of a projection in steps; the mean of a distribution of delays, on the grid."""
-    return delay_steps(values.mean(projection.delay), dt)
+    return delay_steps(values.typical(projection.delay), dt)
 
 
 def on_grid(delay: float, dt: float) -> float:

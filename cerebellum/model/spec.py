@@ -46,12 +46,20 @@ class Population:
     model: str
     """a name in neurons.CIRCUIT_MODELS"""
     params: Any
-    """the Params of that model, with plain floats"""
+    """The Params of that model. Each field is one number for all cells, a list or an array of one
+    number a cell, or a distribution (`Normal`, `LogNormal`, `Uniform`), from which `build` draws
+    one a cell."""
     homeostasis: Threshold | None = None
     """how the thresholds of its cells follow their firing rates"""
 
     def __post_init__(self):
         _plain(self)
+        object.__setattr__(self, "params", values.in_fields(self.params, f"{self.name}.params"))
+
+    @property
+    def typical(self) -> Any:
+        """The Params with one plain number in each field: the mean where cells differ."""
+        return values.typical_fields(self.params)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +118,7 @@ class Projection:
     @property
     def mean_weight(self) -> float:
         """The mean weight of a contact."""
-        return values.mean(self.weight)
+        return values.typical(self.weight)
 
     @property
     def individual(self) -> bool:
@@ -298,12 +306,6 @@ def _check_population(population: Population, dt: float) -> None:
     problem = registry.problem("neuron", population.model)
     if problem is not None:
         raise UsageError(f"{name}.model: {population.model!r}: {problem}")
-    for value in jax.tree.leaves(population.params, is_leaf=lambda x: isinstance(x, list)):
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise UsageError(
-                f"{name}.params: {value!r}; plain finite numbers (per-cell arrays go into the "
-                "built circuit's params)"
-            )
     _check_params(population)
     if population.homeostasis is not None:
         if not hasattr(population.params, "v_th"):
@@ -311,18 +313,36 @@ def _check_population(population: Population, dt: float) -> None:
         _check_homeostasis(f"{name}.homeostasis", population.homeostasis, Threshold)
     t_ref = getattr(population.params, "t_ref", 0.0)
     most = threshold.counter(CIRCUIT_MODELS[population.model], population.params, dt)[1]
-    if t_ref / dt > most:
-        raise UsageError(f"{name}.t_ref: {t_ref} ms is over {most} steps of {dt} ms")
+    longest = values.typical(t_ref) if isinstance(t_ref, Distribution) else values.largest(t_ref)
+    if longest / dt > most:
+        raise UsageError(f"{name}.t_ref: {longest} ms is over {most} steps of {dt} ms")
 
 
 def _check_params(population: Population) -> None:
-    """Check the parameters whose names say what they can be: time constants and capacitances."""
-    for field, given in vars(population.params).items():
-        where, value = f"{population.name}.params.{field}", min(jax.tree.leaves(given), default=1)
-        if (field.startswith("tau") or field == "c_m") and not value > 0:
-            raise UsageError(f"{where}: {value:g}; above zero")
-        if field == "t_ref" and value < 0:
-            raise UsageError(f"{where}: {value:g} ms; zero or more")
+    """Check that parameters are numbers, one a cell where there are many, and in their range.
+
+    The names of time constants and capacitances say what these can be.
+    """
+    name, size = population.name, population.size
+    for field, value in values.fields(population.params).items():
+        where = f"{name}.params.{field}"
+        if isinstance(value, values.PerCell):
+            if len(value) != size:
+                raise UsageError(f"{where}: {len(value)} values; {size}, one a cell")
+        elif not isinstance(value, Distribution) and (
+            not isinstance(value, (int, float)) or not math.isfinite(value)
+        ):
+            raise UsageError(
+                f"{where}: {value!r}; a finite number, a list or array of one a cell, or a "
+                "distribution such as cb.Normal(mean, sd)"
+            )
+        drawn = isinstance(value, Distribution)
+        # What a distribution draws is checked when it is drawn.
+        least = values.typical(value) if drawn else values.least(value)
+        if (field.startswith("tau") or field == "c_m") and not least > 0:
+            raise UsageError(f"{where}: {least:g}; above zero")
+        if field == "t_ref" and least < 0:
+            raise UsageError(f"{where}: {least:g} ms; zero or more")
 
 
 def _is_number(value: Any) -> bool:
@@ -365,7 +385,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
             raise UsageError(f"{name}.{field}: {getattr(projection, field)!r}; True or False")
     source, target = spec.population(projection.source), spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
-    known = list(jax.eval_shape(lambda: model.receptors(model.init(target.params, (1,)))))
+    known = list(jax.eval_shape(lambda: model.receptors(model.init(target.typical, (1,)))))
     if projection.receptor not in known:
         raise UsageError(f"{name}.receptor: {projection.receptor!r}; one of {', '.join(known)}")
     sources = source.size
@@ -397,7 +417,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
             raise UsageError(f"{name}.{field}: {value}; one that crosses has a single weight")
     if not 0 < projection.contacts < math.inf:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
-    mean = values.mean(projection.delay)
+    mean = values.typical(projection.delay)
     if not dt * (1 - 1e-6) <= mean < math.inf:
         raise UsageError(f"{name}.delay: {mean:g} ms; at least one step of {dt} ms")
     if mean > LONGEST_MS:

@@ -1,135 +1,323 @@
-"""Distributions of the numbers of many cells or synapses.
+"""Numbers that differ from cell to cell, or from synapse to synapse: given ones, or drawn ones.
 
-A parameter of cells, a weight or a delay may be a distribution instead of a number: then each cell
-or synapse has a value of its own, drawn from the counter-based stream of its name when the circuit
-is built. A distribution is hashable, as a spec must be.
+A field of a spec that takes such values holds a number, a `PerCell` array, or a distribution. All
+three are frozen and hashable, because a spec is static. `anatomy.build` draws the distributions.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
+from jax import Array
 
-from cerebellum.errors import UsageError, is_number
+from cerebellum.errors import UsageError
+
+LEAST_SHARE = 1e-3
+"""The least share of a distribution that its bounds may keep: values beyond them are drawn again,
+which would take long where hardly any is kept."""
 
 
 @dataclass(frozen=True)
 class Normal:
-    """A normal distribution between two bounds; values outside are drawn again.
-
-    Attributes:
-      mean, sd: of the distribution without bounds.
-      low, high: the bounds.
-    """
+    """Normal about `mean`; values outside `low` to `high` are drawn again, not clipped."""
 
     mean: float
+    """mean before values are drawn again, in the unit of the field"""
     sd: float
+    """standard deviation before values are drawn again, zero or more"""
     low: float = -math.inf
+    """least value"""
     high: float = math.inf
+    """largest value"""
 
     def __post_init__(self):
-        _check(self, "mean", "sd")
-        if self.sd < 0:
-            raise UsageError(f"Normal.sd: {self.sd}; zero or more")
         _check_bounds(self)
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return _within(self, lambda size: rng.normal(self.mean, self.sd, size), shape)
 
 
 @dataclass(frozen=True)
 class LogNormal:
-    """A lognormal distribution between two bounds; values outside are drawn again.
+    """Log-normal, by the mean and standard deviation of the values themselves.
 
-    Attributes:
-      mean, sd: of the variable itself, not of its logarithm, without bounds; the mean is above
-        zero.
-      low, high: the bounds.
+    Values outside `low` to `high` are drawn again, not clipped.
     """
 
     mean: float
+    """mean of the values (not of their logarithms) before values are drawn again, above zero"""
     sd: float
+    """standard deviation of the values before values are drawn again, zero or more"""
     low: float = 0.0
+    """least value"""
     high: float = math.inf
+    """largest value"""
 
     def __post_init__(self):
-        _check(self, "mean", "sd")
-        if not self.mean > 0 or self.sd < 0:
-            raise UsageError(f"LogNormal: mean {self.mean}, sd {self.sd}; a mean above zero")
         _check_bounds(self)
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        spread = math.log1p((self.sd / self.mean) ** 2)
-        centre = math.log(self.mean) - spread / 2
-        return _within(self, lambda size: rng.lognormal(centre, math.sqrt(spread), size), shape)
+    @property
+    def of_logarithm(self) -> tuple[float, float]:
+        """Mean and standard deviation of the logarithm of the values."""
+        variance = math.log1p((self.sd / self.mean) ** 2)
+        return math.log(self.mean) - variance / 2, math.sqrt(variance)
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """A uniform distribution from `low` to `high`."""
+    """Uniform between `low` and `high`."""
 
     low: float
+    """least value, in the unit of the field"""
     high: float
+    """largest value"""
 
     def __post_init__(self):
-        _check(self, "low", "high")
-        if self.low > self.high:
-            raise UsageError(f"Uniform: from {self.low} to {self.high}; ascending")
-
-    @property
-    def mean(self) -> float:
-        return (self.low + self.high) / 2
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return rng.uniform(self.low, self.high, shape)
+        _take_numbers(self)
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise UsageError(f"Uniform: from {self.low} to {self.high}; finite, low to high")
 
 
 Distribution = Normal | LogNormal | Uniform
 
-_TRIES = 1_000
-"""Values that are outside the bounds are drawn again so many times."""
+
+class PerCell:
+    """An array of one number per cell (or per synapse), hashable because it cannot change."""
+
+    __slots__ = ("_hash", "values")
+
+    values: np.ndarray
+    """float64 [N], read-only"""
+
+    def __init__(self, values: Any, where: str = "values"):
+        """Keep a copy of the values.
+
+        Args:
+          values: numbers [N]: a list, tuple, NumPy array or JAX array.
+          where: what the values are of, for messages.
+
+        Raises:
+          UsageError: they are no list of finite numbers.
+        """
+        try:
+            given = np.asarray(values)
+        except (TypeError, ValueError):
+            raise UsageError(f"{where}: {_short(values)}; one number a cell") from None
+        if given.ndim != 1 or given.dtype.kind not in "iuf":
+            raise UsageError(f"{where}: {given.dtype} {list(given.shape)}; one number a cell, [N]")
+        kept = given.astype(np.float64)
+        if not np.isfinite(kept).all():
+            wrong = int(np.flatnonzero(~np.isfinite(kept))[0])
+            raise UsageError(f"{where}: number {wrong} is {kept[wrong]}; finite numbers")
+        kept.flags.writeable = False
+        object.__setattr__(self, "values", kept)
+        object.__setattr__(self, "_hash", hash(kept.tobytes()))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"PerCell.{name} cannot be changed")
+
+    def __len__(self) -> int:
+        return self.values.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype, copy=True if copy is None else copy)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, PerCell) or self._hash != other._hash:
+            return False
+        return np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self):
+        return PerCell, (self.values,)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "PerCell([])"
+        low, high = self.values.min(), self.values.max()
+        return f"PerCell({len(self)} values, {low:g} to {high:g})"
 
 
-def mean(value: float | Distribution) -> float:
-    """A number itself, or the mean of a distribution without its bounds, kept within them."""
-    if isinstance(value, Distribution):
+Value = float | Distribution | PerCell
+"""One number, or what gives one number per cell or synapse."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one number of Python; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def hashable(value: Any, where: str = "values") -> Any:
+    """A value as a static record can hold it: NumPy's numbers as Python's, arrays as `PerCell`.
+
+    Args:
+      value: a number, a distribution, a list or an array. Whatever else it is, it is returned
+        as it is, for the caller to refuse by name.
+      where: what the value is of, for messages.
+
+    Raises:
+      UsageError: a list or an array is not one of finite numbers.
+    """
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (np.ndarray, Array)):
+        if not value.ndim and value.dtype.kind in "iuf":
+            return value.item()
+        return PerCell(value, where)
+    return PerCell(value, where) if isinstance(value, list) else value
+
+
+def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the numbers that a value stands for: float64 [*shape].
+
+    Args:
+      value: a number, a distribution, or an array that can be broadcast to `shape`.
+      rng: what a distribution draws from; a number and an array draw nothing.
+
+    Raises:
+      UsageError: the value is none of these, or an array has another shape.
+    """
+    if isinstance(value, Uniform):
+        return rng.uniform(value.low, value.high, shape)
+    if isinstance(value, (Normal, LogNormal)):
+        drawn = _unbounded(value, rng, math.prod(shape))
+        outside = np.flatnonzero((drawn < value.low) | (drawn > value.high))
+        while outside.size:
+            again = _unbounded(value, rng, outside.size)
+            drawn[outside] = again
+            outside = outside[(again < value.low) | (again > value.high)]
+        return drawn.reshape(shape)
+    value = hashable(value)
+    if is_number(value):
+        return np.full(shape, value, np.float64)
+    if not isinstance(value, PerCell):
+        raise UsageError(f"values: {_short(value)}; a number, a distribution or an array")
+    try:
+        return np.broadcast_to(value.values, shape).copy()
+    except ValueError:
+        raise UsageError(f"values: {len(value)} of them; {math.prod(shape)}") from None
+
+
+def _unbounded(value: Normal | LogNormal, rng: np.random.Generator, count: int) -> np.ndarray:
+    if isinstance(value, LogNormal):
+        return rng.lognormal(*value.of_logarithm, count)
+    return rng.normal(value.mean, value.sd, count)
+
+
+def in_fields(record: Any, where: str) -> Any:
+    """The parameters of a model as a static record can hold them (see `hashable`).
+
+    Args:
+      record: the Params of a model.
+      where: what they are of, for messages.
+    """
+
+    def listed(path: Any, value: Any) -> bool:
+        # A tuple is a list of values, but where the model itself has a tuple of parameters.
+        own = len(path) == 1 and is_number(getattr(type(record), _field(path), None))
+        return isinstance(value, list) or (isinstance(value, tuple) and own)
+
+    return jax.tree_util.tree_map_with_path(
+        lambda path, value: hashable(
+            list(value) if listed(path, value) else value, f"{where}.{_field(path)}"
+        ),
+        record,
+        is_leaf=listed,
+        is_leaf_takes_path=True,
+    )
+
+
+def fields(record: Any) -> dict[str, Value]:
+    """The numbers, arrays and distributions among the parameters of a model, by field."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(record)
+    return {_field(path): leaf for path, leaf in leaves}
+
+
+def typical_fields(record: Any) -> Any:
+    """The parameters of a model with one plain number in each field (see `typical`)."""
+    return jax.tree.map(typical, record)
+
+
+def _field(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def typical(value: Value) -> float:
+    """One number that stands for all: the number itself, or the mean of the array or distribution.
+
+    The mean of a distribution is that before values are drawn again, moved into its bounds.
+    """
+    if isinstance(value, PerCell):
+        return float(value.values.mean())
+    if isinstance(value, Uniform):
+        return (value.low + value.high) / 2
+    if isinstance(value, (Normal, LogNormal)):
         return min(max(value.mean, value.low), value.high)
     return value
 
 
-def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of a number, an array or a distribution, float64 in this shape."""
-    if isinstance(value, Distribution):
-        return value.draw(rng, shape)
-    return np.broadcast_to(np.asarray(value, np.float64), shape)
+def largest(value: Value) -> float:
+    """The largest number that a value can stand for; infinite for a distribution without bound."""
+    if isinstance(value, PerCell):
+        return float(value.values.max())
+    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
+        return value.mean
+    return value.high if isinstance(value, Distribution) else value
 
 
-def _check(value: Distribution, *fields: str) -> None:
-    for field in fields:
-        number = getattr(value, field)
-        if not is_number(number) or not math.isfinite(number):
-            raise UsageError(f"{type(value).__name__}.{field}: {number!r}; a finite number")
+def least(value: Value) -> float:
+    """The least number that a value can stand for; minus infinity where there is no bound."""
+    if isinstance(value, PerCell):
+        return float(value.values.min())
+    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
+        return value.mean
+    return value.low if isinstance(value, Distribution) else value
+
+
+def _take_numbers(record: Any) -> None:
+    """Check that the fields of a distribution are numbers, and keep them as numbers of Python."""
+    for field, value in vars(record).items():
+        value = value.item() if isinstance(value, (np.integer, np.floating)) else value
+        if not is_number(value) or math.isnan(value):
+            raise UsageError(f"{type(record).__name__}.{field}: {_short(value)}; a number")
+        object.__setattr__(record, field, float(value))
 
 
 def _check_bounds(value: Normal | LogNormal) -> None:
-    low, high = value.low, value.high
-    if not (is_number(low) and is_number(high) and low < high):
-        raise UsageError(f"{type(value).__name__}: from {low!r} to {high!r}; ascending bounds")
+    _take_numbers(value)
+    name = type(value).__name__
+    positive = isinstance(value, LogNormal)
+    if not math.isfinite(value.mean) or (positive and value.mean <= 0):
+        raise UsageError(f"{name}.mean: {value.mean:g}; finite" + ", above zero" * positive)
+    if not 0 <= value.sd < math.inf:
+        raise UsageError(f"{name}.sd: {value.sd:g}; finite, zero or more")
+    if not value.low <= value.high:
+        raise UsageError(f"{name}: low {value.low:g}, high {value.high:g}; low to high")
+    if value.sd == 0:
+        share = float(value.low <= value.mean <= value.high)
+    elif isinstance(value, LogNormal):
+        mean, sd = value.of_logarithm
+        ends = [math.log(end) if end > 0 else -math.inf for end in (value.low, value.high)]
+        share = _share(ends[0], ends[1], mean, sd)
+    else:
+        share = _share(value.low, value.high, value.mean, value.sd)
+    if share < LEAST_SHARE:
+        raise UsageError(
+            f"{name}: {share:.2g} of the values lie between {value.low:g} and {value.high:g}; at "
+            f"least {LEAST_SHARE:g}"
+        )
 
 
-def _within(value: Normal | LogNormal, sample: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Samples of which those outside the bounds have been drawn again.
+def _share(low: float, high: float, mean: float, sd: float) -> float:
+    """The share of a normal distribution between two bounds."""
+    below = [math.erf((end - mean) / (sd * math.sqrt(2))) / 2 for end in (low, high)]
+    return below[1] - below[0]
 
-    Raises:
-      UsageError: hardly any value is within the bounds.
-    """
-    drawn = sample(math.prod(shape))
-    outside = np.flatnonzero((drawn < value.low) | (drawn > value.high))
-    for _ in range(_TRIES):
-        if not outside.size:
-            return drawn.reshape(shape)
-        drawn[outside] = sample(outside.size)
-        again = drawn[outside]
-        outside = outside[(again < value.low) | (again > value.high)]
-    raise UsageError(f"{value}: hardly any value is between its bounds; wider ones")
+
+def _short(value: Any) -> str:
+    """The start of a value's representation, for a message of one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

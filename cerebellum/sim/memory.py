@@ -53,7 +53,7 @@ def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
 
 def cells(population: Population, size: int) -> int:
     """Bytes of the state of `size` cells of a population."""
-    model, params = CIRCUIT_MODELS[population.model], population.params
+    model, params = CIRCUIT_MODELS[population.model], population.typical
     state = jax.eval_shape(lambda: model.init(params, (size,)))
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(state))
 
@@ -102,7 +102,7 @@ def _longest(projection: Projection, dt: float) -> int:
     delay = projection.delay
     if not isinstance(delay, values.Distribution):
         return 0
-    far = delay.mean + 6 * getattr(delay, "sd", delay.high)
+    far = values.typical(delay) + 6 * getattr(delay, "sd", delay.high)
     return max(1, math.ceil(min(delay.high, far) / dt))
 
 

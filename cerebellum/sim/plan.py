@@ -61,7 +61,7 @@ def cost(spec: Spec, rates_hz: Mapping[str, float], devices: int, path: Path = "
         touched += 2 * memory.cells(population, size)
         if not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
             now = registry.equations({"neuron": [population.model]})
-            operations += cell_operations(population.model, population.params, dt, now) * size
+            operations += cell_operations(population.model, population.typical, dt, now) * size
     for projection in spec.projections:
         fired = part.sources(projection) * rates_hz[projection.source] * dt * 1e-3
         width, event_bytes = _fan_out_cost(projection, part, resolved_path)

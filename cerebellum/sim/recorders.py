@@ -228,7 +228,7 @@ def cells_of(request: Request, spec: Spec) -> np.ndarray:
 
 def _variables(population: Population) -> tuple[str, ...]:
     model = CIRCUIT_MODELS[population.model]
-    return tuple(model.variables(model.init(population.params, (1,))))
+    return tuple(model.variables(model.init(population.typical, (1,))))
 
 
 def _chosen(request: Request, size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ The JSON holds the named fields of known classes; nothing in it can be executed.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from cerebellum.errors import UsageError
@@ -63,6 +64,11 @@ def from_json(tree: Any) -> Spec:
     return spec
 
 
+def values_of(params: Any) -> dict[str, Any]:
+    """The Params of a population by field, as JSON values."""
+    return {field: _encode(value) for field, value in vars(params).items()}
+
+
 def _on_grid(spec: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec with the delays that it ran with: older versions rounded others."""
     try:
@@ -75,6 +81,11 @@ def _on_grid(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(value: Any) -> Any:
+    if isinstance(value, values.PerCell):
+        return {"is": "PerCell", "values": value.values.tolist()}
+    if isinstance(value, float) and math.isinf(value):
+        # JSON has no infinite numbers, which the bounds of distributions are.
+        return {"is": "Infinite", "sign": 1 if value > 0 else -1}
     if dataclasses.is_dataclass(value):
         fields = {
             field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -97,6 +108,10 @@ def _decode(tree: Any) -> Any:
         fields.pop(removed, None)
     if name == "Spec":
         fields = _on_grid(fields)
+    if name == "PerCell":
+        return values.PerCell(fields.get("values"))
+    if name == "Infinite":
+        return math.copysign(math.inf, fields.get("sign", 1))
     classes = _classes()
     if not isinstance(name, str) or name not in classes:
         kind = "neuron" if str(name).endswith(".Params") else "rule"

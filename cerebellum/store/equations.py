@@ -102,7 +102,7 @@ def _ramp(size: int, phase: float = 0.0) -> jax.Array:
 def _cells(population: Population, dt: float) -> Any:
     """The states of some cells while currents of many sizes, or spikes, reach them."""
     model = CIRCUIT_MODELS[population.model]
-    params = jax.tree.map(lambda x: np.resize(x, CELLS) if np.ndim(x) else x, population.params)
+    params = population.typical
 
     def step(state, number):
         drive = (number + jnp.arange(CELLS)) % 3 == 0 if model.TAKES_SPIKES else 1e3 ** _ramp(CELLS)
@@ -134,7 +134,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
     delay = steps_of(projection, dt)
     target = spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
-    params = jax.tree.map(lambda x: np.resize(x, CELLS) if np.ndim(x) else x, target.params)
+    params = target.typical
     synapses = Synapses(
         fan=events.AllToAll(), contacts_key=jnp.uint32([0, 1]), rule=rule, dt=dt, delay=delay
     )

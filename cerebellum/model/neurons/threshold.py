@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cerebellum.model import values
 from cerebellum.model.surrogate import Surrogate, through
 
 LONGEST_REFRACTORY = 65_535
@@ -20,10 +21,12 @@ def counter(model: Any, params: Any, dt: float) -> tuple[Any, int]:
 
     Args:
       model: a neuron model.
-      params: parameters of a population; without `t_ref` (ms), it has no refractory period.
+      params: parameters of a population as its spec has them; without `t_ref` (ms), it has no
+        refractory period. A distribution without an upper bound may draw any.
       dt: time step, ms.
     """
-    if getattr(params, "t_ref", 0.0) / dt > 255 and hasattr(model, "LONGEST_REFRACTORY"):
+    longest = values.largest(getattr(params, "t_ref", 0.0))
+    if longest / dt > 255 and hasattr(model, "LONGEST_REFRACTORY"):
         return jnp.uint16, model.LONGEST_REFRACTORY
     return jnp.uint8, 255
 
