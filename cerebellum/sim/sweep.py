@@ -4,6 +4,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -46,7 +47,7 @@ class Table:
     def to_pandas(self) -> Any:
         """The table as a DataFrame; UsageError if pandas is not installed."""
         try:
-            import pandas
+            pandas = import_module("pandas")
         except ImportError:
             raise UsageError("to_pandas: pandas is not installed; pip install pandas") from None
         return pandas.DataFrame(self.columns)
