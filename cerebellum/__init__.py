@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
+    from cerebellum.sim.sweep import sweep
 
 xla.guard()
 
@@ -65,6 +66,7 @@ _HOMES = {
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.step",
     "store": "cerebellum",
+    "sweep": "cerebellum.sim.sweep",
 }
 
 __all__ = [
@@ -97,6 +99,7 @@ __all__ = [
     "simulate_batch",
     "step",
     "store",
+    "sweep",
 ]
 
 

@@ -40,7 +40,7 @@ def check_cells(params: dict[str, Any], part: Part) -> None:
     check_names(params, populations, "params.cells", part.spec.name)
     for name in populations:
         size = part.size(name)
-        for field, value in _fields(params[name]):
+        for field, value in fields(params[name]):
             shape = np.shape(value)
             if shape and shape != (size,):
                 where = f"params.cells: {field} of {name}"
@@ -90,7 +90,7 @@ def check_values(
         refractory period is negative or longer than that.
     """
     for name, cells in params.items():
-        for field, value in _fields(cells):
+        for field, value in fields(cells):
             low, high = _range(value)
             where, unit = f"params.cells: {field} of {name}", ""
             if not (np.isfinite(low) and np.isfinite(high)):
@@ -133,7 +133,7 @@ def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Ma
       UsageError: a variable of a cell is not finite, or weights have another data type.
     """
     for name, variables in cells.items():
-        for field, value in _fields(variables):
+        for field, value in fields(variables):
             if not np.isfinite(_range(value)).all():
                 raise UsageError(f"state: {field} of {name} is not finite; finite numbers")
     for name, dtype in dtypes.items():
@@ -142,7 +142,7 @@ def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Ma
             raise UsageError(f"state: weights of {name} are {given}; {dtype}")
 
 
-def _fields(cells: Any) -> list[tuple[str, Any]]:
+def fields(cells: Any) -> list[tuple[str, Any]]:
     """The parameters of a population, each with its name."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(cells)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]

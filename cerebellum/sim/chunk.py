@@ -203,16 +203,23 @@ class BatchChunk:
     chunk: Chunk
     batched: tuple[str, ...] = ()
     """names of input arrays that also have a batch axis, [B, steps, ...]"""
+    swept: tuple[tuple[str, str], ...] = ()
+    """group of `Params` and name of parameters that have a batch axis, too"""
 
     def __call__(
         self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
     ) -> tuple[Any, Any]:
         axes = {name: 0 if name in self.batched else None for name in inputs.arrays}
+        own: dict[str, dict[str, Any]] = {}
+        for group, name in self.swept:
+            own.setdefault(group, {})[name] = getattr(params, group)[name]
 
-        def run_member(state: Any, arrays: dict[str, Array]):
-            return self.chunk(params, wiring, state, replace(inputs, arrays=arrays))
+        def run_member(state: Any, arrays: dict[str, Array], own: dict[str, dict[str, Any]]):
+            groups = {group: {**getattr(params, group), **those} for group, those in own.items()}
+            member = replace(params, **groups)
+            return self.chunk(member, wiring, state, replace(inputs, arrays=arrays))
 
-        return jax.vmap(run_member, in_axes=(0, axes))(state, inputs.arrays)
+        return jax.vmap(run_member, in_axes=(0, axes, 0))(state, inputs.arrays, own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,9 +85,9 @@ def simulate(
         room for the recording; `to` is there already.
       Interrupted: the run was interrupted.
     """
-    options = _Options(duration_ms, record, chunk_steps, progress, to)
+    options = Options(duration_ms, record, chunk_steps, progress, to)
     _check_arguments(circuit, state, options)
-    state, recordings = _run(circuit, state, drive, None, options)
+    state, recordings = run(circuit, state, drive, None, options)
     return state, recordings[0]
 
 
@@ -109,17 +109,17 @@ def simulate_batch(
         that are drawn differ because the copies have different keys.
       drive: as in `simulate`; an array may be [B, time, N], with one drive for each copy.
     """
-    options = _Options(duration_ms, record, chunk_steps, progress)
+    options = Options(duration_ms, record, chunk_steps, progress)
     _check_arguments(circuit, state, options)
     axes = np.shape(state.step)[0 if circuit.wiring.shard is None else 1 :]
     if not axes or not axes[-1]:
         number = "none" if axes else "a single one"
         raise UsageError(f"state: {number}; jax.vmap(init, (None, 0)) over keys gives a batch")
-    return _run(circuit, state, drive, axes[-1], options)
+    return run(circuit, state, drive, axes[-1], options)
 
 
 @dataclass(frozen=True)
-class _Options:
+class Options:
     """Options that `simulate` and `simulate_batch` share."""
 
     duration_ms: float | None
@@ -181,14 +181,20 @@ class _Feed:
         return Inputs(sources=self.sources, arrays=arrays)
 
 
-def _run(
+def run(
     circuit: Circuit,
     state: State,
     drive: Drive | None,
     batch: int | None,
-    options: _Options,
+    options: Options,
+    swept: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[State, list[Recording]]:
-    """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy."""
+    """Run a circuit, or a batch of `batch` copies: the state, and a recording of each copy.
+
+    Args:
+      swept: parameters that differ among the copies, [B, ...], by group of `Params` and name. They
+        are not checked.
+    """
     circuit, spec = anatomy.current(circuit), circuit.spec
     if not isinstance(drive or {}, Mapping):
         raise UsageError(f"drive: {type(drive).__name__}; a dictionary of sources by population")
@@ -225,8 +231,10 @@ def _run(
     memory.check_recording(watches, spec, steps, plan.cuts[0].room, batch or 1, place)
     folder = None if options.to is None else stream.Folder(options.to)
     try:
-        run = _Run(circuit, plan, batch, (start_step, steps), folder)
-        return run(state, feed, options)
+        loop = _Run(circuit, plan, batch, (start_step, steps), folder)
+        if swept:
+            loop.sweep(swept)
+        return loop(state, feed, options)
     finally:
         if folder is not None:
             folder.discard()
@@ -268,7 +276,7 @@ class _Plan:
         return slice(every - 1 - cut.first % every, cut.size, every)
 
 
-def _check_arguments(circuit: Any, state: Any, options: _Options) -> None:
+def _check_arguments(circuit: Any, state: Any, options: Options) -> None:
     """Raise UsageError if an argument is of another kind than it is to be."""
     for name, value, kind in (("circuit", circuit, Circuit), ("state", state, State)):
         if not isinstance(value, kind):
@@ -323,9 +331,17 @@ class _Run:
             if watch.index is not None
         }
         self.samples = any(r.every > 1 for r in plan.recorders)
+        self.swept: tuple[tuple[str, str], ...] = ()
+
+    def sweep(self, swept: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give each copy its own values of some parameters (see `run`)."""
+        params = self.lean.params
+        own = {group: {**getattr(params, group), **those} for group, those in swept.items()}
+        self.lean = replace(self.lean, params=replace(params, **own))
+        self.swept = tuple((group, name) for group, those in swept.items() for name in those)
 
     def __call__(
-        self, state: State, feed: _Feed, options: _Options
+        self, state: State, feed: _Feed, options: Options
     ) -> tuple[State, list[Recording]]:
         """Run to the end: the state, and a recording of each copy.
 
@@ -340,6 +356,8 @@ class _Run:
                     arrays = _padded(feed.chunk(cut.first, cut.last), cut, feed.batched)
                     call_start = time.perf_counter()
                     chunk = chunk_of(self.circuit, cut.room, self.plan.recorders, batched)
+                    if isinstance(chunk, BatchChunk):
+                        chunk = replace(chunk, swept=self.swept)
                     inputs = self._inputs(feed.inputs(arrays), cut)
                     state, chunk_records = advance(chunk, lean.params, lean.wiring, state, inputs)
                     if (cut.room, cut.counted) not in rooms:
@@ -609,3 +627,10 @@ def _progress(enabled: bool | None):
     finally:
         if task is not None:
             bar.stop()
+
+
+@contextmanager
+def shown(enabled: bool | None):
+    """As `_progress`, a function (done, all) of times in ms."""
+    with _progress(enabled) as show:
+        yield lambda done, whole: show(done, whole, 1.0)

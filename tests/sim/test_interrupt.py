@@ -152,3 +152,12 @@ def test_the_estimate_of_a_recording_is_its_size(circuit, whole):
 def test_a_recording_names_its_path_and_backend(circuit, whole):
     assert (whole[1].path, whole[1].backend) == ("event", whole[1].backend)
     assert whole[1].backend in ("native", "xla")
+
+
+def test_ctrl_c_keeps_the_folder_of_a_recording(circuit, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        hit_in(patch, 2)
+        with pytest.raises(cb.Interrupted):
+            run(circuit, cb.init(circuit, KEY), to=tmp_path / "run")
+    assert cb.io.load(tmp_path / "run").steps == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,321 @@
+"""Sweeps: a circuit run with many values of its parameters, several at once in one program."""
+
+import difflib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cerebellum.errors import UsageError, is_number, is_whole
+from cerebellum.model import anatomy, fit
+from cerebellum.model import circuit as circuits
+from cerebellum.model.circuit import Circuit, Params, State
+from cerebellum.sim import drive as drives
+from cerebellum.sim import memory, simulate
+from cerebellum.sim.record import Recording
+from cerebellum.sim.record import rates as mean_rates
+
+PAIRINGS = ("grid", "zip")
+MEMORY_SHARE = 0.25
+"""The share of the free memory that the members which run at once may take."""
+COPIES = 3
+"""Copies of the arrays of a member that exist at the same time: the operand, the result, one more
+while they are stacked."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The result of a sweep: columns of equal length, a row for each run."""
+
+    columns: dict[str, np.ndarray]
+    """the values by name, "key", mean rates in Hz as "rate.POPULATION", and what was measured"""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.columns:
+            raise UsageError(f"column {_nearest(name, list(self.columns), 'the table')}")
+        return self.columns[name]
+
+    def to_pandas(self) -> Any:
+        """The table as a DataFrame; UsageError if pandas is not installed."""
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise UsageError("to_pandas: pandas is not installed; pip install pandas") from None
+        return pandas.DataFrame(self.columns)
+
+    def __repr__(self) -> str:
+        shown = min(len(self), 20)
+        rows = [[_text(c[i]) for c in self.columns.values()] for i in range(shown)]
+        table = [list(self.columns), *rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(x.rjust(w) for x, w in zip(r, widths, strict=True)) for r in table]
+        if shown < len(self):
+            lines.append(f"... {len(self)} rows in all")
+        return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def sweep(
+    circuit: Circuit,
+    values: Mapping[str, Sequence[float] | np.ndarray],
+    drive: drives.Drive | None = None,
+    *,
+    duration_ms: float,
+    keys: int | Sequence[int] | Array = 1,
+    pairing: str = "grid",
+    skip_ms: float = 0.0,
+    record: simulate.Record = ("rates",),
+    measure: Callable[[Recording], Any] | None = None,
+    at_once: int | None = None,
+    progress: bool | None = None,
+) -> Table:
+    """Run a circuit with every value of some of its numbers, and tabulate what it does.
+
+    Every run equals `simulate` from `init` with the same numbers and key. All runs share one
+    program, and as many run at once as `at_once` says.
+
+    Args:
+      values: numbers by name: "POPULATION.PARAMETER" such as "golgi.v_th", for all its cells;
+        "PROJECTION.weight", the weight of one contact as in the spec, by which all weights of the
+        projection are scaled; or "NAME.learning_gain". With one name, its values are run one by
+        one.
+      drive: as in `simulate`, the same for all runs.
+      duration_ms: duration of each run.
+      keys: seeds of runs, or how many there are (0, 1, ...), or keys of JAX. Every combination of
+        values is run with each.
+      pairing: "grid" runs every combination of values; "zip" runs the first values of all names
+        together, then the second ones, and so on.
+      skip_ms: rates are of the time after this one.
+      record: as in `simulate`, for `measure`.
+      measure: a function of the recording of a run that returns a number, which is the column
+        "measure", or a dictionary of numbers, which are columns.
+      at_once: how many runs share a call of the program; by default `default_at_once`.
+      progress: as in `simulate`.
+
+    Raises:
+      UsageError: a name is not of the circuit, a value cannot be, or as for `simulate`.
+    """
+    _check(circuit, pairing, skip_ms, duration_ms)
+    circuit = anatomy.current(circuit)
+    targets = {name: _target(circuit, name) for name in values}
+    combinations = _combine(values, pairing)
+    words, numbers = _keys(keys)
+    members = [(row, k) for row in range(len(combinations)) for k in range(len(numbers))]
+    params = [_with(circuit, targets, row) for row in combinations]
+    for row in params:
+        _check_values(circuit, row)
+    size = at_once or default_at_once(circuit, list(targets.values()), len(members))
+    names = [population.name for population in circuit.spec.populations]
+    results: list[dict[str, Any]] = []
+    parts = [members[i : i + size] for i in range(0, len(members), size)]
+    with simulate.shown(progress if len(parts) > 1 else False) as show:
+        for part in parts:
+            show(len(results) * duration_ms, len(members) * duration_ms)
+            inner = progress if len(parts) == 1 else False
+            options = simulate.Options(duration_ms, record, simulate.CHUNK_STEPS, inner)
+            recordings = _run(circuit, targets, part, (params, words), drive, options)
+            for (row, k), recording in zip(part, recordings, strict=True):
+                rates = mean_rates(recording, recording.start_ms + skip_ms)
+                results.append(
+                    {
+                        **dict(zip(values, combinations[row], strict=True)),
+                        "key": numbers[k],
+                        **{f"rate.{name}": rates[name] for name in names},
+                        **_measured(measure, recording),
+                    }
+                )
+        show(len(results) * duration_ms, len(members) * duration_ms)
+    return Table({name: np.array([row[name] for row in results]) for name in results[0]})
+
+
+def _measured(measure: Callable[[Recording], Any] | None, recording: Recording) -> dict[str, Any]:
+    """What the caller's function returns of a recording, as columns."""
+    if measure is None:
+        return {}
+    result = measure(recording)
+    result = result if isinstance(result, Mapping) else {"measure": result}
+    for name, value in result.items():
+        if np.ndim(value):
+            raise UsageError(
+                f"measure: {name!r} is {list(np.shape(value))}; one number a run, or a dictionary "
+                "of numbers"
+            )
+    return {name: np.asarray(value).item() for name, value in result.items()}
+
+
+def _check(circuit: Any, pairing: Any, skip_ms: Any, duration_ms: Any) -> None:
+    """Raise UsageError if an argument is of another kind than it is to be."""
+    if not isinstance(circuit, Circuit):
+        raise UsageError(f"circuit: {type(circuit).__name__}; what cb.build(spec, key) returns")
+    if circuit.wiring.shard is not None:
+        raise UsageError("circuit: a divided one; sweeps run whole circuits")
+    if pairing not in PAIRINGS:
+        raise UsageError(f"pairing: {pairing!r}; one of {', '.join(PAIRINGS)}")
+    if not is_number(duration_ms):
+        raise UsageError(f"duration_ms: {duration_ms!r}; a number, ms")
+    if not is_number(skip_ms) or not 0 <= skip_ms < duration_ms:
+        raise UsageError(f"skip_ms: {skip_ms!r}; ms, from 0 to less than duration_ms")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A number of a circuit that is swept."""
+
+    group: str
+    """the part of `Params`: "cells", "weights" or "learning_gain" """
+    owner: str
+    """the population or the projection"""
+    leaf: int = 0
+    """of a population, which of its parameters"""
+
+
+def _target(circuit: Circuit, name: str) -> _Target:
+    """The number that a name means."""
+    params = circuit.params
+    known: dict[str, _Target] = {}
+    for population, cells in params.cells.items():
+        for leaf, (field, _) in enumerate(fit.fields(cells)):
+            known[f"{population}.{field}"] = _Target("cells", population, leaf)
+    known |= {f"{p}.weight": _Target("weights", p) for p in params.weights}
+    known |= {f"{x}.learning_gain": _Target("learning_gain", x) for x in params.learning_gain}
+    if name not in known:
+        raise UsageError(f"values: {_nearest(name, list(known), circuit.spec.name)}")
+    target = known[name]
+    if target.group == "weights":
+        projection = next(p for p in circuit.spec.projections if p.name == target.owner)
+        if not projection.weight and jnp.ndim(params.weights[target.owner]):
+            raise UsageError(f"values: {name!r}: the spec's weight is 0; one that can be scaled")
+    return target
+
+
+def _nearest(name: str, known: Sequence[str], whose: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name!r}; " + (f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}")
+
+
+def _combine(values: Any, pairing: str) -> list[tuple[float, ...]]:
+    """The combinations of values that are run."""
+    if not isinstance(values, Mapping) or not values:
+        raise UsageError("values: none; a dictionary of numbers by name, such as 'golgi.v_th'")
+    lists = []
+    for name, each in values.items():
+        array = np.asarray(each)
+        if array.dtype.kind not in "iuf" or array.ndim != 1 or not array.size:
+            raise UsageError(f"values: {name!r}: {each!r}; a list of numbers, at least one")
+        if not np.isfinite(array).all():
+            raise UsageError(f"values: {name!r}: {array[~np.isfinite(array)][0]}; finite numbers")
+        lists.append([float(x) for x in array])
+    if pairing == "grid":
+        return list(itertools.product(*lists))
+    if len({len(each) for each in lists}) > 1:
+        lengths = ", ".join(str(len(each)) for each in lists)
+        raise UsageError(f"values: lists of {lengths} numbers; of equal length with pairing 'zip'")
+    return list(zip(*lists, strict=True))
+
+
+def _keys(keys: Any) -> tuple[np.ndarray, list[int]]:
+    """The words of the keys of runs, uint32 [K, 2], and a number for each."""
+    if isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        words = np.asarray(jax.random.key_data(jnp.atleast_1d(keys)))
+        return words, list(range(len(words)))
+    seeds = list(range(keys)) if is_whole(keys) else keys
+    if not isinstance(seeds, Sequence | range) or not seeds or not all(map(is_whole, seeds)):
+        raise UsageError(f"keys: {keys!r}; their number, at least 1, a list of seeds, or JAX keys")
+    words = [np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds]
+    return np.stack(words), [int(seed) for seed in seeds]
+
+
+def _with(circuit: Circuit, targets: Mapping[str, _Target], row: Sequence[float]) -> Params:
+    """The parameters of a circuit with one combination of values."""
+    params = circuit.params
+    groups = {g: dict(getattr(params, g)) for g in ("cells", "weights", "learning_gain")}
+    for target, value in zip(targets.values(), row, strict=True):
+        group, before = groups[target.group], groups[target.group][target.owner]
+        if target.group == "cells":
+            leaves, tree = jax.tree.flatten(before)
+            leaves[target.leaf] = np.float32(value)
+            group[target.owner] = jax.tree.unflatten(tree, leaves)
+        elif target.group == "learning_gain":
+            group[target.owner] = np.float32(value)
+        elif np.ndim(before):
+            spec = next(p for p in circuit.spec.projections if p.name == target.owner)
+            group[target.owner] = np.asarray(before) * np.float32(value / spec.weight)
+        else:
+            spec = next(p for p in circuit.spec.projections if p.name == target.owner)
+            group[target.owner] = np.float32(value * spec.contacts)
+    return replace(params, **groups)
+
+
+def _check_values(circuit: Circuit, params: Params) -> None:
+    """Raise UsageError if parameters cannot be."""
+    spec, wiring = circuit.spec, circuit.wiring
+    circuits.check_params(params, wiring)
+    longest = circuits.longest_refractory(spec)
+    fit.check_values(params.cells, params.weights, longest, spec.dt)
+    fit.check_gains(params.learning_gain, circuits.learning(spec), spec.name)
+
+
+def default_at_once(circuit: Circuit, targets: Sequence[_Target], members: int) -> int:
+    """How many runs of a sweep share a call of the program.
+
+    On a CPU the event path runs one after another: its work is proportional to the spikes, so a
+    batch saves nothing there. Elsewhere as many as `MEMORY_SHARE` of the memory holds.
+    """
+    if jax.default_backend() == "cpu" and circuit.wiring.path == "event":
+        return 1
+    state = jax.eval_shape(lambda: circuits.initial(circuit, jnp.zeros(2, jnp.uint32), False))
+    arrays = [*jax.tree.leaves(state)]
+    arrays += [circuit.params.weights[t.owner] for t in targets if t.group == "weights"]
+    size = COPIES * sum(np.size(x) * np.dtype(x.dtype).itemsize for x in arrays)
+    there = memory.available()
+    if there is None:
+        return members
+    return max(1, min(members, int(MEMORY_SHARE * there / max(1, size))))
+
+
+def _run(
+    circuit: Circuit,
+    targets: Mapping[str, _Target],
+    part: Sequence[tuple[int, int]],
+    numbers: tuple[Sequence[Params], np.ndarray],
+    drive: drives.Drive | None,
+    options: simulate.Options,
+) -> list[Recording]:
+    """The recordings of some runs.
+
+    Args:
+      part: the row of the parameters and that of the keys of each run.
+      numbers: parameters by row, and the words of keys.
+    """
+    params, words = numbers
+    if len(part) == 1:
+        (row, k) = part[0]
+        alone = replace(circuit, params=params[row])
+        state = circuits.initial(alone, words[k], False)
+        return simulate.run(alone, state, drive, None, options)[1]
+    swept = tuple(sorted({(t.group, t.owner) for t in targets.values()}))
+    stacked: dict[str, dict[str, Any]] = {}
+    for group, owner in swept:
+        trees = [getattr(params[row], group)[owner] for row, _ in part]
+        stacked.setdefault(group, {})[owner] = jax.tree.map(lambda *x: jnp.stack(x), *trees)
+    keys = jnp.asarray(words[[k for _, k in part]])
+
+    def begin(stacked: dict[str, dict[str, Any]], key: Array) -> State:
+        own = {g: {**getattr(circuit.params, g), **those} for g, those in stacked.items()}
+        changed = replace(circuit, params=replace(circuit.params, **own))
+        return circuits.initial(changed, key, False)
+
+    states = jax.vmap(begin)(stacked, keys)
+    return simulate.run(circuit, states, drive, len(part), options, stacked)[1]

@@ -1,0 +1,71 @@
+"""What compiles a program, and what does not: counted in the cache of `chunk.advance`."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from circuits import CELL, feed_forward
+
+import cerebellum as cb
+from cerebellum.sim import chunk, program
+
+KEY = jax.random.key(7)
+DRIVE = {"input": cb.drive.poisson(80.0)}
+
+
+@pytest.fixture(scope="module")
+def circuit():
+    return cb.build(feed_forward(60, 40, 20, weight=3.0, dt=0.5), KEY, path="event")
+
+
+def run(circuit, record="v:cells:3", ms=40.0, **options):
+    state = cb.init(circuit, jax.random.key(1))
+    return cb.simulate(circuit, state, DRIVE, duration_ms=ms, record=record, **options)[1]
+
+
+def compiled(action) -> int:
+    """How many programs something compiles."""
+    before = chunk.advance._cache_size()
+    action()
+    return chunk.advance._cache_size() - before
+
+
+def test_other_cells_and_durations_are_no_other_program(circuit):
+    run(circuit)
+    assert compiled(lambda: run(circuit, "v:cells:17")) == 0
+    assert compiled(lambda: run(circuit, "v:cells:0,39,5")) == 0
+    assert compiled(lambda: run(circuit, ms=36)) == 0
+    long = run(circuit, ms=40, chunk_steps=50)
+    assert compiled(lambda: run(circuit, ms=22.5, chunk_steps=50)) == 0
+    np.testing.assert_array_equal(
+        run(circuit, ms=22.5, chunk_steps=50).spikes["cells"], long.spikes["cells"][:45]
+    )
+    # Another variable is another program: the count can rise.
+    assert compiled(lambda: run(circuit, "g_exc:cells:3")) == 1
+
+
+def test_numbers_of_a_spec_are_no_other_program(circuit):
+    run(circuit)
+    spec = circuit.spec
+    cells = replace(spec.population("cells"), params=replace(CELL, v_th=CELL.v_th + 1))
+    other = replace(
+        spec,
+        populations=(spec.population("input"), cells),
+        projections=(replace(spec.projections[0], weight=4.0),),
+    )
+    changed = cb.build(other, KEY, path="event")
+    results = []
+    assert compiled(lambda: results.append(run(changed))) == 0
+    # The numbers count although the program is the same.
+    assert not np.array_equal(
+        results[0].traces["v:cells"].values, run(circuit).traces["v:cells"].values
+    )
+
+
+def test_what_a_step_depends_on_stays():
+    circuit = cb.build(feed_forward(60, 40, 20, plastic=True), KEY)
+    lean = program.canonical(circuit).spec
+    assert [p.name for p in lean.projections] == [p.name for p in circuit.spec.projections]
+    assert [p.plastic for p in lean.projections] == [p.plastic for p in circuit.spec.projections]
+    assert lean.dt == circuit.spec.dt

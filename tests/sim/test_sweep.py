@@ -1,0 +1,80 @@
+"""Sweeps: each run is that of `simulate`, alone and in a batch."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from circuits import feed_forward
+
+import cerebellum as cb
+
+KEY = jax.random.key(7)
+DRIVE = {"input": cb.drive.poisson(80.0)}
+VALUES = {"cells.v_th": [-60.0, -50.0], "input_p0_cells.weight": [1.0, 3.0]}
+
+
+@pytest.fixture(scope="module")
+def circuit():
+    return cb.build(feed_forward(60, 40, 20, weight=3.0, plastic=True), KEY, path="dense")
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_runs_of_a_sweep_are_runs_of_simulate(circuit, at_once):
+    table = cb.sweep(
+        circuit,
+        VALUES,
+        DRIVE,
+        duration_ms=30,
+        keys=[4],
+        skip_ms=10,
+        record="v:cells:0",
+        measure=lambda recording: {"last": recording.traces["v:cells"].values[-1, 0]},
+        at_once=at_once,
+    )
+    assert len(table) == 4
+    for index, (v_th, weight) in enumerate([(-60, 1), (-60, 3), (-50, 1), (-50, 3)]):
+        cells = replace(circuit.params.cells["cells"], v_th=np.float32(v_th))
+        weights = circuit.params.weights["input_p0_cells"] * np.float32(weight / 3.0)
+        params = replace(
+            circuit.params,
+            cells={**circuit.params.cells, "cells": cells},
+            weights={"input_p0_cells": weights},
+        )
+        alone = replace(circuit, params=params)
+        state = cb.init(alone, jax.random.key(4))
+        _, recording = cb.simulate(alone, state, DRIVE, duration_ms=30, record="v:cells:0")
+        assert table["cells.v_th"][index] == v_th
+        assert table["key"][index] == 4
+        assert table["rate.cells"][index] == cb.record.rates(recording, 10)["cells"]
+        assert table["last"][index] == recording.traces["v:cells"].values[-1, 0]
+    assert len(set(table["rate.cells"])) > 2
+    assert "cells.v_th" in repr(table)
+
+
+def test_pairs_and_keys(circuit):
+    table = cb.sweep(circuit, VALUES, DRIVE, duration_ms=30, keys=2, pairing="zip", at_once=4)
+    assert table["cells.v_th"].tolist() == [-60, -60, -50, -50]
+    assert table["input_p0_cells.weight"].tolist() == [1, 1, 3, 3]
+    assert table["key"].tolist() == [0, 1, 0, 1]
+    assert table["rate.input"][0] != table["rate.input"][1]
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "message"),
+    [
+        ({"cells.vth": [1.0]}, {}, "values: 'cells.vth'; perhaps cells.v_th"),
+        ({"cells.v_th": []}, {}, "a list of numbers, at least one"),
+        ({"cells.v_th": [np.nan]}, {}, "finite numbers"),
+        ({"cells.tau_m": [-1.0]}, {}, "params.cells: tau_m of cells: -1; above zero"),
+        ({}, {}, "values: none"),
+        (VALUES, {"pairing": "all"}, "pairing: 'all'; one of grid, zip"),
+        ({**VALUES, "cells.v_reset": [1.0]}, {"pairing": "zip"}, "of equal length"),
+        (VALUES, {"skip_ms": 10}, "skip_ms: 10"),
+        (VALUES, {"keys": 0}, "keys: 0"),
+        (VALUES, {"measure": lambda r: r.spikes["cells"], "at_once": 1}, "one number a run"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(circuit, values, more, message):
+    with pytest.raises(cb.UsageError, match=message):
+        cb.sweep(circuit, values, DRIVE, duration_ms=10, **more)
