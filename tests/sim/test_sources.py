@@ -75,6 +75,11 @@ def course(source, steps, slot="cells", cells=CELLS) -> np.ndarray:
     return np.asarray(jax.vmap(at, (None, 0))(drawn, jnp.asarray(steps, jnp.int32)))
 
 
+def rising(t_ms, slope):
+    """A rate, or a current, that grows with time."""
+    return slope * t_ms
+
+
 def everything() -> dict:
     """A drive of every kind of source."""
     rng = np.random.default_rng(0)
@@ -83,18 +88,17 @@ def everything() -> dict:
     return {
         "input": [drive.poisson(np.linspace(0, 200, RELAYS)), times, drive.poisson(100, cells=[3])],
         "cells.exc": [
-            drive.poisson(3000.0, weight=0.25),
             drive.poisson([9e4, 1e3], weight=[0.5, 2.0], cells=slice(3, 5)),
             listed,
-            drive.RateFunction(lambda t, top: top * t, (400.0,), weight=1.5, cells=[8]),
+            drive.RateFunction(rising, (400.0,), weight=1.5, cells=[8]),
         ],
         "cells": [
             drive.noise(np.arange(CELLS), 5.0, 4.0),
             drive.step_current(10.0, 2, 8, cells=np.arange(CELLS) < 4),
             drive.ramp(0.0, np.arange(CELLS), 3, 9),
             drive.sine(3.0, 40.0, phase=np.arange(CELLS)),
-            drive.CurrentFunction(lambda t: t * jnp.arange(2.0), cells=[0, 5]),
-            7.0 * np.ones((20, 1)),
+            drive.CurrentFunction(rising, (jnp.arange(2.0),), cells=[0, 5]),
+            drive.array(7.0 * np.ones((20, 2)), cells=[2, 6]),
         ],
     }
 
@@ -112,11 +116,11 @@ def test_a_drive_is_the_same_however_the_run_is_divided():
     given = everything()
     _, whole = run(given)
     assert len(spikes(whole)) > 50
-    assert (arrived(whole).sum(axis=0) > 0).all()
-    _, by_chunks = run(given, chunk_steps=8)
-    same(whole, by_chunks)
-    state, first = run(given, 4.0)
-    _, second = cb.simulate(CIRCUITS["event"], state, given, duration_ms=6, record=RECORD)
+    assert (arrived(whole)[:, [1, 3, 4, 7, 8]].sum(axis=0) > 0).all()
+    state, first = run(given, 2.5)
+    _, second = cb.simulate(
+        CIRCUITS["event"], state, given, duration_ms=7.5, record=RECORD, chunk_steps=5
+    )
     for name, trace in whole.traces.items():
         parts = [first.traces[name].values, second.traces[name].values]
         np.testing.assert_array_equal(trace.values, np.concatenate(parts), err_msg=name)
@@ -158,8 +162,6 @@ def test_copies_of_a_batch_are_single_runs():
 
 def test_shards_get_what_is_theirs():
     given, whole = everything(), CIRCUITS["event"]
-    array = np.arange(40.0).reshape(20, 2)
-    given["cells"].append(drive.array(array, cells=[2, 6]))
     _, recording = run(given)
     cut = shard.split(whole, shard.mesh(2))
     state = shard.split_state(cut, cb.init(whole, jax.random.key(0)))
@@ -201,10 +203,10 @@ def test_weights_arrive_at_the_end_of_their_step(path):
     np.testing.assert_array_equal(arrived(recording), expected)
 
 
-@pytest.mark.parametrize("mean", [1e-3, 1.6, 40.0, 2_000.0])
+@pytest.mark.parametrize("mean", [1e-3, 1.6, 200.0])
 def test_counts_are_poisson(mean):
     """By a chi-square test of their frequencies, from a table and as computed in a step."""
-    numbers = jnp.arange(40_000, dtype=jnp.uint32)
+    numbers = jnp.arange(10_000, dtype=jnp.uint32)
     rates = np.array([[mean * 1e3]])
     table = counts_of(rates, jnp.zeros(1, jnp.int32), np.ones(1), 1.0)
     for tails, draws in ((table.tails, table.draws), tails_of(jnp.float32([mean]))):
@@ -256,7 +258,7 @@ def test_a_sine_is_one():
 
 def test_noise_is_a_stationary_process_with_its_correlation():
     """Of the mean, the deviation and the correlation, the errors are a few standard errors."""
-    mean, sd, tau_ms, cells = 3.0, 2.0, 4.0, 600
+    mean, sd, tau_ms, cells = 3.0, 2.0, 4.0, 300
     wave = drive.plan({"cells": drive.noise(mean, sd, tau_ms)}, SPEC).drawn["cells"]
     use, steps = noise.named(WORDS, "drive cells"), jnp.arange(1_000, 1_600)
 
@@ -264,7 +266,7 @@ def test_noise_is_a_stationary_process_with_its_correlation():
         return currents.value_of(wave, use, step, CellRange(size=cells))
 
     x = (np.asarray(jax.jit(jax.vmap(at))(steps)) - mean) / sd
-    # 600 cells for 75 time constants: 22,000 independent values.
+    # 300 cells for 75 time constants: 11,000 independent values.
     assert abs(x.mean()) < 0.03
     assert abs(x.var() - 1) < 0.03
     for lag in (1, 3, 8, 16, 40):
