@@ -26,12 +26,16 @@ def check_names(given: Collection[str], known: Collection[str], where: str, whos
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            right = f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}"
-            raise UsageError(f"{where}: {name!r}; {right}")
+            raise UsageError(f"{where}: {name!r}; {nearest(name, known, whose)}")
     for name in known:
         if name not in given:
             raise UsageError(f"{where}: without {name!r}, which {whose} has")
+
+
+def nearest(name: Any, known: Collection[str], whose: str) -> str:
+    """What would be right instead of an unknown name: the nearest one, or all that there are."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}"
 
 
 def check_cells(params: dict[str, Any], part: Part) -> None:
@@ -64,15 +68,25 @@ def check_weights(weights: dict[str, Any], shapes: dict[str, tuple[int, ...]], w
 
 
 def check_drive(drive: Mapping[str, Any], part: Part) -> None:
-    """Raise UsageError if the drive of a step is of no population, or not one value a cell."""
-    for name, value in drive.items():
+    """Raise UsageError if the drive of a step is of no population, or not one value a cell.
+
+    `step` itself knows the receptors, which keys such as "golgi.r1" name.
+    """
+    for key, value in drive.items():
+        name, dot, _ = key.partition(".")
         size = part.spec.population(name).size if part.count == 1 else part.size(name)
         shape, kind = np.shape(value), jnp.result_type(value)
+        if dot:
+            if shape not in ((), (1,), (size,)) or kind == jnp.uint32:
+                raise UsageError(
+                    f"drive {key!r}: {kind} {list(shape)}; summed weights, one value or [{size}]"
+                )
+            continue
         words = -(-size // events.BITS)
         fits = ((words,),) if kind == jnp.uint32 else ((), (1,), (size,))
         if shape not in fits:
             raise UsageError(
-                f"drive {name!r}: {kind} {list(shape)}; one value, [{size}], or packed spikes, "
+                f"drive {key!r}: {kind} {list(shape)}; one value, [{size}], or packed spikes, "
                 f"uint32 [{words}]"
             )
 

@@ -22,7 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import Array
+from jax import Array, lax
+
+from cerebellum.model.ordering import materialize_once
 
 TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
 """Rotations of the rounds of threefry2x32 (Salmon et al. 2011)."""
@@ -164,12 +166,18 @@ def below(high: Array, low: Array, chance: Array) -> Array:
       high, low: uint32.
       chance: float32, of a shape that broadcasts.
     """
+    upper, lower = _fixed(chance)
+    return (high < upper) | ((high == upper) & (low < lower)) | (chance >= 1)
+
+
+def _fixed(chance: Array) -> tuple[Array, Array]:
+    """A chance below 1 in units of 2**-64: two words, uint32."""
     scaled = chance * jnp.float32(2.0**32)
     whole = jnp.floor(scaled)
     # The product, the whole part and the rest are exact in float32.
     upper = jnp.clip(whole, 0, 2.0**32 - 256).astype(jnp.uint32)
     lower = jnp.clip((scaled - whole) * 2.0**32, 0, 2.0**32 - 256).astype(jnp.uint32)
-    return (high < upper) | ((high == upper) & (low < lower)) | (chance >= 1)
+    return upper, lower
 
 
 def synapses(key: Array, rows: Array, width: int) -> Array:
@@ -202,3 +210,49 @@ def columns(key: Array, width: int) -> Array:
       key: uint32 [2].
     """
     return threefry(key, jnp.uint32(1), jnp.arange(width, dtype=jnp.uint32))[0]
+
+
+def normal(key: Array, numbers: Array) -> Array:
+    """A draw of mean 0 and standard deviation 1 for each cell, float32 [n], at most 5.4 from zero.
+
+    Args:
+      key: uint32 [2].
+      numbers: numbers of the cells, uint32 [n].
+    """
+    signed = lax.bitcast_convert_type(words(key, numbers)[0], jnp.int32)
+    # float32 would round the outermost to 1, whose quantile is infinite.
+    quantile = jnp.clip((signed.astype(jnp.float32) + 0.5) * 2.0**-31, -1 + 2.0**-24, 1 - 2.0**-24)
+    return np.float32(np.sqrt(2)) * lax.erf_inv(quantile)
+
+
+def counts(key: Array, tails: Array, numbers: Array, draws: Array | int = 1) -> Array:
+    """A number of events for each cell, int32 [n]: a sum of independent draws by inverse CDF.
+
+    Args:
+      key: uint32 [2].
+      tails: the chance that a draw is above k, for each k that may be: float32 [K, n] or [K, 1],
+        below 1.
+      numbers: numbers of the cells, uint32 [n].
+      draws: how many draws are added up, at least 1.
+    """
+
+    limits = _fixed(tails)
+
+    def add(index: Array | int, total: Array) -> Array:
+        a, b = threefry(key, jnp.uint32(index), numbers)
+        # Computed once, instead of again for every comparison.
+        high, low = materialize_once((a ^ b, b))
+
+        def compare(total: Array, limit: tuple[Array, Array]) -> tuple[Array, None]:
+            upper, lower = limit
+            above = (high < upper) | ((high == upper) & (low < lower))
+            return total + above.astype(jnp.int32), None
+
+        return lax.scan(compare, total, limits, unroll=8)[0]
+
+    none = jnp.zeros(numbers.shape, jnp.int32)
+    return (
+        add(0, none)
+        if isinstance(draws, int) and draws == 1
+        else lax.fori_loop(0, draws, add, none)
+    )

@@ -32,7 +32,7 @@ from cerebellum.model.circuit import (
 )
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.noise import CellRange
-from cerebellum.model.ordering import order_after
+from cerebellum.model.ordering import materialize_once, order_after
 from cerebellum.model.plasticity import Moment
 from cerebellum.model.primitives import REFERENCE, Primitives
 from cerebellum.model.spec import Projection, Spec, bundles
@@ -49,7 +49,9 @@ def step(
 
     Args:
       params, wiring, state: those of one circuit.
-      drive: what populations receive from outside in this step; populations may be left out.
+      drive: what populations receive from outside in this step; populations may be left out. The
+        key "golgi" is a population: spikes of relays, or a current, [N]. The key "golgi.r1" is a
+        receptor: summed weights that arrive there at the end of the step, [N].
       primitives: the operations of the step, as a backend provides them.
 
     Returns:
@@ -70,6 +72,7 @@ def step(
         keys = _step_keys(wiring, state)
         draws = _draws(wiring, keys["noise"])
         cells, spikes, words = _cells(params, wiring, state, drive, draws, primitives)
+        cells = _outside_events(wiring, cells, drive)
     with jax.named_scope("synapses"):
         emitted = words if wiring.path == "event" else spikes
         cells, terminals, arrivals = _synapses(params, wiring, state, cells, emitted, primitives)
@@ -195,6 +198,25 @@ def _cells(
         operands = model, cell_params, before, input, spec.dt, spec.surrogate
         cells[name], spikes[name], words[name] = primitives.integrate(*operands)
     return cells, *_mask_padding(wiring, spikes, words)
+
+
+def _outside_events(wiring: Wiring, cells: dict[str, Any], drive: Drive) -> dict[str, Any]:
+    """The cells after the weights that arrive from outside, under keys such as "golgi.r1"."""
+    for key, weights in drive.items():
+        name, dot, receptor = key.partition(".")
+        if not dot:
+            continue
+        population = wiring.spec.population(name)
+        model = CIRCUIT_MODELS[population.model]
+        before = model.receptors(cells[name])
+        if receptor not in before:
+            right = fit.nearest(receptor, before, population.model)
+            raise UsageError(f"drive {key!r}: {receptor!r}; {right}")
+        # Rounded before the sum, so that it is the same in every program.
+        held, weights = materialize_once((before[receptor], jnp.asarray(weights)))
+        after = {**before, receptor: held + weights}
+        cells = {**cells, name: model.with_receptors(cells[name], after)}
+    return cells
 
 
 def _synapses(

@@ -35,12 +35,13 @@ BATCH = "batch"
 
 @struct.dataclass(kw_only=True)
 class Inputs:
-    """The drive of a circuit during a chunk, by population."""
+    """The drive of a circuit during a chunk, by key; the second source of a key is "key[1]"."""
 
     sources: dict[str, Any] = struct.field(default_factory=dict)
-    """sources whose spikes are drawn on the device"""
-    arrays: dict[str, Array] = struct.field(default_factory=dict)
-    """spikes or currents, [steps, ...]; uint32 arrays are packed spikes"""
+    """sources that are computed on the device"""
+    arrays: dict[str, Any] = struct.field(default_factory=dict)
+    """spikes, currents or weights, [steps, ...]; uint32 arrays are packed spikes, and `Events` are
+    weights by cell"""
     chosen: dict[str, Array] = struct.field(default_factory=dict)
     """which cells recorders record, by label (`recorders.Watch.index`)"""
     steps: Array | None = None
@@ -111,11 +112,7 @@ class ScanChunk:
             return drives.Moment(key=state.key, step=state.step, dt=wiring.spec.dt)
 
         def drive_of(now: drives.Moment, arrays: dict[str, Array]) -> dict[str, Array]:
-            drive = dict(arrays)
-            for name, source in inputs.sources.items():
-                cells = wiring.cells(name)
-                drive[name] = drives.draw(source, name, now, cells, self.primitives)
-            return drive
+            return drives.combine(inputs.sources, arrays, now, wiring, self.primitives)
 
         def recorded_step(state: State, arrays: dict[str, Array]):
             state, activity = step_circuit(state, drive_of(moment_of(state), arrays))

@@ -31,7 +31,7 @@ from cerebellum.model.plasticity.protocol import Rule
 from cerebellum.model.spec import Projection, Spec
 from cerebellum.sim import recorders
 from cerebellum.sim.chunk import BATCH
-from cerebellum.sim.drive import Poisson
+from cerebellum.sim.drive import Events, population_of
 
 
 def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
@@ -388,23 +388,26 @@ def init(cut: Circuit, key: Array, *, spread: bool = False) -> State:
 def split_sources(cut: Circuit, sources: dict[str, Any]) -> dict[str, Any]:
     """Divide sources that are drawn on the device.
 
-    A shard gets the rates of its own cells. All other arrays are the same in every shard.
+    A shard gets what belongs to its own cells. All other arrays are the same in every shard.
     """
     part, grid = cut.wiring.part, mesh_of(cut)
-    placed = {
-        name: jax.tree.map(lambda x: replicate(cut, x), source) for name, source in sources.items()
-    }
-    for name, source in sources.items():
-        if isinstance(source, Poisson) and source.rates.shape[-1] > 1:
-            rates = _on_beams(_cut(np.asarray(source.rates), _Layout(name), part), grid)
-            placed[name] = replace(placed[name], rates=rates)
+    placed = {}
+    for slot, source in sources.items():
+        layout = _Layout(population_of(slot))
+
+        def cut_cells(x: Any, layout: _Layout = layout) -> Array:
+            x = np.asarray(x)
+            many = x.shape[-1] > 1
+            return _on_beams(_cut(x, layout, part), grid) if many else replicate(cut, x)
+
+        cells = {n: jax.tree.map(cut_cells, getattr(source, n)) for n in source.PER_CELL}
+        whole = jax.tree.map(lambda x: replicate(cut, x), source)
+        placed[slot] = replace(whole, **cells)
     return placed
 
 
-def split_arrays(
-    cut: Circuit, arrays: dict[str, Any], batched: tuple[str, ...]
-) -> dict[str, Array]:
-    """Divide the arrays that drive a chunk, [steps, N] or packed.
+def split_arrays(cut: Circuit, arrays: dict[str, Any], batched: tuple[str, ...]) -> dict[str, Any]:
+    """Divide the arrays that drive a chunk, [steps, N] or packed, or lists of events.
 
     Args:
       batched: names of the arrays that have a batch axis, [B, steps, N].
@@ -412,9 +415,13 @@ def split_arrays(
     part, grid = cut.wiring.part, mesh_of(cut)
     placed = {}
     for name, x in arrays.items():
+        population = population_of(name)
+        if isinstance(x, Events):
+            placed[name] = _split_events(x, part.size(population), part.count, grid)
+            continue
         x = np.asarray(x)
         same_for_all_cells = x.ndim == 1 or (x.shape[-1] == 1 and x.dtype != np.uint32)
-        layout = _Layout(None if same_for_all_cells else name, line=x.dtype == np.uint32)
+        layout = _Layout(None if same_for_all_cells else population, line=x.dtype == np.uint32)
         axes = (BATCH,) if name in batched else ()
         placed[name] = _on_beams(_cut(x, layout, part), grid, *axes)
     return placed
@@ -428,6 +435,14 @@ def replicate(cut: Circuit, x: Any) -> Array:
 def place(cut: Circuit, x: np.ndarray) -> Array:
     """Give each shard its row of an array, [shards, ...]."""
     return _on_beams(x, mesh_of(cut))
+
+
+def _split_events(rows: Events, size: int, count: int, grid: Mesh) -> Events:
+    """The events of each of `count` shards of `size` cells; those of other shards reach no cell."""
+    cells = np.asarray(rows.cell)[None] - np.arange(count, dtype=np.int32)[:, None, None] * size
+    cells = np.where((cells >= 0) & (cells < size), cells, size).astype(np.int32)
+    weights = np.broadcast_to(rows.weight, cells.shape)
+    return Events(cell=_on_beams(cells, grid), weight=_on_beams(weights, grid))
 
 
 def join_records(

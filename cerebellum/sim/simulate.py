@@ -28,7 +28,7 @@ from cerebellum.sim import drive as drives
 from cerebellum.sim import interrupt, memory, program, recorders, shard, stream
 from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ShardChunk, advance
 from cerebellum.sim.collect import Collector
-from cerebellum.sim.drive import Drive, Poisson, RateFunction, SpikeTimes
+from cerebellum.sim.drive import Drive
 from cerebellum.sim.program import Cut
 from cerebellum.sim.record import Recording
 from cerebellum.sim.recorders import Recorder, Request, Watch
@@ -132,47 +132,27 @@ class Options:
 class _Feed:
     """The drive of a run, from which it cuts the arrays of each chunk."""
 
-    def __init__(
-        self, circuit: Circuit, drive: dict[str, drives.Source], start_step: int, batched: bool
-    ):
-        """Sort the sources of a drive by their kind.
+    def __init__(self, circuit: Circuit, drive: drives.Drive, start_step: int, batched: bool):
+        """Prepare the sources of a drive.
 
         Args:
           start_step: number of steps that the state has done before the run.
           batched: whether the run is one of several copies, so that arrays may have a batch axis.
         """
-        self.circuit, self.spec, self.start_step = circuit, circuit.spec, start_step
-        self.sources = {
-            k: drives.in_steps(v, self.spec.dt) if isinstance(v, Poisson) else v
-            for k, v in drive.items()
-            if isinstance(v, (Poisson, RateFunction))
-        }
-        self.spikes = {
-            k: drives.spike_steps(v, self.spec.dt)
-            for k, v in drive.items()
-            if isinstance(v, SpikeTimes)
-        }
-        self.arrays = {k: v for k, v in drive.items() if isinstance(v, (Array, np.ndarray))}
-        self.batched = tuple(k for k, v in self.arrays.items() if batched and v.ndim == 3)
+        self.circuit, self.start_step = circuit, start_step
+        self.plan = drives.plan(drive, circuit.spec)
+        self.batched = self.plan.batched(batched)
+        self.sources: dict[str, Any] = self.plan.drawn
         if circuit.wiring.shard is not None:
             self.sources = shard.split_sources(circuit, self.sources)
 
     def lengths(self) -> dict[str, int]:
         """Number of steps of each array."""
-        axes = {name: 1 if name in self.batched else 0 for name in self.arrays}
-        return {name: array.shape[axes[name]] for name, array in self.arrays.items()}
+        return self.plan.lengths(bool(self.batched))
 
     def chunk(self, first: int, last: int) -> dict[str, Any]:
         """The arrays of the steps from `first` to `last` - 1 of the run, for the whole circuit."""
-        start, stop = self.start_step + first, self.start_step + last
-        arrays: dict[str, Any] = {
-            name: drives.words_of(spikes, self.spec.population(name).size, start, stop)
-            for name, spikes in self.spikes.items()
-        }
-        for name, array in self.arrays.items():
-            rows = array[:, first:last] if name in self.batched else array[first:last]
-            arrays[name] = rows.astype(np.float32) if rows.dtype.kind != "f" else rows
-        return arrays
+        return self.plan.rows(first, last, self.start_step)
 
     def inputs(self, arrays: dict[str, Any]) -> Inputs:
         """The inputs of a chunk, divided into shards if the circuit is."""

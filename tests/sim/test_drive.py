@@ -149,7 +149,7 @@ def test_good_spike_files_are_read(tmp_path):
         ({"input": lambda t: 5.0}, "drive 'input': function; cb.drive.poisson"),
         ({"input": np.ones((0, 9))}, r"drive 'input': array \(0, 9\)"),
         ({"input": np.ones((2, 4, 9))}, r"drive 'input': array \(2, 4, 9\)"),
-        ({"input": SpikeTimes([0], [1.0])}, "neuron is not a flat array"),
+        ({"input": SpikeTimes([[0]], [[1.0]])}, "neuron is not a flat array"),
         ({"input": np.ones((4, 5))}, r"drive 'input': array \(4, 5\); \[time, 9\]"),
         ({"cells": drive.poisson(1.0)}, "drive 'cells': spikes for conductance cells"),
         ({"input": SpikeTimes(np.array([9]), np.array([1.0]))}, "neuron 9"),
