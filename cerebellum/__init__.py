@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
+    from cerebellum.model.manipulate import scale_weights, silence, with_params
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
@@ -57,11 +58,14 @@ _HOMES = {
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
     "register": "cerebellum.extend",
+    "scale_weights": "cerebellum.model.manipulate",
     "shard": "cerebellum.sim",
+    "silence": "cerebellum.model.manipulate",
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.step",
     "store": "cerebellum",
+    "with_params": "cerebellum.model.manipulate",
 }
 
 __all__ = [
@@ -87,11 +91,14 @@ __all__ = [
     "presets",
     "record",
     "register",
+    "scale_weights",
     "shard",
+    "silence",
     "simulate",
     "simulate_batch",
     "step",
     "store",
+    "with_params",
 ]
 
 

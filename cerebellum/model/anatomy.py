@@ -379,8 +379,9 @@ def build(
         checked when the circuit runs, not here.
 
     Raises:
-      UsageError: a distribution drew what its parameter cannot be; edges have the wrong shape, or refer to cells or projections that do not exist,
-        or belong to a projection that has rows; or a learning rule does not fit.
+      UsageError: a distribution drew what its parameter cannot be; edges have the wrong shape, or
+        refer to cells or projections that do not exist, or belong to a projection that has rows; or
+        a learning rule does not fit.
     """
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
@@ -402,6 +403,7 @@ def build(
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
+            alive={p.name: events.pack(jnp.ones(p.size)) for p in spec.populations},
             part=Part(spec=spec),
             path=resolved_path,
             drawn=not laid,
