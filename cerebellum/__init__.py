@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
     from cerebellum.model.edges import Edges
+    from cerebellum.model.manipulate import scale_weights, silence, with_params
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
@@ -61,12 +62,15 @@ _HOMES = {
     "presets": "cerebellum.model",
     "record": "cerebellum.sim",
     "register": "cerebellum.extend",
+    "scale_weights": "cerebellum.model.manipulate",
     "shard": "cerebellum.sim",
+    "silence": "cerebellum.model.manipulate",
     "simulate": "cerebellum.sim.simulate",
     "simulate_batch": "cerebellum.sim.simulate",
     "step": "cerebellum.model.step",
     "store": "cerebellum",
     "sweep": "cerebellum.sim.sweep",
+    "with_params": "cerebellum.model.manipulate",
 }
 
 __all__ = [
@@ -94,12 +98,15 @@ __all__ = [
     "presets",
     "record",
     "register",
+    "scale_weights",
     "shard",
+    "silence",
     "simulate",
     "simulate_batch",
     "step",
     "store",
     "sweep",
+    "with_params",
 ]
 
 

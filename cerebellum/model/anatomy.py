@@ -488,6 +488,7 @@ def build(
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
+            alive={p.name: events.pack(jnp.ones(p.size)) for p in spec.populations},
             part=Part(spec=spec),
             path=resolved_path,
             drawn=not laid and not placed_um,

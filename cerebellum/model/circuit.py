@@ -48,7 +48,7 @@ class Params:
 
 @struct.dataclass(kw_only=True)
 class Wiring:
-    """The parts of a circuit that never change: integers, and the static spec."""
+    """The parts of a circuit that no step changes: integers, and the static spec."""
 
     fans: dict[str, events.Fan]
     """the connections of each projection, as lists or as rows, by projection"""
@@ -64,6 +64,10 @@ class Wiring:
     equations: tuple[Hashable, ...] = struct.field(pytree_node=False, default=())
     """What registered models, rules and windows consist of (see `registry.equations`). It makes
     sure that a program which was compiled before an edit is not run after it."""
+    alive: dict[str, Array] = struct.field(default_factory=dict)
+    """Which cells emit spikes, by population: packed (see `events.pack`), uint32 [W]. They are all
+    that exist but those that `manipulate.silence` has silenced; a shard's padding does not exist.
+    A population that is not here has nothing to mask."""
     shard: Array | None = None
     """number of this shard, where the circuit is divided into shards: uint32 scalar"""
 

@@ -250,9 +250,14 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     wiring = whole.wiring
     packed = wiring.path == "event"
     fans = {n: _cut_fan(fan, projections[n], part, mesh, packed) for n, fan in wiring.fans.items()}
+    alive = {}
+    for name, words in wiring.alive.items():
+        emits = recorders.unpack(np.asarray(words), part.spec.population(name).size)
+        alive[name] = _on_beams(recorders.pack(_cut(emits, _Layout(name), part)), mesh)
     wiring = replace(
         wiring,
         fans=fans,
+        alive=alive,
         seed=_on_beams(_cut(np.asarray(wiring.seed), _Layout(), part), mesh),
         part=part,
         shard=_on_beams(np.arange(part.count, dtype=np.uint32), mesh),

@@ -563,12 +563,15 @@ def _padded(arrays: dict[str, Any], cut: Cut, batched: tuple[str, ...]) -> dict[
     missing = cut.room - cut.size
     if not missing:
         return arrays
-    padded = {}
-    for name, x in arrays.items():
-        axis = 1 if name in batched else 0
+
+    def pad(x: Any, axis: int) -> Any:
         padding = [(0, missing if i == axis else 0) for i in range(x.ndim)]
-        padded[name] = (jnp if isinstance(x, Array) else np).pad(x, padding)
-    return padded
+        return (jnp if isinstance(x, Array) else np).pad(x, padding)
+
+    return {
+        name: jax.tree.map(partial(pad, axis=1 if name in batched else 0), x)
+        for name, x in arrays.items()
+    }
 
 
 @contextmanager

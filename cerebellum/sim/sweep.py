@@ -251,7 +251,7 @@ def _with(circuit: Circuit, targets: Mapping[str, _Target], row: Sequence[float]
             group[target.owner] = np.float32(value)
         elif np.ndim(before):
             spec = next(p for p in circuit.spec.projections if p.name == target.owner)
-            group[target.owner] = np.asarray(before) * np.float32(value / spec.weight)
+            group[target.owner] = np.asarray(before) * np.float32(value / spec.mean_weight)
         else:
             spec = next(p for p in circuit.spec.projections if p.name == target.owner)
             group[target.owner] = np.float32(value * spec.contacts)

@@ -19,12 +19,13 @@ from cerebellum.store import Checkpoint, describe, equations, names, old_draws
 def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
     """The tree of arrays for `store.write` and `Store.save`.
 
-    The wiring is included only if it was not drawn from a seed.
+    Of a wiring that was drawn from a seed, only which cells emit spikes is included.
 
     Args:
       more: other trees by name, such as an optimiser's state or a random key.
     """
-    wiring = {} if circuit.wiring.drawn else {"wiring": circuit.wiring}
+    wiring: Any = {"alive": circuit.wiring.alive} if circuit.wiring.drawn else circuit.wiring
+    wiring = {"wiring": wiring}
     return {"params": circuit.params, "state": state, **wiring, **more}
 
 
@@ -88,6 +89,11 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
                 f"{checkpoint.path}: its seed gives another wiring here; written with "
                 f"cerebellar-norse {versions['cerebellar-norse']}, numpy {versions['numpy']}"
             )
+    alive = {
+        name: jnp.asarray(checkpoint.arrays.get(f"wiring/alive/{name}", words))
+        for name, words in circuit.wiring.alive.items()
+    }
+    circuit = dataclasses.replace(circuit, wiring=dataclasses.replace(circuit.wiring, alive=alive))
     old = old_draws.redrawn(circuit) if old_draws.is_old(checkpoint.about) else None
     params = store.unflatten(_params_template(circuit, checkpoint), checkpoint.arrays, "params")
     circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
