@@ -53,5 +53,10 @@ REPRODUCTIONS = {
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),
+    "microcircuit": Reproduction(
+        "cortical microcircuit of Potjans & Diesmann at full scale: population rates",
+        "microcircuit",
+        "rates",
+    ),
 }
 """Protocols by name."""

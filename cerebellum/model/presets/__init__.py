@@ -10,6 +10,7 @@ from cerebellum.model.presets.casali import PROTOCOL as CASALI
 from cerebellum.model.presets.casali import mouse
 from cerebellum.model.presets.eglif import PROTOCOLS as EGLIF
 from cerebellum.model.presets.eglif import mouse_eglif
+from cerebellum.model.presets.potjans import microcircuit
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
 
@@ -32,4 +33,13 @@ PRESETS = {
 }
 """Presets by the name that the command line uses."""
 
-__all__ = ["PRESETS", "Preset", "Protocol", "Sizes", "beams", "mouse", "mouse_eglif"]
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "Protocol",
+    "Sizes",
+    "beams",
+    "microcircuit",
+    "mouse",
+    "mouse_eglif",
+]
