@@ -11,12 +11,14 @@ Names are loaded when they are first used, so that programs which only parse arg
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cerebellum import xla
 
 if TYPE_CHECKING:
     from cerebellum import io, plot, store
+    from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.model import neurons, presets
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
+
+    __version__: str
 
 xla.guard()
 
@@ -49,6 +53,7 @@ _HOMES = {
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
+    "compilation_cache": "cerebellum.compiled",
     "consolidate": "cerebellum.model.consolidation",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
@@ -81,7 +86,9 @@ __all__ = [
     "Uniform",
     "UsageError",
     "Window",
+    "__version__",
     "build",
+    "compilation_cache",
     "consolidate",
     "drive",
     "init",
@@ -103,6 +110,8 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return version("cerebellar-norse")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
