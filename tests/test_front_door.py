@@ -63,7 +63,7 @@ def test_tables_can_be_shown_while_traced(circuit):
 
 def test_saving_says_what_is_wrong(circuit, tmp_path):
     state = cb.init(circuit, jax.random.key(0))
-    with pytest.raises(cb.UsageError, match="no checkpoint; what store.save_circuit wrote"):
+    with pytest.raises(cb.UsageError, match="no checkpoint; what store"):
         cb.store.load_circuit(tmp_path)
     with pytest.raises(cb.UsageError, match=r"state: Circuit; a cb\.State"):
         cb.store.save_circuit(tmp_path, circuit, circuit)
@@ -74,43 +74,40 @@ def test_saving_says_what_is_wrong(circuit, tmp_path):
 
 
 PROGRAM = """
-import sys
+import warnings
+from pathlib import Path
 import cerebellum as cb
-print(cb.compilation_cache(*sys.argv[1:]))
+folder = cb.compilation_cache()
 import jax
+print(folder, jax.jit(lambda x: x + 1)(1), len(entries := list(folder.glob("*-cache"))) > 0)
+for entry in entries:
+    entry.write_bytes(entry.read_bytes()[:20])
+jax.clear_caches()
+warnings.simplefilter("ignore")
 print(jax.jit(lambda x: x + 1)(1))
 """
 
 
-def ask(*arguments, **environment):
-    """The output of a program that switches the cache on, in an environment."""
+def test_programs_are_kept_in_the_cache_of_the_user(tmp_path):
+    """And one that a process which died has left half-written is compiled anew."""
     own = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
-        env={**os.environ, **own, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = {**os.environ, **own, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (folder,) = (tmp_path / "cerebellum").glob("compiled-*")
+    assert done.stdout.split() == [str(folder), "2", "True", "2"]
 
 
-def test_programs_are_kept_where_they_are_wanted(tmp_path):
-    done = ask(XDG_CACHE_HOME=str(tmp_path / "xdg"))
-    (folder,) = (tmp_path / "xdg" / "cerebellum").glob("compiled-*")
-    assert done.stdout.split() == [str(folder), "2"]
-    assert list(folder.glob("*-cache"))
-    # An entry that a process which died has left half-written is compiled anew.
-    for entry in folder.glob("*-cache"):
-        entry.write_bytes(entry.read_bytes()[:20])
-    assert ask(XDG_CACHE_HOME=str(tmp_path / "xdg")).stdout.split()[1] == "2"
-
-
-def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path, monkeypatch, caplog):
+    switched = []
+    monkeypatch.setattr(compiled, "_switch_on", switched.append)
     (tmp_path / "file").touch()
-    done = ask(tmp_path / "file" / "cache")
-    assert done.stdout.split() == ["None", "2"]
-    assert len(done.stderr.splitlines()) == 1
-    assert "programs are compiled anew" in done.stderr
+    assert cb.compilation_cache(tmp_path / "file" / "cache") is None
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "Not a directory; programs are compiled anew" in caplog.text
+    assert not switched
+    assert cb.compilation_cache(tmp_path / "cache") == tmp_path / "cache"
+    assert switched[0]["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache")
 
 
 def test_the_command_line_can_be_told_not_to(monkeypatch):
