@@ -11,12 +11,14 @@ Names are loaded when they are first used, so that programs which only parse arg
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cerebellum import xla
 
 if TYPE_CHECKING:
     from cerebellum import io, plot, store
+    from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.model import connect, neurons, presets
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
     from cerebellum.sim.sweep import sweep
+
+    __version__: str
 
 xla.guard()
 
@@ -53,6 +57,7 @@ _HOMES = {
     "Window": "cerebellum.model.plasticity",
     "build": "cerebellum.model.anatomy",
     "connect": "cerebellum.model",
+    "compilation_cache": "cerebellum.compiled",
     "consolidate": "cerebellum.model.consolidation",
     "drive": "cerebellum.sim",
     "init": "cerebellum.model.circuit",
@@ -87,7 +92,9 @@ __all__ = [
     "Uniform",
     "UsageError",
     "Window",
+    "__version__",
     "build",
+    "compilation_cache",
     "connect",
     "consolidate",
     "drive",
@@ -111,6 +118,8 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return version("cerebellar-norse")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]

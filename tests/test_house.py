@@ -12,6 +12,8 @@ PACKAGE = ROOT / "cerebellum"
 FLOORS = {
     "errors": 0,
     "xla": 0,
+    "compiled": 0,
+    "documented": 0,
     "files": 0,
     "config": 0,
     "model": 1,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from cerebellum import xla
+from cerebellum import compiled, xla
 from cerebellum.errors import FailedError, UsageError
 
 
@@ -464,6 +464,8 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     command_config = getattr(arguments, f"{name}_config", None)
     if command_config is not None:
         arguments.config = command_config
+    if name in _COMPILING:
+        compiled.for_programs()
     return _COMMANDS[name](arguments)
 
 
@@ -592,6 +594,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "restore": _manage_checkpoints,
 }
 """What runs each command. A command imports its modules itself, when it is run."""
+
+_COMPILING = ("serve", "simulate", "reproduce", "train", "evaluate")
+"""Commands that keep what they compile for the next time; `bench` and `profile` measure it."""
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
-from cerebellum.model import delays, events, fit, fixed, homeostasis, noise, short_term
+from cerebellum.model import delays, events, fit, fixed, homeostasis, noise, short_term, table
 from cerebellum.model.edges import Edges, of_fan
 from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.noise import CellRange
@@ -27,6 +28,7 @@ from cerebellum.model.plasticity import check as plasticity_check
 from cerebellum.model.spec import Projection, Spec
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Params:
     """The numbers of a circuit that may be learned: floats."""
@@ -46,6 +48,7 @@ class Params:
     thresholds learn): a factor on everything that it learns, 1 or, to switch learning off, 0."""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Wiring:
     """The parts of a circuit that no step changes: integers, and the static spec."""
@@ -95,6 +98,7 @@ class Timing:
     """each projection and its delay in steps"""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class State:
     """Everything that a step changes."""
@@ -126,6 +130,9 @@ class State:
     timing: Timing | None = struct.field(pytree_node=False, default=None)
     """the timing of the circuit that it is of, so that it is not run on with another one"""
 
+    def __repr__(self) -> str:
+        return table.of_state(self)
+
 
 @struct.dataclass(kw_only=True)
 class Activity:
@@ -137,6 +144,7 @@ class Activity:
     """the same spikes packed (see `events.pack`), uint32 [W]"""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Circuit:
     """A built circuit and the backend that it runs on."""
@@ -148,6 +156,7 @@ class Circuit:
 
     @property
     def spec(self) -> Spec:
+        """The spec of the whole circuit."""
         return self.wiring.spec
 
     def edges(self, name: str, state: "State | None" = None) -> Edges:
@@ -178,6 +187,9 @@ class Circuit:
         steps = delays.steps_of(projection, self.spec.dt)
         held = np.asarray(weights)
         return of_fan(self.wiring.fans[name], held, (sizes[0], sizes[1]), self.spec.dt, steps)
+
+    def __repr__(self) -> str:
+        return table.of_circuit(self)
 
 
 Drive = Mapping[str, Array]

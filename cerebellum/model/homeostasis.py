@@ -18,7 +18,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 
+
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
     """Scaling of all synapses of a plastic projection onto a cell."""
@@ -33,6 +36,7 @@ class Scaling:
     highest: float = 10.0
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
     """Homeostasis of the thresholds of a population."""

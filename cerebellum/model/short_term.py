@@ -16,7 +16,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 
+
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ShortTerm:
     """How the terminals of a projection depress and facilitate."""

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.model import registry, values
 from cerebellum.model.connect import Connect, Ends
@@ -36,6 +37,7 @@ def _plain(record: Any) -> None:
             object.__setattr__(record, field, value.item())
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Population:
     """A number of cells of one neuron model."""
@@ -62,6 +64,7 @@ class Population:
         return values.typical_fields(self.params)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """The synapses from one population onto one receptor of another."""
@@ -137,6 +140,7 @@ class Projection:
         return "_".join(part for part in (self.source, self.label, self.target) if part)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """The populations and projections of a circuit, and its time step."""

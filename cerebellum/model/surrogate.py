@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 
 
@@ -80,6 +81,7 @@ def _signed_half_square(x: Array) -> Array:
     return inside * jnp.abs(inside) / 2
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Surrogate:
     """How the spikes of the cells of a circuit pass gradients."""

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 
 LEAST_SHARE = 1e-3
@@ -19,6 +20,7 @@ LEAST_SHARE = 1e-3
 which would take long where hardly any is kept."""
 
 
+@documented
 @dataclass(frozen=True)
 class Normal:
     """Normal about `mean`; values outside `low` to `high` are drawn again, not clipped."""
@@ -36,6 +38,7 @@ class Normal:
         _check_bounds(self)
 
 
+@documented
 @dataclass(frozen=True)
 class LogNormal:
     """Log-normal, by the mean and standard deviation of the values themselves.
@@ -62,6 +65,7 @@ class LogNormal:
         return math.log(self.mean) - variance / 2, math.sqrt(variance)
 
 
+@documented
 @dataclass(frozen=True)
 class Uniform:
     """Uniform between `low` and `high`."""

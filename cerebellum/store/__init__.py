@@ -15,6 +15,7 @@ from cerebellum.store.checkpoint import (
     unflatten,
     write,
 )
+from cerebellum.store.circuits import load_circuit, save_circuit
 from cerebellum.store.retention import Retention
 
 FOLDER = "checkpoints"
@@ -30,8 +31,10 @@ __all__ = [
     "Store",
     "flatten",
     "load",
+    "load_circuit",
     "newest",
     "publishing",
+    "save_circuit",
     "set_aside",
     "steps",
     "unflatten",

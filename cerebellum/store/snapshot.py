@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
 from cerebellum.model.spec import Spec
-from cerebellum.store import Checkpoint, describe, equations, names, old_draws
+from cerebellum.store import describe, equations, names, old_draws
+from cerebellum.store.checkpoint import Checkpoint, flatten, unflatten
 
 
 def tree(circuit: Circuit, state: State, **more: Any) -> dict[str, Any]:
-    """The tree of arrays for `store.write` and `Store.save`.
+    """The tree of arrays for `checkpoint.write` and `Store.save`.
 
     Of a wiring that was drawn from a seed, only which cells emit spikes is included.
 
@@ -49,7 +49,7 @@ def about(circuit: Circuit) -> dict[str, Any]:
 def digest(wiring: Wiring) -> str:
     """The SHA-256 of all connections."""
     sha256 = hashlib.sha256()
-    for name, array in sorted(store.flatten(wiring.fans).items()):
+    for name, array in sorted(flatten(wiring.fans).items()):
         array = np.ascontiguousarray(array)
         sha256.update(f"{name} {array.dtype} {array.shape}".encode())
         sha256.update(array.data)
@@ -95,12 +95,12 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
     }
     circuit = dataclasses.replace(circuit, wiring=dataclasses.replace(circuit.wiring, alive=alive))
     old = old_draws.redrawn(circuit) if old_draws.is_old(checkpoint.about) else None
-    params = store.unflatten(_params_template(circuit, checkpoint), checkpoint.arrays, "params")
+    params = unflatten(_params_template(circuit, checkpoint), checkpoint.arrays, "params")
     circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
     if old is not None:
         circuit = _with_old_rows(circuit, old)
     template = jax.eval_shape(lambda: init(circuit, jax.random.key(0)))
-    state = store.unflatten(template, checkpoint.arrays, "state")
+    state = unflatten(template, checkpoint.arrays, "state")
     return circuit, jax.tree.map(jnp.asarray, state)
 
 
@@ -129,7 +129,7 @@ def _params_template(circuit: Circuit, checkpoint: Checkpoint) -> Params:
             rows = spec.population(projection.source).size, spec.beam_size(projection.target)
             weights[name] = jax.ShapeDtypeStruct(rows, np.uint16)
     params = dataclasses.replace(circuit.params, weights=weights)
-    paths, structure = list(store.flatten(params)), jax.tree.structure(params)
+    paths, structure = list(flatten(params)), jax.tree.structure(params)
     leaves = []
     for name, leaf in zip(paths, jax.tree.leaves(params), strict=True):
         saved = checkpoint.arrays.get(f"params/{name}")

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import threshold
 from cerebellum.model.neurons.threshold import fire
@@ -40,6 +41,7 @@ LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
 """Its refractory steps are counted in uint16 where uint8 is too small."""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Params:
     """Scalars, or [n] for one value per cell. The default is the granule cell."""

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.model.neurons import threshold
 from cerebellum.model.neurons.conductance import Synapse, decay, mean_conductance
 from cerebellum.model.ordering import materialize_once
@@ -38,6 +39,7 @@ LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY
 """Its refractory steps are counted in uint16 where uint8 is too small."""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Params:
     """Scalars, or [n] for one value per cell. The default is the granule cell."""

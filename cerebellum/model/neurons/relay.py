@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
+
 TAKES_SPIKES = True
 """Its drive from outside is spikes, which it repeats."""
 PASSES_GRADIENTS = False
@@ -15,6 +17,7 @@ DRAWS_NOISE = False
 """It draws no random numbers."""
 
 
+@documented
 @struct.dataclass(kw_only=True)
 class Params:
     """A relay has no parameters."""

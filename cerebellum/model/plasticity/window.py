@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, fixed, noise, registry
 from cerebellum.model.ordering import materialize_once
@@ -61,6 +62,7 @@ def _pair(lag: np.ndarray, tau: float) -> np.ndarray:
     return np.where(lag > 0, 1.0, np.where(lag < 0, -1.0, 0.0)) * np.exp(-np.abs(lag) / tau)
 
 
+@documented
 @dataclass(frozen=True)
 class Window:
     """The weight of a pair of spikes as a function of the time between them."""
@@ -90,6 +92,7 @@ def _wrong(thing: object) -> str | None:
 registry.table("window", WINDOWS, _wrong)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Learning from presynaptic spikes, and from pairs of presynaptic and teaching spikes."""
