@@ -115,7 +115,7 @@ def _switch_on(settings: dict[str, Any]) -> None:
     import jax
 
     folder = settings[_FOLDER]
-    if jax.config.read(_FOLDER.lower()) != folder:
+    if getattr(jax.config, _FOLDER.lower()) != folder:
         from jax.experimental.compilation_cache import compilation_cache as cache
 
         cache.reset_cache()

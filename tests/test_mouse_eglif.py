@@ -218,7 +218,7 @@ def test_a_reconstruction_is_taken_edge_for_edge(shared):
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        ({"golgi_glia": np.zeros((1, 3), int)}, "edges 'golgi_glia': mouse-eglif has mossy_fiber_"),
+        ({"golgi_glia": np.zeros((1, 3), int)}, "edges 'golgi_glia': perhaps golgi_golgi"),
         ({"golgi_golgi": np.zeros((1, 2), int)}, r"golgi_golgi': int64 \(1, 2\); integers \[pairs"),
         ({"golgi_golgi": np.zeros((1, 3))}, r"golgi_golgi': float64 \(1, 3\); integers \[pairs"),
         ({"golgi_golgi": np.array([[0, 71, 1]])}, "golgi_golgi': target 71; numbered 0 to 70"),

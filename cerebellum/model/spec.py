@@ -423,7 +423,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.contacts: {projection.contacts}; finite, above zero")
     mean = values.typical(projection.delay)
     if not dt * (1 - 1e-6) <= mean < math.inf:
-        raise UsageError(f"{name}.delay: {mean:g} ms; at least one step of {dt} ms")
+        raise UsageError(f"{name}.delay: {mean} ms; at least one step of {dt} ms")
     if mean > LONGEST_MS:
         raise UsageError(f"{name}.delay: {mean:g} ms; at most {LONGEST_MS:g} ms")
 

@@ -4,22 +4,18 @@ Only single numbers are copied to the host.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-if TYPE_CHECKING:
-    from cerebellum.model.circuit import Circuit, State
-    from cerebellum.model.spec import Projection
-
 ROWS = 34
 """Rows of two tables together that are shown: longer ones are cut, so that all fit on a screen."""
 
 
-def of_circuit(circuit: "Circuit") -> str:
+def of_circuit(circuit: Any) -> str:
     """A circuit: its populations, its projections, its time step and how it runs."""
     spec, wiring = circuit.spec, circuit.wiring
     cells = sum(p.size for p in spec.populations)
@@ -48,14 +44,14 @@ def of_circuit(circuit: "Circuit") -> str:
     return "\n".join([title, *above, *_table(head, projections, ROWS - len(above))])
 
 
-def of_state(state: "State") -> str:
+def of_state(state: Any) -> str:
     """A state: its time, its cells, and its weights that learn."""
     leaves = jax.tree.leaves(state)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return "State, traced"
     if any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves):
         return "State, given to a run, which has used it up: go on with the one that it returned"
-    title = "State"
+    title = Any
     if np.size(state.step):
         step = int(np.ravel(_host(state.step))[0])
         title += f" after {step:,} steps"
@@ -120,7 +116,7 @@ def _silent(alive: Any, size: int) -> str:
     return f"{silent:,} silenced" if silent else ""
 
 
-def _synapses(fan: Any, projection: "Projection", spec: Any) -> str:
+def _synapses(fan: Any, projection: Any, spec: Any) -> str:
     targets = getattr(fan, "targets", None)
     if targets is None or not _here(targets):
         return f"about {round(projection.in_degree * spec.population(projection.target).size):,}"
@@ -146,7 +142,7 @@ def _mean_weight(fan: Any, weights: Any) -> str:
     return f"{total / number:.4g}" if number else "none"
 
 
-def _learns(projection: "Projection") -> str:
+def _learns(projection: Any) -> str:
     if not projection.plastic:
         return ""
     if projection.rule is None:

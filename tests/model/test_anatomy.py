@@ -176,8 +176,8 @@ def test_populations_are_checked():
         ({"name": "a:b"}, "population 'a:b': a name is letters, digits and underscores"),
         ({"model": "hodgkin"}, "cells.model: 'hodgkin'; one of relay, conductance, current"),
         ({"model": "current"}, "cells.params: not the Params of current"),
-        ({"params": Params(v_th=float("nan"))}, "cells.params: nan; plain finite numbers"),
-        ({"params": Params(t_ref=np.ones(9))}, "cells.params: .*plain finite numbers"),
+        ({"params": Params(v_th=float("nan"))}, "cells.params.v_th: nan; a finite number"),
+        ({"params": Params(t_ref=np.ones(7))}, "cells.params.t_ref: 7 values; 9, one a cell"),
     ):
         with pytest.raises(UsageError, match=message):
             Spec(name="x", populations=(replace(cells, **change),), projections=())

@@ -275,7 +275,8 @@ def test_noise_is_a_stationary_process_with_its_correlation():
     # The first interval between points that are drawn independently ends within these steps.
     assert wave.numbers["levels"] == 8
     jump = np.diff(x, axis=0).var(axis=1)
-    np.testing.assert_allclose(jump, 2 * (1 - np.exp(-SPEC.dt / tau_ms)), rtol=0.3)
+    # A variance of 300 values has a standard error of 8 %, and there are 599 of them.
+    np.testing.assert_allclose(jump, 2 * (1 - np.exp(-SPEC.dt / tau_ms)), rtol=0.45)
     assert stats.kstest(x[::80].ravel(), "norm").pvalue > 1e-3
 
 

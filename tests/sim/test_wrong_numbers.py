@@ -68,7 +68,7 @@ def test_a_duration_on_the_grid_is_taken_however_it_is_rounded(steps, dt):
     ("params", "message"),
     [
         ({"tau_m": 0.0}, r"cells\.params\.tau_m: 0; above zero"),
-        ({"tau_m": float("nan")}, "cells.params: nan; plain finite numbers"),
+        ({"tau_m": float("nan")}, "cells.params.tau_m: nan; a finite number"),
         ({"c_m": -3.0}, r"cells\.params\.c_m: -3; above zero"),
         ({"t_ref": -1.0}, r"cells\.params\.t_ref: -1 ms; zero or more"),
     ],
