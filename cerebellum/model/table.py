@@ -51,7 +51,7 @@ def of_state(state: Any) -> str:
         return "State, traced"
     if any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves):
         return "State, given to a run, which has used it up: go on with the one that it returned"
-    title = Any
+    title = "State"
     if np.size(state.step):
         step = int(np.ravel(_host(state.step))[0])
         title += f" after {step:,} steps"

@@ -26,7 +26,7 @@ def spec_of(condition: Condition, short_term: bool, corrected: bool) -> cb.Spec:
     """Model B; `corrected` with weights of static terminals over U where `STELLATE` says so."""
     static = cb.presets.mouse_eglif(condition, dt=1.0)
     spec = cb.presets.mouse_eglif(condition, dt=1.0, short_term=short_term)
-    weights = {p.name: p.weight for p in static.projections}
+    weights = {p.name: p.mean_weight for p in static.projections}
     for projection in spec.projections:
         rule = projection.short_term
         if corrected and rule is not None and projection.name in STELLATE:
