@@ -107,7 +107,7 @@ def receptors_of(population: Population) -> tuple[str, ...]:
     """Names of the receptors of a population's cells."""
     model = CIRCUIT_MODELS[population.model]
     return tuple(
-        jax.eval_shape(lambda: model.receptors(model.init(population.params, (1,)))).keys()
+        jax.eval_shape(lambda: model.receptors(model.init(population.typical, (1,)))).keys()
     )
 
 
