@@ -267,16 +267,15 @@ def test_noise_is_a_stationary_process_with_its_correlation():
 
     x = (np.asarray(jax.jit(jax.vmap(at))(steps)) - mean) / sd
     # 300 cells for 75 time constants: 11,000 independent values.
-    assert abs(x.mean()) < 0.03
-    assert abs(x.var() - 1) < 0.03
+    assert abs(x.mean()) < 0.04
+    assert abs(x.var() - 1) < 0.04
     for lag in (1, 3, 8, 16, 40):
         correlation = (x[lag:] * x[:-lag]).mean()
-        assert abs(correlation - np.exp(-lag * SPEC.dt / tau_ms)) < 0.03
+        assert abs(correlation - np.exp(-lag * SPEC.dt / tau_ms)) < 0.04
     # The first interval between points that are drawn independently ends within these steps.
     assert wave.numbers["levels"] == 8
     jump = np.diff(x, axis=0).var(axis=1)
-    # A variance of 300 values has a standard error of 8 %, and there are 599 of them.
-    np.testing.assert_allclose(jump, 2 * (1 - np.exp(-SPEC.dt / tau_ms)), rtol=0.45)
+    np.testing.assert_allclose(jump, 2 * (1 - np.exp(-SPEC.dt / tau_ms)), rtol=0.4)
     assert stats.kstest(x[::80].ravel(), "norm").pvalue > 1e-3
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array, lax
+from numpy.typing import ArrayLike
 
 from cerebellum.errors import UsageError, is_number
 from cerebellum.model import noise as random
@@ -70,7 +71,7 @@ class Wave:
     numbers: dict[str, Array]
 
 
-def current(values: float | np.ndarray, *, cells: Cells = None) -> Current:
+def current(values: ArrayLike, *, cells: Cells = None) -> Current:
     """A constant current: one value for all cells, or [N], one for each.
 
     Args:
@@ -81,7 +82,7 @@ def current(values: float | np.ndarray, *, cells: Cells = None) -> Current:
 
 
 def step_current(
-    amplitude: float | np.ndarray,
+    amplitude: ArrayLike,
     start_ms: float,
     stop_ms: float | None = None,
     *,
@@ -98,8 +99,8 @@ def step_current(
 
 
 def ramp(
-    start_value: float | np.ndarray,
-    stop_value: float | np.ndarray,
+    start_value: ArrayLike,
+    stop_value: ArrayLike,
     start_ms: float,
     stop_ms: float,
     *,
@@ -121,10 +122,10 @@ def ramp(
 
 
 def sine(
-    amplitude: float | np.ndarray,
+    amplitude: ArrayLike,
     frequency_hz: float,
-    phase: float | np.ndarray = 0.0,
-    offset: float | np.ndarray = 0.0,
+    phase: ArrayLike = 0.0,
+    offset: ArrayLike = 0.0,
     *,
     cells: Cells = None,
 ) -> Current:
@@ -142,8 +143,8 @@ def sine(
 
 
 def noise(
-    mean: float | np.ndarray,
-    sd: float | np.ndarray,
+    mean: ArrayLike,
+    sd: ArrayLike,
     tau_ms: float,
     *,
     cells: Cells = None,

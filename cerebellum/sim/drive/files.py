@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cerebellum.errors import UsageError
 from cerebellum.sim.drive.checks import check_spikes
@@ -36,7 +37,7 @@ def read_spike_times(path: str | Path, size: int) -> SpikeTimes:
 
 
 def from_neo(
-    spiketrains: Any, *, weight: float | np.ndarray | None = None, cells: Cells = None
+    spiketrains: Any, *, weight: ArrayLike | None = None, cells: Cells = None
 ) -> SpikeTimes:
     """The spikes of trains of Neo: train i is that of cell i.
 
@@ -66,7 +67,7 @@ def from_neo(
 
 
 def from_nwb(
-    path: str | Path, *, weight: float | np.ndarray | None = None, cells: Cells = None
+    path: str | Path, *, weight: ArrayLike | None = None, cells: Cells = None
 ) -> SpikeTimes:
     """The spikes of the units of an NWB file: row i of the table is that of cell i.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
+from numpy.typing import ArrayLike
 
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model.presets.protocol import Protocol
@@ -118,9 +119,7 @@ Single = Source | Array | np.ndarray | float
 Drive = Mapping[str, Single | Sequence[Single]]
 
 
-def poisson(
-    rate_hz: float | np.ndarray, *, weight: float | np.ndarray | None = None, cells: Cells = None
-) -> Poisson:
+def poisson(rate_hz: ArrayLike, *, weight: ArrayLike | None = None, cells: Cells = None) -> Poisson:
     """A source with constant rates, Hz: one rate for all cells, or [N].
 
     Args:
