@@ -81,3 +81,17 @@ def test_kernels(run, tmp_path):
     code, out, _ = run("reproduce", "plasticity-kernels", "--out", tmp_path)
     assert code == 0, out
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_tenth_of_the_microcircuit_fires_as_nest_makes_it_fire():
+    """NEST 3.10 at this size, seeds 1 to 3 of 1 s each: L23E 0.48 Hz, L4E 4.0, L4I 5.0, L6I 7.0."""
+    from cerebellum.reproduce import microcircuit
+    from cerebellum.sim import record
+
+    rates = record.rates(microcircuit.run(0, scale=0.1, run_ms=500.0))
+    nest = {"L23I": 2.07, "L4E": 3.96, "L4I": 5.01, "L5I": 7.8, "L6I": 6.96}
+    for name, wanted in nest.items():
+        assert abs(rates[name] - wanted) < 0.15 * wanted
+    assert 0.3 < rates["L23E"] < 0.7
+    assert 0.7 < rates["L6E"] < 1.0
