@@ -27,7 +27,7 @@ def test_help_has_every_field_with_its_unit():
         text = thing.__doc__
         for field in thing.__dataclass_fields__:
             assert f"\n  {field}: " in text
-    assert "conduction delay in ms" in cb.Projection.__doc__
+    assert "upper bound of plastic weights, in the unit of" in cb.Projection.__doc__
     assert "membrane capacitance, pF" in cb.neurons.conductance.Params.__doc__
 
 
@@ -44,6 +44,21 @@ def test_a_circuit_is_a_short_table(circuit):
         assert population.name in text
     assert "granule_parallel_purkinje" in text
     assert f"{int((circuit.params.weights['golgi_granule'] > 0).sum())}" in text.replace(",", "")
+
+
+def test_a_delay_that_is_drawn_is_shown_by_its_mean():
+    relay = cb.neurons.relay.Params()
+    cells = [cb.Population(name=n, size=9, model="relay", params=relay) for n in "AB"]
+    link = cb.Projection(
+        source="A",
+        target="B",
+        receptor="spikes",
+        weight=1.0,
+        delay=cb.Uniform(1.0, 4.0),
+        in_degree=3,
+    )
+    spec = cb.Spec(name="drawn", populations=tuple(cells), projections=(link,))
+    assert "about 2.5 ms" in repr(cb.build(spec, jax.random.key(0)))
 
 
 def test_a_state_is_a_short_table_even_when_used_up(circuit):
@@ -85,17 +100,22 @@ for entry in entries:
 jax.clear_caches()
 warnings.simplefilter("ignore")
 print(jax.jit(lambda x: x + 1)(1))
+other = cb.compilation_cache(folder / "other")
+print(jax.jit(lambda x: x + 2)(1), len(list(other.glob("*-cache"))) > 0)
 """
 
 
 def test_programs_are_kept_in_the_cache_of_the_user(tmp_path):
-    """And one that a process which died has left half-written is compiled anew."""
+    """And one that a process which died has left half-written is compiled anew.
+
+    Another folder can take its place while the process runs.
+    """
     own = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = {**os.environ, **own, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     (folder,) = (tmp_path / "cerebellum").glob("compiled-*")
-    assert done.stdout.split() == [str(folder), "2", "True", "2"]
+    assert done.stdout.split() == [str(folder), "2", "True", "2", "3", "True"]
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path, monkeypatch, caplog):

@@ -11,8 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from cerebellum.model import values
+
 ROWS = 34
 """Rows of two tables together that are shown: longer ones are cut, so that all fit on a screen."""
+
+UNITS = {"current": "mV", "conductance": "nS", "eglif": "nS"}
+"""Units of weights by the model of the target; a model that is registered knows its own."""
 
 
 def of_circuit(circuit: Any) -> str:
@@ -27,14 +32,14 @@ def of_circuit(circuit: Any) -> str:
         (p.name, f"{p.size:,}", p.model, _silent(wiring.alive.get(p.name), p.size))
         for p in spec.populations
     ]
-    units = {p.name: "mV" if p.model == "current" else "nS" for p in spec.populations}
+    units = {p.name: UNITS.get(p.model, "") for p in spec.populations}
     projections = [
         (
             p.name,
             _synapses(wiring.fans[p.name], p, spec),
             f"{_mean_weight(wiring.fans[p.name], circuit.params.weights[p.name])} "
-            f"{units[p.target]}",
-            f"{p.delay:g} ms",
+            f"{units[p.target]}".rstrip(),
+            _delay(p),
             _learns(p),
         )
         for p in spec.projections
@@ -67,7 +72,7 @@ def of_state(state: Any) -> str:
         shapes = [leaf.shape[-1] for leaf in jax.tree.leaves(record)]
         cells.append((name, f"{shapes[0]:,}" if shapes else "", ", ".join(fields)))
     weights = [
-        (name, "x".join(f"{n:,}" for n in x.shape), str(x.dtype), f"{_number(jnp.mean(x, -1))}")
+        (name, "x".join(f"{n:,}" for n in x.shape), str(x.dtype), _number(x))
         for name, x in state.weights.items()
     ]
     above = _table(("population", "cells", "variables"), cells, ROWS // 2)
@@ -106,7 +111,9 @@ def _number(x: Any) -> str:
     """The mean of an array as text."""
     if not _here(x):
         return "not here"
-    return f"{float(jnp.mean(x)):.4g}" if np.size(x) else "none"
+    # Row by row: a sum of billions of numbers in float32 loses them.
+    rows = jnp.mean(x, -1) if np.ndim(x) else x
+    return f"{float(jnp.mean(rows)):.4g}" if np.size(x) else "none"
 
 
 def _silent(alive: Any, size: int) -> str:
@@ -136,10 +143,16 @@ def _mean_weight(fan: Any, weights: Any) -> str:
     targets = getattr(fan, "targets", None)
     exists = weights != 0 if targets is None else targets != jnp.iinfo(targets.dtype).max
     if targets is not None and np.shape(weights) != np.shape(targets):
-        return _number(jnp.mean(weights, -1))
+        return _number(weights)
     number = float(jnp.sum(jnp.mean(exists, -1)))
     total = float(jnp.sum(jnp.mean(jnp.where(exists, weights, 0), -1)))
     return f"{total / number:.4g}" if number else "none"
+
+
+def _delay(projection: Any) -> str:
+    """The delay, or what the delays of the synapses are drawn about."""
+    about = "about " if isinstance(projection.delay, values.Distribution) else ""
+    return f"{about}{values.typical(projection.delay):g} ms"
 
 
 def _learns(projection: Any) -> str:
