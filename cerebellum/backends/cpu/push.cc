@@ -49,20 +49,34 @@ inline int64_t reach(const Target* row, int64_t fan, int64_t target) {
   return at - row + (*at < target);
 }
 
+// What a member of the batch reads: its lists, their weights (one, if shared) and the gains of cells.
+template <typename Target>
+struct Lists {
+  int64_t fan, sources;
+  const Target* table;
+  bool shared;
+  const float* weight;
+  const float* gain;  // or null
+
+  Lists(const View& targets, const View& weights, const View& gains, int64_t member)
+      : fan(targets.shape[2]),
+        sources(targets.shape[1]),
+        table(targets.as<Target>() + targets.member(member) * sources * fan),
+        shared(weights.shape.size() == 1),
+        weight(weights.as<float>() + weights.member(member) * (shared ? 1 : sources * fan)),
+        gain(gains.shape.size() == 1
+                 ? nullptr
+                 : gains.as<float>() + gains.member(member) * gains.shape[1]) {}
+};
+
 // What events add to the targets of a range. A list ends at its first unused place; those that do
 // not ascend are for whoever has all targets.
 template <typename Target>
 void by_list(const std::vector<int32_t>& cells, const View& targets, const View& weights,
              const View& gains, int64_t member, float* __restrict out, int64_t size,
              team::Range range) {
-  const int64_t fan = targets.shape[2], sources = targets.shape[1];
-  const Target* __restrict table = targets.as<Target>() + targets.member(member) * sources * fan;
-  const bool shared = weights.shape.size() == 1;
-  const float* __restrict weight =
-      weights.as<float>() + weights.member(member) * (shared ? 1 : sources * fan);
-  const float* gain = gains.shape.size() == 1
-                          ? nullptr
-                          : gains.as<float>() + gains.member(member) * gains.shape[1];
+  const auto [fan, sources, table, shared, weight, gain] =
+      Lists<Target>(targets, weights, gains, member);
   const size_t events = cells.size();
   // Targets are spread evenly, more or less: where in a list those of the range are.
   const int64_t near = fan * range.first / size, far = fan * range.last / size;
@@ -91,15 +105,9 @@ template <typename Target, typename Delay>
 void by_delay(const std::vector<int32_t>& cells, const View& targets, const View& delays,
               const View& weights, const View& gains, int64_t member, float* __restrict ring,
               int64_t depth, int64_t now, int64_t size, team::Range range) {
-  const int64_t fan = targets.shape[2], sources = targets.shape[1];
-  const Target* __restrict table = targets.as<Target>() + targets.member(member) * sources * fan;
+  const auto [fan, sources, table, shared, weight, gain] =
+      Lists<Target>(targets, weights, gains, member);
   const Delay* __restrict delay = delays.as<Delay>() + delays.member(member) * sources * fan;
-  const bool shared = weights.shape.size() == 1;
-  const float* __restrict weight =
-      weights.as<float>() + weights.member(member) * (shared ? 1 : sources * fan);
-  const float* gain = gains.shape.size() == 1
-                          ? nullptr
-                          : gains.as<float>() + gains.member(member) * gains.shape[1];
   static thread_local std::vector<int64_t> rows;  // of the ring, by delay
   rows.resize(depth + 1);
   for (int64_t d = 0; d <= depth; ++d) rows[d] = (now + d) % depth * size;
