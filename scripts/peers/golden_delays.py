@@ -118,19 +118,8 @@ def in_nest() -> dict[str, np.ndarray]:
     nest.resolution = DT
     cells, start = params.cells(SIZE), voltages()
     groups = {}
-    for name, (tau_m, drive) in params.TAU_M_AND_DRIVE.items():
-        constants = {
-            "tau_m": tau_m,
-            "C_m": tau_m,
-            "I_e": drive,
-            "E_L": 0.0,
-            "V_reset": 0.0,
-            "V_th": params.THRESHOLD,
-            "t_ref": float(params.T_REF),
-            "tau_syn_ex": params.TAU_E,
-            "tau_syn_in": params.TAU_I,
-        }
-        groups[name] = nest.Create("iaf_psc_exp", cells[name], constants)
+    for name in params.TAU_M_AND_DRIVE:
+        groups[name] = nest.Create("iaf_psc_exp", cells[name], params.nest_cell(name))
         groups[name].V_m = start[name].astype(float).tolist()
     fires = inputs()
     times = [np.round((np.flatnonzero(train) + 1) * DT, 1) for train in fires.T]

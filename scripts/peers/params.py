@@ -108,6 +108,23 @@ def propagators(population: str) -> dict[str, float]:
     }
 
 
+def nest_cell(name: str) -> dict[str, float]:
+    """Parameters of NEST's `iaf_psc_exp` for the cells of a population; with C_m = tau_m a current
+    in pA is the voltage in mV that it would maintain."""
+    tau_m, drive = TAU_M_AND_DRIVE[name]
+    return {
+        "tau_m": tau_m,
+        "C_m": tau_m,
+        "I_e": drive,
+        "E_L": 0.0,
+        "V_reset": 0.0,
+        "V_th": THRESHOLD,
+        "t_ref": float(T_REF),
+        "tau_syn_ex": TAU_E,
+        "tau_syn_in": TAU_I,
+    }
+
+
 def rates(counts, size: str) -> dict[str, list[float]]:
     """Hz over the whole second, in the background and in the burst: counts by step, [1000]."""
     spans = ((0, STEPS), (100, BURST_START), (BURST_START, BURST_STOP))

@@ -17,23 +17,8 @@ nest.resolution, nest.local_num_threads, nest.rng_seed = params.DT, threads, 123
 
 
 def population(name: str):
-    tau_m, drive = params.TAU_M_AND_DRIVE[name]
-    group = nest.Create(
-        "iaf_psc_exp",
-        cells[name],
-        {
-            "tau_m": tau_m,
-            "C_m": tau_m,
-            "I_e": drive,
-            "E_L": 0.0,
-            "V_reset": 0.0,
-            "V_th": params.THRESHOLD,
-            "t_ref": float(params.T_REF),
-            "tau_syn_ex": params.TAU_E,
-            "tau_syn_in": params.TAU_I,
-            "V_m": 0.0,
-        },
-    )
+    constants = {**params.nest_cell(name), "V_m": 0.0}
+    group = nest.Create("iaf_psc_exp", cells[name], constants)
     if name != "granule":
         group.V_m = nest.random.uniform(0.0, params.THRESHOLD)
     return group
