@@ -4,7 +4,6 @@ A `Recorder` is the static part, which belongs to the compiled program. Which ce
 numbers that the program gets as an array, so that other cells need no other program.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError, is_number, is_whole
-from cerebellum.model import events
+from cerebellum.model import events, fit
 from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.delays import GRID
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -25,7 +24,7 @@ KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g
 SPIKES = ("counts", "raster")
 WEIGHTS = "weights"
 
-ROOM = 8
+ROOM = 4
 """The least number of cells for which a program that records a list of cells has room."""
 
 
@@ -214,7 +213,9 @@ def cells_of(request: Request, spec: Spec) -> np.ndarray:
     """
     names = [population.name for population in spec.populations]
     if request.owner not in names:
-        raise UsageError(f"{request.where}: {_nearest(request.owner, names, spec.name)}")
+        raise UsageError(
+            f"{request.where}: {request.owner!r}; {fit.nearest(request.owner, names, spec.name)}"
+        )
     population = spec.population(request.owner)
     if request.kind not in SPIKES:
         known = _variables(population)
@@ -273,19 +274,12 @@ def _projection(request: Request, spec: Spec) -> Projection:
         if request.owner in known:
             right = f"a plastic projection: {', '.join(plastic) or 'this circuit has none'}"
         else:
-            right = _nearest(request.owner, plastic, spec.name)
+            right = f"{request.owner!r}; {fit.nearest(request.owner, plastic, spec.name)}"
         raise UsageError(f"{request.where}: {right}")
     projection = next(p for p in spec.projections if p.name == request.owner)
     if request.chosen is not None:
         _pairs(request, projection, spec)
     return projection
-
-
-def _nearest(name: str, known: Sequence[str], whose: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"{name!r}; perhaps {near[0]}"
-    return f"{name!r}; {whose} has {', '.join(known) or 'none'}"
 
 
 def _pairs(request: Request, projection: Projection, spec: Spec) -> np.ndarray:

@@ -145,7 +145,7 @@ def test_the_estimate_of_a_recording_is_its_size(circuit, whole):
     size, most = memory.recording(watches, circuit.spec, 40, 10)
     arrays = [*whole[1].spikes.values(), whole[1].traces["v:cells"].values]
     assert size == sum(array.nbytes for array in arrays)
-    assert size < most < 3 * size
+    assert size < most < 2 * size
     assert (memory.available() or 1) > 0
 
 
