@@ -370,7 +370,7 @@ def _variable(circuit: Circuit, trace: str) -> tuple[str, str]:
     kind, _, name = trace.partition(":")
     population = circuit.spec.population(name)
     model = CIRCUIT_MODELS[population.model]
-    known = list(model.variables(model.init(population.params, (1,))))
+    known = list(model.variables(model.init(population.typical, (1,))))
     if kind not in known:
         raise UsageError(f"traces {trace!r}: {name} has {', '.join(known) or 'no variables'}")
     return kind, name

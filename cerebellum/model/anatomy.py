@@ -5,7 +5,6 @@ keyed by the circuit's key and the projection's name). So each projection can be
 none depends on the order of building.
 """
 
-import difflib
 import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
@@ -204,20 +203,18 @@ def _connect_listed(
     projection: Projection, spec: Spec, key: Array, positions: Positions
 ) -> tuple[events.FanOut, Array]:
     """As `connect`, for a rule of connection, or weights or delays that are distributed."""
-    name, rule = projection.name, projection.connect
+    name, rule, ends = projection.name, projection.connect, spec.ends(projection)
     if rule is None:
         by_beam = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
-        pre, post = (np.concatenate(ends) for ends in zip(*by_beam, strict=True))
+        pre, post = (np.concatenate(cells) for cells in zip(*by_beam, strict=True))
     else:
         ends = replace(
-            spec.ends(projection),
+            ends,
             source_um=positions.get(projection.source),
             target_um=positions.get(projection.target),
         )
         pre, post = rule.pairs(ends, stream(key, name))
-    synapses = Edges(pre, post)
-    sizes = spec.ends(projection)
-    synapses.checked(f"{name}.connect", sizes.sources, sizes.targets, spec.dt)
+    Edges(pre, post).checked(f"{name}.connect", ends.sources, ends.targets, spec.dt)
     weight = None
     if isinstance(projection.weight, values.Distribution):
         weight = values.draw(projection.weight, stream(key, f"{name}.weights"), pre.shape)
@@ -384,9 +381,7 @@ def _connect_by_name(
     known = [projection.name for projection in spec.projections]
     for name in edges:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            right = f"perhaps {near[0]}" if near else f"{spec.name} has {', '.join(known)}"
-            raise UsageError(f"edges {name!r}: {right}")
+            raise UsageError(f"edges {name!r}: {fit.nearest(name, known, spec.name)}")
     return {
         p.name: connect_edges(p, spec, edges[p.name]) for p in spec.projections if p.name in edges
     }

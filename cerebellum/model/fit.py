@@ -34,8 +34,13 @@ def check_names(given: Collection[str], known: Collection[str], where: str, whos
 
 def nearest(name: Any, known: Collection[str], whose: str) -> str:
     """What would be right instead of an unknown name: the nearest one, or all that there are."""
+    return perhaps(name, known) or f"{whose} has {', '.join(known) or 'none'}"
+
+
+def perhaps(name: Any, known: Collection[str]) -> str:
+    """The known name that is nearest to an unknown one, for a message; empty if none is near."""
     near = difflib.get_close_matches(str(name), known, n=1)
-    return f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}"
+    return f"perhaps {near[0]}" if near else ""
 
 
 def check_cells(params: dict[str, Any], part: Part) -> None:

@@ -6,7 +6,6 @@ for the one circuit runs the other.
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -190,8 +189,7 @@ def _check_name(what: str, name: Any, known: Collection[str]) -> None:
     """Raise UsageError, with the nearest name, if a name is not a known one."""
     if name in known:
         return
-    near = difflib.get_close_matches(str(name), known, n=1)
-    right = f"perhaps {near[0]}" if near else f"one of {', '.join(known)}"
+    right = fit.perhaps(name, known) or f"one of {', '.join(known)}"
     raise UsageError(f"{what} {name!r}: unknown; {right}")
 
 

@@ -250,7 +250,7 @@ def _with_in_degree(projection: Projection, spec: Spec) -> Projection:
 
 def _check_parts(spec: Spec) -> None:
     """Raise UsageError if a spec is not made of populations and projections that are right."""
-    if not _is_number(spec.dt) or not (spec.dt > 0 and math.isfinite(spec.dt)):
+    if not values.is_number(spec.dt) or not (spec.dt > 0 and math.isfinite(spec.dt)):
         raise UsageError(f"dt: {spec.dt} ms; a step is longer than zero")
     if spec.surrogate is not None and not isinstance(spec.surrogate, Surrogate):
         raise UsageError(f"surrogate: {spec.surrogate!r}; a Surrogate(name=...), or None")
@@ -349,11 +349,6 @@ def _check_params(population: Population) -> None:
             raise UsageError(f"{where}: {least:g} ms; zero or more")
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is one number of Python; True and False are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _check_homeostasis(where: str, rule: Any, kind: type) -> None:
     if not isinstance(rule, kind):
         raise UsageError(f"{where}: {type(rule).__name__}; a {kind.__name__}")
@@ -377,7 +372,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         value = getattr(projection, field)
         if isinstance(value, Distribution) and field in ("weight", "delay"):
             continue
-        if not _is_number(value):
+        if not values.is_number(value):
             raise UsageError(
                 f"{name}.{field}: {value!r}; one number for all synapses (numbers of each go into "
                 "cb.Edges)"
@@ -453,7 +448,7 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
     if projection.dtype == "uint16" and not projection.plastic:
         raise UsageError(f"{name}.dtype: 'uint16'; weights that are not plastic are one float")
     w_max = projection.w_max
-    if w_max is not None and not _is_number(w_max):
+    if w_max is not None and not values.is_number(w_max):
         raise UsageError(f"{name}.w_max: {w_max!r}; a number, or None")
     if w_max is None and projection.dtype == "uint16":
         raise UsageError(f"{name}.w_max: missing; uint16 weights need one")

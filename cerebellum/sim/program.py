@@ -42,8 +42,7 @@ def _projection(projection: Projection) -> Projection:
     # A rule draws which contacts of a row exist from the in-degree, in every step.
     in_degree = 0.0 if projection.rule is None else projection.in_degree
     drawn = {"weight": 0.0, "contacts": 1.0, "spread": 0.0, "sites": None, "degree_sd": 0.0}
-    drawn["connect"] = None
-    return _with(projection, in_degree=in_degree, **drawn)
+    return _with(projection, in_degree=in_degree, connect=None, **drawn)
 
 
 def _with(record: _Record, **fields: Any) -> _Record:

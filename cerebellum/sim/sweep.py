@@ -1,6 +1,5 @@
 """Sweeps: a circuit run with many values of its parameters, several at once in one program."""
 
-import difflib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,9 @@ class Table:
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.columns:
-            raise UsageError(f"column {_nearest(name, list(self.columns), 'the table')}")
+            raise UsageError(
+                f"column {name!r}; {fit.nearest(name, list(self.columns), 'the table')}"
+            )
         return self.columns[name]
 
     def to_pandas(self) -> Any:
@@ -191,18 +192,13 @@ def _target(circuit: Circuit, name: str) -> _Target:
     known |= {f"{p}.weight": _Target("weights", p) for p in params.weights}
     known |= {f"{x}.learning_gain": _Target("learning_gain", x) for x in params.learning_gain}
     if name not in known:
-        raise UsageError(f"values: {_nearest(name, list(known), circuit.spec.name)}")
+        raise UsageError(f"values: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
     target = known[name]
     if target.group == "weights":
         projection = next(p for p in circuit.spec.projections if p.name == target.owner)
         if not projection.weight and jnp.ndim(params.weights[target.owner]):
             raise UsageError(f"values: {name!r}: the spec's weight is 0; one that can be scaled")
     return target
-
-
-def _nearest(name: str, known: Sequence[str], whose: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name!r}; " + (f"perhaps {near[0]}" if near else f"{whose} has {', '.join(known)}")
 
 
 def _combine(values: Any, pairing: str) -> list[tuple[float, ...]]:
