@@ -414,7 +414,9 @@ def _learn(
             weights[name], rule_states[name], moment, synapses
         )
         if not rule.KEEPS_BOUNDS:
-            weights[name] = synapses.bounded(weights[name], moment.fired.size)
+            # Rounded before they are bounded, so that they are the same in every program.
+            rounded = materialize_once(weights[name])
+            weights[name] = synapses.bounded(rounded, moment.fired.size)
     return cells, weights, rule_states
 
 
