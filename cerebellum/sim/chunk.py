@@ -127,7 +127,10 @@ class ScanChunk:
             place, step_records = environment.react(before.place, drive, activity)
             return Coupled(state=state, place=place), step_records
 
-        body: Any = recorded_step if self.environment is None else coupled_step
+        # Inlined, so that the program is the same, but traced once for its shapes and the loop.
+        body: Any = jax.jit(
+            recorded_step if self.environment is None else coupled_step, inline=True
+        )
         if inputs.first is not None:
             return self._sampled(body, state, inputs)
         return _loop(body, state, inputs.arrays, self.steps, inputs.steps)

@@ -1,7 +1,9 @@
 """Sweeps: a circuit run with many values of its parameters, several at once in one program."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -64,6 +66,17 @@ class Table:
         return "\n".join(lines)
 
 
+class SweepInterrupted(KeyboardInterrupt):
+    """A sweep was interrupted; the exception holds the table of the runs that were done."""
+
+    def __init__(self, table: Table, planned: int):
+        super().__init__(
+            f"after {len(table)} of {planned} runs; this exception has their table, as .table"
+        )
+        self.table = table
+        """a row for each run that was done"""
+
+
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
@@ -80,12 +93,15 @@ def sweep(
     record: simulate.Record = ("rates",),
     measure: Callable[[Recording], Any] | None = None,
     at_once: int | None = None,
+    threads: int | None = None,
     progress: bool | None = None,
 ) -> Table:
     """Run a circuit with every value of some of its numbers, and tabulate what it does.
 
     Every run equals `simulate` from `init` with the same numbers and key. All runs share one
-    program, and as many run at once as `at_once` says.
+    program. `at_once` of them share a call of it, and `threads` calls run at the same time.
+
+    Ctrl-C ends the sweep with `SweepInterrupted`, which holds the table of the runs so far.
 
     Args:
       values: numbers by name: "POPULATION.PARAMETER" such as "golgi.v_th", for all its cells;
@@ -102,7 +118,10 @@ def sweep(
       record: as in `simulate`, for `measure`.
       measure: a function of the recording of a run that returns a number, which is the column
         "measure", or a dictionary of numbers, which are columns.
-      at_once: how many runs share a call of the program; by default `default_at_once`.
+      at_once: how many runs share a call of the program; by default `default_at_once`. A program
+        for several takes longer to compile. On a CPU it pays for long runs of small circuits.
+      threads: how many calls of the program run at the same time, each in a thread of its own; by
+        default `default_threads`.
       progress: as in `simulate`.
 
     Raises:
@@ -117,28 +136,74 @@ def sweep(
     params = [_with(circuit, targets, row) for row in combinations]
     for row in params:
         _check_values(circuit, row)
+    _check_counts(at_once=at_once, threads=threads)
     size = at_once or default_at_once(circuit, list(targets.values()), len(members))
-    names = [population.name for population in circuit.spec.populations]
-    results: list[dict[str, Any]] = []
     parts = [members[i : i + size] for i in range(0, len(members), size)]
-    with simulate.shown(progress if len(parts) > 1 else False) as show:
-        for part in parts:
-            show(len(results) * duration_ms, len(members) * duration_ms)
-            inner = progress if len(parts) == 1 else False
-            options = simulate.Options(duration_ms, record, simulate.CHUNK_STEPS, inner)
-            recordings = _run(circuit, targets, part, (params, words), drive, options)
-            for (row, k), recording in zip(part, recordings, strict=True):
-                rates = mean_rates(recording, recording.start_ms + skip_ms)
-                results.append(
-                    {
-                        **dict(zip(values, combinations[row], strict=True)),
-                        "key": numbers[k],
-                        **{f"rate.{name}": rates[name] for name in names},
-                        **_measured(measure, recording),
-                    }
-                )
-        show(len(results) * duration_ms, len(members) * duration_ms)
-    return Table({name: np.array([row[name] for row in results]) for name in results[0]})
+    threads = threads or default_threads(circuit, list(targets.values()), size)
+    inner = progress if len(parts) == 1 else False
+    options = simulate.Options(duration_ms, record, simulate.CHUNK_STEPS, inner)
+
+    def run_part(part: Sequence[tuple[int, int]]) -> list[Recording]:
+        return _run(circuit, targets, part, (params, words), drive, options)
+
+    names = [population.name for population in circuit.spec.populations]
+    rows: list[dict[str, Any]] = []
+    try:
+        with simulate.shown(progress if len(parts) > 1 else False) as show:
+            show(0.0, len(members) * duration_ms)
+            for part, recordings in zip(parts, _in_order(run_part, parts, threads), strict=True):
+                for (row, k), recording in zip(part, recordings, strict=True):
+                    rates = mean_rates(recording, recording.start_ms + skip_ms)
+                    rows.append(
+                        {
+                            **dict(zip(values, combinations[row], strict=True)),
+                            "key": numbers[k],
+                            **{f"rate.{name}": rates[name] for name in names},
+                            **_measured(measure, recording),
+                        }
+                    )
+                show(len(rows) * duration_ms, len(members) * duration_ms)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        raise SweepInterrupted(_table(rows), len(members)) from None
+    return _table(rows)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A table of rows, all with the same names."""
+    return Table({name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def _in_order(
+    run_part: Callable[[Any], list[Recording]], parts: Sequence[Any], threads: int
+) -> Iterator[list[Recording]]:
+    """The recordings of each part, of which several run at the same time.
+
+    The first part runs alone, so that the program is compiled once.
+    """
+    yield run_part(parts[0])
+    if threads == 1 or len(parts) <= 2:
+        yield from map(run_part, parts[1:])
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        # Few are submitted at a time, because the recordings of those that are done wait here.
+        waiting = [pool.submit(run_part, part) for part in parts[1 : 1 + 2 * threads]]
+        for index in range(1, len(parts)):
+            recordings = waiting.pop(0).result()
+            if index + 2 * threads < len(parts):
+                waiting.append(pool.submit(run_part, parts[index + 2 * threads]))
+            yield recordings
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_counts(**counts: Any) -> None:
+    """Raise UsageError if one of these is no number of runs or threads."""
+    for name, count in counts.items():
+        if count is not None and not (is_whole(count) and count >= 1):
+            raise UsageError(f"{name}: {count!r}; a whole number, at least 1")
 
 
 def _measured(measure: Callable[[Recording], Any] | None, recording: Recording) -> dict[str, Any]:
@@ -266,19 +331,43 @@ def _check_values(circuit: Circuit, params: Params) -> None:
 def default_at_once(circuit: Circuit, targets: Sequence[_Target], members: int) -> int:
     """How many runs of a sweep share a call of the program.
 
-    On a CPU the event path runs one after another: its work is proportional to the spikes, so a
-    batch saves nothing there. Elsewhere as many as `MEMORY_SHARE` of the memory holds.
+    On a CPU one run of the event path, whose work is proportional to the spikes: its calls share
+    the cores (see `default_threads`) and its program compiles faster. Elsewhere as many as
+    `MEMORY_SHARE` of the memory holds.
     """
-    if jax.default_backend() == "cpu" and circuit.wiring.path == "event":
+    if _one_by_one(circuit):
         return 1
+    return min(members, _room(circuit, targets))
+
+
+def default_threads(circuit: Circuit, targets: Sequence[_Target], at_once: int) -> int:
+    """How many calls of the program run at the same time.
+
+    On a CPU the event path uses one core a call, so that there is a thread for each core, as far
+    as `MEMORY_SHARE` of the memory holds their runs. Elsewhere one call uses the whole device.
+    """
+    if not _one_by_one(circuit):
+        return 1
+    there = getattr(os, "sched_getaffinity", None)
+    cores = len(there(0)) if there else os.cpu_count() or 1
+    return max(1, min(cores, _room(circuit, targets) // at_once))
+
+
+def _one_by_one(circuit: Circuit) -> bool:
+    """Whether a call of the program uses one core of a CPU."""
+    return jax.default_backend() == "cpu" and circuit.wiring.path == "event"
+
+
+def _room(circuit: Circuit, targets: Sequence[_Target]) -> int:
+    """How many runs `MEMORY_SHARE` of the free memory holds, at least one."""
+    there = memory.available()
+    if there is None:
+        return 1_000_000
     state = jax.eval_shape(lambda: circuits.initial(circuit, jnp.zeros(2, jnp.uint32), False))
     arrays = [*jax.tree.leaves(state)]
     arrays += [circuit.params.weights[t.owner] for t in targets if t.group == "weights"]
     size = COPIES * sum(np.size(x) * np.dtype(x.dtype).itemsize for x in arrays)
-    there = memory.available()
-    if there is None:
-        return members
-    return max(1, min(members, int(MEMORY_SHARE * there / max(1, size))))
+    return max(1, int(MEMORY_SHARE * there / max(1, size)))
 
 
 def _run(

@@ -8,6 +8,7 @@ import pytest
 from circuits import feed_forward
 
 import cerebellum as cb
+from cerebellum.sim.sweep import SweepInterrupted
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -60,6 +61,38 @@ def test_pairs_and_keys(circuit):
     assert table["rate.input"][0] != table["rate.input"][1]
 
 
+def test_the_number_of_threads_changes_nothing():
+    spec = feed_forward(60, 40, 20, weight=3.0, plastic=True)
+    circuit = cb.build(spec, KEY, path="event")
+    values = {"cells.v_th": np.linspace(-60, -50, 9)}
+    tables = [
+        cb.sweep(circuit, values, DRIVE, duration_ms=30, threads=n, at_once=k)
+        for n, k in ((1, 1), (2, 1), (4, 1), (2, 2))
+    ]
+    for table in tables[1:]:
+        for name in table.columns:
+            np.testing.assert_array_equal(table[name], tables[0][name])
+    assert len(set(tables[0]["rate.cells"])) > 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_sweep_has_the_runs_that_were_done(circuit, threads):
+    done = []
+
+    def measure(recording):
+        done.append(recording)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return 0
+
+    values = {"cells.v_th": np.linspace(-60, -50, 8)}
+    with pytest.raises(SweepInterrupted, match="after 2 of 8 runs") as caught:
+        cb.sweep(
+            circuit, values, DRIVE, duration_ms=10, at_once=1, threads=threads, measure=measure
+        )
+    np.testing.assert_array_equal(caught.value.table["cells.v_th"], values["cells.v_th"][:2])
+
+
 @pytest.mark.parametrize(
     ("values", "more", "message"),
     [
@@ -72,6 +105,8 @@ def test_pairs_and_keys(circuit):
         ({**VALUES, "cells.v_reset": [1.0]}, {"pairing": "zip"}, "of equal length"),
         (VALUES, {"skip_ms": 10}, "skip_ms: 10"),
         (VALUES, {"keys": 0}, "keys: 0"),
+        (VALUES, {"at_once": 0}, "at_once: 0; a whole number, at least 1"),
+        (VALUES, {"threads": 1.5}, "threads: 1.5; a whole number, at least 1"),
         (VALUES, {"measure": lambda r: r.spikes["cells"], "at_once": 1}, "one number a run"),
     ],
 )
