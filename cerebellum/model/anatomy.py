@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events, fit, fixed, noise, registry, values
+from cerebellum.model import events, fit, fixed, noise, registry, values, widths
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import LONGEST, Edges, merged
@@ -44,11 +44,6 @@ MATRIX_SHARE = 0.01
 DENSE_LIMIT = 2_000_000
 """Largest number of possible contacts (source cells times target cells, over all projections)
 for which "auto" chooses the dense path."""
-
-
-LIST_STEP = 8
-"""Lists are as wide as their largest fan-out, rounded up to a multiple of this number, so that
-circuits that differ only in their seed mostly share one compiled program."""
 
 
 def stream(key: Array, name: str) -> np.random.Generator:
@@ -116,12 +111,12 @@ def fan_out(
     Returns:
       The lists, unsigned [sources, F], ascending, with unused entries at the maximum of the type;
       and the numbers in the same places, [sources, F], with unused entries 0. F is the largest
-      fan-out, rounded up to a multiple of `LIST_STEP`.
+      fan-out, rounded up (see `widths`).
     """
     starts = np.searchsorted(target, np.arange(targets + 1))
     by_source = csr_array((number, source, starts), shape=(targets, sources)).tocsc()
     sizes = np.diff(by_source.indptr)
-    width = max(1, -(-int(sizes.max(initial=0)) // LIST_STEP) * LIST_STEP)
+    width = widths.rounded(int(sizes.max(initial=0)))
     used = np.arange(width) < sizes[:, None]
     dtype = list_dtype(targets)
     table = np.full((sources, width), np.iinfo(dtype).max, dtype)
@@ -174,16 +169,27 @@ Positions = Mapping[str, np.ndarray]
 """positions of cells by population, um [cells, 3]"""
 
 
+Connected = tuple[events.Fan, Array]
+"""the wiring and the initial weights of a projection (see `circuit.Params`)"""
+
+
 def connect(
     projection: Projection,
     spec: Spec,
     key: Array,
     path: events.Path,
     positions: Positions | None = None,
-) -> tuple[events.Fan, Array]:
-    """Draw the wiring and the initial weights of one projection (see `circuit.Params`)."""
+) -> Connected:
+    """Draw the wiring and the initial weights of one projection."""
     if projection.listed:
-        return _connect_listed(projection, spec, key, positions or {})
+        drawn = _connect_listed(projection, spec, key, positions or {})
+    else:
+        drawn = _connect_evenly(projection, spec, key, path)
+    return _with_room(drawn, projection, spec)
+
+
+def _connect_evenly(projection: Projection, spec: Spec, key: Array, path: events.Path) -> Connected:
+    """As `connect`, for a projection of which each target draws its sources."""
     if has_rows(projection, spec, path):
         w_max = projection.w_max
         unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
@@ -197,6 +203,51 @@ def connect(
         weights = np.where(table < targets, weights, np.float32(0))
     fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
     return fan, jnp.asarray(weights, jnp.float32)
+
+
+def _with_room(connected: Connected, projection: Projection, spec: Spec) -> Connected:
+    """Lists as wide as for other seeds, if sources differ in their number of targets."""
+    fan, weights = connected
+    if not isinstance(fan, events.FanOut):
+        return fan, weights
+    targets = np.asarray(fan.targets)
+    sizes = (targets < spec.population(projection.target).size).sum(axis=1)
+    width = widths.width(projection, Part(spec=spec))
+    narrow = width <= targets.shape[1] or targets.shape[0] * width > widths.MOST_ENTRIES
+    if narrow or sizes.min(initial=width) == sizes.max(initial=0):
+        return fan, weights
+    return _as_wide((fan, weights), width)
+
+
+def _as_wide(connected: tuple[events.FanOut, Array], width: int) -> Connected:
+    """Lists of another width, with room for what they hold."""
+    fan, weights = connected
+
+    def cut(array: Any, fill: Any) -> Array:
+        array = np.asarray(array)[:, :width]
+        missing = width - array.shape[1]
+        return jnp.asarray(np.pad(array, [(0, 0), (0, missing)], constant_values=fill))
+
+    no_target = np.iinfo(fan.targets.dtype).max
+    delays = None if fan.delays is None else cut(fan.delays, 1)
+    fan = replace(fan, targets=cut(fan.targets, no_target), delays=delays)
+    return fan, cut(weights, 0) if weights.ndim else weights
+
+
+def with_narrow_lists(circuit: Circuit) -> Circuit:
+    """A circuit whose lists are only as wide as their largest fan-out, as older versions built."""
+    spec, fans, weights = circuit.spec, dict(circuit.wiring.fans), dict(circuit.params.weights)
+    for projection in spec.projections:
+        name, fan = projection.name, fans[projection.name]
+        if isinstance(fan, events.FanOut):
+            used = np.asarray(fan.targets) < spec.population(projection.target).size
+            width = widths.rounded(int(used.sum(axis=1).max(initial=0)))
+            fans[name], weights[name] = _as_wide((fan, weights[name]), width)
+    return replace(
+        circuit,
+        params=replace(circuit.params, weights=weights),
+        wiring=replace(circuit.wiring, fans=fans),
+    )
 
 
 def _connect_listed(
@@ -466,7 +517,9 @@ def build(
     laid = _connect_by_name(spec, edges or {})
     placed_um = _positions(spec, positions or {})
     placed = spec.place(key) if spec.place else {}
-    laid |= _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})
+    placed = _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})
+    named = {p.name: p for p in spec.projections}
+    laid |= {name: _with_room(x, named[name], spec) for name, x in placed.items()}
     connected = {
         p.name: laid.get(p.name) or connect(p, spec, key, resolved_path, placed_um)
         for p in spec.projections

@@ -6,11 +6,10 @@ from pathlib import Path as FilePath
 
 import jax
 import numpy as np
-from scipy.special import gammainc
 
 from cerebellum.errors import UsageError
-from cerebellum.model import events, values
-from cerebellum.model.anatomy import LIST_STEP, Path, has_rows, list_dtype, resolve_path
+from cerebellum.model import events, values, widths
+from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.circuit import depths, ring_of
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
@@ -72,7 +71,7 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
         copies = 1 if fixed else 1 + projection.plastic
         bytes_by_name[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
     else:
-        columns = list_width(projection, part)
+        columns = widths.width(projection, part)
         entries = size * columns
         targets = part.size(projection.target)
         bytes_by_name[f"wiring.{name}"] = entries * np.dtype(list_dtype(targets)).itemsize
@@ -115,30 +114,6 @@ def _rings(part: Part) -> dict[str, int]:
             size = 4 * _longest(projection, part.spec.dt) * part.size(projection.target)
             sizes[name] = max(size, sizes.get(name, 0))
     return sizes
-
-
-def list_width(projection: Projection, part: Part) -> int:
-    """Expected largest fan-out of a projection, rounded as the width of its lists is."""
-    size, beams = part.sources(projection), 1 if projection.crosses else part.beams
-    targets = -(-part.size(projection.target) // beams)
-    mean = projection.in_degree * targets / -(-size // beams)
-    largest = _poisson_maximum(mean, size)
-    return max(1, -(-min(largest, targets) // LIST_STEP) * LIST_STEP)
-
-
-def _poisson_maximum(mean: float, draws: int) -> int:
-    """A bound that the largest of `draws` Poisson numbers exceeds in about half of all cases."""
-    if mean == 0:
-        return 0
-    low, high = 0, int(mean + 12 * math.sqrt(mean) + 40)
-    while low < high:
-        middle = (low + high) // 2
-        # The regularised incomplete gamma function is the chance that a number is above `middle`.
-        if gammainc(middle + 1, mean) * draws > 0.5:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def peak(spec: Spec, path: Path = "auto") -> int:

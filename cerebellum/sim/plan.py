@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.model import events, plasticity, registry
+from cerebellum.model import events, plasticity, registry, widths
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
@@ -110,7 +110,7 @@ def _fan_out_cost(projection: Projection, part: Part, path: events.Path) -> tupl
     index = np.dtype(list_dtype(targets)).itemsize
     individual = projection.individual
     # All lists are as wide as the longest one. The value of a target is read and written.
-    entries = memory.list_width(projection, part)
+    entries = widths.width(projection, part)
     return mean, entries * (index + 4 * individual) + 8 * mean
 
 

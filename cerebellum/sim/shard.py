@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, circuit, events, fit
+from cerebellum.model import anatomy, circuit, events, fit, widths
 from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity.protocol import Rule
@@ -288,7 +288,7 @@ def _cut_fan(
         by_shard = [_targets_in_range(lists, shard * size, size) for shard in range(shards)]
         cut = np.stack(by_shard)
         longest = int((cut != no_target).sum(axis=-1).max())
-        cut = cut[..., : max(1, -(-longest // anatomy.LIST_STEP)) * anatomy.LIST_STEP]
+        cut = cut[..., : max(widths.LIST_STEP, widths.rounded(longest))]
         layout = _Layout(projection.source, 0)
         cut = np.stack([_cut(shard_lists, layout, part, no_target) for shard_lists in cut])
         if packed and (missing := -cut.shape[2] % events.BITS):

@@ -84,6 +84,9 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
     else:
         circuit = anatomy.build(spec, key, path=path)
         if digest(circuit.wiring) != checkpoint.about["wiring"]:
+            # Older versions built lists without the room that other seeds need.
+            circuit = anatomy.with_narrow_lists(circuit)
+        if digest(circuit.wiring) != checkpoint.about["wiring"]:
             versions = checkpoint.about["versions"]
             raise UsageError(
                 f"{checkpoint.path}: its seed gives another wiring here; written with "

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -56,6 +57,39 @@ def test_lists_hold_every_contact_once(targets, seed):
     np.testing.assert_array_equal(
         listed[np.lexsort(listed.T[::-1])], want[np.lexsort(want.T[::-1])]
     )
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_room_in_lists_changes_no_bit(spread):
+    spec = feed_forward(200, 90, 12.0, weight=3.0, plastic=True)
+    spec = replace(spec, projections=(replace(spec.projections[0], spread=spread),))
+    wide = cb.build(spec, KEY, path="event")
+    narrow = anatomy.with_narrow_lists(wide)
+    name = spec.projections[0].name
+    widths = [c.wiring.fans[name].targets.shape[1] for c in (wide, narrow)]
+    assert widths[0] > widths[1]
+    recordings = [
+        cb.simulate(
+            circuit,
+            cb.init(circuit, KEY),
+            {"input": cb.drive.poisson(80.0)},
+            duration_ms=50,
+            record="raster:cells",
+        )[1]
+        for circuit in (wide, narrow)
+    ]
+    wanted, spikes = (vars(recording.rasters["cells"]) for recording in recordings)
+    assert recordings[0].spikes["cells"].sum() > 0
+    chex.assert_trees_all_equal(spikes, wanted)
+    for a, b in zip(*(vars(c.edges(name)).values() for c in (wide, narrow)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_as_many_targets_of_every_source_need_no_room():
+    spec = feed_forward(200, 90, 12.0)
+    exact = replace(spec.projections[0], in_degree=0.0, connect=cb.connect.FixedOutDegree(16))
+    circuit = cb.build(replace(spec, projections=(exact,)), KEY, path="event")
+    assert circuit.wiring.fans[exact.name].targets.shape == (200, 16)
 
 
 def test_binomial_in_degrees():

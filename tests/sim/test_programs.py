@@ -69,3 +69,18 @@ def test_what_a_step_depends_on_stays():
     assert [p.name for p in lean.projections] == [p.name for p in circuit.spec.projections]
     assert [p.plastic for p in lean.projections] == [p.plastic for p in circuit.spec.projections]
     assert lean.dt == circuit.spec.dt
+
+
+def test_wiring_of_another_seed_is_no_other_program():
+    """Lists have room for the largest fan-out of other seeds."""
+    spec = cb.presets.mouse(scale=0.05)
+
+    def wired(seed):
+        circuit = cb.build(spec, jax.random.key(seed), path="event")
+        drive = {"glomerulus": cb.drive.poisson(80.0)}
+        return cb.simulate(circuit, cb.init(circuit, KEY), drive, duration_ms=5)[1]
+
+    recordings = [wired(0)]
+    assert compiled(lambda: recordings.extend(map(wired, range(1, 4)))) == 0
+    totals = {int(r.spikes["granule"].sum()) for r in recordings}
+    assert len(totals) > 1, "the wirings are the same"
