@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from circuits import CELL, feed_forward
 
 import cerebellum as cb
 from cerebellum.sim import chunk, program
+from cerebellum.sim.drive import functions
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -61,6 +63,43 @@ def test_numbers_of_a_spec_are_no_other_program(circuit):
     assert not np.array_equal(
         results[0].traces["v:cells"].values, run(circuit).traces["v:cells"].values
     )
+
+
+BASE_HZ = 20.0
+
+
+def rising(slope):
+    return lambda t_ms: BASE_HZ + slope * jnp.minimum(t_ms, 30.0)
+
+
+def test_functions_with_the_same_code_and_values_share_a_program(circuit, monkeypatch):
+    def totals(function):
+        drive = {"input": cb.drive.RateFunction(function)}
+        state = cb.init(circuit, jax.random.key(1))
+        return cb.simulate(circuit, state, drive, duration_ms=40)[1].spikes["input"]
+
+    same, read = rising(10.0), rising(10.0)
+    wanted = totals(same)
+    assert compiled(lambda: totals(read)) == 0
+    # Another value in the closure, other code, and another value of what is global.
+    assert compiled(lambda: totals(rising(11.0))) == 1
+    assert compiled(lambda: totals(lambda t_ms: BASE_HZ + 10.0 * jnp.maximum(t_ms, 30.0))) == 1
+    monkeypatch.setitem(globals(), "BASE_HZ", 400.0)
+    changed = totals(same)
+    assert changed.sum() > 2 * wanted.sum()
+
+
+def test_a_function_of_what_may_change_unseen_is_only_itself():
+    table = np.ones(3)
+    for unseen in (lambda t: table * t, lambda t: [table] and t, {}.get):
+        assert functions.known(unseen) is unseen
+    assert functions.known(rising(1.0)) == functions.known(rising(1.0))
+    assert functions.known(rising(1.0)) != functions.known(rising(1))
+
+    def repeated(t, depth=2):
+        return repeated(t, depth - 1) if depth else t
+
+    assert functions.known(repeated) == functions.known(repeated)
 
 
 def test_what_a_step_depends_on_stays():

@@ -20,6 +20,7 @@ from cerebellum.sim.drive.currents import (
     halvings,
 )
 from cerebellum.sim.drive.draws import Drawn
+from cerebellum.sim.drive.functions import known
 from cerebellum.sim.drive.sources import Drive, Poisson, RateFunction, SpikeTimes, Values
 from cerebellum.sim.drive.steps import (
     LAST_STEP,
@@ -127,7 +128,7 @@ def _on_device(source: Any, target: Target, cells: np.ndarray | None, dt: float)
         weight = _weight(source.weight, cells, size)
         return counts_of(whole.rates, jnp.asarray(whole.starts), weight, dt)
     if isinstance(source, RateFunction | CurrentFunction):
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"function": known(source.function)}
         if cells is not None:
             places = np.full(size, -1, np.int32)
             places[cells] = np.arange(cells.size)

@@ -57,8 +57,8 @@ class RateFunction:
     The function gets a float32 time, which cannot tell steps apart in a long run: that is refused,
     unless the time begins anew by `start_ms` or `period_ms`.
 
-    Every new function compiles a new program, so values that change between runs belong into
-    `arguments`.
+    A function with other code, or that reads other values, compiles a new program, so values that
+    change between runs belong into `arguments`.
     """
 
     PER_CELL = ("weight", "cells")
