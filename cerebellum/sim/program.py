@@ -26,6 +26,7 @@ def canonical(circuit: Circuit) -> Circuit:
     wiring, spec = circuit.wiring, circuit.spec
     plain = _with(
         spec,
+        name="",
         populations=tuple(map(_population, spec.populations)),
         projections=tuple(map(_projection, spec.projections)),
         place=None,

@@ -53,6 +53,7 @@ def test_numbers_of_a_spec_are_no_other_program(circuit):
     cells = replace(spec.population("cells"), params=replace(CELL, v_th=CELL.v_th + 1))
     other = replace(
         spec,
+        name="another name",
         populations=(spec.population("input"), cells),
         projections=(replace(spec.projections[0], weight=4.0),),
     )

@@ -75,6 +75,17 @@ def course(source, steps, slot="cells", cells=CELLS) -> np.ndarray:
     return np.asarray(jax.vmap(at, (None, 0))(drawn, jnp.asarray(steps, jnp.int32)))
 
 
+def test_a_burst_at_a_receptor_has_its_weight():
+    source = drive.burst(CELLS, 0.0, 2_000.0, 5.0, 10.0, CELLS, weight=0.5)
+    steps = np.arange(round(20 / SPEC.dt))
+    given = course(source, steps, "cells.exc")
+    inside = (steps * SPEC.dt >= 5) & (steps * SPEC.dt < 10)
+    assert not given[~inside].any()
+    assert given[inside].sum() > 0
+    np.testing.assert_array_equal(given % 0.5, 0)
+    assert (given[inside] == 0.5).any()
+
+
 def rising(t_ms, slope):
     """A rate, or a current, that grows with time."""
     return slope * t_ms

@@ -157,12 +157,14 @@ def burst(
     cells: int | np.ndarray,
     *,
     beams: int = 1,
+    weight: Any = None,
 ) -> Poisson:
     """A background rate in all cells, and a higher rate in some of them between two times.
 
     Args:
       cells: the cells that burst: a mask (bool [N]), or their number. A number is divided evenly
         among the beams (see `Spec.beams`), and the first cells of each beam burst.
+      weight: the weight of a spike at a receptor, as of `Poisson`; None for relays.
 
     Raises:
       UsageError: a rate is negative, the times are not in order, or the cells do not fit the size.
@@ -189,10 +191,11 @@ def burst(
     low = jnp.full(size, background_hz)
     if start_ms == 0:
         rates = jnp.stack([high, low]).astype(jnp.float32)
-        return Poisson(rates=rates, starts=np.array([0.0, stop_ms]))
+        return Poisson(rates=rates, starts=np.array([0.0, stop_ms]), weight=weight)
     return Poisson(
         rates=jnp.stack([low, high, low]).astype(jnp.float32),
         starts=np.array([0.0, start_ms, stop_ms]),
+        weight=weight,
     )
 
 
