@@ -18,7 +18,8 @@ from cerebellum.model import anatomy, fit
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
 from cerebellum.sim import drive as drives
-from cerebellum.sim import memory, simulate
+from cerebellum.sim import memory, numbers, simulate
+from cerebellum.sim.numbers import Target
 from cerebellum.sim.record import Recording
 from cerebellum.sim.record import rates as mean_rates
 
@@ -129,13 +130,13 @@ def sweep(
     """
     _check(circuit, pairing, skip_ms, duration_ms)
     circuit = anatomy.current(circuit)
-    targets = {name: _target(circuit, name) for name in values}
+    targets = {name: numbers.target(circuit, name) for name in values}
     combinations = _combine(values, pairing)
-    words, numbers = _keys(keys)
-    members = [(row, k) for row in range(len(combinations)) for k in range(len(numbers))]
-    params = [_with(circuit, targets, row) for row in combinations]
+    words, seeds = words_of(keys)
+    members = [(row, k) for row in range(len(combinations)) for k in range(len(seeds))]
+    params = [numbers.with_values(circuit, targets, row) for row in combinations]
     for row in params:
-        _check_values(circuit, row)
+        numbers.check(circuit, row)
     _check_counts(at_once=at_once, threads=threads)
     size = at_once or default_at_once(circuit, list(targets.values()), len(members))
     parts = [members[i : i + size] for i in range(0, len(members), size)]
@@ -157,7 +158,7 @@ def sweep(
                     rows.append(
                         {
                             **dict(zip(values, combinations[row], strict=True)),
-                            "key": numbers[k],
+                            "key": seeds[k],
                             **{f"rate.{name}": rates[name] for name in names},
                             **_measured(measure, recording),
                         }
@@ -235,37 +236,6 @@ def _check(circuit: Any, pairing: Any, skip_ms: Any, duration_ms: Any) -> None:
         raise UsageError(f"skip_ms: {skip_ms!r}; ms, from 0 to less than duration_ms")
 
 
-@dataclass(frozen=True)
-class _Target:
-    """A number of a circuit that is swept."""
-
-    group: str
-    """the part of `Params`: "cells", "weights" or "learning_gain" """
-    owner: str
-    """the population or the projection"""
-    leaf: int = 0
-    """of a population, which of its parameters"""
-
-
-def _target(circuit: Circuit, name: str) -> _Target:
-    """The number that a name means."""
-    params = circuit.params
-    known: dict[str, _Target] = {}
-    for population, cells in params.cells.items():
-        for leaf, (field, _) in enumerate(fit.fields(cells)):
-            known[f"{population}.{field}"] = _Target("cells", population, leaf)
-    known |= {f"{p}.weight": _Target("weights", p) for p in params.weights}
-    known |= {f"{x}.learning_gain": _Target("learning_gain", x) for x in params.learning_gain}
-    if name not in known:
-        raise UsageError(f"values: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
-    target = known[name]
-    if target.group == "weights":
-        projection = next(p for p in circuit.spec.projections if p.name == target.owner)
-        if not projection.weight and jnp.ndim(params.weights[target.owner]):
-            raise UsageError(f"values: {name!r}: the spec's weight is 0; one that can be scaled")
-    return target
-
-
 def _combine(values: Any, pairing: str) -> list[tuple[float, ...]]:
     """The combinations of values that are run."""
     if not isinstance(values, Mapping) or not values:
@@ -286,7 +256,7 @@ def _combine(values: Any, pairing: str) -> list[tuple[float, ...]]:
     return list(zip(*lists, strict=True))
 
 
-def _keys(keys: Any) -> tuple[np.ndarray, list[int]]:
+def words_of(keys: Any) -> tuple[np.ndarray, list[int]]:
     """The words of the keys of runs, uint32 [K, 2], and a number for each."""
     if isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         words = np.asarray(jax.random.key_data(jnp.atleast_1d(keys)))
@@ -298,37 +268,7 @@ def _keys(keys: Any) -> tuple[np.ndarray, list[int]]:
     return np.stack(words), [int(seed) for seed in seeds]
 
 
-def _with(circuit: Circuit, targets: Mapping[str, _Target], row: Sequence[float]) -> Params:
-    """The parameters of a circuit with one combination of values."""
-    params = circuit.params
-    groups = {g: dict(getattr(params, g)) for g in ("cells", "weights", "learning_gain")}
-    for target, value in zip(targets.values(), row, strict=True):
-        group, before = groups[target.group], groups[target.group][target.owner]
-        if target.group == "cells":
-            leaves, tree = jax.tree.flatten(before)
-            leaves[target.leaf] = np.float32(value)
-            group[target.owner] = jax.tree.unflatten(tree, leaves)
-        elif target.group == "learning_gain":
-            group[target.owner] = np.float32(value)
-        elif np.ndim(before):
-            spec = next(p for p in circuit.spec.projections if p.name == target.owner)
-            group[target.owner] = np.asarray(before) * np.float32(value / spec.mean_weight)
-        else:
-            spec = next(p for p in circuit.spec.projections if p.name == target.owner)
-            group[target.owner] = np.float32(value * spec.contacts)
-    return replace(params, **groups)
-
-
-def _check_values(circuit: Circuit, params: Params) -> None:
-    """Raise UsageError if parameters cannot be."""
-    spec, wiring = circuit.spec, circuit.wiring
-    circuits.check_params(params, wiring)
-    longest = circuits.longest_refractory(spec)
-    fit.check_values(params.cells, params.weights, longest, spec.dt)
-    fit.check_gains(params.learning_gain, circuits.learning(spec), spec.name)
-
-
-def default_at_once(circuit: Circuit, targets: Sequence[_Target], members: int) -> int:
+def default_at_once(circuit: Circuit, targets: Sequence[Target], members: int) -> int:
     """How many runs of a sweep share a call of the program.
 
     On a CPU one run of the event path, whose work is proportional to the spikes: its calls share
@@ -340,7 +280,7 @@ def default_at_once(circuit: Circuit, targets: Sequence[_Target], members: int) 
     return min(members, _room(circuit, targets))
 
 
-def default_threads(circuit: Circuit, targets: Sequence[_Target], at_once: int) -> int:
+def default_threads(circuit: Circuit, targets: Sequence[Target], at_once: int) -> int:
     """How many calls of the program run at the same time.
 
     On a CPU the event path uses one core a call, so that there is a thread for each core, as far
@@ -358,7 +298,7 @@ def _one_by_one(circuit: Circuit) -> bool:
     return jax.default_backend() == "cpu" and circuit.wiring.path == "event"
 
 
-def _room(circuit: Circuit, targets: Sequence[_Target]) -> int:
+def _room(circuit: Circuit, targets: Sequence[Target]) -> int:
     """How many runs `MEMORY_SHARE` of the free memory holds, at least one."""
     there = memory.available()
     if there is None:
@@ -372,9 +312,9 @@ def _room(circuit: Circuit, targets: Sequence[_Target]) -> int:
 
 def _run(
     circuit: Circuit,
-    targets: Mapping[str, _Target],
+    targets: Mapping[str, Target],
     part: Sequence[tuple[int, int]],
-    numbers: tuple[Sequence[Params], np.ndarray],
+    operands: tuple[Sequence[Params], np.ndarray],
     drive: drives.Drive | None,
     options: simulate.Options,
 ) -> list[Recording]:
@@ -382,9 +322,9 @@ def _run(
 
     Args:
       part: the row of the parameters and that of the keys of each run.
-      numbers: parameters by row, and the words of keys.
+      operands: parameters by row, and the words of keys.
     """
-    params, words = numbers
+    params, words = operands
     if len(part) == 1:
         (row, k) = part[0]
         alone = replace(circuit, params=params[row])

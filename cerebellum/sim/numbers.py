@@ -1,0 +1,113 @@
+"""Numbers of a circuit by name, such as "golgi.v_th" or "golgi_granule.weight".
+
+Sweeps set them to values, and fits look for values. All of them are operands of a program, so that
+no other value needs compiling.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cerebellum.errors import UsageError
+from cerebellum.model import circuit as circuits
+from cerebellum.model import fit
+from cerebellum.model.circuit import Circuit, Params
+from cerebellum.model.spec import Projection
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number of a circuit, and where it is."""
+
+    group: str
+    """the part of `Params`: "cells", "weights" or "learning_gain" """
+    owner: str
+    """the population or the projection"""
+    leaf: int = 0
+    """of a population, which of its parameters"""
+
+
+def target(circuit: Circuit, name: str, where: str = "values") -> Target:
+    """The number that a name means.
+
+    Args:
+      where: the argument that has the name, for messages.
+
+    Raises:
+      UsageError: the circuit has no such number, or weights that cannot be scaled.
+    """
+    params = circuit.params
+    known: dict[str, Target] = {}
+    for population, cells in params.cells.items():
+        for leaf, (field, _) in enumerate(fit.fields(cells)):
+            known[f"{population}.{field}"] = Target("cells", population, leaf)
+    known |= {f"{p}.weight": Target("weights", p) for p in params.weights}
+    known |= {f"{x}.learning_gain": Target("learning_gain", x) for x in params.learning_gain}
+    if name not in known:
+        raise UsageError(f"{where}: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
+    found = known[name]
+    if found.group == "weights":
+        weight = projection_of(circuit, found).mean_weight
+        if not weight and jnp.ndim(params.weights[found.owner]):
+            raise UsageError(f"{where}: {name!r}: the spec's weight is 0; one that can be scaled")
+    return found
+
+
+def projection_of(circuit: Circuit, target: Target) -> Projection:
+    """The projection whose weight a number is."""
+    return next(p for p in circuit.spec.projections if p.name == target.owner)
+
+
+def array_of(params: Params, target: Target) -> Any:
+    """The array of the parameters that has a number: a scalar, or one for each cell or synapse."""
+    owner = getattr(params, target.group)[target.owner]
+    return jax.tree.leaves(owner)[target.leaf] if target.group == "cells" else owner
+
+
+def array_for(circuit: Circuit, target: Target, value: float | np.ndarray) -> Any:
+    """The array that a number becomes with a value, float32.
+
+    Args:
+      value: of cells, one for all or [N]; of a projection, the weight of one contact, by which all
+        weights are scaled.
+    """
+    if target.group != "weights":
+        return np.float32(value)
+    before, projection = array_of(circuit.params, target), projection_of(circuit, target)
+    if np.ndim(before):
+        return np.asarray(before) * np.float32(value / projection.mean_weight)
+    return np.float32(value * projection.contacts)
+
+
+def placed(params: Params, targets: Sequence[Target], arrays: Sequence[Any]) -> Params:
+    """The parameters with other arrays in the places of some numbers."""
+    groups = {g: dict(getattr(params, g)) for g in ("cells", "weights", "learning_gain")}
+    for target, array in zip(targets, arrays, strict=True):
+        group = groups[target.group]
+        if target.group == "cells":
+            leaves, tree = jax.tree.flatten(group[target.owner])
+            leaves[target.leaf] = array
+            array = jax.tree.unflatten(tree, leaves)
+        group[target.owner] = array
+    return replace(params, **groups)
+
+
+def with_values(
+    circuit: Circuit, targets: Mapping[str, Target], row: Sequence[float | np.ndarray]
+) -> Params:
+    """The parameters of a circuit with one combination of values (see `array_for`)."""
+    arrays = [array_for(circuit, t, value) for t, value in zip(targets.values(), row, strict=True)]
+    return placed(circuit.params, list(targets.values()), arrays)
+
+
+def check(circuit: Circuit, params: Params) -> None:
+    """Raise UsageError if parameters cannot be."""
+    spec, wiring = circuit.spec, circuit.wiring
+    circuits.check_params(params, wiring)
+    longest = circuits.longest_refractory(spec)
+    fit.check_values(params.cells, params.weights, longest, spec.dt)
+    fit.check_gains(params.learning_gain, circuits.learning(spec), spec.name)
