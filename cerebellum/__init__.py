@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
+    from cerebellum.learn.fit import FitInterrupted, fit
     from cerebellum.model import connect, neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
@@ -44,6 +45,7 @@ xla.guard()
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
     "Edges": "cerebellum.model.edges",
+    "FitInterrupted": "cerebellum.learn.fit",
     "Interrupted": "cerebellum.sim.interrupt",
     "LogNormal": "cerebellum.model.values",
     "Normal": "cerebellum.model.values",
@@ -60,6 +62,7 @@ _HOMES = {
     "compilation_cache": "cerebellum.compiled",
     "consolidate": "cerebellum.model.consolidation",
     "drive": "cerebellum.sim",
+    "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
     "neurons": "cerebellum.model",
@@ -81,6 +84,7 @@ _HOMES = {
 __all__ = [
     "Circuit",
     "Edges",
+    "FitInterrupted",
     "Interrupted",
     "LogNormal",
     "Normal",
@@ -98,6 +102,7 @@ __all__ = [
     "connect",
     "consolidate",
     "drive",
+    "fit",
     "init",
     "io",
     "neurons",

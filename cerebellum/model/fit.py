@@ -114,7 +114,7 @@ def check_values(
             where, unit = f"params.cells: {field} of {name}", ""
             if not (np.isfinite(low) and np.isfinite(high)):
                 wrong, right = (high if np.isfinite(low) else low), "finite"
-            elif (field.startswith("tau") or field == "c_m") and low <= 0:
+            elif is_positive(field) and low <= 0:
                 wrong, right = low, "above zero"
             elif field == "t_ref" and low < 0:
                 wrong, right, unit = low, "zero or more", " ms"
@@ -159,6 +159,11 @@ def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Ma
         if jnp.result_type(weights[name]) != dtype:
             given = jnp.result_type(weights[name])
             raise UsageError(f"state: weights of {name} are {given}; {dtype}")
+
+
+def is_positive(field: str) -> bool:
+    """Whether a parameter of cells is above zero by its name: a time constant, a capacitance."""
+    return field.startswith("tau") or field == "c_m"
 
 
 def fields(cells: Any) -> list[tuple[str, Any]]:

@@ -5,7 +5,7 @@ three are frozen and hashable, because a spec is static. `anatomy.build` draws t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -261,6 +261,11 @@ def typical(value: Value) -> float:
     if isinstance(value, (Normal, LogNormal)):
         return min(max(value.mean, value.low), value.high)
     return value
+
+
+def scaled(value: Distribution, factor: float) -> Distribution:
+    """The distribution of what a distribution draws, times a factor above zero."""
+    return replace(value, **{field: factor * number for field, number in vars(value).items()})
 
 
 def largest(value: Value) -> float:
