@@ -4,6 +4,10 @@ The circuit runs on the dense path, with the wiring that it has, and spikes pass
 gradients. Back-propagation through time keeps the state at the beginning of each segment and
 computes the steps between again: with segments of as many steps as there are segments, memory grows
 with the square root of the duration.
+
+A surrogate has a gradient in every step in which a voltage is near the threshold. Of a time step of
+0.1 ms there are ten times as many as of one of 1 ms, and each would count as a spike: in a circuit
+with feedback the gradient would grow without bound. So it is multiplied by the time step in ms.
 """
 
 import math
@@ -19,7 +23,7 @@ from flax import struct
 from jax import Array, lax
 
 from cerebellum.model import circuit as circuits
-from cerebellum.model.circuit import Activity, Circuit
+from cerebellum.model.circuit import Activity, Circuit, Wiring
 from cerebellum.sim import drive as drives
 from cerebellum.sim import numbers
 from cerebellum.sim.chunk import Coupled, Inputs, ScanChunk
@@ -110,7 +114,7 @@ def evaluate(
     Returns:
       What the circuit did, and the gradient of the loss with respect to each of the arrays.
     """
-    spec, wiring = circuit.spec, replace(circuit.wiring, path="dense")
+    spec, wiring = circuit.spec, _differentiable(circuit)
     chunk = ScanChunk(steps=span.segment, environment=_Counter())
     seconds = (span.steps - span.first) * spec.dt * 1e-3
 
@@ -138,6 +142,16 @@ def evaluate(
 
     (_, evaluation), gradients = jax.value_and_grad(loss_of, has_aux=True)(list(arrays))
     return evaluation, gradients
+
+
+def _differentiable(circuit: Circuit) -> Wiring:
+    """The wiring on the dense path, with a surrogate for its time step."""
+    spec, wiring = circuit.spec, circuit.wiring
+    rule = spec.surrogate
+    if rule is not None:
+        rule = replace(rule, gain=rule.gain * min(1.0, spec.dt))
+    part = replace(wiring.part, spec=replace(spec, surrogate=rule))
+    return replace(wiring, path="dense", part=part)
 
 
 def rates_of(circuit: Circuit, spikes: Mapping[str, Any], span: Span) -> dict[str, float]:

@@ -92,6 +92,9 @@ class Surrogate:
     """sharpness"""
     width: float = 15.0
     """unit of the distance to threshold, mV"""
+    gain: float = 1.0
+    """Factor of the gradient. Less than one keeps it from growing where spikes feed back in many
+    steps."""
     reset: bool = False
     """whether gradients also pass through the reset"""
     soft: bool = False
@@ -104,17 +107,20 @@ class Surrogate:
             raise UsageError(f"surrogate: {self.name!r}; one of {', '.join(SURROGATES)}")
         if not (self.alpha > 0 and self.width > 0):
             raise UsageError(f"surrogate: {self.alpha}, {self.width}; alpha and width above zero")
+        if not self.gain > 0:
+            raise UsageError(f"surrogate.gain: {self.gain}; above zero")
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _through(fired: Array, x: Array, surrogate: str, alpha: float) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _through(fired: Array, x: Array, surrogate: str, alpha: float, gain: float) -> Array:
     return fired
 
 
 @_through.defjvp
-def _through_jvp(surrogate, alpha, primals, tangents):
+def _through_jvp(surrogate, alpha, gain, primals, tangents):
     fired, x = primals
-    return fired, tangents[1] * SURROGATES[surrogate](x, alpha)
+    slope = SURROGATES[surrogate](x, alpha)
+    return fired, tangents[1] * (slope if gain == 1 else gain * slope)
 
 
 def through(fired: Array, distance: Array, rule: Surrogate) -> Array:
@@ -129,8 +135,8 @@ def through(fired: Array, distance: Array, rule: Surrogate) -> Array:
     """
     x = distance / rule.width
     if rule.soft:
-        return INTEGRALS[rule.name](x, rule.alpha)
-    return _through(fired, x, rule.name, rule.alpha)
+        return rule.gain * INTEGRALS[rule.name](x, rule.alpha)
+    return _through(fired, x, rule.name, rule.alpha, rule.gain)
 
 
 def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Array:
@@ -147,4 +153,4 @@ def spike(x: Array, surrogate: str = "superspike", alpha: float = 100.0) -> Arra
     Raises:
       KeyError: when differentiated with an unknown surrogate.
     """
-    return _through(jnp.asarray(x > 0, x.dtype), x, surrogate, alpha)
+    return _through(jnp.asarray(x > 0, x.dtype), x, surrogate, alpha, 1.0)
