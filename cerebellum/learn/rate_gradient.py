@@ -1,4 +1,4 @@
-"""Mean firing rates of a circuit, and the gradient of their distance from wanted ones.
+"""Mean firing rates of a circuit, and the gradient of their distance from target rates.
 
 The circuit runs on the dense path, with the wiring that it has, and spikes pass surrogate
 gradients. Back-propagation through time keeps the state at the beginning of each segment and
@@ -64,7 +64,7 @@ class Evaluation:
     """What a circuit did with some values."""
 
     loss: Array
-    """mean of the squared differences (see `difference`), scalar"""
+    """mean over populations with a target of the squared `difference`, scalar"""
     spikes: dict[str, Array]
     """number of spikes in the span by population, one for each key, [K]"""
 
@@ -82,34 +82,35 @@ def inputs_of(circuit: Circuit, drive: drives.Drive, span: Span) -> Inputs:
     return Inputs(sources=plan.drawn, arrays=jax.tree.map(divided, rows))
 
 
-def difference(rate: Any, wanted: Any) -> Any:
-    """How far rates (Hz) are from wanted ones: 2 log((rate + wanted) / (2 wanted)).
+def difference(rate: Any, target: Any) -> Any:
+    """How far rates are from target rates, both Hz: 2 log((rate + target) / (2 target)).
 
     Near zero it is the relative difference. It is -1.4 for a silent population, whose gradient is
     finite, and grows with the logarithm of a rate that is too high, so that neither drowns the
     others.
     """
-    return 2 * jnp.log((rate + wanted) / (2 * wanted))
+    return 2 * jnp.log((rate + target) / (2 * target))
 
 
-@partial(jax.jit, static_argnames=("targets", "span"))
+@partial(jax.jit, static_argnames=("places", "span"))
 def evaluate(
-    targets: tuple[Target, ...],
+    places: tuple[Target, ...],
     span: Span,
     arrays: Sequence[Any],
     circuit: Circuit,
     keys: Array,
     inputs: Inputs,
-    wanted: Mapping[str, Array],
+    target_hz: Mapping[str, Array],
 ) -> tuple[Evaluation, list[Array]]:
     """Run a circuit with other arrays in the places of some numbers.
 
     Args:
-      arrays: one for each of the targets.
+      places: where the numbers are in the parameters.
+      arrays: one for each of the places.
       circuit: a circuit whose spec has a surrogate, on either path.
       keys: words of the keys of runs, uint32 [K, 2]; each run starts from `init`.
       inputs: those of `inputs_of`.
-      wanted: mean rates over all keys, Hz, by population.
+      target_hz: mean rates over all keys, Hz, by population.
 
     Returns:
       What the circuit did, and the gradient of the loss with respect to each of the arrays.
@@ -119,7 +120,7 @@ def evaluate(
     seconds = (span.steps - span.first) * spec.dt * 1e-3
 
     def loss_of(arrays: Sequence[Any]) -> tuple[Array, Evaluation]:
-        params = numbers.placed(circuit.params, targets, arrays)
+        params = numbers.placed(circuit.params, places, arrays)
         own = replace(circuit, params=params, wiring=wiring)
 
         def spikes_of(key: Array) -> dict[str, Array]:
@@ -134,7 +135,7 @@ def evaluate(
 
         spikes = jax.vmap(spikes_of)(keys)
         squares = []
-        for name, hz in wanted.items():
+        for name, hz in target_hz.items():
             rate = jnp.mean(spikes[name]) / (spec.population(name).size * seconds)
             squares.append(jnp.square(difference(rate, hz)))
         loss = jnp.mean(jnp.stack(squares))

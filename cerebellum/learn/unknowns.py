@@ -194,18 +194,18 @@ def _unit(circuit: Circuit, name: str, first: float, low: float, high: float) ->
     return unit
 
 
-def fitted_circuit(circuit: Circuit, found: Mapping[Unknown, float]) -> Circuit:
+def fitted_circuit(circuit: Circuit, fitted_values: Mapping[Unknown, float]) -> Circuit:
     """A circuit with other values of some numbers, in its spec too.
 
     In the spec, cells that differ have their numbers one by one.
     """
-    arrays = [unknown.array(circuit, value) for unknown, value in found.items()]
-    targets = [unknown.target for unknown in found]
+    arrays = [unknown.array(circuit, value) for unknown, value in fitted_values.items()]
+    targets = [unknown.target for unknown in fitted_values]
     placed = numbers.placed(circuit.params, targets, [jnp.asarray(array) for array in arrays])
     fitted = replace(circuit, params=placed)
     numbers.check(fitted, placed)
     spec = circuit.spec
-    for (unknown, value), array in zip(found.items(), arrays, strict=True):
+    for (unknown, value), array in zip(fitted_values.items(), arrays, strict=True):
         spec = _in_spec(spec, unknown, value, array)
     wiring = replace(circuit.wiring, part=replace(circuit.wiring.part, spec=spec))
     return replace(fitted, wiring=wiring)

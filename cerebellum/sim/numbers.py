@@ -49,12 +49,12 @@ def target(circuit: Circuit, name: str, where: str = "values") -> Target:
     known |= {f"{x}.learning_gain": Target("learning_gain", x) for x in params.learning_gain}
     if name not in known:
         raise UsageError(f"{where}: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
-    found = known[name]
-    if found.group == "weights":
-        weight = projection_of(circuit, found).mean_weight
-        if not weight and jnp.ndim(params.weights[found.owner]):
+    number = known[name]
+    if number.group == "weights":
+        weight = projection_of(circuit, number).mean_weight
+        if not weight and jnp.ndim(params.weights[number.owner]):
             raise UsageError(f"{where}: {name!r}: the spec's weight is 0; one that can be scaled")
-    return found
+    return number
 
 
 def projection_of(circuit: Circuit, target: Target) -> Projection:
