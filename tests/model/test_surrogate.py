@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cerebellum.model.surrogate import SURROGATES, spike
+from cerebellum.errors import UsageError
+from cerebellum.model.surrogate import SURROGATES, Surrogate, spike, through
 
 X = jnp.linspace(-2.0, 2.0, 41)
 FORMULAS = {
@@ -40,3 +41,19 @@ def test_forward_is_a_strict_step(name):
 def test_unknown_surrogate_is_refused():
     with pytest.raises(KeyError, match="relu"):
         jax.grad(lambda x: spike(x, "relu"))(jnp.array(1.0))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_gain_is_a_factor_of_the_gradient_alone(soft):
+    def spikes(distance, gain):
+        rule = Surrogate(gain=gain, soft=soft)
+        return through((distance >= 0).astype(jnp.float32), distance, rule)
+
+    slopes = [jax.vmap(jax.grad(lambda x, g=gain: spikes(x, g)))(X) for gain in (1.0, 0.1)]
+    np.testing.assert_allclose(slopes[1], 0.1 * slopes[0], rtol=1e-5)
+    assert soft or (spikes(X, 0.1) == spikes(X, 1.0)).all()
+
+
+def test_a_gain_of_zero_is_refused():
+    with pytest.raises(UsageError, match=r"surrogate\.gain: 0; above zero"):
+        Surrogate(gain=0)
