@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events, fit, values
 from cerebellum.model import circuit as circuits
-from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.circuit import Circuit, State, Wiring
 from cerebellum.model.fixed import LEVELS
 
 Cells = Any
@@ -91,7 +91,22 @@ def scale_weights(thing, projection, factor, *, circuit=None):
         )
     weights = thing.params.weights
     scaled = {**weights, projection: _scaled(weights[projection], factor, math.inf)}
-    return replace(thing, params=replace(thing.params, weights=scaled))
+    changed = replace(thing, params=replace(thing.params, weights=scaled))
+    return replace(changed, wiring=_with_weight(thing, projection, factor))
+
+
+def _with_weight(circuit: Circuit, projection: str, factor: float) -> Wiring:
+    """The wiring with the scaled weight in its spec, from which sweeps and fits count."""
+    part = circuit.wiring.part
+    before = next(p for p in part.spec.projections if p.name == projection).weight
+    if not isinstance(before, values.Distribution):
+        after = before * factor
+    elif factor:
+        after = values.scaled(before, factor)
+    else:
+        return circuit.wiring  # No distribution has zeros alone.
+    spec = part.spec.with_projection(projection, weight=after)
+    return replace(circuit.wiring, part=replace(part, spec=spec))
 
 
 def _scale_state(state: State, projection: str, factor: float, circuit: Circuit | None) -> State:

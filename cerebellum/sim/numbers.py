@@ -51,9 +51,11 @@ def target(circuit: Circuit, name: str, where: str = "values") -> Target:
         raise UsageError(f"{where}: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
     number = known[name]
     if number.group == "weights":
-        weight = projection_of(circuit, number).mean_weight
-        if not weight and jnp.ndim(params.weights[number.owner]):
+        weight, array = projection_of(circuit, number).mean_weight, params.weights[number.owner]
+        if jnp.ndim(array) and not weight:
             raise UsageError(f"{where}: {name!r}: the spec's weight is 0; one that can be scaled")
+        if jnp.ndim(array) and not jnp.any(array):
+            raise UsageError(f"{where}: {name!r}: all its weights are 0; some that can be scaled")
     return number
 
 

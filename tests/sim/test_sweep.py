@@ -61,6 +61,30 @@ def test_pairs_and_keys(circuit):
     assert table["rate.input"][0] != table["rate.input"][1]
 
 
+@pytest.mark.parametrize("weight", [3.0, cb.LogNormal(3.0, 1.0)])
+@pytest.mark.parametrize("path", ["event", "dense"])
+def test_weights_are_those_of_the_spec_after_others(weight, path):
+    """A sweep counts from the weight that a projection has, however it came to have it."""
+    spec = feed_forward(60, 40, 20, weight=weight)
+    (name,) = (p.name for p in spec.projections)
+    circuit = cb.build(spec, KEY, path=path)
+    halved = cb.scale_weights(circuit, name, 0.5)
+    tables = [
+        cb.sweep(each, {f"{name}.weight": [1.0, 2.0]}, DRIVE, duration_ms=30)
+        for each in (circuit, halved)
+    ]
+    assert tables[0]["rate.cells"][0] != tables[0]["rate.cells"][1]
+    np.testing.assert_array_equal(tables[0]["rate.cells"], tables[1]["rate.cells"])
+
+
+def test_blocked_synapses_cannot_be_scaled():
+    spec = feed_forward(60, 40, 20, weight=cb.LogNormal(3.0, 1.0))
+    (name,) = (p.name for p in spec.projections)
+    blocked = cb.scale_weights(cb.build(spec, KEY), name, 0)
+    with pytest.raises(cb.UsageError, match="weight': all its weights are 0"):
+        cb.sweep(blocked, {f"{name}.weight": [1.0]}, DRIVE, duration_ms=30)
+
+
 def test_the_number_of_threads_changes_nothing():
     spec = feed_forward(60, 40, 20, weight=3.0, plastic=True)
     circuit = cb.build(spec, KEY, path="event")
