@@ -41,6 +41,8 @@ def _with_fields(record: type, summary: str) -> str:
     for field, below in zip(source.body, [*source.body[1:], ast.Pass()], strict=True):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
+        if ast.unparse(field.annotation) == "KW_ONLY":
+            continue
         kind = f"{field.target.id}: {ast.unparse(field.annotation)}"
         default = field.value
         if isinstance(default, ast.Call):

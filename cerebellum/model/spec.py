@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -38,24 +38,29 @@ def _plain(record: Any) -> None:
 
 
 @documented
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Population:
     """A number of cells of one neuron model."""
 
     name: str
     size: int
     """number of cells"""
-    model: str
-    """a name in neurons.CIRCUIT_MODELS"""
-    params: Any
-    """The Params of that model. Each field is one number for all cells, a list or an array of one
-    number a cell, or a distribution (`Normal`, `LogNormal`, `Uniform`), from which `build` draws
-    one a cell."""
+    model: str = ""
+    """a name in neurons.CIRCUIT_MODELS; by default the model whose Params `params` are"""
+    params: Any = None
+    """The Params of that model, by default with its default values. Each field is one number for
+    all cells, a list or an array of one number a cell, or a distribution (`Normal`, `LogNormal`,
+    `Uniform`), from which `build` draws one a cell."""
+    _: KW_ONLY
     homeostasis: Threshold | None = None
     """how the thresholds of its cells follow their firing rates"""
 
     def __post_init__(self):
         _plain(self)
+        if not self.model:
+            object.__setattr__(self, "model", _model_of(self))
+        if self.params is None and self.model in CIRCUIT_MODELS:
+            object.__setattr__(self, "params", CIRCUIT_MODELS[self.model].Params())
         object.__setattr__(self, "params", values.in_fields(self.params, f"{self.name}.params"))
 
     @property
@@ -64,8 +69,25 @@ class Population:
         return values.typical_fields(self.params)
 
 
+def _model_of(population: Population) -> str:
+    """The name of the model whose Params a population has."""
+    kind = type(population.params)
+    names = [name for name, model in CIRCUIT_MODELS.items() if kind is model.Params]
+    if len(names) == 1:
+        return names[0]
+    shown = kind.__name__ if population.params is not None else "not given"
+    if names:
+        raise UsageError(
+            f"{population.name}.model: not given; one of {', '.join(names)}, which share {shown}"
+        )
+    raise UsageError(
+        f"{population.name}.params: {shown}; the Params of a model, or the name of one as model: "
+        f"{', '.join(CIRCUIT_MODELS)}"
+    )
+
+
 @documented
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Projection:
     """The synapses from one population onto one receptor of another."""
 
@@ -73,6 +95,7 @@ class Projection:
     target: str
     receptor: str
     """a receptor of the target's model: "exc" or "inh"; "spikes" for a relay"""
+    _: KW_ONLY
     weight: float | Distribution
     """Weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
     sign. A distribution gives each synapse a weight of its own."""
@@ -141,13 +164,14 @@ class Projection:
 
 
 @documented
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Spec:
     """The populations and projections of a circuit, and its time step."""
 
     name: str
     populations: tuple[Population, ...]
-    projections: tuple[Projection, ...]
+    projections: tuple[Projection, ...] = ()
+    _: KW_ONLY
     dt: float = 1.0
     """time step, ms"""
     surrogate: Surrogate | None = None

@@ -221,6 +221,24 @@ def test_populations_are_checked():
         Spec(name="x", populations=(cells, cells), projections=())
 
 
+def test_a_population_needs_no_more_than_says_which_model_it_is():
+    assert Population("cells", 9, "conductance").params == Params()
+    assert Population("cells", 9, params=Params()).model == "conductance"
+    for params, message in (
+        (None, "cells.params: not given; the Params of a model, or the name of one as model"),
+        (3, "cells.params: int; the Params of a model"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Population("cells", 9, params=params)
+
+
+def test_models_that_share_their_params_are_told_apart_by_name(monkeypatch):
+    monkeypatch.setitem(cb.neurons.CIRCUIT_MODELS, "mine", cb.neurons.conductance)
+    with pytest.raises(UsageError, match="model: not given; one of conductance, mine"):
+        Population("cells", 9, params=Params())
+    assert Population("cells", 9, "mine").model == "mine"
+
+
 def test_specs_are_hashable():
     assert hash(cb.presets.mouse()) == hash(cb.presets.mouse())
     assert isinstance(cb.presets.mouse().populations[0], Population)
