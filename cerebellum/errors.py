@@ -1,5 +1,7 @@
-"""Errors that a program reports in a line instead of a traceback, and what tells numbers apart."""
+"""Errors that a program reports in a line instead of a traceback, and what their messages need."""
 
+import difflib
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,3 +29,14 @@ def is_number(value: Any) -> bool:
 def is_whole(value: Any) -> bool:
     """Whether a value is one integer of Python or NumPy; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def nearest(name: Any, known: Collection[str], whose: str) -> str:
+    """What would be right instead of an unknown name: the nearest one, or all that there are."""
+    return perhaps(name, known) or f"{whose} has {', '.join(known) or 'none'}"
+
+
+def perhaps(name: Any, known: Collection[str]) -> str:
+    """The known name that is nearest to an unknown one, for a message; empty if none is near."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"perhaps {near[0]}" if near else ""

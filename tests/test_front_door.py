@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 import cerebellum as cb
@@ -34,6 +35,15 @@ def test_help_has_every_field_with_its_unit():
 def test_a_class_without_source_keeps_its_text():
     made = documented(type("Made", (), {"__doc__": "Made here."}))
     assert made.__doc__ == "Made here."
+
+
+def test_a_seed_is_its_key(circuit):
+    spec = cb.presets.mouse(scale=0.02)
+    for one, other in (
+        (circuit, cb.build(spec, 0)),
+        (cb.init(circuit, jax.random.key(3)), cb.init(circuit, np.int64(3))),
+    ):
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), one, other))
 
 
 def test_a_circuit_is_a_short_table(circuit):

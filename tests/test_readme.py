@@ -16,4 +16,4 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "raster.png").stat().st_size > 10_000
     assert names["spec"].population("granule").size == 400
-    names["cb"].build(names["spec"], names["jax"].random.key(0))
+    names["cb"].build(names["spec"], 0)

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from scipy.sparse import csr_array
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events, fit, fixed, noise, registry, values, widths
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
@@ -425,6 +425,28 @@ def _connect_synapses(
     return listed(projection, spec, pre, post, weight, steps)
 
 
+def _with_projections(
+    spec: Spec, edges: Mapping[str | tuple[str, str, str], Edges | np.ndarray]
+) -> tuple[Spec, dict[str, Edges | np.ndarray]]:
+    """A spec with a projection for each (source, target, receptor) that has edges, and the edges by
+    the names of projections."""
+    by_name, added = {}, []
+    for ends, synapses in edges.items():
+        if isinstance(ends, str):
+            by_name[ends] = synapses
+            continue
+        if not isinstance(ends, tuple) or len(ends) != 3:
+            raise UsageError(f"edges {ends!r}: a name, or (source, target, receptor)")
+        if not isinstance(synapses, Edges) or synapses.weight is None or synapses.delay is None:
+            raise UsageError(f"edges {ends!r}: without weights and delays; cb.Edges with both")
+        if not len(synapses):
+            raise UsageError(f"edges {ends!r}: none; at least one synapse")
+        weight, steps = np.mean(synapses.weight), round(np.mean(synapses.delay) / spec.dt)
+        added.append(Projection(*ends, weight=float(weight), delay=max(1, steps) * spec.dt))
+        by_name[added[-1].name] = synapses
+    return replace(spec, projections=(*spec.projections, *added)), by_name
+
+
 def _connect_by_name(
     spec: Spec, edges: Mapping[str, Edges | np.ndarray]
 ) -> dict[str, tuple[events.Fan, Array]]:
@@ -432,7 +454,7 @@ def _connect_by_name(
     known = [projection.name for projection in spec.projections]
     for name in edges:
         if name not in known:
-            raise UsageError(f"edges {name!r}: {fit.nearest(name, known, spec.name)}")
+            raise UsageError(f"edges {name!r}: {nearest(name, known, spec.name)}")
     return {
         p.name: connect_edges(p, spec, edges[p.name]) for p in spec.projections if p.name in edges
     }
@@ -484,8 +506,8 @@ def current(circuit: Circuit) -> Circuit:
 
 def build(
     spec: Spec,
-    key: Array,
-    edges: Mapping[str, Edges | np.ndarray] | None = None,
+    key: Array | int,
+    edges: Mapping[str | tuple[str, str, str], Edges | np.ndarray] | None = None,
     *,
     positions: Mapping[str, Any] | None = None,
     path: Path = "auto",
@@ -495,10 +517,12 @@ def build(
 
     Args:
       spec: the circuit to build.
-      key: a JAX random key; the same key gives the same circuit on any machine.
+      key: a JAX random key, or a seed; the same one gives the same circuit on any machine.
       edges: the edges of projections that are not to be drawn, by name: `Edges`, with a weight and
         a delay of each synapse; or source, target and number of contacts, integers [pairs, 3], each
-        pair once. They replace those that `spec.place` returns.
+        pair once. They replace those that `spec.place` returns. The name (source, target, receptor)
+        adds a projection that the spec does not have, with the mean weight and delay of its edges,
+        which must have both.
       positions: positions of the cells, um [cells, 3], by population, for rules of connection that
         depend on distance.
       path: how spikes are delivered. "event" delivers packed spikes; "dense" visits every synapse
@@ -510,11 +534,13 @@ def build(
     Raises:
       UsageError: a distribution drew what its parameter cannot be; edges have the wrong shape, or
         refer to cells or projections that do not exist, or belong to a projection that has rows;
-        or a learning rule does not fit.
+        or a learning rule does not fit; the key is none.
     """
+    key = noise.key_of(key)
+    spec, by_name = _with_projections(spec, edges or {})
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
-    laid = _connect_by_name(spec, edges or {})
+    laid = _connect_by_name(spec, by_name)
     placed_um = _positions(spec, positions or {})
     placed = spec.place(key) if spec.place else {}
     placed = _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})

@@ -200,23 +200,17 @@ BEAM = "beam"
 """The axis of a mesh along which a circuit is divided into shards."""
 
 
-def init(circuit: Circuit, key: Array, *, spread: bool = False) -> State:
+def init(circuit: Circuit, key: Array | int, *, spread: bool = False) -> State:
     """Return the state of a circuit at rest: conductances are zero and no spike is on its way.
 
     Args:
-      key: random key of the run, for everything that is drawn while the circuit runs and, with
-        `spread`, for the initial voltages.
+      key: random key of the run, or its seed, for everything that is drawn while the circuit runs
+        and, with `spread`, for the initial voltages.
       spread: draw initial voltages uniformly between reset and threshold, so that pacemakers do
         not start in step with each other. Otherwise all cells start at their leak potential, as
         in NEST and in the reference runs of the presets.
     """
-    try:
-        words = jax.random.key_data(key)
-    except (TypeError, ValueError):
-        raise UsageError(f"key: {key!r}; jax.random.key(seed)") from None
-    if words.shape != (2,):
-        raise UsageError(f"key: {words.size} words; a threefry key, jax.random.key(seed), has 2")
-    return initial(circuit, words, spread)
+    return initial(circuit, jax.random.key_data(noise.key_of(key)), spread)
 
 
 @partial(jax.jit, static_argnames="spread")

@@ -4,7 +4,6 @@ Names and shapes are known while a program is traced, so every step checks them 
 are looked at once, before a run.
 """
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
 from cerebellum.model import events
 from cerebellum.model.part import Part
 
@@ -30,17 +29,6 @@ def check_names(given: Collection[str], known: Collection[str], where: str, whos
     for name in known:
         if name not in given:
             raise UsageError(f"{where}: without {name!r}, which {whose} has")
-
-
-def nearest(name: Any, known: Collection[str], whose: str) -> str:
-    """What would be right instead of an unknown name: the nearest one, or all that there are."""
-    return perhaps(name, known) or f"{whose} has {', '.join(known) or 'none'}"
-
-
-def perhaps(name: Any, known: Collection[str]) -> str:
-    """The known name that is nearest to an unknown one, for a message; empty if none is near."""
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"perhaps {near[0]}" if near else ""
 
 
 def check_cells(params: dict[str, Any], part: Part) -> None:

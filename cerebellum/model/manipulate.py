@@ -17,8 +17,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding
 
-from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events, fit, values
+from cerebellum.errors import UsageError, perhaps
+from cerebellum.model import anatomy, events, fit, noise, values
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State, Wiring
 from cerebellum.model.fixed import LEVELS
@@ -144,7 +144,7 @@ def _scaled(weights: Array, factor: float, most: float) -> Array:
 
 
 def with_params(
-    circuit: Circuit, population: str, *, key: Array | None = None, **fields: Any
+    circuit: Circuit, population: str, *, key: Array | int | None = None, **fields: Any
 ) -> Circuit:
     """Change parameters of the cells of a population.
 
@@ -154,7 +154,8 @@ def with_params(
     Args:
       circuit: a whole circuit, or one that is divided into shards.
       population: its name.
-      key: the random key from which distributions are drawn; another key gives other values.
+      key: the random key, or seed, from which distributions are drawn; another one gives other
+        values.
       fields: new values of fields of the model's `Params`, each in the unit of the field: a
         number, a list or array with one number a cell, or a distribution.
 
@@ -177,7 +178,7 @@ def with_params(
         if not drawn and not values.is_number(value) and not isinstance(value, values.PerCell):
             raise UsageError(f"{where}: {given!r}; a number, a list or array, or a distribution")
         if isinstance(value, values.Distribution) and key is None:
-            raise UsageError(f"{where}: {given!r}, without a key; key=jax.random.key(seed)")
+            raise UsageError(f"{where}: {given!r}, without a key; key=seed")
         if isinstance(value, values.PerCell) and len(value) != size:
             raise UsageError(f"{where}: {len(value)} values; {size}, one a cell")
         before = getattr(params, name)
@@ -185,7 +186,7 @@ def with_params(
             changed[name] = _laid(np.full(np.shape(before), value), before)
         else:
             # Only a distribution draws, and it has a key.
-            start = jax.random.key(0) if key is None else key
+            start = noise.key_of(0 if key is None else key)
             each = values.draw(value, anatomy.stream(start, f"{population}.{name}"), (size,))
             changed[name] = _laid(_by_shard(each, circuit, population), before)
     params = replace(params, **changed)
@@ -204,7 +205,7 @@ def _check_name(what: str, name: Any, known: Collection[str]) -> None:
     """Raise UsageError, with the nearest name, if a name is not a known one."""
     if name in known:
         return
-    right = fit.perhaps(name, known) or f"one of {', '.join(known)}"
+    right = perhaps(name, known) or f"one of {', '.join(known)}"
     raise UsageError(f"{what} {name!r}: unknown; {right}")
 
 

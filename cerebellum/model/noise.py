@@ -16,7 +16,7 @@ A shard draws what the whole circuit would draw, because cells and rows keep the
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
+from cerebellum.errors import UsageError, is_whole
 from cerebellum.model.ordering import materialize_once
 
 TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -49,6 +50,21 @@ class CellRange:
     def numbers(self) -> Array:
         """The numbers offset, offset + 1, ...: uint32 [size]."""
         return jnp.arange(self.size, dtype=jnp.uint32) + jnp.uint32(self.offset)
+
+
+def key_of(given: Array | int) -> Array:
+    """A random key, or the key of a seed; UsageError if it is neither."""
+    if is_whole(given):
+        if not 0 <= given < 2**32:
+            raise UsageError(f"key: {given}; a seed from 0 to 4,294,967,295, or a JAX key")
+        return jax.random.key(np.uint32(int(given)))
+    try:
+        words = jax.random.key_data(given)
+    except (TypeError, ValueError):
+        raise UsageError(f"key: {given!r}; a seed, or jax.random.key(seed)") from None
+    if words.shape != (2,):
+        raise UsageError(f"key: {words.size} words; a threefry key, jax.random.key(seed), has 2")
+    return cast(Array, given)
 
 
 def name_number(name: str) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from cerebellum.documented import documented
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
 from cerebellum.model import registry, values
 from cerebellum.model.connect import Connect, Ends
 from cerebellum.model.delays import on_grid, steps_of
@@ -48,9 +48,9 @@ class Population:
     model: str = ""
     """a name in neurons.CIRCUIT_MODELS; by default the model whose Params `params` are"""
     params: Any = None
-    """The Params of that model, by default with its default values. Each field is one number for
-    all cells, a list or an array of one number a cell, or a distribution (`Normal`, `LogNormal`,
-    `Uniform`), from which `build` draws one a cell."""
+    """The Params of that model, or a dictionary of those that differ from the default values. Each
+    is one number for all cells, a list or an array of one number a cell, or a distribution
+    (`Normal`, `LogNormal`, `Uniform`), from which `build` draws one a cell."""
     _: KW_ONLY
     homeostasis: Threshold | None = None
     """how the thresholds of its cells follow their firing rates"""
@@ -59,14 +59,25 @@ class Population:
         _plain(self)
         if not self.model:
             object.__setattr__(self, "model", _model_of(self))
-        if self.params is None and self.model in CIRCUIT_MODELS:
-            object.__setattr__(self, "params", CIRCUIT_MODELS[self.model].Params())
+        if self.model in CIRCUIT_MODELS and isinstance(self.params, Mapping | None):
+            object.__setattr__(self, "params", _params_of(self))
         object.__setattr__(self, "params", values.in_fields(self.params, f"{self.name}.params"))
 
     @property
     def typical(self) -> Any:
         """The Params with one plain number in each field: the mean where cells differ."""
         return values.typical_fields(self.params)
+
+
+def _params_of(population: Population) -> Any:
+    """The Params of a population's model, with the values of a dictionary."""
+    kind, given = CIRCUIT_MODELS[population.model].Params, population.params or {}
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            where = f"{population.name}.params"
+            raise UsageError(f"{where} {name!r}: unknown; {nearest(name, known, population.model)}")
+    return kind(**given)
 
 
 def _model_of(population: Population) -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
 from cerebellum.model import delays, events, fit, homeostasis, noise, short_term
 from cerebellum.model.circuit import (
     BEAM,
@@ -211,7 +211,7 @@ def _outside_events(wiring: Wiring, cells: dict[str, Any], drive: Drive) -> dict
         model = CIRCUIT_MODELS[population.model]
         before = model.receptors(cells[name])
         if receptor not in before:
-            right = fit.nearest(receptor, before, population.model)
+            right = nearest(receptor, before, population.model)
             raise UsageError(f"drive {key!r}: {receptor!r}; {right}")
         # Rounded before the sum, so that it is the same in every program.
         held, weights = materialize_once((before[receptor], jnp.asarray(weights)))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fit
 from cerebellum.model.circuit import Circuit, Params
@@ -48,7 +48,7 @@ def target(circuit: Circuit, name: str, where: str = "values") -> Target:
     known |= {f"{p}.weight": Target("weights", p) for p in params.weights}
     known |= {f"{x}.learning_gain": Target("learning_gain", x) for x in params.learning_gain}
     if name not in known:
-        raise UsageError(f"{where}: {name!r}; {fit.nearest(name, list(known), circuit.spec.name)}")
+        raise UsageError(f"{where}: {name!r}; {nearest(name, list(known), circuit.spec.name)}")
     number = known[name]
     if number.group == "weights":
         weight, array = projection_of(circuit, number).mean_weight, params.weights[number.owner]

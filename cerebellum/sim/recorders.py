@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from cerebellum.errors import UsageError, is_number, is_whole
-from cerebellum.model import events, fit
+from cerebellum.errors import UsageError, is_number, is_whole, nearest
+from cerebellum.model import events
 from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.delays import GRID
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -214,7 +214,7 @@ def cells_of(request: Request, spec: Spec) -> np.ndarray:
     names = [population.name for population in spec.populations]
     if request.owner not in names:
         raise UsageError(
-            f"{request.where}: {request.owner!r}; {fit.nearest(request.owner, names, spec.name)}"
+            f"{request.where}: {request.owner!r}; {nearest(request.owner, names, spec.name)}"
         )
     population = spec.population(request.owner)
     if request.kind not in SPIKES:
@@ -274,7 +274,7 @@ def _projection(request: Request, spec: Spec) -> Projection:
         if request.owner in known:
             right = f"a plastic projection: {', '.join(plastic) or 'this circuit has none'}"
         else:
-            right = f"{request.owner!r}; {fit.nearest(request.owner, plastic, spec.name)}"
+            right = f"{request.owner!r}; {nearest(request.owner, plastic, spec.name)}"
         raise UsageError(f"{request.where}: {right}")
     projection = next(p for p in spec.projections if p.name == request.owner)
     if request.chosen is not None:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cerebellum.errors import UsageError, is_number, is_whole
-from cerebellum.model import anatomy, fit
+from cerebellum.errors import UsageError, is_number, is_whole, nearest
+from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
 from cerebellum.sim import drive as drives
@@ -43,9 +43,7 @@ class Table:
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.columns:
-            raise UsageError(
-                f"column {name!r}; {fit.nearest(name, list(self.columns), 'the table')}"
-            )
+            raise UsageError(f"column {name!r}; {nearest(name, list(self.columns), 'the table')}")
         return self.columns[name]
 
     def to_pandas(self) -> Any:

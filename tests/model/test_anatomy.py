@@ -224,6 +224,9 @@ def test_populations_are_checked():
 def test_a_population_needs_no_more_than_says_which_model_it_is():
     assert Population("cells", 9, "conductance").params == Params()
     assert Population("cells", 9, params=Params()).model == "conductance"
+    assert Population("cells", 9, "conductance", {"v_th": -40.0}).params == Params(v_th=-40.0)
+    with pytest.raises(UsageError, match="'vth': unknown; perhaps v_th"):
+        Population("cells", 9, "conductance", {"vth": -40.0})
     for params, message in (
         (None, "cells.params: not given; the Params of a model, or the name of one as model"),
         (3, "cells.params: int; the Params of a model"),

@@ -56,6 +56,37 @@ def run(circuit: cb.Circuit, ms: float = 100, calls: int = 1):
     return state, cb.record.join(trace)
 
 
+def test_edges_between_two_ends_are_a_projection():
+    """It computes what the projection that the spec lists does, and says its mean weight."""
+    spec, edges = own_spec(), own_edges(0)
+    ends = {"mf_e": ("mf", "e", "exc"), "e_i": ("e", "i", "exc")}
+    listed = replace(spec, projections=spec.projections[:2])
+    bare = replace(spec, projections=())
+    one = cb.build(listed, 0, edges)
+    other = cb.build(bare, 0, {ends[name]: each for name, each in edges.items()})
+    assert run(one)[1].rasters["i"].time_ms.tolist() == run(other)[1].rasters["i"].time_ms.tolist()
+    weight, delay = (np.mean(each) for each in (edges["mf_e"].weight, edges["mf_e"].delay))
+    projection = other.spec.projections[0]
+    assert projection.name == "mf_e"
+    assert projection.weight == pytest.approx(weight)
+    assert projection.delay == pytest.approx(delay, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "edges", "message"),
+    [
+        (("mf", "e"), drawn(0, "mf", "e", 3), r"a name, or \(source, target, receptor\)"),
+        (("mf", "e", "exc"), cb.Edges([0], [1], 2.0), "without weights and delays"),
+        (("mf", "e", "exc"), cb.Edges([], [], 2.0, 1.0), "none; at least one synapse"),
+        (("mf", "x", "exc"), cb.Edges([0], [1], 2.0, 1.0), "population 'x'"),
+        (("mf", "e", "ampa"), cb.Edges([0], [1], 2.0, 1.0), "ampa"),
+    ],
+)
+def test_ends_that_are_wrong_are_refused(name, edges, message):
+    with pytest.raises(UsageError, match=message):
+        cb.build(replace(own_spec(), projections=()), 0, {name: edges})
+
+
 def test_paths_and_backends_give_the_same():
     spec, edges = own_spec(), own_edges(0)
     kinds = [("event", "xla"), ("dense", "xla"), ("event", "auto")]

@@ -149,7 +149,7 @@ def test_weights_are_scaled_within_bounds(circuit):
         (lambda c, s: cb.scale_weights(c, "S_E", -1), "factor: -1; a finite number"),
         (lambda c, s: cb.with_params(c, "E", v_t=1), "E.params 'v_t': unknown; perhaps v_th"),
         (lambda c, s: cb.with_params(c, "E", v_th=[1.0]), "E.params.v_th: 1 values; 38"),
-        (lambda c, s: cb.with_params(c, "E", v_th=cb.Normal(1, 1)), "key=jax.random.key"),
+        (lambda c, s: cb.with_params(c, "E", v_th=cb.Normal(1, 1)), "key=seed"),
         (lambda c, s: cb.with_params(c, "E", tau_m=0), "tau_m of E: 0; above zero"),
         (lambda c, s: cb.with_params(c, "E", t_ref=300.0), "t_ref of E: 300 ms; at most 255"),
     ],

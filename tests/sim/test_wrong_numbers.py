@@ -409,8 +409,15 @@ def test_what_is_no_circuit_no_state_and_no_key_is_refused(held):
     ):
         with pytest.raises(cb.UsageError, match=message):
             cb.simulate(circuit_given, state_given, {}, duration_ms=1)
-    with pytest.raises(cb.UsageError, match=r"key: 0; jax.random.key\(seed\)"):
-        cb.init(held, 0)
+    for key, message in (
+        (0.5, r"key: 0.5; a seed, or jax.random.key\(seed\)"),
+        (True, "key: True; a seed"),
+        (-1, "key: -1; a seed from 0 to 4,294,967,295"),
+    ):
+        with pytest.raises(cb.UsageError, match=message):
+            cb.init(held, key)
+        with pytest.raises(cb.UsageError, match=message):
+            cb.build(held.spec, key)
     empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), state)
     with pytest.raises(cb.UsageError, match="state: none; jax"):
         cb.simulate_batch(held, empty, {}, duration_ms=1)

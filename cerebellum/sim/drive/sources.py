@@ -11,6 +11,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from cerebellum.errors import UsageError, is_number, is_whole
+from cerebellum.model import noise as draws
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
 from cerebellum.sim.drive.currents import Current, CurrentFunction
@@ -200,13 +201,14 @@ def burst(
 
 
 def standard(
-    protocol: Protocol, spec: Spec, key: Array, *, with_burst: bool = True
+    protocol: Protocol, spec: Spec, key: Array | int, *, with_burst: bool = True
 ) -> dict[str, Source]:
     """The standard stimulus of a preset for a circuit that was built from it.
 
     Args:
       protocol: `presets.PRESETS[name].protocol`.
-      key: the key with which the circuit is built; a burst may depend on the positions of cells.
+      key: the key, or seed, with which the circuit is built; a burst may depend on the positions
+        of cells.
 
     Raises:
       UsageError: `protocol` is none, or the circuit lacks the population that it drives.
@@ -224,7 +226,7 @@ def standard(
             protocol.background_hz,
             protocol.burst_hz,
             *protocol.burst_ms,
-            cells=bursting(key) if callable(bursting) else round(bursting * size),
+            cells=bursting(draws.key_of(key)) if callable(bursting) else round(bursting * size),
             beams=spec.beams,
         )
     }

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from cerebellum.errors import UsageError, is_whole
-from cerebellum.model import fit
+from cerebellum.errors import UsageError, is_whole, nearest
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Spec
 
@@ -88,7 +87,7 @@ def target_of(slot: str, spec: Spec) -> Target:
     known = {population.name: population for population in spec.populations}
     name, dot, receptor = key.partition(".") if isinstance(key, str) else (None, "", "")
     if name not in known:
-        raise UsageError(f"{where}: {fit.nearest(name, known, spec.name)}")
+        raise UsageError(f"{where}: {nearest(name, known, spec.name)}")
     population = known[name]
     model = CIRCUIT_MODELS[population.model]
     receptors = receptors_of(population)
@@ -99,7 +98,7 @@ def target_of(slot: str, spec: Spec) -> Target:
         raise UsageError(f"{where}: {name} has relays, which repeat spikes; {name!r}, no weight")
     if receptor not in receptors:
         known = [f"{name}.{each}" for each in receptors]
-        raise UsageError(f"{where}: {fit.nearest(key, known, name)}")
+        raise UsageError(f"{where}: {nearest(key, known, name)}")
     return target
 
 
