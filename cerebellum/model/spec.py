@@ -128,8 +128,9 @@ class Projection:
     degree_sd: float = 0.0
     """Standard deviation of the in-degree, which is normal about its mean and is limited to the
     range from zero to all source cells."""
-    plastic: bool = False
-    """whether the state holds its weights, one per synapse"""
+    plastic: bool | None = None
+    """whether the state holds its weights, one per synapse; by default if it has `rule` or
+    `scaling`"""
     spread: float = 0.0
     """initial weights are uniform in weight (1 - spread) to weight (1 + spread)"""
     w_max: float | None = None
@@ -137,9 +138,9 @@ class Projection:
     dtype: Dtype = "float32"
     """data type of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
     rule: Rule | None = None
-    """how its weights learn; needs `plastic`"""
+    """how its weights learn"""
     scaling: Scaling | None = None
-    """how a target cell scales all its weights; needs `plastic`"""
+    """how a target cell scales all its weights"""
     short_term: ShortTerm | None = None
     """how its terminals depress and facilitate; for float32 weights only"""
     crosses: bool = False
@@ -151,6 +152,9 @@ class Projection:
 
     def __post_init__(self):
         _plain(self)
+        if self.plastic is None:
+            learns = self.rule is not None or self.scaling is not None
+            object.__setattr__(self, "plastic", learns)
 
     @property
     def mean_weight(self) -> float:
@@ -160,7 +164,7 @@ class Projection:
     @property
     def individual(self) -> bool:
         """Whether its synapses have weights of their own, not a single one."""
-        return self.plastic or self.spread > 0 or isinstance(self.weight, Distribution)
+        return bool(self.plastic) or self.spread > 0 or isinstance(self.weight, Distribution)
 
     @property
     def listed(self) -> bool:
@@ -251,6 +255,8 @@ class Spec:
         known = [projection.name for projection in self.projections]
         if name not in known:
             raise UsageError(f"projection {name!r}: {self.name} has {', '.join(known)}")
+        if changes.get("rule") is not None or changes.get("scaling") is not None:
+            changes.setdefault("plastic", True)
         return replace(
             self,
             projections=tuple(

@@ -68,7 +68,7 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
     width = columns = spec.beam_size(projection.target)
     if has_rows(projection, spec, path):
         fixed = projection.dtype == "uint16"
-        copies = 1 if fixed else 1 + projection.plastic
+        copies = 1 if fixed else 1 + bool(projection.plastic)
         bytes_by_name[f"weights.{name}"] = size * width * (2 if fixed else 4) * copies
     else:
         columns = widths.width(projection, part)
@@ -79,7 +79,7 @@ def _projection(projection: Projection, part: Part, path: events.Path) -> dict[s
         if isinstance(projection.delay, values.Distribution):
             wide = 1 if _longest(projection, spec.dt) < 256 else 2
             bytes_by_name[f"delays.{name}"] = entries * wide
-        weights = 4 * entries * (1 + projection.plastic) if individual else 4
+        weights = 4 * entries * (1 + bool(projection.plastic)) if individual else 4
         bytes_by_name[f"weights.{name}"] = weights
     rule = projection.rule
     if rule is not None:

@@ -242,6 +242,19 @@ def test_models_that_share_their_params_are_told_apart_by_name(monkeypatch):
     assert Population("cells", 9, "mine").model == "mine"
 
 
+def test_what_learns_is_plastic():
+    rule = cb.Rule(teacher="b", per_spike=0.1)
+    ends = {"weight": 1.0, "delay": 1.0, "in_degree": 2}
+    assert Projection("a", "b", "exc", **ends, rule=rule).plastic is True
+    assert Projection("a", "b", "exc", **ends).plastic is False
+    spec = feed_forward(9, 9, 2)
+    name, target = spec.projections[0].name, spec.populations[1].name
+    rule = cb.Rule(teacher=target, per_spike=0.1)
+    assert spec.with_projection(name, rule=rule).projections[0].plastic is True
+    with pytest.raises(UsageError, match="rule: given; its weights must be plastic"):
+        spec.with_projection(name, rule=rule, plastic=False)
+
+
 def test_specs_are_hashable():
     assert hash(cb.presets.mouse()) == hash(cb.presets.mouse())
     assert isinstance(cb.presets.mouse().populations[0], Population)
