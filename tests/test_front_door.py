@@ -28,6 +28,9 @@ def test_help_has_every_field_with_its_unit():
         text = thing.__doc__
         for field in thing.__dataclass_fields__:
             assert f"\n  {field}: " in text
+    for thing in (cb.drive.Poisson, cb.drive.SpikeTimes, cb.record.Recording, cb.record.Raster):
+        assert "Fields:" in thing.__doc__
+    assert "Hz, [K, N] or [K, 1]" in cb.drive.Poisson.__doc__
     assert "upper bound of plastic weights, in the unit of" in cb.Projection.__doc__
     assert "membrane capacitance, pF" in cb.neurons.conductance.Params.__doc__
 

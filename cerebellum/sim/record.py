@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.sim.recorders import of, parse, weights
 
@@ -31,6 +32,7 @@ BIN_MS = 5.0
 """Width of the bins of a rate course where none is given, ms."""
 
 
+@documented
 @dataclass(frozen=True)
 class Raster:
     """The spikes of the recorded cells of a population."""
@@ -42,7 +44,16 @@ class Raster:
     cells: np.ndarray
     """the recorded cells"""
 
+    def trains(self) -> dict[int, np.ndarray]:
+        """The spike times of each recorded cell by its number, ms, ascending."""
+        order = np.argsort(self.cell, kind="stable")
+        first = np.searchsorted(self.cell[order], self.cells, "left")
+        after = np.searchsorted(self.cell[order], self.cells, "right")
+        times = self.time_ms[order]
+        return {int(cell): times[a:b] for cell, a, b in zip(self.cells, first, after, strict=True)}
 
+
+@documented
 @dataclass(frozen=True)
 class Trace:
     """A variable of the recorded cells of a population, or weights of a projection, over time."""
@@ -67,6 +78,7 @@ class Trace:
         return self.start_ms + (np.arange(len(self.values)) + 1) * self.every * self.dt
 
 
+@documented
 @dataclass(frozen=True)
 class Recording:
     """The records of a run, in NumPy. Step k of the recording ends at start_ms + (k + 1) dt."""

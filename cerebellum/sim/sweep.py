@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole, nearest
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
@@ -31,6 +32,7 @@ COPIES = 3
 while they are stacked."""
 
 
+@documented
 @dataclass(frozen=True)
 class Table:
     """The result of a sweep: columns of equal length, a row for each run."""

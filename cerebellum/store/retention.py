@@ -7,11 +7,13 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.store import manifest
 from cerebellum.store.manifest import DamagedError
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Retention:
     """Which checkpoints stay; a checkpoint that no rule names is removed.

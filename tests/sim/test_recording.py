@@ -124,3 +124,13 @@ def test_a_pair_without_a_synapse_is_refused(circuit):
     missing = int(np.setdiff1d(np.arange(40), lists[0])[0])
     with pytest.raises(cb.UsageError, match=f"0 to {missing}, no synapse; pairs that have one"):
         run(circuit, cb.record.weights(NAME, [(0, missing)]))
+
+
+def test_trains_are_the_spikes_of_each_recorded_cell():
+    times, cells = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5, 2, 5, 2])
+    trains = cb.record.Raster(times, cells, np.array([2, 3, 5])).trains()
+    assert {cell: train.tolist() for cell, train in trains.items()} == {
+        2: [2.0, 4.0],
+        3: [],
+        5: [1.0, 3.0],
+    }

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
@@ -84,6 +85,7 @@ Kind = Literal["paired", "cs"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """The times of a trial, each a whole number of steps of 1 ms.
@@ -307,6 +309,7 @@ def responses(session: Session, above: float) -> np.ndarray:
     return np.any(np.all(runs, axis=-1), axis=-1)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A circuit before training, with its stimulus and its threshold."""
@@ -346,6 +349,7 @@ def subject(seed: int, timing: Timing = PUBLISHED) -> Subject:
     )
 
 
+@documented
 @dataclass(frozen=True)
 class Course:
     """The results of an experiment with one subject."""

@@ -26,6 +26,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, noise, presets
 from cerebellum.model import circuit as circuits
@@ -68,6 +69,7 @@ SLOWEST_HZ, FASTEST_HZ = 0.05, 10.0
 """Frequencies of the head that are allowed."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Movement:
     """How the head moves.
@@ -253,6 +255,7 @@ def fit(velocity: np.ndarray) -> tuple[float, float]:
     return float(np.hypot(real, imaginary)), float(np.degrees(np.arctan2(imaginary, real)))
 
 
+@documented
 @dataclass(frozen=True)
 class Course:
     """The results of some cycles, one entry a cycle."""
@@ -327,6 +330,7 @@ CYCLES, FIXED_CYCLES = 80, 20
 """Number of cycles with learning, and of those after it without."""
 
 
+@documented
 @dataclass(frozen=True)
 class Adaptation:
     """The course of gain and phase while the circuit learns, and afterwards without learning."""

@@ -13,6 +13,7 @@ from flax import struct
 from jax import Array, lax
 from numpy.typing import ArrayLike
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number
 from cerebellum.model import noise as random
 from cerebellum.model.noise import CellRange
@@ -25,6 +26,7 @@ LEVELS = 30
 """Most halvings of the interval between such points: steps are int32."""
 
 
+@documented
 @dataclass(frozen=True)
 class Current:
     """A current over time; `current`, `step_current`, `ramp`, `sine` and `noise` make one."""
@@ -39,6 +41,7 @@ class Current:
     """the cells that the current is for: a mask, their numbers or a slice; None: all cells"""
 
 
+@documented
 @struct.dataclass
 class CurrentFunction:
     """The current that `function(t_ms, *arguments)` returns, one value or [N].

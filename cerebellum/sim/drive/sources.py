@@ -10,6 +10,7 @@ from flax import struct
 from jax import Array
 from numpy.typing import ArrayLike
 
+from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model import noise as draws
 from cerebellum.model.presets.protocol import Protocol
@@ -30,6 +31,7 @@ class Moment:
     """time step, ms"""
 
 
+@documented
 @struct.dataclass
 class Poisson:
     """Independent spikes at rates that change at given times."""
@@ -51,6 +53,7 @@ class Poisson:
     theirs. None: all cells."""
 
 
+@documented
 @struct.dataclass
 class RateFunction:
     """Independent spikes at the rates that `function(t_ms, *arguments)` returns, Hz, [N].
@@ -76,6 +79,7 @@ class RateFunction:
     """the cells that the source is for, as of `Poisson`; the function returns their rates"""
 
 
+@documented
 @dataclass(frozen=True)
 class SpikeTimes:
     """A list of spikes, in any order. A spike at time t is emitted by the step that ends at t.
@@ -105,6 +109,7 @@ class SpikeTimes:
                 object.__setattr__(self, field, array)
 
 
+@documented
 @dataclass(frozen=True)
 class Values:
     """An array of spikes, currents or weights, one row a step from the call on."""
