@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from cerebellum.model.consolidation import consolidate
     from cerebellum.model.edges import Edges
     from cerebellum.model.manipulate import scale_weights, silence, with_params
+    from cerebellum.model.neurons.equations import define_neuron
     from cerebellum.model.plasticity import Rule, Window
+    from cerebellum.model.plasticity.traces import define_rule
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
     from cerebellum.model.surrogate import Surrogate
@@ -61,6 +63,8 @@ _HOMES = {
     "connect": "cerebellum.model",
     "compilation_cache": "cerebellum.compiled",
     "consolidate": "cerebellum.model.consolidation",
+    "define_neuron": "cerebellum.model.neurons.equations",
+    "define_rule": "cerebellum.model.plasticity.traces",
     "drive": "cerebellum.sim",
     "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
@@ -101,6 +105,8 @@ __all__ = [
     "compilation_cache",
     "connect",
     "consolidate",
+    "define_neuron",
+    "define_rule",
     "drive",
     "fit",
     "init",

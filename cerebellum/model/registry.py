@@ -86,6 +86,16 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
     things[name] = thing
 
 
+def define(kind: str, name: str, thing: Any, ours: Callable[[Any], bool]) -> None:
+    """Register what a shorthand has made; it replaces only what the same shorthand made before.
+
+    Args:
+      ours: whether a thing was made by this shorthand.
+    """
+    things = _TABLES[kind].things
+    add(kind, name, thing, replace=name in things and ours(things[name]))
+
+
 def problem(kind: str, name: str) -> str | None:
     """What the thing of that name lacks, or None; it may have come in by another way than `add`."""
     return _TABLES[kind].wrong(_TABLES[kind].things[name])

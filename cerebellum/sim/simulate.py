@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ Record = str | Request | Sequence[str | Request]
 
 def simulate(
     circuit: Circuit,
-    state: State,
+    state: State | None = None,
     drive: Drive | None = None,
     *,
     duration_ms: float | None = None,
@@ -66,7 +66,8 @@ def simulate(
         that is divided too. With several processes, each must make the same call, and each gets
         the whole recording.
       state: the state to start from. Arrays of JAX are donated: use the returned state afterwards.
-        Arrays of NumPy, such as those of a checkpoint, are copied.
+        Arrays of NumPy, such as those of a checkpoint, are copied. By default that of
+        `init(circuit, 0)`, for a whole circuit.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
         with this call.
       duration_ms: duration of the run; by default that of the shortest array of the drive.
@@ -86,8 +87,10 @@ def simulate(
       Interrupted: the run was interrupted.
     """
     options = Options(duration_ms, record, chunk_steps, progress, to)
+    if state is None and isinstance(circuit, Circuit) and circuit.wiring.part.shards is None:
+        state = circuits.init(circuit, 0)
     _check_arguments(circuit, state, options)
-    state, recordings = run(circuit, state, drive, None, options)
+    state, recordings = run(circuit, cast(State, state), drive, None, options)
     return state, recordings[0]
 
 

@@ -74,6 +74,14 @@ def test_chunked_is_whole(circuit, size, kind):
     assert whole.spikes["cells"].sum() > 20
 
 
+def test_a_run_without_a_state_starts_from_seed_0(circuit):
+    drive = {"input": cb.drive.poisson(80.0)}
+    one = cb.simulate(circuit, drive=drive, duration_ms=60)
+    other = cb.simulate(circuit, cb.init(circuit, 0), drive, duration_ms=60)
+    same(one[1], other[1])
+    chex.assert_trees_all_equal(one[0], other[0])
+
+
 def test_two_calls_are_one(circuit):
     drive = {"input": cb.drive.poisson(80.0)}
     state, first = cb.simulate(circuit, cb.init(circuit, KEY), drive, duration_ms=20)
