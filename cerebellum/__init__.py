@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
+    from cerebellum.learn import tasks
     from cerebellum.learn.fit import FitInterrupted, fit
     from cerebellum.model import connect, neurons, presets
     from cerebellum.model.anatomy import build
@@ -82,8 +83,23 @@ _HOMES = {
     "step": "cerebellum.model.step",
     "store": "cerebellum",
     "sweep": "cerebellum.sim.sweep",
+    "tasks": "cerebellum.learn",
     "with_params": "cerebellum.model.manipulate",
 }
+
+_MODULES = {
+    "connect",
+    "drive",
+    "io",
+    "neurons",
+    "plot",
+    "presets",
+    "record",
+    "shard",
+    "store",
+    "tasks",
+}
+"""Names that are modules, not things in them."""
 
 __all__ = [
     "Circuit",
@@ -124,6 +140,7 @@ __all__ = [
     "step",
     "store",
     "sweep",
+    "tasks",
     "with_params",
 ]
 
@@ -134,7 +151,7 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if name in ("connect", "drive", "io", "neurons", "plot", "presets", "record", "shard", "store"):
+    if name in _MODULES:
         return import_module(f"{home}.{name}")
     return getattr(import_module(home), name)
 

@@ -23,6 +23,13 @@ def test_every_name_is_there(name):
     assert getattr(cb, name) is not None
 
 
+def test_tasks_are_on_the_front_door():
+    assert cb.tasks.eyeblink.condition.__module__ == "cerebellum.learn.tasks.eyeblink"
+    assert callable(cb.tasks.vor.adapt)
+    with pytest.raises(AttributeError, match="no attribute 'blink'"):
+        _ = cb.tasks.blink
+
+
 def test_help_has_every_field_with_its_unit():
     for thing in (cb.Projection, cb.Population, cb.Spec):
         text = thing.__doc__

@@ -382,7 +382,8 @@ def experiment(
     """Train, probe, extinguish and train again. The subject itself does not change.
 
     Args:
-      phases: as `PHASES`. The probes follow the first phase.
+      phases: name, kind of trial ("paired", or "cs" for the tone alone) and number of blocks of
+        ten trials of each, as in `PHASES`. The probes follow the first phase.
       plastic: whether parallel-fibre synapses learn.
       olive: whether the olive can fire.
       say: called with a line about each block.
@@ -428,7 +429,12 @@ def condition(
       isi_ms, cs_ms, us_ms: interval from tone to puff, length of the tone and of the puff (see
         `Timing`).
       seed: sets wiring and background.
-      options: those of `experiment`: phases, plastic, olive, say.
+      options: those of `experiment`: phases, plastic, olive, say. Phases are (name, "paired" or
+        "cs" for the tone alone, blocks of ten trials); by default `PHASES`.
+
+    Returns:
+      The subject before training, and the results. Trials of the tone alone are in
+      `subject.before` and `course.after`.
 
     Raises:
       UsageError: impossible times.
