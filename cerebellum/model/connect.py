@@ -4,16 +4,17 @@
                   connect=cb.connect.FixedInDegree(100))
 
 A rule is a frozen dataclass of plain numbers with the methods of `Connect`; one that a user writes
-works like these. Rules draw from a counter-based stream of their own, so that each projection can
-be built alone.
+works like these, and goes into a checkpoint if it is registered. Rules draw from a counter-based
+stream of their own, so that each projection can be built alone.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from cerebellum.errors import UsageError, is_number, is_whole
+from cerebellum.model import registry
 from cerebellum.model.sampling import draw_sources
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -304,3 +305,23 @@ def _different(degrees: np.ndarray, others: int, rng: np.random.Generator) -> np
     """For each cell as many different numbers below `others` as its degree, in one array."""
     table = draw_sources(degrees, others, rng)
     return table[np.arange(table.shape[1]) < degrees[:, None]].astype(np.int64)
+
+
+NAMES = ("mean_in_degree", "problem", "pairs")
+"""The methods that a rule of connection must have."""
+
+OWN = (FixedInDegree, FixedOutDegree, FixedTotal, Probability, OneToOne, AllToAll, Distance)
+"""The rules of the package."""
+
+RULES: dict[str, type] = {rule.__name__: rule for rule in OWN}
+"""Classes of rules by name; `cerebellum.register("connection", name, class)` adds one."""
+
+
+def wrong(thing: Any) -> str | None:
+    """What a class lacks to be a rule of connection, or None."""
+    return registry.no_record(thing) or registry.lacking(
+        thing, NAMES, "what connect.Connect asks for"
+    )
+
+
+registry.table("connection", RULES, wrong)

@@ -1,4 +1,4 @@
-"""Registration of models, windows, rules, backends and formats under names.
+"""Registration of models, windows, rules, connections, backends and formats under names.
 
 A table is a dict by name that belongs to some module, which declares here what the table may
 contain. A name that exists already is refused unless the caller asks to replace it; circuits that
@@ -6,7 +6,7 @@ are built after a replacement are compiled anew.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +55,15 @@ def no_object(thing: Any) -> str | None:
     """That a thing is a class where an object of it is wanted, or None."""
     if isinstance(thing, type):
         return f"{thing.__name__}; an object of the class, not the class"
+    return None
+
+
+def no_record(thing: Any) -> str | None:
+    """That a thing is no class of frozen dataclasses, whose objects can be compared, or None."""
+    if not isinstance(thing, type):
+        return f"{type(thing).__name__}; a class"
+    if not is_dataclass(thing) or thing.__hash__ is None:
+        return f"{thing.__name__}; a frozen dataclass"
     return None
 
 

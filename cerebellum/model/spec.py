@@ -11,7 +11,7 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, nearest
-from cerebellum.model import registry, values
+from cerebellum.model import connect, registry, values
 from cerebellum.model.connect import Connect, Ends
 from cerebellum.model.delays import on_grid, steps_of
 from cerebellum.model.edges import LONGEST_MS
@@ -25,8 +25,6 @@ from cerebellum.model.values import Distribution
 
 Dtype = Literal["float32", "uint16"]
 DTYPES = get_args(Dtype)
-RULE_NAMES = ("mean_in_degree", "problem", "pairs")
-"""The methods that a rule of connection must have."""
 
 
 def _plain(record: Any) -> None:
@@ -275,7 +273,7 @@ def _with_in_degree(projection: Projection, spec: Spec) -> Projection:
     rule, name = projection.connect, projection.name
     if rule is None:
         return projection
-    if isinstance(rule, type) or not all(hasattr(rule, each) for each in RULE_NAMES):
+    if isinstance(rule, type) or not all(hasattr(rule, each) for each in connect.NAMES):
         shown = rule.__name__ if isinstance(rule, type) else repr(rule)
         raise UsageError(f"{name}.connect: {shown}; such as cb.connect.FixedInDegree(10)")
     if spec.beams > 1 or projection.crosses or projection.dtype != "float32":

@@ -7,8 +7,10 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from cerebellum.errors import UsageError
-from cerebellum.model import connect, homeostasis, plasticity, short_term, surrogate, values
+from cerebellum.model import connect, fit, homeostasis, plasticity, short_term, surrogate, values
 from cerebellum.model.delays import on_grid
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
@@ -25,22 +27,20 @@ _CLASSES = (
     values.Normal,
     values.LogNormal,
     values.Uniform,
-    connect.FixedInDegree,
-    connect.FixedOutDegree,
-    connect.FixedTotal,
-    connect.Probability,
-    connect.OneToOne,
-    connect.AllToAll,
-    connect.Distance,
+    *connect.OWN,
 )
+
+_KINDS = {"Params": "neuron", "Rule": "rule", "Connect": "connection"}
+"""What a registered class is registered as, by what is written after its name."""
 
 
 def _classes() -> dict[str, type]:
-    """The classes that a spec may contain, by name; those of registered models and rules too."""
+    """The classes that a spec may contain, by name; those that a user has registered too."""
     classes = {each.__name__: each for each in _CLASSES}
     classes |= {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
-    rules = plasticity.RULES.items()
-    return classes | {f"{name}.Rule": rule for name, rule in rules if rule not in _CLASSES}
+    for suffix, rules in (("Rule", plasticity.RULES), ("Connect", connect.RULES)):
+        classes |= {f"{n}.{suffix}": rule for n, rule in rules.items() if rule not in _CLASSES}
+    return classes
 
 
 _REMOVED_FIELDS = {"Spec": ("kernels", "path", "whole", "shards")}
@@ -91,10 +91,24 @@ def _encode(value: Any) -> Any:
             field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
         names = {each: name for name, each in _classes().items()}
+        if type(value) not in names:
+            raise UsageError(f"spec: {type(value).__name__}: {_unknown(value)}")
         return {"is": names[type(value)], **fields}
     if isinstance(value, tuple):
         return [_encode(each) for each in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is not None and not isinstance(value, str | int | float):
+        raise UsageError(f"spec: {type(value).__name__}: {_unknown(value)}")
     return value
+
+
+def _unknown(value: Any) -> str:
+    """What would be right instead of a value that cannot be stored."""
+    if all(hasattr(value, name) for name in connect.NAMES):
+        kind = type(value).__name__
+        return f'not registered; cb.register("connection", "{kind.lower()}", {kind}) first'
+    return "cannot be stored; numbers, text, tuples of them, and registered classes"
 
 
 def _decode(tree: Any) -> Any:
@@ -114,10 +128,10 @@ def _decode(tree: Any) -> Any:
         return math.copysign(math.inf, fields.get("sign", 1))
     classes = _classes()
     if not isinstance(name, str) or name not in classes:
-        kind = "neuron" if str(name).endswith(".Params") else "rule"
-        registered = str(name).partition(".")[0]
-        hint = f'cb.register("{kind}", "{registered}", ...) first'
-        raise UsageError(f"spec: {name!r}: not known here; {hint}")
+        registered, _, suffix = str(name).partition(".")
+        hint = f'cb.register("{_KINDS.get(suffix, "rule")}", "{registered}", ...) first'
+        near = fit.perhaps(name, classes)
+        raise UsageError(f"spec: {name!r}: not known here; {near and near + ', or '}{hint}")
     try:
         return classes[name](**{key: _decode(each) for key, each in fields.items()})
     except (TypeError, AttributeError) as error:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events
+from cerebellum.model import anatomy, events, registry
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
+from cerebellum.model.connect import RULES, Connect
+from cerebellum.model.edges import Edges
 from cerebellum.model.spec import Spec
 from cerebellum.store import describe, equations, names, old_draws
 from cerebellum.store.checkpoint import Checkpoint, flatten, unflatten
@@ -88,8 +90,14 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
             circuit = anatomy.with_narrow_lists(circuit)
         if digest(circuit.wiring) != checkpoint.about["wiring"]:
             versions = checkpoint.about["versions"]
+            rules = [p.name for p in spec.projections if _is_of_user(p.connect)]
+            cause = (
+                f"with the rule of connection of {', '.join(rules)} as it was, and "
+                if rules
+                else ""
+            )
             raise UsageError(
-                f"{checkpoint.path}: its seed gives another wiring here; written with "
+                f"{checkpoint.path}: its seed gives another wiring here; written {cause}with "
                 f"cerebellar-norse {versions['cerebellar-norse']}, numpy {versions['numpy']}"
             )
     alive = {
@@ -105,6 +113,12 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
     template = jax.eval_shape(lambda: init(circuit, jax.random.key(0)))
     state = unflatten(template, checkpoint.arrays, "state")
     return circuit, jax.tree.map(jnp.asarray, state)
+
+
+def _is_of_user(rule: Connect | None) -> bool:
+    """Whether a rule of connection is one that a user has registered."""
+    label = next((name for name, each in RULES.items() if each is type(rule)), None)
+    return registry.added("connection", label)
 
 
 def spec_of(checkpoint: Checkpoint) -> Spec:
@@ -159,7 +173,10 @@ def _with_old_rows(circuit: Circuit, old: Circuit) -> Circuit:
 
 def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -> Circuit:
     """The circuit of a checkpoint that holds the wiring, with the weights of the checkpoint."""
-    circuit = anatomy.build(dataclasses.replace(spec, place=None), jax.random.key(0), path=path)
+    # What a rule of connection draws may need positions, which a checkpoint does not hold.
+    none = {p.name: Edges([], []) for p in spec.projections if p.connect is not None}
+    spec = dataclasses.replace(spec, place=None)
+    circuit = anatomy.build(spec, jax.random.key(0), none, path=path)
     fans: dict[str, events.Fan] = {}
     for name, fan in circuit.wiring.fans.items():
         if isinstance(fan, events.FanOut):

@@ -182,8 +182,4 @@ def wrong(thing: Any) -> str | None:
     if not isinstance(thing, type):
         return f"{type(thing).__name__}; a class"
     problem = registry.lacking(thing, NAMES, "what plasticity.protocol.Rule asks for")
-    if problem is not None:
-        return problem
-    if not hasattr(thing, "__dataclass_fields__") or thing.__hash__ is None:
-        return f"{thing.__name__}; a frozen dataclass"
-    return None
+    return problem or registry.no_record(thing)
