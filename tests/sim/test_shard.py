@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from laws import examples
+from same import host, same, same_recording
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
@@ -21,27 +22,6 @@ from cerebellum.sim.simulate import chunk_of
 
 KEY = jax.random.key(3)
 RECORD = ("raster:purkinje", "raster:granule:3::7", "counts:nuclei:1:", "v:golgi:1:9:2")
-
-
-def host(tree):
-    return jax.tree.map(np.asarray, tree)
-
-
-def same(a, b) -> None:
-    """Every array equal, bit for bit."""
-    for (path, x), (_, y) in zip(
-        jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b), strict=True
-    ):
-        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path), strict=True)
-
-
-def same_recording(a: cb.record.Recording, b: cb.record.Recording) -> None:
-    same(a.spikes, b.spikes)
-    same(a.counts, b.counts)
-    for name, raster in a.rasters.items():
-        same(vars(raster), vars(b.rasters[name]))
-    for name, trace in a.traces.items():
-        same(vars(trace), vars(b.traces[name]))
 
 
 def standard(spec: cb.Spec):
