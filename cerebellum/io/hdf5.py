@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError
-from cerebellum.model import fit
+from cerebellum.errors import UsageError, nearest
 
 
 @contextmanager
@@ -55,7 +54,7 @@ def child(group: Any, name: str, where: str) -> Any:
     if not hasattr(group, "keys"):
         raise UsageError(f"{where}: {group.name} is a dataset; a group with {name!r}")
     if name not in group:
-        raise UsageError(f"{where}: {name!r}; {fit.nearest(name, sorted(group), group.name)}")
+        raise UsageError(f"{where}: {name!r}; {nearest(name, sorted(group), group.name)}")
     return group[name]
 
 

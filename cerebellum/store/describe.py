@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError
-from cerebellum.model import connect, fit, homeostasis, plasticity, short_term, surrogate, values
+from cerebellum.errors import UsageError, perhaps
+from cerebellum.model import connect, homeostasis, plasticity, short_term, surrogate, values
 from cerebellum.model.delays import on_grid
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
@@ -130,7 +130,7 @@ def _decode(tree: Any) -> Any:
     if not isinstance(name, str) or name not in classes:
         registered, _, suffix = str(name).partition(".")
         hint = f'cb.register("{_KINDS.get(suffix, "rule")}", "{registered}", ...) first'
-        near = fit.perhaps(name, classes)
+        near = perhaps(name, classes)
         raise UsageError(f"spec: {name!r}: not known here; {near and near + ', or '}{hint}")
     try:
         return classes[name](**{key: _decode(each) for key, each in fields.items()})

@@ -174,7 +174,9 @@ def _with_old_rows(circuit: Circuit, old: Circuit) -> Circuit:
 def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -> Circuit:
     """The circuit of a checkpoint that holds the wiring, with the weights of the checkpoint."""
     # What a rule of connection draws may need positions, which a checkpoint does not hold.
-    none = {p.name: Edges([], []) for p in spec.projections if p.connect is not None}
+    none: dict[Any, Edges] = {
+        p.name: Edges([], []) for p in spec.projections if p.connect is not None
+    }
     spec = dataclasses.replace(spec, place=None)
     circuit = anatomy.build(spec, jax.random.key(0), none, path=path)
     fans: dict[str, events.Fan] = {}
