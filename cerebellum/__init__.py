@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cerebellum.model.spec import Population, Projection, Spec
     from cerebellum.model.step import step
     from cerebellum.model.surrogate import Surrogate
-    from cerebellum.model.values import LogNormal, Normal, Uniform
+    from cerebellum.model.values import Distribution, LogNormal, Normal, Uniform
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
@@ -47,6 +47,7 @@ xla.guard()
 
 _HOMES = {
     "Circuit": "cerebellum.model.circuit",
+    "Distribution": "cerebellum.model.values",
     "Edges": "cerebellum.model.edges",
     "FitInterrupted": "cerebellum.learn.fit",
     "Interrupted": "cerebellum.sim.interrupt",
@@ -103,6 +104,7 @@ _MODULES = {
 
 __all__ = [
     "Circuit",
+    "Distribution",
     "Edges",
     "FitInterrupted",
     "Interrupted",

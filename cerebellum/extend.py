@@ -4,6 +4,7 @@
     cb.register("window", "step", cb.Window(shape))          the weight of a pair of spikes
     cb.register("rule", "triplet", Triplet)                  a learning rule: a class
     cb.register("connection", "ring", Ring)                  a rule of connection: a class
+    cb.register("distribution", "gamma", Gamma)              numbers of cells or synapses: a class
     cb.register("backend", "mine", backend)                  a way to run circuits
     cb.register("writer", "csv", writer)                     a format of recordings
 
@@ -13,22 +14,23 @@ Registered things work like built-in ones; docs/extending.md has a section for e
 from typing import Any, Literal
 
 from cerebellum import backends, io
-from cerebellum.model import connect, neurons, plasticity, registry
+from cerebellum.model import connect, neurons, plasticity, registry, values
 
-Kind = Literal["neuron", "window", "rule", "connection", "backend", "writer"]
+Kind = Literal["neuron", "window", "rule", "connection", "distribution", "backend", "writer"]
 
-OWNERS = (backends, connect, io, neurons, plasticity)
+OWNERS = (backends, connect, io, neurons, plasticity, values)
 """The modules to which the tables of registered things belong."""
 
 
 def register(kind: Kind, name: str, thing: Any, *, replace: bool = False) -> None:
-    """Register a model, a window, a rule, a connection, a backend or a writer under a name.
+    """Register a thing of one of these kinds under a name.
 
     Args:
       thing: for "neuron" an implementation of `neurons.protocol.NeuronModel`; for "window" a
         `plasticity.Window`; for "rule" a class that implements `plasticity.protocol.Rule`; for
-        "connection" a class that implements `connect.Connect`; for "backend" an implementation of
-        `backends.Backend`; for "writer" one of `io.Writer`.
+        "connection" a class that implements `connect.Connect`; for "distribution" a subclass of
+        `cb.Distribution`; for "backend" an implementation of `backends.Backend`; for "writer" one
+        of `io.Writer`.
       replace: whether it may replace another thing of that name. Circuits that are built afterwards
         use the new one; circuits that were built before must be built again.
 

@@ -472,7 +472,7 @@ def _check_distributions(projection: Projection, dt: float) -> None:
                 f"{name}.{field}: a distribution; for float32 weights without spread that do not "
                 "cross beams"
             )
-    if isinstance(projection.weight, Distribution) and projection.weight.low < 0:
+    if isinstance(projection.weight, Distribution) and projection.weight.bounds[0] < 0:
         raise UsageError(
             f"{name}.weight: {projection.weight}; low=0 or more, the receptor has the sign"
         )

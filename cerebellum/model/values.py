@@ -5,6 +5,7 @@ three are frozen and hashable, because a spec is static. `anatomy.build` draws t
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,15 +15,67 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError
+from cerebellum.model import registry
 
 LEAST_SHARE = 1e-3
 """The least share of a distribution that its bounds may keep: values beyond them are drawn again,
 which would take long where hardly any is kept."""
 
 
+class Distribution(ABC):
+    """What gives one number per cell or synapse; `Normal`, `LogNormal`, `Uniform` or a user's own.
+
+    Subclasses are frozen dataclasses of plain numbers.
+    """
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draw so many numbers, float64 [count], in the unit of the field."""
+
+    @property
+    @abstractmethod
+    def typical(self) -> float:
+        """One number that stands for all, such as the mean."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest number that may be drawn; infinite where there is none."""
+        return -math.inf, math.inf
+
+
+class _Bounded(Distribution):
+    """A distribution by its mean, whose values outside its bounds are drawn again."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @abstractmethod
+    def unbounded(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draw numbers of which some may be outside the bounds."""
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        drawn = self.unbounded(rng, count)
+        outside = np.flatnonzero((drawn < self.low) | (drawn > self.high))
+        while outside.size:
+            again = self.unbounded(rng, outside.size)
+            drawn[outside] = again
+            outside = outside[(again < self.low) | (again > self.high)]
+        return drawn
+
+    @property
+    def typical(self) -> float:
+        return min(max(self.mean, self.low), self.high)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (self.mean, self.mean) if self.sd == 0 else (self.low, self.high)
+
+
 @documented
 @dataclass(frozen=True)
-class Normal:
+class Normal(_Bounded):
     """Normal about `mean`; values outside `low` to `high` are drawn again, not clipped."""
 
     mean: float
@@ -37,10 +90,13 @@ class Normal:
     def __post_init__(self):
         _check_bounds(self)
 
+    def unbounded(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return rng.normal(self.mean, self.sd, count)
+
 
 @documented
 @dataclass(frozen=True)
-class LogNormal:
+class LogNormal(_Bounded):
     """Log-normal, by the mean and standard deviation of the values themselves.
 
     Values outside `low` to `high` are drawn again, not clipped.
@@ -64,10 +120,13 @@ class LogNormal:
         variance = math.log1p((self.sd / self.mean) ** 2)
         return math.log(self.mean) - variance / 2, math.sqrt(variance)
 
+    def unbounded(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return rng.lognormal(*self.of_logarithm, count)
+
 
 @documented
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Distribution):
     """Uniform between `low` and `high`."""
 
     low: float
@@ -80,8 +139,54 @@ class Uniform:
         if not -math.inf < self.low <= self.high < math.inf:
             raise UsageError(f"Uniform: from {self.low} to {self.high}; finite, low to high")
 
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return rng.uniform(self.low, self.high, count)
 
-Distribution = Normal | LogNormal | Uniform
+    @property
+    def typical(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Scaled(Distribution):
+    """What another distribution draws, times a factor above zero."""
+
+    distribution: Distribution
+    factor: float
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self.factor * np.asarray(self.distribution.draw(rng, count))
+
+    @property
+    def typical(self) -> float:
+        return self.factor * self.distribution.typical
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        low, high = self.distribution.bounds
+        return self.factor * low, self.factor * high
+
+
+OWN = (Normal, LogNormal, Uniform)
+"""The distributions of the package whose fields are all in the unit of what they draw."""
+
+DISTRIBUTIONS: dict[str, type] = {each.__name__: each for each in (*OWN, Scaled)}
+"""Classes of distributions by name; `cerebellum.register("distribution", name, class)` adds one."""
+
+
+def wrong(thing: Any) -> str | None:
+    """What a class lacks to be a distribution, or None."""
+    problem = registry.no_record(thing)
+    if problem is None and not issubclass(thing, Distribution):
+        return f"{thing.__name__}; a subclass of cb.Distribution"
+    return problem
+
+
+registry.table("distribution", DISTRIBUTIONS, wrong)
 
 
 class PerCell:
@@ -182,18 +287,22 @@ def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.nda
       rng: what a distribution draws from; a number and an array draw nothing.
 
     Raises:
-      UsageError: the value is none of these, or an array has another shape.
+      UsageError: the value is none of these, or an array has another shape; or a distribution drew
+        what are no finite numbers, too few or too many, or outside its bounds.
     """
-    if isinstance(value, Uniform):
-        return rng.uniform(value.low, value.high, shape)
-    if isinstance(value, (Normal, LogNormal)):
-        drawn = _unbounded(value, rng, math.prod(shape))
-        outside = np.flatnonzero((drawn < value.low) | (drawn > value.high))
-        while outside.size:
-            again = _unbounded(value, rng, outside.size)
-            drawn[outside] = again
-            outside = outside[(again < value.low) | (again > value.high)]
-        return drawn.reshape(shape)
+    if isinstance(value, Distribution):
+        count, (low, high) = math.prod(shape), value.bounds
+        drawn = np.asarray(value.draw(rng, count))
+        if drawn.shape != (count,) or drawn.dtype.kind not in "iuf":
+            raise UsageError(
+                f"{_short(value)}: drew {drawn.dtype} {list(drawn.shape)}; numbers, [{count}]"
+            )
+        wrong = drawn[~(np.isfinite(drawn) & (drawn >= low) & (drawn <= high))]
+        if wrong.size and type(value) not in OWN:
+            raise UsageError(
+                f"{_short(value)}: drew {wrong[0]:g}; finite numbers from {low:g} to {high:g}"
+            )
+        return drawn.astype(np.float64).reshape(shape)
     value = hashable(value)
     if is_number(value):
         return np.full(shape, value, np.float64)
@@ -203,12 +312,6 @@ def draw(value: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> np.nda
         return np.broadcast_to(value.values, shape).copy()
     except ValueError:
         raise UsageError(f"values: {len(value)} of them; {math.prod(shape)}") from None
-
-
-def _unbounded(value: Normal | LogNormal, rng: np.random.Generator, count: int) -> np.ndarray:
-    if isinstance(value, LogNormal):
-        return rng.lognormal(*value.of_logarithm, count)
-    return rng.normal(value.mean, value.sd, count)
 
 
 def in_fields(record: Any, where: str) -> Any:
@@ -256,34 +359,30 @@ def typical(value: Value) -> float:
     """
     if isinstance(value, PerCell):
         return float(value.values.mean())
-    if isinstance(value, Uniform):
-        return (value.low + value.high) / 2
-    if isinstance(value, (Normal, LogNormal)):
-        return min(max(value.mean, value.low), value.high)
-    return value
+    return value.typical if isinstance(value, Distribution) else value
 
 
 def scaled(value: Distribution, factor: float) -> Distribution:
     """The distribution of what a distribution draws, times a factor above zero."""
-    return replace(value, **{field: factor * number for field, number in vars(value).items()})
+    if isinstance(value, Normal | LogNormal | Uniform):
+        return replace(value, **{field: factor * number for field, number in vars(value).items()})
+    if isinstance(value, Scaled):
+        return Scaled(value.distribution, value.factor * factor)
+    return Scaled(value, factor)
 
 
 def largest(value: Value) -> float:
     """The largest number that a value can stand for; infinite for a distribution without bound."""
     if isinstance(value, PerCell):
         return float(value.values.max())
-    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
-        return value.mean
-    return value.high if isinstance(value, Distribution) else value
+    return value.bounds[1] if isinstance(value, Distribution) else value
 
 
 def least(value: Value) -> float:
     """The least number that a value can stand for; minus infinity where there is no bound."""
     if isinstance(value, PerCell):
         return float(value.values.min())
-    if isinstance(value, (Normal, LogNormal)) and value.sd == 0:
-        return value.mean
-    return value.low if isinstance(value, Distribution) else value
+    return value.bounds[0] if isinstance(value, Distribution) else value
 
 
 def _take_numbers(record: Any) -> None:

@@ -11,6 +11,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model import events, values, widths
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
 from cerebellum.model.circuit import depths, ring_of
+from cerebellum.model.edges import LONGEST_MS
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
@@ -101,8 +102,9 @@ def _longest(projection: Projection, dt: float) -> int:
     delay = projection.delay
     if not isinstance(delay, values.Distribution):
         return 0
-    far = values.typical(delay) + 6 * getattr(delay, "sd", delay.high)
-    return max(1, math.ceil(min(delay.high, far) / dt))
+    most = min(values.largest(delay), LONGEST_MS)
+    far = values.typical(delay) + 6 * getattr(delay, "sd", most)
+    return max(1, math.ceil(min(most, far) / dt))
 
 
 def _rings(part: Part) -> dict[str, int]:

@@ -24,13 +24,17 @@ _CLASSES = (
     homeostasis.Scaling,
     homeostasis.Threshold,
     surrogate.Surrogate,
-    values.Normal,
-    values.LogNormal,
-    values.Uniform,
+    *values.OWN,
+    values.Scaled,
     *connect.OWN,
 )
 
-_KINDS = {"Params": "neuron", "Rule": "rule", "Connect": "connection"}
+_KINDS = {
+    "Params": "neuron",
+    "Rule": "rule",
+    "Connect": "connection",
+    "Distribution": "distribution",
+}
 """What a registered class is registered as, by what is written after its name."""
 
 
@@ -38,8 +42,12 @@ def _classes() -> dict[str, type]:
     """The classes that a spec may contain, by name; those that a user has registered too."""
     classes = {each.__name__: each for each in _CLASSES}
     classes |= {f"{name}.Params": model.Params for name, model in CIRCUIT_MODELS.items()}
-    for suffix, rules in (("Rule", plasticity.RULES), ("Connect", connect.RULES)):
-        classes |= {f"{n}.{suffix}": rule for n, rule in rules.items() if rule not in _CLASSES}
+    for suffix, table in (
+        ("Rule", plasticity.RULES),
+        ("Connect", connect.RULES),
+        ("Distribution", values.DISTRIBUTIONS),
+    ):
+        classes |= {f"{n}.{suffix}": each for n, each in table.items() if each not in _CLASSES}
     return classes
 
 
@@ -105,9 +113,10 @@ def _encode(value: Any) -> Any:
 
 def _unknown(value: Any) -> str:
     """What would be right instead of a value that cannot be stored."""
-    if all(hasattr(value, name) for name in connect.NAMES):
-        kind = type(value).__name__
-        return f'not registered; cb.register("connection", "{kind.lower()}", {kind}) first'
+    name = type(value).__name__
+    for kind, problem in (("connection", connect.wrong), ("distribution", values.wrong)):
+        if problem(type(value)) is None:
+            return f'not registered; cb.register("{kind}", "{name.lower()}", {name}) first'
     return "cannot be stored; numbers, text, tuples of them, and registered classes"
 
 

@@ -326,7 +326,7 @@ def test_a_backend_runs_a_circuit(backend, asked):
     [
         (
             ("neurone", "x", quadratic),
-            "kind 'neurone'; one of backend, connection, neuron, rule, window, writer",
+            "kind 'neurone'; one of backend, connection, distribution, neuron, rule, window, ",
         ),
         (("neuron", "x y", quadratic), "neuron 'x y'; letters"),
         (("neuron", "current", quadratic), "neuron 'current': taken; another name"),
