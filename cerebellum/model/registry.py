@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from cerebellum.errors import UsageError
+from cerebellum.model.functions import known
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,25 @@ def add(kind: str, name: str, thing: Any, replace: bool = False) -> None:
     things[name] = thing
 
 
-def define(kind: str, name: str, thing: Any, ours: Callable[[Any], bool]) -> None:
+def define(kind: str, name: str, thing: Any, ours: Callable[[Any], bool]) -> Any:
     """Register what a shorthand has made; it replaces only what the same shorthand made before.
 
     Args:
+      thing: its attribute `CONTENT` is what it consists of, by which equal ones are known.
       ours: whether a thing was made by this shorthand.
+
+    Returns:
+      What is registered: the thing from before if it consists of the same, so that circuits, states
+      and programs of before stay right.
     """
-    things = _TABLES[kind].things
-    add(kind, name, thing, replace=name in things and ours(things[name]))
+    before = _TABLES[kind].things.get(name)
+    if before is not None and ours(before):
+        if before.CONTENT == thing.CONTENT:
+            return before
+        add(kind, name, thing, replace=True)
+    else:
+        add(kind, name, thing)
+    return thing
 
 
 def problem(kind: str, name: str) -> str | None:
@@ -123,8 +135,8 @@ def equations(kinds: Mapping[str, Iterable[str]]) -> tuple[Hashable, ...]:
       kinds: names by kind. The package's own things are left out, because they do not change.
 
     Returns:
-      The functions and constants of each thing. A function that is edited in a notebook is another
-      object, so the result differs.
+      The functions and constants of each thing. A function that is edited in a notebook, or reads
+      another value now, is another one (see `functions`), so the result differs.
     """
     things = [
         (kind, name, *_parts(_TABLES[kind].things[name]))
@@ -139,7 +151,7 @@ def _parts(thing: Any) -> list[Hashable]:
     """The functions and constants in a module, an object or a class, by name."""
     owners = [thing, *type(thing).__mro__, *(thing.__mro__ if isinstance(thing, type) else ())]
     return [
-        (name, value)
+        (name, known(value) if callable(value) else value)
         for owner in owners
         if not any(owner is each for each in (object, type, ModuleType))
         for name, value in sorted(getattr(owner, "__dict__", {}).items())

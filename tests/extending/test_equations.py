@@ -11,6 +11,7 @@ import quadratic
 import cerebellum as cb
 from cerebellum.model import neurons
 from cerebellum.model.surrogate import Surrogate
+from cerebellum.sim.chunk import advance
 
 DRIVE = {"input": cb.drive.poisson(80.0), "cells": cb.drive.current(40.0, cells=slice(0, 20))}
 NUMBERS = {"c": 20.0, "k": 0.5, "v_rest": -60.0, "v_th": -45.0, "v_reset": -65.0, "t_ref": 2.0}
@@ -114,6 +115,29 @@ def test_what_is_defined_again_is_what_runs():
     assert count() < before
     with pytest.raises(cb.UsageError, match="'current': taken"):
         cb.define_neuron("current", **QUADRATIC)
+
+
+PULL = 0.1
+
+
+def test_the_same_again_changes_nothing_and_another_value_that_it_reads_does(monkeypatch):
+    def define():
+        slopes = QUADRATIC["slopes"]
+        pulled = {"slopes": lambda p, cell, current: {"v": slopes(p, cell, current)["v"] - PULL}}
+        return cb.define_neuron("short", **QUADRATIC | pulled)
+
+    def count(circuit):
+        return cb.simulate(circuit, None, DRIVE, duration_ms=100)[1].spikes["cells"].sum()
+
+    model = define()
+    circuit = cb.build(spec("short", dt=0.1), 0)
+    before, programs = count(circuit), advance._cache_size()
+    assert define() is model
+    assert count(circuit) == count(cb.build(spec("short", dt=0.1), 0)) == before
+    assert advance._cache_size() == programs
+    monkeypatch.setitem(globals(), "PULL", 5.0)
+    assert count(circuit) < before
+    assert define() is not model
 
 
 def test_variables_and_receptors_are_recorded_with_their_units():

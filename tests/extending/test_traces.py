@@ -89,6 +89,16 @@ def test_what_is_defined_again_is_what_runs():
         cb.define_rule("window", **TRIPLET)
 
 
+def test_the_same_rule_again_is_the_rule():
+    def define(factor):
+        change = {"on_pre": lambda p, w, pre, post: -factor * p.a_minus * w}
+        return cb.define_rule("short", params={"a_minus": 0.1}, **change)
+
+    rule = define(1.0)
+    assert define(1.0) is rule
+    assert define(2.0) is not rule
+
+
 def test_it_is_saved_and_comes_back(tmp_path):
     rule = cb.define_rule("short", **TRIPLET)
     link = {"weight": 1.2, "delay": 3.0, "in_degree": 12, "rule": rule()}

@@ -9,8 +9,8 @@ import pytest
 from circuits import CELL, feed_forward
 
 import cerebellum as cb
+from cerebellum.model import functions
 from cerebellum.sim import chunk, program
-from cerebellum.sim.drive import functions
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}

@@ -25,6 +25,7 @@ from jax import Array, lax
 
 from cerebellum.errors import UsageError, is_number, nearest
 from cerebellum.model import registry
+from cerebellum.model.functions import known
 from cerebellum.model.neurons import threshold
 from cerebellum.model.surrogate import through
 
@@ -61,7 +62,8 @@ def define_neuron(
     their weights to the receptors. The functions get the parameters `p` and the cells `cell`, whose
     variables and receptors are attributes, all [..., n]; they compute with `jax.numpy`.
 
-    A model that was defined before under the same name is replaced, as in a notebook.
+    A model that was defined before under the same name is replaced, as in a notebook, unless it is
+    the same.
 
     Args:
       params: parameters with their default values; each may differ between cells. Three have a
@@ -98,8 +100,7 @@ def define_neuron(
         receptors=receptors,
         units=units or {},
     )
-    registry.define("neuron", name, model, lambda before: isinstance(before, Equations))
-    return model
+    return registry.define("neuron", name, model, lambda before: isinstance(before, Equations))
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,14 @@ class Equations:
             if name not in state:
                 raise UsageError(f"units: {name!r}; {nearest(name, state, 'the model')}")
         self.holds = "t_ref" in params
+        functions = tuple(known(function) for function in (slopes, excess, reset))
+        self.CONTENT = (
+            tuple(params.items()),
+            self.start,
+            self.receptor_taus,
+            self.units,
+            functions,
+        )
         self.Params = _record("Params", {name: float(value) for name, value in params.items()})
         self.State = _record("State", dict.fromkeys([*state, *[REFRACTORY] * self.holds]))
 

@@ -26,6 +26,7 @@ from jax import Array
 
 from cerebellum.errors import UsageError, is_number, nearest
 from cerebellum.model import registry
+from cerebellum.model.functions import known
 from cerebellum.model.plasticity.protocol import Moment, Sizes, Synapses
 
 Change = Callable[[Any, Array, Any, Any], Any]
@@ -55,7 +56,8 @@ def define_rule(
     onto the same target, such as climbing fibres, or of the target. The traces of its spikes are
     attributes of `post`.
 
-    A rule that was defined before under the same name is replaced, as in a notebook.
+    A rule that was defined before under the same name is replaced, as in a notebook, unless it is
+    the same.
 
     Args:
       params: parameters with their default values, which are fields of the rule.
@@ -86,21 +88,23 @@ def define_rule(
             raise UsageError(f"{trace}: without {tau!r}; {nearest(tau, list(params), 'params')}")
     fields: list[Any] = [("teacher", str)] if taught else []
     fields += [(each, float, float(value)) for each, value in params.items()]
-    functions = {"ON_PRE": on_pre, "ON_POST": on_post, "ON_TEACHER": on_teacher}
+    changes = {"ON_PRE": on_pre, "ON_POST": on_post, "ON_TEACHER": on_teacher}
+    functions = {each: function or _nothing for each, function in changes.items()}
+    content = tuple(params.items()), traces, taught, tuple(map(known, functions.values()))
     rule = make_dataclass(
         name,
         fields,
         bases=(TraceRule,),
         namespace={
-            **{each: staticmethod(function or _nothing) for each, function in functions.items()},
+            **{each: staticmethod(function) for each, function in functions.items()},
             "TRACES": traces,
+            "CONTENT": content,
             "__module__": __name__,
         },
         frozen=True,
         kw_only=True,
     )
-    registry.define("rule", name, rule, _is_ours)
-    return rule
+    return registry.define("rule", name, rule, _is_ours)
 
 
 def _is_ours(rule: Any) -> bool:
@@ -115,6 +119,8 @@ class TraceRule:
     """A rule that `define_rule` made."""
 
     KEEPS_BOUNDS: ClassVar[bool] = False
+    CONTENT: ClassVar[Any] = None
+    """what `define_rule` made it from"""
     TRACES: ClassVar[Any] = ((), (), ())
     """the traces of source, target and teacher, each with the name of its time constant"""
     ON_PRE: ClassVar[Any] = staticmethod(_nothing)

@@ -9,6 +9,7 @@ from jax import Array
 
 from cerebellum.errors import is_number
 from cerebellum.model.delays import GRID
+from cerebellum.model.functions import known
 from cerebellum.model.spec import Spec
 from cerebellum.sim.drive.counts import counts_of
 from cerebellum.sim.drive.currents import (
@@ -20,7 +21,6 @@ from cerebellum.sim.drive.currents import (
     halvings,
 )
 from cerebellum.sim.drive.draws import Drawn
-from cerebellum.sim.drive.functions import known
 from cerebellum.sim.drive.sources import Drive, Poisson, RateFunction, SpikeTimes, Values
 from cerebellum.sim.drive.steps import (
     LAST_STEP,

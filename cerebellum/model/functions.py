@@ -1,4 +1,4 @@
-"""Functions of the time, known by what they compute.
+"""Functions of a user, known by what they compute.
 
 A compiled program belongs to the functions that it was traced from. Known by their code and the
 values that it reads, the functions of a notebook's cell that runs again are the same ones, and a
