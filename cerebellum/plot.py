@@ -192,6 +192,7 @@ def learning_curve(
     phases: Mapping[str, np.ndarray],
     published: Mapping[str, np.ndarray] | None = None,
     whose: str = "published",
+    trials: int = 100,
 ) -> "Figure":
     """Plot the percentage of conditioned responses by block, phase after phase.
 
@@ -199,6 +200,7 @@ def learning_curve(
       phases: percent [circuits, blocks] by phase; the mean is drawn thickly, each circuit thinly.
       published: percent [blocks] by phase.
       whose: the label of the published values.
+      trials: trials to a block.
     """
     figure, (axis,) = _figure(1, [3.2])
     first_block = 1
@@ -217,7 +219,7 @@ def learning_curve(
     axis.set_xlim(0.5, first_block - 0.5)
     axis.set_ylim(-3, 112)
     axis.set_yticks(range(0, 101, 20))
-    axis.set_xlabel("block of ten trials")
+    axis.set_xlabel(f"block of {trials} trials")
     axis.set_ylabel("conditioned responses (%)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, loc="upper left")
@@ -250,6 +252,30 @@ def evoked(
         axis.spines[["top", "right"]].set_visible(False)
         _shade(axis, windows)
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[-1].set_xlabel("time from the stimulus (ms)")
+    axes[-1].set_xlim(time_ms[0], time_ms[-1])
+    return figure
+
+
+def single_trials(
+    time_ms: np.ndarray, rates: Mapping[str, np.ndarray], windows: Windows | None = None
+) -> "Figure":
+    """Plot single trials around a stimulus: one panel a condition, a thin line a trial.
+
+    Args:
+      time_ms: time from the stimulus, ms, [T].
+      rates: rates less their baseline by condition, Hz, [trials, T]; the mean is drawn thickly.
+    """
+    figure, axes = _figure(len(rates), [1.8] * len(rates))
+    limit = max(np.abs(values).max() for values in rates.values())
+    for axis, (label, values) in zip(axes, rates.items(), strict=True):
+        axis.plot(time_ms, values.T, color=COLOURS["nuclei"], alpha=0.25, linewidth=0.6)
+        axis.plot(time_ms, values.mean(axis=0), color="#222222", linewidth=1.8)
+        axis.set_ylim(-limit, limit)
+        axis.set_ylabel(f"{label}\n(Hz)", rotation=0, ha="right", va="center")
+        axis.yaxis.set_major_locator(_few_ticks())
+        axis.spines[["top", "right"]].set_visible(False)
+        _shade(axis, windows)
     axes[-1].set_xlabel("time from the stimulus (ms)")
     axes[-1].set_xlim(time_ms[0], time_ms[-1])
     return figure

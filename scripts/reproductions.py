@@ -43,7 +43,8 @@ def table(result: dict) -> str:
         quantity = f"{row['quantity']}, {row['unit']}" if row["unit"] else row["quantity"]
         values = (number(row[key]) for key in ("measured", "sd", *names))
         verdict = "ok" if row["passed"] else "**outside**"
-        lines.append(f"| {' | '.join((quantity, *values, row['tolerance'], verdict))} |")
+        cells = [value or ("none" if k == 0 else "") for k, value in enumerate(values)]
+        lines.append(f"| {' | '.join((quantity, *cells, row['tolerance'], verdict))} |")
     seeds = ", ".join(map(str, result["seeds"]))
     lines += ["", f"Seeds {seeds}; {result['seconds']:.0f} s. Source: {result['source']}."]
     lines += ["", result["note"]] if result["note"] else []

@@ -60,6 +60,7 @@ def test_comparisons_and_courses_are_drawn(tmp_path):
         cb.plot.compare({"awake": {"golgi": (11.0, 12.0), "purkinje": (90.0, 91.0)}}, "Hz"),
         cb.plot.curves({"up": (time, step), "down": (time, -step)}, "cycle", "gain"),
         cb.plot.learning_curve(learned, {"acquisition": np.array([9.0, 80.0])}, "mice"),
+        cb.plot.single_trials(time, {"before": np.stack([step, 2 * step])}, {"tone": (0, 50)}),
         cb.plot.evoked(time, {"nuclei": {"before": step, "after": 2 * step}}, {"tone": (0, 50)}),
     ]
     for figure in figures:

@@ -20,6 +20,7 @@ class Row:
     quantity: str
     unit: str
     measured: float
+    """the mean; NaN where a circuit has no such value"""
     sd: float | None = None
     """Standard deviation over circuits or seeds."""
     published: float | None = None
@@ -107,8 +108,10 @@ def bounded(
 
 
 def _mean(measured: float | Sequence[float] | np.ndarray) -> tuple[float, float | None]:
-    """Mean, and standard deviation where there are several values."""
+    """Mean, and standard deviation where there are several values; NaN and None if one is NaN."""
     values = np.atleast_1d(np.asarray(measured, float))
+    if np.isnan(values).any():
+        return float("nan"), None
     return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else None
 
 
@@ -120,7 +123,10 @@ def as_json(name: str, report: Report, output: str) -> dict[str, Any]:
         "seeds": list(report.seeds),
         "passed": report.passed,
         "source": report.source,
-        "rows": [vars(row) for row in report.rows],
+        "rows": [
+            {**vars(row), "measured": None if np.isnan(row.measured) else row.measured}
+            for row in report.rows
+        ],
         "note": report.note,
         "output": output,
     }
@@ -145,7 +151,7 @@ def show(console: Console, name: str, report: Report) -> None:
     for row in report.rows:
         table.add_row(
             f"{row.quantity}, {row.unit}" if row.unit else row.quantity,
-            number(row.measured),
+            "none" if np.isnan(row.measured) else number(row.measured),
             number(row.sd),
             *(number(getattr(row, name)) for name in compared),
             row.tolerance,

@@ -61,6 +61,23 @@ def test_a_value_outside_its_tolerance_is_exit_1_and_kept(run, monkeypatch, tmp_
     assert result["rows"][0]["sd"] == pytest.approx(np.sqrt(2))
 
 
+def test_a_value_that_did_not_occur_is_outside_and_null(run, monkeypatch, tmp_path):
+    def never(seed, say):
+        rows = [
+            report.close("rise", "ms", [100.0, float("nan")], 100.0, rel=0.5),
+            report.bounded("peak", "ms", float("nan"), below=10),
+            report.bounded("onset", "ms", float("nan"), above=10),
+        ]
+        return report.Report(rows=rows, source="nobody", seeds=[0])
+
+    monkeypatch.setattr("cerebellum.reproduce.vor.adapt", never)
+    code, out, _ = run("reproduce", "vor", "--out", tmp_path)
+    assert code == 1
+    assert out.count("none") == out.count("outside") == 3
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [(row["measured"], row["passed"]) for row in result["rows"]] == 3 * [(None, False)]
+
+
 @pytest.mark.slow
 def test_isolated_cells_and_its_json(run, tmp_path):
     code, out, _ = run("reproduce", "eglif-cells", "--json", "--out", tmp_path)
