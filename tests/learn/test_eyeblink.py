@@ -176,9 +176,9 @@ def test_times_are_those_of_a_ramp():
     rate[0, CS_ONSET + 50 : CS_ONSET + 251] += np.linspace(0, 40, 201)
     session = nuclear(rate)
     times = detector.times(detector.response(session)[0], session)
-    # The filter lowers the peak to 36 Hz, some 10 ms before the end of the ramp.
+    # The filter lowers the peak to 36 Hz, some 20 ms before the end of the ramp.
     np.testing.assert_allclose(times.rise_ms, [86, 140, 212], atol=4)
-    assert times.peak_ms == pytest.approx(250, abs=12)
+    assert times.peak_ms == pytest.approx(230, abs=5)
     assert 30 < times.peak_hz < 40
     nothing = detector.times(-detector.response(session)[0] - 1, session)
     assert np.isnan([*nothing.rise_ms, nothing.peak_ms, nothing.peak_hz]).all()
