@@ -106,10 +106,9 @@ def checkpoint(lines, folder):
 
 
 def eyeblink_timing(lines, folder):
-    percent, before, after = (numbers(line) for line in lines)
-    assert percent[0] < 20 < percent[-1]
-    assert after[-1] > before[-1] + 2, "the nuclei fire before the puff"
-    assert after[-1] - before[-1] > after[2] - before[2], "more so than early in the tone"
+    before, after = numbers(lines[1]), numbers(lines[3])
+    assert after[-1] > before[-1] + 2, "the nuclei fire more before the puff"
+    assert all(0 <= numbers(line)[0] < 100 for line in (lines[2], lines[4])), "it does not time"
 
 
 CHECKS: dict[str, Callable] = {

@@ -74,7 +74,7 @@ def condition(seed: int | None, say: Callable[[str], None]) -> Report:
     """1,000 pairings, 400 tones alone, 400 pairings: of five circuits, or of that of a seed."""
     seeds = SEEDS if seed is None else (seed,)
     items = [(each, control) for each in seeds for control in (False, True)]
-    say(f"{len(items)} runs of 600 and 1,800 trials: about six minutes a seed on two cores")
+    say(f"{len(items)} runs of 600 and 1,800 trials: some twenty minutes of one core a seed")
     results = dict(zip(items, spread(_run, items), strict=True))
     trained = [results[each, False] for each in seeds]
     controls = {name: [results[each, True].courses[name] for each in seeds] for name in CONTROLS}

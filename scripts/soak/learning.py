@@ -1,12 +1,10 @@
-"""What takes minutes to learn: delayed XOR by two methods, and one mouse that learns to blink.
+"""What takes minutes to learn: delayed XOR by two methods.
 
     python scripts/soak/learning.py [--only surrogate_gradient]
 
 Granule cells whose currents linger hold the first pattern until the second comes; what they make
-of both reaches the nuclei by Purkinje cells alone, each in its own zone. The mouse is that of
-`cerebellar-norse reproduce eyeblink --seed 10`; the distance to the published curve is that of five
-mice, so one is judged by everything else. A line for each; exits 1 where one learned less than it
-should. `tests/learn` has short forms: ten patterns by both methods, and forty pairings.
+of both reaches the nuclei by Purkinje cells alone, each in its own zone. A line for each; exits 1
+where one learned less than it should. `tests/learn` has a short form: ten patterns by both methods.
 """
 
 import argparse
@@ -24,7 +22,6 @@ from cerebellum.learn import decode, network, train
 from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import patterns
 from cerebellum.learn.train import Plan
-from cerebellum.reproduce.eyeblink import condition
 
 NOISE = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 
@@ -92,17 +89,8 @@ def xor(method: str) -> tuple[bool, str]:
     return reached > trial.least, f"{reached:.3f} right (over {trial.least})"
 
 
-def blink() -> tuple[bool, str]:
-    """Whether one mouse learned to blink, and what was outside its tolerance."""
-    report = condition(10, print)
-    outside = [row.quantity for row in report.rows if not row.passed]
-    apart = [quantity for quantity in outside if "distance" not in quantity]
-    return not apart, f"outside: {', '.join(outside) or 'nothing'}"
-
-
 SUBJECTS: dict[str, Callable[[], tuple[bool, str]]] = {
     **{method: partial(xor, method) for method in TRIALS},
-    "blink": blink,
 }
 
 

@@ -1,9 +1,10 @@
 """Tasks: what is asked of a circuit, and how an answer is judged. Two condition by climbing fibres.
 
     cb.tasks.eyeblink.condition    delay eyeblink conditioning
+    cb.tasks.eyeblink_response     what counts as a conditioned response, and when it comes
     cb.tasks.vor.adapt             adaptation of the vestibulo-ocular reflex
 
-Both are loaded when they are first used.
+They are loaded when they are first used.
 """
 
 from importlib import import_module
@@ -11,9 +12,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cerebellum.learn.tasks import eyeblink, vor
+    from cerebellum.learn.tasks import eyeblink, eyeblink_response, vor
 
-__all__ = ["eyeblink", "vor"]
+__all__ = ["eyeblink", "eyeblink_response", "vor"]
 
 
 def __getattr__(name: str) -> ModuleType:
