@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
-    from cerebellum.learn import tasks
+    from cerebellum.learn import arrays, losses, tasks
     from cerebellum.learn.fit import FitInterrupted, fit
     from cerebellum.model import connect, neurons, presets
     from cerebellum.model.anatomy import build
@@ -61,6 +61,7 @@ _HOMES = {
     "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
+    "arrays": "cerebellum.learn",
     "build": "cerebellum.model.anatomy",
     "connect": "cerebellum.model",
     "compilation_cache": "cerebellum.compiled",
@@ -71,6 +72,7 @@ _HOMES = {
     "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
+    "losses": "cerebellum.learn",
     "neurons": "cerebellum.model",
     "plot": "cerebellum",
     "presets": "cerebellum.model",
@@ -89,9 +91,11 @@ _HOMES = {
 }
 
 _MODULES = {
+    "arrays",
     "connect",
     "drive",
     "io",
+    "losses",
     "neurons",
     "plot",
     "presets",
@@ -119,6 +123,7 @@ __all__ = [
     "UsageError",
     "Window",
     "__version__",
+    "arrays",
     "build",
     "compilation_cache",
     "connect",
@@ -129,6 +134,7 @@ __all__ = [
     "fit",
     "init",
     "io",
+    "losses",
     "neurons",
     "plot",
     "presets",

@@ -30,6 +30,11 @@ def test_tasks_are_on_the_front_door():
         _ = cb.tasks.blink
 
 
+def test_training_on_arrays_is_on_the_front_door():
+    assert cb.arrays.training.__module__ == "cerebellum.learn.arrays"
+    assert cb.losses.cross_entropy.__module__ == "cerebellum.learn.losses"
+
+
 def test_help_has_every_field_with_its_unit():
     for thing in (cb.Projection, cb.Population, cb.Spec):
         text = thing.__doc__

@@ -4,7 +4,9 @@
     weights = arrays.kaiming(circuit, key)             first weights
     ran = arrays.run(circuit, weights, {"input": x})   differentiable
     logits = readout(arrays.spike_count(ran.spikes["hidden"]))
+    training, loss = training.step(x, y)               one step of an Optax optimiser
 
+This module is `cb.arrays`, and the losses are `cb.losses`. A key is a random key of JAX, or a seed.
 The circuit is on the dense path and its spec has a surrogate. The weights that the initialisers of
 this module draw have both signs, as in Norse or snnTorch; `jax.tree.map(jnp.abs, weights)` keeps to
 Dale's law. `docs/guide/own_data.py` is a whole script.
@@ -12,21 +14,22 @@ Dale's law. `docs/guide/own_data.py` is a whole script.
 Dimensions: n samples, B samples of a batch, T steps, F features, N cells, C classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 from jax import Array, lax
 from jax.core import Tracer
 
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode
+from cerebellum.learn import encode, losses
 from cerebellum.model import circuit as circuits
-from cerebellum.model import fit
+from cerebellum.model import fit, noise
 from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit, Params
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -36,13 +39,13 @@ from cerebellum.model.step import step
 
 
 def rate(
-    values: Any, key: Array, *, most_hz: float = 100.0, hold: int = 1, dt: float = 1.0
+    values: Any, key: Array | int, *, most_hz: float = 100.0, hold: int = 1, dt: float = 1.0
 ) -> Array:
     """Rate code: independent random spikes, float32 [n, T hold, F].
 
     Args:
       values: intensities, 0 to 1, [n, T, F].
-      key: random key.
+      key: random key, or a seed.
       most_hz: rate for an intensity of 1, at most one spike a step.
       hold: number of steps for which each value holds.
       dt: time step, ms.
@@ -56,7 +59,7 @@ def rate(
     if not 0 < most_hz * dt <= 1e3:
         raise UsageError(f"most_hz: {most_hz:g}; above 0, at most {1e3 / dt:g}, a spike a step")
     held = np.repeat(intensity, hold, axis=1)
-    uniform = stream(key, "rate").random(held.shape, np.float32)
+    uniform = stream(noise.key_of(key), "rate").random(held.shape, np.float32)
     return encode.poisson(jnp.asarray(uniform), jnp.asarray(held), most_hz, dt)
 
 
@@ -145,7 +148,7 @@ def check(samples: Any, labels: Any, classes: int | None = None) -> tuple[np.nda
 
 
 def batches(
-    samples: Any, labels: Any, size: int, key: Array
+    samples: Any, labels: Any, size: int, key: Array | int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of an epoch in random order: (X [B, T, F], y int32 [B]).
 
@@ -158,7 +161,7 @@ def batches(
     x, y = check(samples, labels)
     if type(size) is not int or not 1 <= size <= len(x):
         raise UsageError(f"size: {size!r}; a whole number, 1 to the {len(x)} samples")
-    order = stream(key, "batches").permutation(len(x))
+    order = stream(noise.key_of(key), "batches").permutation(len(x))
     chosen = (order[first : first + size] for first in range(0, len(x) - size + 1, size))
     return ((x[some], y[some]) for some in chosen)
 
@@ -168,7 +171,7 @@ def batches(
 
 def normal(
     circuit: Circuit,
-    key: Array,
+    key: Array | int,
     projections: Sequence[str] | None = None,
     *,
     mean: float = 0.0,
@@ -180,7 +183,7 @@ def normal(
 
     Args:
       circuit: on the dense path.
-      key: random key.
+      key: random key, or a seed.
       projections: names; None for all.
 
     Raises:
@@ -189,13 +192,17 @@ def normal(
     _finite(mean=mean, sd=sd)
     drawn = {}
     for name, exists in _contacts(circuit, projections).items():
-        random = stream(key, f"first {name}").standard_normal(exists.shape)
+        random = stream(noise.key_of(key), f"first {name}").standard_normal(exists.shape)
         drawn[name] = _weights(exists, mean + sd * random)
     return drawn
 
 
 def kaiming(
-    circuit: Circuit, key: Array, projections: Sequence[str] | None = None, *, gain: float = 15.0
+    circuit: Circuit,
+    key: Array | int,
+    projections: Sequence[str] | None = None,
+    *,
+    gain: float = 15.0,
 ) -> dict[str, Array]:
     """As `normal`, with mean 0 and a standard deviation of gain / sqrt(fan-in) (He et al. 2015).
 
@@ -207,13 +214,17 @@ def kaiming(
     for name, exists in _contacts(circuit, projections).items():
         target = next(p.target for p in circuit.spec.projections if p.name == name)
         fan_in = max(1.0, int(exists.sum()) / circuit.spec.population(target).size)
-        random = stream(key, f"first {name}").standard_normal(exists.shape)
+        random = stream(noise.key_of(key), f"first {name}").standard_normal(exists.shape)
         drawn[name] = _weights(exists, gain / np.sqrt(fan_in) * random)
     return drawn
 
 
 def orthogonal(
-    circuit: Circuit, key: Array, projections: Sequence[str] | None = None, *, gain: float = 15.0
+    circuit: Circuit,
+    key: Array | int,
+    projections: Sequence[str] | None = None,
+    *,
+    gain: float = 15.0,
 ) -> dict[str, Array]:
     """Orthonormal rows or columns, times `gain` (Saxe et al. 2014); of projections kept as rows.
 
@@ -230,7 +241,7 @@ def orthogonal(
         ends = [circuit.spec.population(p).size for p in (projection.source, projection.target)]
         if list(exists.shape) != ends:
             raise UsageError(f"orthogonal: {name} is a list of contacts; kaiming, or more contacts")
-        random = stream(key, f"first {name}").standard_normal((max(ends), min(ends)))
+        random = stream(noise.key_of(key), f"first {name}").standard_normal((max(ends), min(ends)))
         q, r = np.linalg.qr(random)
         # With these signs all orthogonal matrices are equally likely.
         q = q * np.sign(np.diag(r))
@@ -290,7 +301,7 @@ def run(
     *,
     record: Sequence[str] | None = None,
     traces: Sequence[str] = (),
-    key: Array | None = None,
+    key: Array | int | None = None,
 ) -> Run:
     """Run a circuit from rest for every sample of a batch, within `jax.jit`; gradients pass.
 
@@ -301,7 +312,8 @@ def run(
       inputs: by population, [B, T, N] or [B, T, 1]: spikes for relays, currents for cells.
       record: populations whose spikes are returned; None for all that have no input.
       traces: variables to return, such as "v:hidden".
-      key: random key of what draws noise; None for key 0. The same noise for every sample.
+      key: random key of what draws noise, or a seed; None for seed 0. The same noise for every
+        sample.
 
     Raises:
       UsageError: the circuit passes no gradients, or names, shapes or data types do not fit.
@@ -321,7 +333,7 @@ def run(
     _check_names(watched, names, "record", circuit)
     followed = [_variable(circuit, trace) for trace in traces]
     full = _params(circuit, params)
-    key = jax.random.key(0) if key is None else key
+    key = noise.key_of(0 if key is None else key)
     # Within the gradient, because a state starts from parameters of cells.
     begun = circuits.init(replace(circuit, params=full), key)
 
@@ -424,12 +436,71 @@ class Linear:
         return values @ self.weights + self.bias
 
 
-def linear(cells: int, classes: int, key: Array) -> Linear:
+def linear(cells: int, classes: int, key: Array | int) -> Linear:
     """A readout with normal weights of standard deviation 1 / sqrt(cells), and no bias."""
-    weights = stream(key, "readout").standard_normal((cells, classes)) / np.sqrt(cells)
+    random = stream(noise.key_of(key), "readout").standard_normal((cells, classes))
+    weights = random / np.sqrt(cells)
     return Linear(weights=jnp.asarray(weights, jnp.float32), bias=jnp.zeros(classes, jnp.float32))
 
 
 def accuracy(logits: Array, labels: Array) -> Array:
     """Share of samples whose largest logit is that of their label, scalar."""
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+
+
+# Training
+
+
+@struct.dataclass(kw_only=True)
+class Training:
+    """A model while it is trained; each step returns the next one, as a TrainState of Flax."""
+
+    model: Any
+    """what is learned: a pytree of floats, such as (weights, readout)"""
+    memory: Any
+    """the state of the optimiser"""
+    answer: Callable[[Any, Any], Array] = struct.field(pytree_node=False)
+    """answer(model, inputs): logits [B, C], or what else the loss takes"""
+    loss: Callable[[Array, Array], Array] = struct.field(pytree_node=False)
+    """loss(answer, labels), [B]"""
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    """one of Optax"""
+
+    @jax.jit
+    def step(self, inputs: Any, labels: Any) -> tuple["Training", Array]:
+        """The training after a step down the gradient of a batch, and the batch's mean loss."""
+
+        def mean_loss(model: Any) -> Array:
+            return jnp.mean(self.loss(self.answer(model, inputs), labels))
+
+        loss, gradient = jax.value_and_grad(mean_loss)(self.model)
+        change, memory = self.optimizer.update(gradient, self.memory, self.model)
+        return replace(self, model=optax.apply_updates(self.model, change), memory=memory), loss
+
+
+def training(
+    answer: Callable[[Any, Any], Array],
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[[Array, Array], Array] = losses.cross_entropy,
+) -> Training:
+    """A training before its first step.
+
+    Args:
+      answer: a function of the model and a batch of inputs, within which is `run`.
+      model: what is learned: a pytree of floats, such as (weights, readout).
+      optimizer: one of Optax.
+      loss: a function of the answer and the labels, such as those of `cb.losses`.
+
+    Raises:
+      UsageError: the optimiser is none of Optax, or the answer or the loss is no function.
+    """
+    for name, function in (("answer", answer), ("loss", loss)):
+        if not callable(function):
+            raise UsageError(f"{name}: {type(function).__name__}; a function")
+    if not isinstance(optimizer, optax.GradientTransformation):
+        kind = type(optimizer).__name__
+        raise UsageError(f"optimizer: {kind}; one of Optax, such as optax.adam(0.5)")
+    return Training(
+        model=model, memory=optimizer.init(model), answer=answer, loss=loss, optimizer=optimizer
+    )

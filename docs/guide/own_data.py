@@ -4,19 +4,15 @@ The data are made here: ten "words", each three bands of energy that move throug
 formants do in a spectrogram. A word comes early or late, fast or slow, high or low, and in noise.
 """
 
-import jax
 import numpy as np
 import optax
 
 import cerebellum as cb
-from cerebellum.learn import arrays, losses
-from cerebellum.model.surrogate import Surrogate
 
-CLASSES, CHANNELS, TIME, HIDDEN, EPOCHS = 10, 40, 50, 100, 4
-BINS = 5
+CLASSES, CHANNELS, TIME, HIDDEN, BINS, EPOCHS = 10, 40, 50, 100, 5, 4
 
 
-def words(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def words(n, seed):
     """Spectrograms, 0 to 1, [n, TIME, CHANNELS], and which word each is, [n]."""
     shapes = np.random.default_rng(0).uniform(0.1, 0.9, (CLASSES, 3, 4))
     rng = np.random.default_rng(seed)
@@ -31,54 +27,27 @@ def words(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(energy + rng.normal(0, 0.1, energy.shape), 0, 1), y
 
 
-spec = cb.Spec(
-    name="words",
-    populations=(
-        cb.Population(name="input", size=CHANNELS, model="relay", params=cb.neurons.relay.Params()),
-        cb.Population(
-            name="hidden", size=HIDDEN, model="current", params=cb.neurons.current.Params()
-        ),
-    ),
-    projections=(
-        cb.Projection(
-            source="input",
-            target="hidden",
-            receptor="exc",
-            weight=1.0,
-            delay=1.0,
-            in_degree=CHANNELS,
-        ),
-    ),
-    surrogate=Surrogate(),
-)
-circuit = cb.build(spec, jax.random.key(0), path="dense")
-keys = (jax.random.key(seed) for seed in range(1, 100))
-x_train, y_train = words(1_000, seed=1)
-x_test, y_test = words(500, seed=2)
-
-model = arrays.kaiming(circuit, next(keys)), arrays.linear(BINS * HIDDEN, CLASSES, next(keys))
-optimizer = optax.adam(optax.cosine_decay_schedule(0.5, 20 * EPOCHS))
-memory = optimizer.init(model)
+cells = cb.Population("input", CHANNELS, "relay"), cb.Population("hidden", HIDDEN, "current")
+link = cb.Projection("input", "hidden", "exc", weight=1.0, delay=1.0, in_degree=CHANNELS)
+circuit = cb.build(cb.Spec("words", cells, (link,), surrogate=cb.Surrogate()), 0, path="dense")
 
 
 def logits(model, spikes):
     weights, readout = model
-    ran = arrays.run(circuit, weights, {"input": spikes})
-    return readout(arrays.spike_count(ran.spikes["hidden"], BINS) / TIME)
+    hidden = cb.arrays.run(circuit, weights, {"input": spikes}).spikes["hidden"]
+    return readout(cb.arrays.spike_count(hidden, BINS) / TIME)
 
 
-@jax.jit
-def update(model, memory, spikes, y):
-    gradient = jax.grad(lambda m: losses.cross_entropy(logits(m, spikes), y).mean())(model)
-    change, memory = optimizer.update(gradient, memory)
-    return optax.apply_updates(model, change), memory
+x_train, y_train = words(1_000, seed=1)
+x_test, y_test = words(500, seed=2)
+model = cb.arrays.kaiming(circuit, 1), cb.arrays.linear(BINS * HIDDEN, CLASSES, 2)
+optimizer = optax.adam(optax.cosine_decay_schedule(0.5, 20 * EPOCHS))
+training = cb.arrays.training(logits, model, optimizer, cb.losses.cross_entropy)
+for epoch in range(EPOCHS):
+    spikes = cb.arrays.rate(x_train, epoch, most_hz=200)
+    for some, labels in cb.arrays.batches(spikes, y_train, 50, epoch):
+        training, loss = training.step(some, labels)
 
-
-for _ in range(EPOCHS):
-    spikes = arrays.rate(x_train, next(keys), most_hz=200)
-    for some, labels in arrays.batches(spikes, y_train, 50, next(keys)):
-        model, memory = update(model, memory, some, labels)
-
-spikes = arrays.rate(x_test, next(keys), most_hz=200)
-share = arrays.accuracy(jax.jit(logits)(model, spikes), y_test)
+spikes = cb.arrays.rate(x_test, EPOCHS, most_hz=200)
+share = cb.arrays.accuracy(logits(training.model, spikes), y_test)
 print(f"accuracy on new samples: {100 * share:.1f} %, chance {100 / CLASSES:.0f} %")

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import ROOT
 from hypothesis import given, settings
@@ -224,12 +225,69 @@ X, Y = np.zeros((4, 5, 6)), np.arange(4)
             lambda c: arrays.spike_count(jnp.zeros((1, 5, 2)), 2),
             "bins: 2; a whole number that divides 5 steps",
         ),
+        (lambda c: arrays.rate(X, "0"), "key: '0'; a seed, or jax.random.key(seed)"),
+        (
+            lambda c: arrays.training(times, {}, 0.5),
+            "optimizer: float; one of Optax, such as optax.adam(0.5)",
+        ),
+        (lambda c: arrays.training({}, times, optax.sgd(1.0)), "answer: dict; a function"),
+        (lambda c: arrays.training(times, {}, optax.sgd(1.0), 0.5), "loss: float; a function"),
     ],
 )
 def test_wrong_arrays_are_refused_by_one_line(circuit, call, message):
     with pytest.raises(UsageError) as refused:
         call(circuit)
     assert str(refused.value) == message
+
+
+def test_a_seed_is_its_key(circuit):
+    values = np.full((3, 20, 6), 0.5)
+    key = jax.random.key(7)
+    for one, other in (
+        (arrays.rate(values, 7), arrays.rate(values, key)),
+        (arrays.kaiming(circuit, 7), arrays.kaiming(circuit, key)),
+        (arrays.normal(circuit, 7), arrays.normal(circuit, key)),
+        (arrays.orthogonal(circuit, 7), arrays.orthogonal(circuit, key)),
+        (arrays.linear(8, 3, 7), arrays.linear(8, 3, key)),
+        (
+            next(arrays.batches(values, np.arange(3), 2, 7)),
+            next(arrays.batches(values, np.arange(3), 2, key)),
+        ),
+    ):
+        assert jax.tree.all(jax.tree.map(np.array_equal, one, other))
+
+
+def squared(answer, labels):
+    return (answer - labels) ** 2
+
+
+def times(model, inputs):
+    return model["slope"] * inputs
+
+
+def test_a_step_of_training_is_one_of_optax():
+    """Of a model whose loss and gradient are known: 2 x (slope x - y), averaged."""
+    inputs, labels = jnp.array([1.0, 2.0]), jnp.array([3.0, 3.0])
+    training = arrays.training(times, {"slope": jnp.array(1.0)}, optax.sgd(0.1), squared)
+    after, loss = training.step(inputs, labels)
+    assert loss == pytest.approx((4.0 + 1.0) / 2)
+    assert after.model["slope"] == pytest.approx(1.0 + 0.1 * (4.0 + 4.0) / 2)
+    assert training.model["slope"] == 1.0, "the training before the step is as it was"
+    for _ in range(50):
+        after, loss = after.step(inputs, labels)
+    assert after.model["slope"] == pytest.approx(9 / 5, rel=1e-4)
+
+
+def test_the_memory_of_an_optimiser_lasts_from_step_to_step():
+    inputs, labels = jnp.array([1.0]), jnp.array([3.0])
+    optimizer, model = optax.adam(0.1), {"slope": jnp.array(1.0)}
+    training, memory = arrays.training(times, model, optimizer, squared), optimizer.init(model)
+    for _ in range(3):
+        training, _ = training.step(inputs, labels)
+        gradient = jax.grad(lambda m: squared(times(m, inputs), labels).mean())(model)
+        change, memory = optimizer.update(gradient, memory, model)
+        model = optax.apply_updates(model, change)
+    assert training.model["slope"] == pytest.approx(model["slope"])
 
 
 def test_the_guide_learns_its_words(capsys):

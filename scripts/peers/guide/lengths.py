@@ -11,7 +11,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 GUIDE = HERE.parents[2] / "docs" / "guide"
-VERSIONS = {"nest": "NEST 3.10.0", "brian2": "Brian2 2.9.0"}
+VERSIONS = {
+    "nest": "NEST 3.10.0",
+    "brian2": "Brian2 2.9.0",
+    "norse": "Norse 1.1.0",
+    "snntorch": "snnTorch 1.0.0",
+}
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 
 
