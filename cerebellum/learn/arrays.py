@@ -443,7 +443,7 @@ def linear(cells: int, classes: int, key: Array | int) -> Linear:
     return Linear(weights=jnp.asarray(weights, jnp.float32), bias=jnp.zeros(classes, jnp.float32))
 
 
-def accuracy(logits: Array, labels: Array) -> Array:
+def accuracy(logits: Array, labels: Array | np.ndarray) -> Array:
     """Share of samples whose largest logit is that of their label, scalar."""
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
 

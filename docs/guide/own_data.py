@@ -44,10 +44,10 @@ model = cb.arrays.kaiming(circuit, 1), cb.arrays.linear(BINS * HIDDEN, CLASSES, 
 optimizer = optax.adam(optax.cosine_decay_schedule(0.5, 20 * EPOCHS))
 training = cb.arrays.training(logits, model, optimizer, cb.losses.cross_entropy)
 for epoch in range(EPOCHS):
-    spikes = cb.arrays.rate(x_train, epoch, most_hz=200)
+    spikes = cb.arrays.rate(x_train, epoch, most_hz=400)
     for some, labels in cb.arrays.batches(spikes, y_train, 50, epoch):
         training, loss = training.step(some, labels)
 
-spikes = cb.arrays.rate(x_test, EPOCHS, most_hz=200)
+spikes = cb.arrays.rate(x_test, EPOCHS, most_hz=400)
 share = cb.arrays.accuracy(logits(training.model, spikes), y_test)
 print(f"accuracy on new samples: {100 * share:.1f} %, chance {100 / CLASSES:.0f} %")

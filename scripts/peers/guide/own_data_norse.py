@@ -34,7 +34,7 @@ readout = nn.Linear(BINS * HIDDEN, CLASSES)
 
 
 def logits(x):
-    spikes, _ = hidden(torch.bernoulli(0.2 * x).swapaxes(0, 1))
+    spikes, _ = hidden(torch.bernoulli(0.4 * x).swapaxes(0, 1))
     return readout(spikes.unflatten(0, (BINS, -1)).sum(1).swapaxes(0, 1).flatten(1))
 
 

@@ -36,7 +36,7 @@ readout = nn.Linear(BINS * HIDDEN, CLASSES)
 
 def logits(x):
     utils.reset(hidden)
-    inputs = spikegen.rate(0.2 * x, time_var_input=True)
+    inputs = spikegen.rate(0.4 * x, time_var_input=True)
     spikes = torch.stack([hidden(step) for step in inputs.unbind(1)], 1)
     return readout(spikes.unflatten(1, (BINS, -1)).sum(2).flatten(1))
 
