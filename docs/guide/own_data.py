@@ -41,8 +41,7 @@ def logits(model, spikes):
 x_train, y_train = words(1_000, seed=1)
 x_test, y_test = words(500, seed=2)
 model = cb.arrays.kaiming(circuit, 1), cb.arrays.linear(BINS * HIDDEN, CLASSES, 2)
-optimizer = optax.adam(optax.cosine_decay_schedule(0.5, 20 * EPOCHS))
-training = cb.arrays.training(logits, model, optimizer, cb.losses.cross_entropy)
+training = cb.arrays.training(logits, model, optax.adam(0.3), cb.losses.cross_entropy)
 for epoch in range(EPOCHS):
     spikes = cb.arrays.rate(x_train, epoch, most_hz=400)
     for some, labels in cb.arrays.batches(spikes, y_train, 50, epoch):
