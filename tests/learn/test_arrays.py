@@ -290,6 +290,7 @@ def test_the_memory_of_an_optimiser_lasts_from_step_to_step():
     assert training.model["slope"] == pytest.approx(model["slope"])
 
 
+@pytest.mark.slow
 def test_the_guide_learns_its_words(capsys):
     ran = runpy.run_path(str(ROOT / "docs/guide/own_data.py"))
     assert float(ran["share"]) > 0.9

@@ -120,6 +120,8 @@ def test_the_event_path_gives_the_same(fitted):
     assert other.rates == rates_of(other.circuit, range(4))
 
 
+@pytest.mark.soak
+@pytest.mark.slow
 def test_the_surrogate_gradient_is_that_of_the_whole_run(circuit):
     """It does not depend on how the run is divided into segments, and none is zero."""
 
@@ -285,6 +287,7 @@ def test_a_weight_stays_below_its_bound():
     assert float(fitted.circuit.params.weights["input_granule"].max()) <= 16
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_purkinje_cells_of_the_mouse_are_fitted():
     """Conductance-based cells at 0.1 ms, where gradients of long runs would grow."""

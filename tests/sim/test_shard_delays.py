@@ -97,7 +97,11 @@ def check(circuit: cb.Spec, shards: int, path: str, backend: str, edges=None) ->
 
 @pytest.mark.parametrize(
     ("path", "backend", "learning", "extra"),
-    [("event", "auto", True, 3), ("event", "xla", False, 0), ("dense", "xla", True, 3)],
+    [
+        ("event", "auto", True, 3),
+        pytest.param("event", "xla", False, 0, marks=[pytest.mark.slow, pytest.mark.soak]),
+        pytest.param("dense", "xla", True, 3, marks=[pytest.mark.slow, pytest.mark.soak]),
+    ],
 )
 def test_drawn_weights_and_delays(path, backend, learning, extra):
     assert check(spec(5, learning=learning, extra=extra), 3, path, backend) > 0
@@ -125,6 +129,7 @@ def test_shards_are_the_whole(beams, shards, learning, own, longest_ms, extra, w
     check(circuit, min(beams, shards), *way, own_edges(circuit) if own else None)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_shards():
     """What is on its way when a run stops arrives in the next one, however it is cut."""
@@ -145,6 +150,7 @@ def test_a_run_goes_on_with_another_number_of_shards():
     same(initial, host(state))
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_batch_lies_along_its_own_axis():
     whole = cb.build(spec(3, learning=True), KEY, path="event")
