@@ -119,6 +119,9 @@ def edges(
             weights = np.abs(weights[taken]) * weight_factor
         delays = None if delay is None else rows.required(delay, "delay")
         synapses = rows.synapses()
+    if delays is not None and not np.all(delays >= 0):
+        wrong = delays[~(delays >= 0)][0]
+        raise UsageError(f"{where}: {delay} {wrong:g} ms of {rows.name}; zero or more")
     if delays is not None and dt is not None:
         delays = np.maximum(1, np.round(delays / dt)) * dt
     pre, post = _cells(rows.source, select.source), _cells(rows.target, select.target)

@@ -21,7 +21,7 @@ from cerebellum.model import circuit as circuits
 from cerebellum.model import events, fit, fixed, noise, registry, values, widths
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.delays import steps_of
-from cerebellum.model.edges import LONGEST, Edges, merged
+from cerebellum.model.edges import LONGEST, Edges, check_delays, merged
 from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import RULES
@@ -430,6 +430,8 @@ def _with_projections(
 ) -> tuple[Spec, dict[str, Edges | np.ndarray]]:
     """A spec with a projection for each (source, target, receptor) that has edges, and the edges by
     the names of projections."""
+    if not isinstance(edges, Mapping):
+        raise UsageError(f"edges: {type(edges).__name__}; a dictionary of cb.Edges by projection")
     by_name, added = {}, []
     for ends, synapses in edges.items():
         if isinstance(ends, str):
@@ -441,6 +443,7 @@ def _with_projections(
             raise UsageError(f"edges {ends!r}: without weights and delays; cb.Edges with both")
         if not len(synapses):
             raise UsageError(f"edges {ends!r}: none; at least one synapse")
+        check_delays(np.atleast_1d(synapses.delay), f"edges {ends!r}", spec.dt)
         weight, steps = np.mean(synapses.weight), round(np.mean(synapses.delay) / spec.dt)
         added.append(Projection(*ends, weight=float(weight), delay=max(1, steps) * spec.dt))
         by_name[added[-1].name] = synapses
@@ -589,10 +592,16 @@ def _positions(spec: Spec, positions: Mapping[str, Any]) -> Positions:
 
 
 def _check_teachers(circuit: Circuit) -> None:
-    """Raise UsageError if the synapses of a teaching projection have delays of their own."""
+    """Raise UsageError if a teaching projection has no contacts, or delays of its synapses."""
     for projection in circuit.spec.projections:
         for teacher in projection.rule.teachers if projection.rule else ():
             fan = circuit.wiring.fans.get(teacher)
+            weights = circuit.params.weights.get(teacher)
+            if isinstance(fan, events.AllToAll) and not np.any(np.asarray(weights)):
+                raise UsageError(
+                    f"{projection.name}.rule.teacher: {teacher}, whose weights are 0, which are no "
+                    'contacts in its rows; a small weight, or path="event"'
+                )
             if isinstance(fan, events.FanOut) and fan.delays is not None:
                 raise UsageError(
                     f"{projection.name}.rule.teacher: {teacher}, whose synapses have delays of "

@@ -9,6 +9,8 @@ import builtins
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from dis import get_instructions
+from hashlib import sha256
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -19,6 +21,10 @@ import scipy
 
 LIBRARIES = (math, np, jax, jnp, jax.lax, jax.nn, jax.random, scipy)
 """Modules of which a program reads nothing that changes."""
+SAFE = {library.__name__.partition(".")[0] for library in LIBRARIES}
+"""Names of these modules."""
+HIDDEN = {"globals", "locals", "vars", "eval", "exec", "__import__"}
+"""Functions by which others read what their code does not name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,12 @@ def known(function: Callable) -> Callable:
         return function
 
 
+def known_now(function: Callable) -> Known:
+    """A function as `Known`; equal to no other if what it reads may change unseen."""
+    result = known(function)
+    return result if isinstance(result, Known) else Known(function, object())
+
+
 def _of_function(function: Any, outer: tuple[CodeType, ...]) -> Hashable:
     """What a plain function computes with."""
     if not isinstance(function, FunctionType):
@@ -59,6 +71,8 @@ def _of_function(function: Any, outer: tuple[CodeType, ...]) -> Hashable:
         raise _Unknown from None
     kept = (function.__defaults__, tuple(sorted((function.__kwdefaults__ or {}).items())))
     names = sorted(_names(code))
+    if HIDDEN.intersection(names) or not _imports(code) <= SAFE:
+        raise _Unknown
     read = [(n, function.__globals__[n]) for n in names if n in function.__globals__]
     missing = [n for n in names if n not in function.__globals__ and hasattr(builtins, n)]
     return (
@@ -75,6 +89,15 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
+def _imports(code: CodeType) -> set[str]:
+    """The libraries that code and the functions in it import."""
+    found = {
+        x.argval.partition(".")[0] for x in get_instructions(code) if x.opname == "IMPORT_NAME"
+    }
+    inner = [x for x in code.co_consts if isinstance(x, CodeType)]
+    return found.union(*map(_imports, inner))
+
+
 def _of_code(code: CodeType) -> Hashable:
     """What code does, without where it stands."""
     constants = tuple(
@@ -89,9 +112,14 @@ def _of_value(value: Any, outer: tuple[CodeType, ...]) -> Hashable:
     """A value by which equal ones are known; numbers of different types differ."""
     if value is None or value is Ellipsis or isinstance(value, bool | int | float | str | bytes):
         return type(value), repr(value)
-    if isinstance(value, tuple | frozenset):
-        parts = value if isinstance(value, tuple) else sorted(value, key=repr)
+    if type(value) in (tuple, list, frozenset, set):
+        parts = sorted(value, key=repr) if isinstance(value, frozenset | set) else value
         return type(value), tuple(_of_value(x, outer) for x in parts)
+    if type(value) is dict:
+        return dict, tuple((_of_value(k, outer), _of_value(x, outer)) for k, x in value.items())
+    if type(value) is np.ndarray and value.dtype.kind in "biufc":
+        words = np.ascontiguousarray(value)
+        return np.ndarray, value.dtype.str, value.shape, sha256(words.data).hexdigest()
     if isinstance(value, FunctionType) and not _of_library(value):
         return _of_function(value, outer)
     constant = isinstance(value, BuiltinFunctionType | np.ufunc | np.generic | type | jax.Array)
@@ -104,6 +132,5 @@ def _of_value(value: Any, outer: tuple[CodeType, ...]) -> Hashable:
 def _of_library(value: Any) -> bool:
     """Whether a function is one of the libraries'."""
     module = getattr(value, "__module__", None)
-    known = {library.__name__.partition(".")[0] for library in LIBRARIES}
     plain = not isinstance(value, ModuleType) and callable(value)
-    return plain and isinstance(module, str) and module.partition(".")[0] in known
+    return plain and isinstance(module, str) and module.partition(".")[0] in SAFE

@@ -79,8 +79,9 @@ def scale_weights(thing, projection, factor, *, circuit=None):
     """
     if not isinstance(thing, (Circuit, State)):
         raise UsageError(f"scale_weights: {type(thing).__name__}; a Circuit, or a State")
-    if not values.is_number(factor := values.hashable(factor)) or not 0 <= factor < math.inf:
-        raise UsageError(f"factor: {factor!r}; a finite number, zero or more")
+    most = float(np.finfo(np.float32).max)
+    if not values.is_number(factor := values.hashable(factor)) or not 0 <= factor <= most:
+        raise UsageError(f"factor: {factor!r}; a finite number of float32, zero or more")
     if isinstance(thing, State):
         return _scale_state(thing, projection, factor, circuit)
     _check_name("projection", projection, [p.name for p in thing.spec.projections])

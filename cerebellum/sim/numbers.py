@@ -80,6 +80,11 @@ def array_for(circuit: Circuit, target: Target, value: float | np.ndarray) -> An
     if target.group != "weights":
         return np.float32(value)
     before, projection = array_of(circuit.params, target), projection_of(circuit, target)
+    most = projection.w_max
+    if most is not None and np.max(value) * projection.contacts > most * (1 + 1e-6):
+        raise UsageError(
+            f"values: '{target.owner}.weight': {np.max(value):g}; at most w_max {most:g}"
+        )
     if np.ndim(before):
         return np.asarray(before) * np.float32(value / projection.mean_weight)
     return np.float32(value * projection.contacts)

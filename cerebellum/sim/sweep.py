@@ -155,20 +155,33 @@ def sweep(
             for part, recordings in zip(parts, _in_order(run_part, parts, threads), strict=True):
                 for (row, k), recording in zip(part, recordings, strict=True):
                     rates = mean_rates(recording, recording.start_ms + skip_ms)
-                    rows.append(
-                        {
-                            **dict(zip(values, combinations[row], strict=True)),
-                            "key": seeds[k],
-                            **{f"rate.{name}": rates[name] for name in names},
-                            **_measured(measure, recording),
-                        }
-                    )
+                    known = {
+                        **dict(zip(values, combinations[row], strict=True)),
+                        "key": seeds[k],
+                        **{f"rate.{name}": rates[name] for name in names},
+                    }
+                    rows.append(_row(known, _measured(measure, recording), rows[:1]))
                 show(len(rows) * duration_ms, len(members) * duration_ms)
     except KeyboardInterrupt:
         if not rows:
             raise
         raise SweepInterrupted(_table(rows), len(members)) from None
     return _table(rows)
+
+
+def _row(
+    known: dict[str, Any], measured: dict[str, Any], first: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A row of the table; UsageError if its columns are not those of the first row."""
+    for name in measured:
+        if name in known:
+            raise UsageError(f"measure: {name!r}, which the table has already; another name")
+    row = {**known, **measured}
+    for before in first:
+        if row.keys() != before.keys():
+            names = ", ".join(map(str, measured))
+            raise UsageError(f"measure: {names}; the same names in every run")
+    return row
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

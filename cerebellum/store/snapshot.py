@@ -173,9 +173,12 @@ def _with_old_rows(circuit: Circuit, old: Circuit) -> Circuit:
 
 def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -> Circuit:
     """The circuit of a checkpoint that holds the wiring, with the weights of the checkpoint."""
-    # What a rule of connection draws may need positions, which a checkpoint does not hold.
+    # Lists that were given may be of projections that would be drawn as rows, and what a rule of
+    # connection draws may need positions, which a checkpoint does not hold.
     none: dict[Any, Edges] = {
-        p.name: Edges([], []) for p in spec.projections if p.connect is not None
+        p.name: Edges([], [])
+        for p in spec.projections
+        if f"wiring/fans/{p.name}/targets" in checkpoint.arrays and not p.crosses
     }
     spec = dataclasses.replace(spec, place=None)
     circuit = anatomy.build(spec, jax.random.key(0), none, path=path)

@@ -152,6 +152,7 @@ def test_variables_and_receptors_are_recorded_with_their_units():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"slopes": 1.0}, "slopes: 1.0; a function"),
         ({"start": {"v": "v_res"}}, "params: without 'v_res'; perhaps v_rest"),
         ({"start": {"v": 0.0, "v-x": 0.0}}, "name 'v-x'; letters, digits and underscores"),
         ({"start": {"v": 0.0, "k": 0.0}}, "name 'k': used twice"),

@@ -126,6 +126,7 @@ def test_it_is_saved_and_comes_back(tmp_path):
     [
         ({"pre": {"r": "tau_pluss"}}, "r: without 'tau_pluss'; perhaps tau_plus"),
         ({"pre": {"o1": "tau_plus"}}, "name 'o1'; letters, digits and underscores, used once"),
+        ({"on_post": 0.1}, "on_post: 0.1; a function"),
         ({"params": {"tau_plus": "fast"}}, "params: tau_plus 'fast'; a number"),
     ],
 )
@@ -138,3 +139,20 @@ def test_wrong_constants_are_refused():
     rule = cb.define_rule("short", **TRIPLET)
     with pytest.raises(cb.UsageError, match="tau_plus: 0 ms; above zero"):
         learned(rule(tau_plus=0))
+
+
+def test_a_teacher_without_weight_on_the_dense_path_is_refused():
+    """In rows a zero is a contact that does not exist, so nothing would be taught."""
+    populations = (
+        cb.Population("a", 20, "relay"),
+        cb.Population("t", 10, "relay"),
+        cb.Population("b", 10, "current"),
+    )
+    rule = cb.Rule(teacher="t_b", per_spike=0.0, per_pair=-0.001, tau=100.0)
+    link = {"delay": 1.0, "in_degree": 2}
+    learns = cb.Projection("a", "b", "exc", weight=2.0, rule=rule, w_max=4.0, **link)
+    silent = cb.Projection("t", "b", "exc", weight=0.0, **link)
+    spec = cb.Spec("taught", populations, (learns, silent))
+    with pytest.raises(cb.UsageError, match="teacher: t_b, whose weights are 0"):
+        cb.build(spec, 0, path="dense")
+    cb.build(spec, 0, path="event")

@@ -184,6 +184,7 @@ def test_weights_have_gradients():
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
+        (lambda: cb.build(own_spec(), 0, cb.Edges([0], [0])), "edges: Edges; a dictionary"),
         (lambda: cb.Edges([0, 1], [0]), "2 pre and 1 post"),
         (lambda: cb.Edges([0.5], [0]), "whole numbers"),
         (lambda: cb.Edges([0], [0], [1.0, 2.0]), r"weight \[2\]; \[1\]"),
@@ -228,11 +229,12 @@ def test_plastic_synapses_with_delays_of_their_own_learn_alike_on_both_paths():
     np.testing.assert_allclose(learned[0], learned[1], atol=1e-4)
 
 
-def test_a_checkpoint_holds_edges_and_what_is_on_its_way(tmp_path):
+@pytest.mark.parametrize("path", ["event", "dense"])
+def test_a_checkpoint_holds_edges_and_what_is_on_its_way(tmp_path, path):
     from cerebellum import store
     from cerebellum.store import snapshot
 
-    circuit = cb.build(plastic_spec(), jax.random.key(0), own_edges(0), path="event")
+    circuit = cb.build(plastic_spec(), jax.random.key(0), own_edges(0), path=path)
     state, _ = run(circuit, 50)
     assert np.any(state.arrivals["e.exc"])
     tree, about = snapshot.tree(circuit, state), snapshot.about(circuit)

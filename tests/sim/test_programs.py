@@ -1,6 +1,7 @@
 """What compiles a program, and what does not: counted in the cache of `chunk.advance`."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -90,10 +91,32 @@ def test_functions_with_the_same_code_and_values_share_a_program(circuit, monkey
     assert changed.sum() > 2 * wanted.sum()
 
 
+@pytest.mark.parametrize("kind", ["list", "dict", "array", "object"])
+def test_what_a_function_reads_counts_when_it_changes(circuit, kind):
+    held = {"list": [5.0], "dict": {0: 5.0}, "array": np.full(1, 5.0), "object": None}[kind]
+    place = SimpleNamespace(held=[5.0])
+
+    def rate(t_ms):
+        return 0 * t_ms + (place.held[0] if held is None else held[0])
+
+    def total():
+        state = cb.init(circuit, jax.random.key(1))
+        drive = {"input": cb.drive.RateFunction(rate)}
+        return cb.simulate(circuit, state, drive, duration_ms=40)[1].spikes["input"].sum()
+
+    few = total()
+    (place.held if held is None else held)[0] = 500.0
+    assert total() > 10 * few
+
+
 def test_a_function_of_what_may_change_unseen_is_only_itself():
-    table = np.ones(3)
-    for unseen in (lambda t: table * t, lambda t: [table] and t, {}.get):
+    class Rates:
+        top = 1.0
+
+    rates = Rates()
+    for unseen in (lambda t: rates.top * t, lambda t: globals()["BASE_HZ"] * t, {}.get):
         assert functions.known(unseen) is unseen
+        assert functions.known_now(unseen) != functions.known_now(unseen)
     assert functions.known(rising(1.0)) == functions.known(rising(1.0))
     assert functions.known(rising(1.0)) != functions.known(rising(1))
 

@@ -1,6 +1,7 @@
 """Sweeps: each run is that of `simulate`, alone and in a batch."""
 
 from dataclasses import replace
+from itertools import count
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from cerebellum.sim.sweep import SweepInterrupted
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}
+NAMES = count()
 VALUES = {"cells.v_th": [-60.0, -50.0], "input_p0_cells.weight": [1.0, 3.0]}
 
 
@@ -77,6 +79,15 @@ def test_weights_are_those_of_the_spec_after_others(weight, path):
     np.testing.assert_array_equal(tables[0]["rate.cells"], tables[1]["rate.cells"])
 
 
+def test_a_plastic_weight_stays_within_its_bound():
+    spec = feed_forward(60, 40, 20, weight=3.0, plastic=True)
+    (projection,) = spec.projections
+    spec = replace(spec, projections=(replace(projection, w_max=4.0),))
+    circuit, values = cb.build(spec, KEY), {f"{projection.name}.weight": [3.0, 5.0]}
+    with pytest.raises(cb.UsageError, match="weight': 5; at most w_max 4"):
+        cb.sweep(circuit, values, DRIVE, duration_ms=30)
+
+
 def test_blocked_synapses_cannot_be_scaled():
     spec = feed_forward(60, 40, 20, weight=cb.LogNormal(3.0, 1.0))
     (name,) = (p.name for p in spec.projections)
@@ -132,6 +143,8 @@ def test_an_interrupted_sweep_has_the_runs_that_were_done(circuit, threads):
         (VALUES, {"at_once": 0}, "at_once: 0; a whole number, at least 1"),
         (VALUES, {"threads": 1.5}, "threads: 1.5; a whole number, at least 1"),
         (VALUES, {"measure": lambda r: r.spikes["cells"], "at_once": 1}, "one number a run"),
+        (VALUES, {"measure": lambda r: {"key": 1}}, "measure: 'key', which the table has already"),
+        (VALUES, {"measure": lambda r: {next(NAMES): 1}}, "the same names in every run"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(circuit, values, more, message):

@@ -84,6 +84,9 @@ def define_neuron(
       UsageError: a name is no identifier, is used twice or is unknown, or belongs to a model that
         was not defined in this way.
     """
+    for each, function in {"slopes": slopes, "reset": reset, "excess": excess}.items():
+        if not callable(function) and (each != "excess" or function is not None):
+            raise UsageError(f"{each}: {function!r}; a function of parameters and cells")
     if receptors is None:
         receptors = {name: tau for name, tau in RECEPTORS.items() if tau in params}
     if excess is None:
@@ -183,7 +186,9 @@ class Equations:
         for name, tau in self.receptor_taus:
             moved[name] = getattr(state, name) * jnp.exp(-dt / getattr(params, tau))
         state = replace(state, **moved)
-        excess = self.excess(params, state)
+        excess = jnp.asarray(self.excess(params, state))
+        if excess.dtype == jnp.bool_:
+            raise UsageError("excess: true or false; a number, zero or more where a cell fires")
         fired = (excess >= 0) & jnp.logical_not(silent)
         after = self.reset(params, state)
         _check_variables("reset", after, dict(self.start))

@@ -9,7 +9,7 @@ from jax import Array
 
 from cerebellum.errors import is_number
 from cerebellum.model.delays import GRID
-from cerebellum.model.functions import known
+from cerebellum.model.functions import known_now
 from cerebellum.model.spec import Spec
 from cerebellum.sim.drive.counts import counts_of
 from cerebellum.sim.drive.currents import (
@@ -128,7 +128,7 @@ def _on_device(source: Any, target: Target, cells: np.ndarray | None, dt: float)
         weight = _weight(source.weight, cells, size)
         return counts_of(whole.rates, jnp.asarray(whole.starts), weight, dt)
     if isinstance(source, RateFunction | CurrentFunction):
-        changes: dict[str, Any] = {"function": known(source.function)}
+        changes: dict[str, Any] = {"function": known_now(source.function)}
         if cells is not None:
             places = np.full(size, -1, np.int32)
             places[cells] = np.arange(cells.size)
