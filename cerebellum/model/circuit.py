@@ -175,8 +175,9 @@ class Circuit:
             fit.check_names([name], projections, "edges", self.spec.name)
         if self.wiring.shard is not None:
             raise UsageError("circuit: a divided one; edges are those of the whole circuit")
-        projection, weights = projections[name], self.params.weights[name]
+        projection, weights, built = projections[name], self.params.weights[name], None
         if state is not None and name in state.weights:
+            built = np.asarray(weights) if np.ndim(weights) else None
             weights = state.weights[name]
         elif projection.dtype == "uint16" and not np.ndim(weights):
             raise UsageError(
@@ -185,8 +186,8 @@ class Circuit:
             )
         sizes = [self.spec.population(end).size for end in (projection.source, projection.target)]
         steps = delays.steps_of(projection, self.spec.dt)
-        held = np.asarray(weights)
-        return of_fan(self.wiring.fans[name], held, (sizes[0], sizes[1]), self.spec.dt, steps)
+        held, ends = np.asarray(weights), (sizes[0], sizes[1])
+        return of_fan(self.wiring.fans[name], held, ends, self.spec.dt, steps, built)
 
     def __repr__(self) -> str:
         return table.of_circuit(self)

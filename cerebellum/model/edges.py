@@ -162,11 +162,18 @@ def merged(
 
 
 def of_fan(
-    fan: events.Fan, weights: np.ndarray, sizes: tuple[int, int], dt: float, steps: int
+    fan: events.Fan,
+    weights: np.ndarray,
+    sizes: tuple[int, int],
+    dt: float,
+    steps: int,
+    built: np.ndarray | None = None,
 ) -> Edges:
     """The synapses of a projection, by source cell and then by target cell.
 
     Args:
+      built: the weights with which rows were built: a contact exists where they are not zero, also
+        if its weight has become so. None for the weights themselves.
       weights: weights of the projection: a scalar, [N, F] for lists or [N, R] for rows, in which
         zeros are contacts that do not exist; uint16 in units of the fan.
       sizes: numbers of source and target cells.
@@ -184,7 +191,7 @@ def of_fan(
         return Edges(pre, lists[used].astype(np.int64), weight, delay)
     unit = fan.unit if weights.dtype == np.uint16 else 1.0
     rows = weights if weights.ndim else np.full((sources, -(-targets // fan.beams)), weights)
-    pre, column = np.nonzero(rows)
+    pre, column = np.nonzero(rows if built is None else built)
     post = column + pre // -(-sources // fan.beams) * rows.shape[1]
     return Edges(pre, post, rows[pre, column] * np.float64(unit), np.full(pre.size, steps * dt))
 

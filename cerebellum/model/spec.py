@@ -1,5 +1,6 @@
 """The description of a circuit before it is built: static, hashable and without arrays."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
@@ -367,6 +368,9 @@ def _check_params(population: Population) -> None:
     The names of time constants and capacitances say what these can be.
     """
     name, size = population.name, population.size
+    for field in dataclasses.fields(population.params):
+        if getattr(population.params, field.name) is None and field.default is not None:
+            raise UsageError(f"{name}.params.{field.name}: None; a number")
     for field, value in values.fields(population.params).items():
         where = f"{name}.params.{field}"
         if isinstance(value, values.PerCell):

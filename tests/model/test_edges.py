@@ -186,6 +186,10 @@ def test_weights_have_gradients():
     [
         (lambda: cb.build(own_spec(), 0, cb.Edges([0], [0])), "edges: Edges; a dictionary"),
         (lambda: cb.Edges([0, 1], [0]), "2 pre and 1 post"),
+        (
+            lambda: cb.Spec("x", (cb.Population("e", 2, "current", {"v_th": None}),)),
+            "e.params.v_th: None; a number",
+        ),
         (lambda: cb.Edges([0.5], [0]), "whole numbers"),
         (lambda: cb.Edges([0], [0], [1.0, 2.0]), r"weight \[2\]; \[1\]"),
         (lambda: cb.Edges([0], [0], ["a"]), "weight .*; numbers"),
@@ -248,6 +252,20 @@ def test_a_checkpoint_holds_edges_and_what_is_on_its_way(tmp_path, path):
     ]
     values = [result.traces["v:e"].values for result in results]
     np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+def test_synapses_that_have_learned_to_weigh_nothing_are_still_there(path):
+    falls = cb.Rule(teacher="b", per_spike=-0.1, per_pair=0.0, tau=20.0, window=100.0)
+    link = {"weight": 2.0, "delay": 1.0, "in_degree": 5, "rule": falls, "w_max": 4.0}
+    populations = (cb.Population("a", 20, "relay"), cb.Population("b", 10, "current"))
+    spec = cb.Spec("falling", populations, (cb.Projection("a", "b", "exc", **link),))
+    circuit = cb.build(spec, 0, path=path)
+    state, _ = cb.simulate(circuit, None, {"a": cb.drive.poisson(45.0)}, duration_ms=1_000)
+    before, after = circuit.edges("a_b"), circuit.edges("a_b", state)
+    assert (after.weight == 0).sum() > 10
+    np.testing.assert_array_equal(after.pre, before.pre)
+    np.testing.assert_array_equal(after.post, before.post)
 
 
 def in_beams(edges: cb.Edges, source: str, target: str) -> cb.Edges:
