@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from conftest import ROOT
 
+from cerebellum.learn.tasks import eyeblink
 from cerebellum.model import neurons, plasticity
 
 GUIDE = ROOT / "docs/guide"
@@ -159,6 +160,8 @@ def test_it_runs(name, tmp_path, monkeypatch, capsys):
     if name == "analysis":
         monkeypatch.setenv("MPLBACKEND", "agg")
         monkeypatch.setattr(sys, "argv", [f"{name}.py", str(tmp_path / "result.png")])
+    if name == "eyeblink_timing":
+        monkeypatch.setattr(eyeblink, "PROBES", 6)  # instead of 20: they are most of its trials
     runpy.run_path(str(GUIDE / f"{name}.py"))
     CHECKS[name](capsys.readouterr().out.splitlines(), tmp_path)
 

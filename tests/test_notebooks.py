@@ -20,15 +20,15 @@ def test_outputs_are_stripped(path):
             assert cell.execution_count is None
 
 
-RATES = "02_published_rates"
-"""It shows rates that other tests measure."""
+LONG = ("02_published_rates", "03_teach_it_to_blink")
+"""What they show is measured by other tests, and the last is longer than the guide's script."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=pytest.mark.soak if path.stem == RATES else [], id=path.stem)
+        pytest.param(path, marks=pytest.mark.soak if path.stem in LONG else [], id=path.stem)
         for path in NOTEBOOKS
     ],
 )
