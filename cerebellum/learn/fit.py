@@ -22,7 +22,7 @@ from cerebellum.model.fit import nearest
 from cerebellum.sim import drive as drives
 from cerebellum.sim import interrupt, simulate
 from cerebellum.sim.record import rates as mean_rates
-from cerebellum.sim.sweep import Table, words_of
+from cerebellum.sim.sweep import Table, check_times, words_of
 
 DEFAULT = optax.adam(0.1, b1=0.5, b2=0.9)
 """The optimiser by default. Gradients shrink by a factor of a hundred once a silent population
@@ -186,10 +186,7 @@ def _simulated(
 def _span(circuit: Circuit, drive: Any, words: np.ndarray, times_ms: tuple[Any, Any]) -> Span:
     """The steps of each run, after one run that finds out whether the drive is right."""
     duration_ms, skip_ms = times_ms
-    if not is_number(duration_ms):
-        raise UsageError(f"duration_ms: {duration_ms!r}; a number, ms")
-    if not is_number(skip_ms) or not 0 <= skip_ms < duration_ms:
-        raise UsageError(f"skip_ms: {skip_ms!r}; ms, from 0 to less than duration_ms")
+    check_times(duration_ms, skip_ms)
     recording = _simulated(circuit, words[0], drive, duration_ms)
     first = round(skip_ms / circuit.spec.dt)
     if first >= recording.steps:

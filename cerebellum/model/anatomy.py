@@ -210,11 +210,13 @@ def _with_room(connected: Connected, projection: Projection, spec: Spec) -> Conn
     fan, weights = connected
     if not isinstance(fan, events.FanOut):
         return fan, weights
-    targets = np.asarray(fan.targets)
-    sizes = (targets < spec.population(projection.target).size).sum(axis=1)
+    sources, present = fan.targets.shape
     width = widths.width(projection, Part(spec=spec))
-    narrow = width <= targets.shape[1] or targets.shape[0] * width > widths.MOST_ENTRIES
-    if narrow or sizes.min(initial=width) == sizes.max(initial=0):
+    # Large lists are not looked at, which takes long.
+    if width <= present or sources * width > widths.MOST_ENTRIES:
+        return fan, weights
+    sizes = (np.asarray(fan.targets) < spec.population(projection.target).size).sum(axis=1)
+    if sizes.min(initial=width) == sizes.max(initial=0):
         return fan, weights
     return _as_wide((fan, weights), width)
 
@@ -447,7 +449,9 @@ def _with_projections(
         weight, steps = np.mean(synapses.weight), round(np.mean(synapses.delay) / spec.dt)
         added.append(Projection(*ends, weight=float(weight), delay=max(1, steps) * spec.dt))
         by_name[added[-1].name] = synapses
-    return replace(spec, projections=(*spec.projections, *added)), by_name
+    if added:  # Otherwise the spec need not be checked again.
+        spec = replace(spec, projections=(*spec.projections, *added))
+    return spec, by_name
 
 
 def _connect_by_name(

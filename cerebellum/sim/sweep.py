@@ -243,6 +243,11 @@ def _check(circuit: Any, pairing: Any, skip_ms: Any, duration_ms: Any) -> None:
         raise UsageError("circuit: a divided one; sweeps run whole circuits")
     if pairing not in PAIRINGS:
         raise UsageError(f"pairing: {pairing!r}; one of {', '.join(PAIRINGS)}")
+    check_times(duration_ms, skip_ms)
+
+
+def check_times(duration_ms: Any, skip_ms: Any) -> None:
+    """Raise UsageError if these are no duration, or no shorter time that is left out, ms."""
     if not is_number(duration_ms):
         raise UsageError(f"duration_ms: {duration_ms!r}; a number, ms")
     if not is_number(skip_ms) or not 0 <= skip_ms < duration_ms:

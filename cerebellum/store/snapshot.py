@@ -85,10 +85,12 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
         circuit = _with_saved_wiring(checkpoint, spec, path)
     else:
         circuit = anatomy.build(spec, key, path=path)
-        if digest(circuit.wiring) != checkpoint.about["wiring"]:
+        same = digest(circuit.wiring) == checkpoint.about["wiring"]
+        if not same:
             # Older versions built lists without the room that other seeds need.
             circuit = anatomy.with_narrow_lists(circuit)
-        if digest(circuit.wiring) != checkpoint.about["wiring"]:
+            same = digest(circuit.wiring) == checkpoint.about["wiring"]
+        if not same:
             versions = checkpoint.about["versions"]
             rules = [p.name for p in spec.projections if _is_of_user(p.connect)]
             cause = (

@@ -86,13 +86,13 @@ def define_rule(
     for trace, tau in constants:
         if tau not in params:
             raise UsageError(f"{trace}: without {tau!r}; {nearest(tau, list(params), 'params')}")
-    for each, function in {"on_pre": on_pre, "on_post": on_post, "on_teacher": on_teacher}.items():
+    changes = {"on_pre": on_pre, "on_post": on_post, "on_teacher": on_teacher}
+    for each, function in changes.items():
         if function is not None and not callable(function):
             raise UsageError(f"{each}: {function!r}; a function (p, w, pre, post)")
     fields: list[Any] = [("teacher", str)] if taught else []
     fields += [(each, float, float(value)) for each, value in params.items()]
-    changes = {"ON_PRE": on_pre, "ON_POST": on_post, "ON_TEACHER": on_teacher}
-    functions = {each: function or _nothing for each, function in changes.items()}
+    functions = {each.upper(): function or _nothing for each, function in changes.items()}
     content = tuple(params.items()), traces, taught, tuple(map(known, functions.values()))
     rule = make_dataclass(
         name,
