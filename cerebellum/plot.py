@@ -281,6 +281,56 @@ def single_trials(
     return figure
 
 
+def intervals(curves: Mapping[int, tuple[np.ndarray, np.ndarray]], name: str) -> "Figure":
+    """Plot the response of a population to tones with several intervals to the puff.
+
+    One panel an interval: a thin line a circuit, a thick one their mean, and a mark at the puff.
+
+    Args:
+      curves: time from the onset of the tone, ms, [T], and change of the rate, Hz, [circuits, T],
+        by interval, ms.
+      name: of the population.
+    """
+    figure, axes = _figure(len(curves), [1.6] * len(curves))
+    colour = COLOURS.get(name, "#333333")
+    for axis, (interval, (time_ms, changes)) in zip(axes, curves.items(), strict=True):
+        axis.plot(time_ms, changes.T, color=colour, alpha=0.4, linewidth=0.7)
+        axis.plot(time_ms, changes.mean(axis=0), color=colour, linewidth=2)
+        axis.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+        axis.axvline(interval, color="#222222", linestyle="--", linewidth=1)
+        axis.set_ylabel(f"{interval} ms\n(Hz)", rotation=0, ha="right", va="center")
+        axis.yaxis.set_major_locator(_few_ticks())
+        axis.spines[["top", "right"]].set_visible(False)
+    longest = max(time_ms[-1] for time_ms, _ in curves.values())
+    axes[0].set_title(f"{name}: change of the rate; the puff comes at the dashed line", fontsize=10)
+    axes[-1].set_xlim(-100, longest)
+    axes[-1].set_xlabel("time from the onset of the tone (ms)")
+    return figure
+
+
+def sessions(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
+    """Plot percent CR by session, of circuits and of mice: one panel a phase.
+
+    Args:
+      curves: percent CR of circuits, [circuits, sessions], and of mice, [sessions], by the title of
+        the panel.
+    """
+    figure, axes = _figure(len(curves), [1.3] * len(curves))
+    for axis, (title, (circuits, mice)) in zip(axes, curves.items(), strict=True):
+        number = np.arange(mice.size) + 1
+        axis.plot(number, circuits.T, color=COLOURS["nuclei"], alpha=0.4, linewidth=0.7)
+        mean = circuits.mean(axis=0)
+        axis.plot(number, mean, color=COLOURS["nuclei"], linewidth=2, label="circuits")
+        axis.plot(number, mice, color="#222222", marker="o", linewidth=1, label="mice")
+        axis.set_ylim(0, 105)
+        axis.set_ylabel(f"{title.replace(': ', ':' + chr(10))}\n(% CR)", fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right", ncol=2)
+    axes[-1].set_xlabel("session")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
 def _few_ticks():
     from matplotlib.ticker import MaxNLocator
 

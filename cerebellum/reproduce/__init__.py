@@ -1,7 +1,8 @@
 """Published protocols, run by `cerebellar-norse reproduce NAME` and compared with published values.
 
 There is one module for each subject. It has a function (seed, say) -> Report for each of its names
-in `REPRODUCTIONS`. A module is imported only when it runs.
+in `REPRODUCTIONS`; that of a long protocol also takes the folder of its saved parts. A module is
+imported only when it runs.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cerebellum.reproduce.report import Report
 
@@ -22,9 +24,17 @@ class Reproduction:
     module: str
     function: str
 
-    def load(self) -> "Callable[[int | None, Callable[[str], None]], Report]":
+    resumes: bool = False
+    """whether its function takes a third argument, the folder where it saves parts of the run"""
+
+    def load(self) -> "Callable[..., Report]":
         """The function that runs the protocol. A seed of None stands for the reported seeds."""
         return getattr(import_module(f"cerebellum.reproduce.{self.module}"), self.function)
+
+    def run(self, seed: int | None, say: "Callable[[str], None]", out: "Path") -> "Report":
+        """Run the protocol; `out` is the folder of its results."""
+        more = (out / "parts",) if self.resumes else ()
+        return self.load()(seed, say, *more)
 
 
 REPRODUCTIONS = {
@@ -49,6 +59,19 @@ REPRODUCTIONS = {
         "delay eyeblink conditioning: learning curve, extinction, savings, controls",
         "eyeblink",
         "condition",
+        resumes=True,
+    ),
+    "eyeblink-timing": Reproduction(
+        "delay eyeblink conditioning with 200, 300 and 500 ms to the puff: when the response comes",
+        "eyeblink_timing",
+        "intervals",
+        resumes=True,
+    ),
+    "olive-extinction": Reproduction(
+        "pairing with the olive held down at the puff extinguishes the response",
+        "olive_extinction",
+        "hold",
+        resumes=True,
     ),
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"

@@ -1,7 +1,7 @@
 """Delay eyeblink conditioning: learning curve, timing, extinction, savings, and two controls."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,15 @@ import numpy as np
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks import eyeblink_response as detector
-from cerebellum.learn.tasks.eyeblink import Course, Session
+from cerebellum.learn.tasks.eyeblink import Course
+from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close
-from cerebellum.reproduce.workers import spread
-
-SEEDS = (10, 11, 12, 13, 14)
-"""Seeds of the reported circuits. The rule was fitted on other seeds."""
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "no plasticity": {"learning": 0.0},
     "no olive": {"olive": False},
 }
-CONTROL_PHASES: tuple[tuple[str, eyeblink.Kind, int], ...] = (("acquisition", "paired", 3),)
+CONTROL_PHASES: Phases = (("acquisition", "paired", 3),)
 
 SAVINGS_BLOCKS = 4
 """First blocks of acquisition and of reacquisition, which are compared."""
@@ -36,50 +33,24 @@ mice (the blinklab's recordings in Kim, Ohmae & Medina 2020)."""
 SOURCE = (
     "percent CR of wild-type mice in blocks of about 100 trials: Geminiani et al. 2024 (PLOS "
     "Comput Biol), sim_analysis.py; times of the rise: Kim, Ohmae & Medina 2020, six mice; "
-    "detector and tone of Geminiani et al. 2022, puff of 2024"
+    "detector of Geminiani et al. 2022, puff of 2024, tone structured in time"
 )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The results of one subject."""
-
-    courses: Mapping[str, Course]
-    """"trained", or one course for each control."""
-    before: Session
-    """Trials of the tone alone before training."""
-    threshold: float
-    """Threshold of a CR, Hz."""
-
-
-def _run(item: tuple[int, bool]) -> Trained:
-    """Train the subject of a seed, in full or under both controls.
-
-    Args:
-      item: the seed, and whether to run the controls.
-    """
-    seed, control = item
-    subject = eyeblink.subject(seed)
-    if control:
-        courses = {
-            name: eyeblink.experiment(subject, phases=CONTROL_PHASES, **options)
-            for name, options in CONTROLS.items()
-        }
-    else:
-        courses = {"trained": eyeblink.experiment(subject)}
-    return Trained(courses, subject.before, subject.threshold)
-
-
-def condition(seed: int | None, say: Callable[[str], None]) -> Report:
+def condition(seed: int | None, say: Callable[[str], None], folder: Path) -> Report:
     """1,000 pairings, 400 tones alone, 400 pairings: of five circuits, or of that of a seed."""
     seeds = SEEDS if seed is None else (seed,)
-    items = [(each, control) for each in seeds for control in (False, True)]
-    say(f"{len(items)} runs of 600 and 1,800 trials: some twenty minutes of one core a seed")
-    results = dict(zip(items, spread(_run, items), strict=True))
-    trained = [results[each, False] for each in seeds]
-    controls = {name: [results[each, True].courses[name] for each in seeds] for name in CONTROLS}
+    runs = [Run(name="trained", seed=each, phases=eyeblink.PHASES) for each in seeds]
+    runs += [
+        Run(name=name, seed=each, phases=CONTROL_PHASES, options=options)
+        for each in seeds
+        for name, options in CONTROLS.items()
+    ]
+    results = train(runs, folder, say)
+    trained = [results["trained", each] for each in seeds]
+    controls = {name: [results[name, each].course for each in seeds] for name in CONTROLS}
     phases = {
-        name: np.array([subject.courses["trained"].percent[name] for subject in trained])
+        name: np.array([subject.course.percent[name] for subject in trained])
         for name, _, _ in eyeblink.PHASES
     }
     mice = np.array(eyeblink.MOUSE_CURVE)
@@ -87,7 +58,7 @@ def condition(seed: int | None, say: Callable[[str], None]) -> Report:
         rows=[*_learning(phases, controls, trained), *_timing(trained)],
         source=SOURCE,
         seeds=seeds,
-        note="Parallel-fibre to Purkinje plasticity alone. Mouse curve: "
+        note="Mouse curve: "
         + ", ".join(map(str, eyeblink.MOUSE_CURVE))
         + ". Ours: "
         + ", ".join(f"{x:.0f}" for x in phases["acquisition"].mean(axis=0))
@@ -113,7 +84,7 @@ def _learning(
     curve = acquisition.mean(axis=0)
     distance = float(np.sqrt(np.mean((curve - np.array(eyeblink.MOUSE_CURVE)) ** 2)))
     savings = reacquisition[:, :SAVINGS_BLOCKS] - acquisition[:, :SAVINGS_BLOCKS]
-    half = np.array([half_times(subject.courses["trained"]) for subject in trained])
+    half = np.array([half_times(subject.course) for subject in trained])
     untrained = [
         100 * detector.responses(subject.before, subject.threshold).mean() for subject in trained
     ]
@@ -145,7 +116,7 @@ def half_times(course: Course) -> tuple[float, float]:
 
 def _timing(trained: Sequence[Trained]) -> list[Row]:
     """When the response comes, and what it is made of."""
-    after = [subject.courses["trained"].after for subject in trained]
+    after = [subject.course.probes for subject in trained]
     mean = [detector.times(detector.response(x).mean(axis=0), x) for x in after]
     puff = after[0].timing.isi_ms
     answered = [
@@ -184,7 +155,7 @@ def _evoked(trained: Sequence[Trained]):
     for name in ("granule", "purkinje", "nuclei"):
         sessions = {
             "before": [subject.before for subject in trained],
-            "after": [subject.courses["trained"].after for subject in trained],
+            "after": [subject.course.probes for subject in trained],
         }
         rates[name] = {
             label: np.mean([session.rate(name).mean(axis=0) for session in group], axis=0)
@@ -197,6 +168,6 @@ def _single(trained: Trained):
     """The arguments of `plot.single_trials`: responses of one circuit, before and after."""
     timing = trained.before.timing
     time = np.arange(timing.trial) - timing.onset
-    sessions = {"before": trained.before, "after": trained.courses["trained"].after}
+    sessions = {"before": trained.before, "after": trained.course.probes}
     rates = {label: detector.response(session) for label, session in sessions.items()}
     return time, rates, {"tone": (0, timing.cs), "puff": (timing.isi_ms, timing.isi_ms + 10)}

@@ -13,6 +13,12 @@ from cerebellum.reproduce import REPRODUCTIONS
 from cerebellum.reproduce.report import as_json, show
 
 
+def say(line: str) -> None:
+    """Print a line about the progress of a run where someone looks; worker processes call it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command. Returns the exit code, which is 1 if a value is outside its tolerance.
 
@@ -26,13 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         argument = "no name" if name is None else repr(name)
         raise UsageError(f"reproduce: {argument}; one of {', '.join(REPRODUCTIONS)}")
     out = directory(arguments.out or f"results/reproduce/{name}")
-
-    def say(line: str) -> None:
-        if sys.stderr.isatty():
-            print(line, file=sys.stderr)
-
     start = time.perf_counter()
-    report = REPRODUCTIONS[name].load()(arguments.seed, say)
+    report = REPRODUCTIONS[name].run(arguments.seed, say, out)
     seconds = time.perf_counter() - start
     for file, figure in report.figures.items():
         figure.savefig(out / file, dpi=130)

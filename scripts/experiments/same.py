@@ -633,10 +633,11 @@ def serve_ticks() -> Digests:
 def blink() -> Digests:
     """One trial of eyeblink conditioning, tone and puff."""
     from cerebellum.learn.tasks import eyeblink
+    from cerebellum.learn.tasks.eyeblink_tone import structured
 
     circuit = built(eyeblink.spec(), path="event", kernels="native")
-    state, tone = cb.init(circuit, key(RUN_KEY)), eyeblink.tone(key(BUILD_KEY))
-    state, session = eyeblink.run(circuit, state, ("paired",), tone, key(RUN_KEY))
+    stimuli = eyeblink.Stimuli(tone=structured(key(BUILD_KEY)), key=key(RUN_KEY))
+    state, session = eyeblink.run(circuit, cb.init(circuit, key(RUN_KEY)), ("paired",), stimuli)
     found: Digests = {f"spikes:{name}": digest(x) for name, x in session.spikes.items()}
     return {**found, "tone": digest(tone), "state": leaves(state)}
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.learn.tasks import eyeblink
+from cerebellum.learn.tasks import eyeblink, eyeblink_tone
 from cerebellum.learn.tasks import eyeblink_response as detector
-from cerebellum.learn.tasks.eyeblink import PUBLISHED, Session, Timing
+from cerebellum.learn.tasks.eyeblink import PUBLISHED, Session, Stimuli, Timing
+from cerebellum.learn.tasks.eyeblink_tone import halves, puff, structured
 from cerebellum.model.presets.eglif import SIZES
 
 KEY = jax.random.key(0)
@@ -34,9 +35,9 @@ def bump(start: int, length: int, height: float, trials: int = 3) -> Session:
     return nuclear(rate)
 
 
-def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
-    spikes = eyeblink.tone(KEY)
-    np.testing.assert_array_equal(spikes, eyeblink.tone(KEY))
+def test_the_published_tone_is_the_same_in_every_trial_and_comes_in_halves():
+    spikes = halves(KEY)
+    np.testing.assert_array_equal(spikes, halves(KEY))
     counts = spikes.sum(axis=0)
     assert set(np.unique(counts)) == {0.0, 11.0}
     assert 0.5 < np.mean(counts > 0) < 0.8
@@ -51,22 +52,22 @@ def test_the_tone_is_the_same_in_every_trial_and_comes_in_halves():
 
 
 def test_the_puff_is_five_spikes_250_ms_after_the_tone_began():
-    steps = np.flatnonzero(eyeblink.puff()[:, 0])
+    steps = np.flatnonzero(puff()[:, 0])
     np.testing.assert_array_equal(steps, CS_ONSET + 250 + 2 * np.arange(5))
 
 
 def test_the_published_times_and_what_they_draw_are_unchanged():
     assert (CS_ONSET, PUBLISHED.cs, US_ONSET, TRIAL) == (250, 280, 500, 600)
-    drawn = hashlib.sha256(eyeblink.tone(KEY).tobytes() + eyeblink.puff().tobytes())
+    drawn = hashlib.sha256(halves(KEY).tobytes() + puff().tobytes())
     assert drawn.hexdigest()[:16] == "f98ac830b02264c1"
 
 
-@given(isi=st.integers(120, 700), more=st.integers(0, 200), puff=st.integers(1, 20))
+@given(isi=st.integers(120, 700), more=st.integers(0, 200), pulses=st.integers(1, 20))
 @settings(max_examples=10, deadline=None)
-def test_the_tone_stretches_without_a_gap_and_at_the_same_rate(isi, more, puff):
-    timing = Timing(isi_ms=isi, cs_ms=isi + more, us_ms=2 * puff)
-    spikes = eyeblink.tone(KEY, timing)
-    assert len(spikes) == len(eyeblink.puff(timing)) == timing.trial
+def test_the_published_tone_stretches_without_a_gap_and_at_the_same_rate(isi, more, pulses):
+    timing = Timing(isi_ms=isi, cs_ms=isi + more, us_ms=2 * pulses)
+    spikes = halves(KEY, timing)
+    assert len(spikes) == len(puff(timing)) == timing.trial
     fires = np.flatnonzero(spikes.any(axis=1)) - timing.onset
     assert fires[0] == 0
     assert timing.cs - 2 <= fires[-1] + 1 <= timing.cs + 1
@@ -74,8 +75,8 @@ def test_the_tone_stretches_without_a_gap_and_at_the_same_rate(isi, more, puff):
     fibre = spikes[:, spikes.any(axis=0)]
     lasts = (fibre.sum(axis=0) - 1) * 12.8
     assert np.abs(lasts - (timing.cs / 2 - 12)).max() < 8
-    puffs = np.flatnonzero(eyeblink.puff(timing)[:, 0])
-    np.testing.assert_array_equal(puffs, timing.onset + isi + 2 * np.arange(puff))
+    fires = np.flatnonzero(puff(timing)[:, 0])
+    np.testing.assert_array_equal(fires, timing.onset + isi + 2 * np.arange(pulses))
 
 
 @pytest.mark.parametrize(
@@ -100,15 +101,91 @@ def test_impossible_times_are_refused(times, message):
     assert "\n" not in str(refused.value)
 
 
-def test_trials_of_another_length_or_kind_are_refused():
+@given(isi=st.integers(120, 700))
+@settings(max_examples=10, deadline=None)
+def test_a_fibre_of_the_structured_tone_rises_once_at_a_time_of_its_own(isi):
+    timing = Timing(isi_ms=isi)
+    chance = structured(KEY, timing)
+    np.testing.assert_array_equal(chance, structured(KEY, timing))
+    assert not chance[: timing.onset].any()
+    assert not chance[timing.onset + timing.cs :].any()
+    carries = chance.any(axis=0)
+    assert 0.5 < carries.mean() < 0.8
+    assert (carries <= eyeblink_tone.carriers(KEY)).all()
+    during = chance[timing.onset : timing.onset + timing.cs, carries]
+    peak = during.argmax(axis=0)
+    # It rises to its peak and falls after it, if the tone lasts that long.
+    slope = np.diff(during, axis=0)
+    rising = np.arange(len(slope))[:, None] < peak
+    assert (slope[rising] >= -1e-6).all()
+    assert (slope[~rising] <= 1e-6).all()
+    # A fibre's time does not depend on how long the tone is.
+    longer = structured(KEY, Timing(isi_ms=isi + 100))
+    np.testing.assert_array_equal(
+        longer[: timing.onset + timing.cs], chance[: timing.onset + timing.cs]
+    )
+
+
+def test_times_of_the_structured_tone_are_even_over_their_logarithm():
+    timing = Timing(isi_ms=1_000)
+    chance = structured(KEY, timing)[timing.onset :]
+    peak = np.sort(chance.argmax(axis=0)[chance.any(axis=0)])
+    assert 28 <= peak[0] < 40
+    assert 600 < peak[-1] <= 800
+    log = np.log(peak)
+    even = np.linspace(log[0], log[-1], len(log))
+    assert np.abs(log - even).max() < 0.25
+    assert chance.max() == pytest.approx(0.16, rel=1e-3)
+
+
+def stimuli(timing: Timing = PUBLISHED, **options) -> Stimuli:
+    """The published tone."""
+    return Stimuli(tone=halves(KEY, timing), key=KEY, timing=timing, **options)
+
+
+def test_a_trial_has_tone_puff_and_background_and_they_are_its_own():
+    paired = stimuli().trial(3, "paired")
+    again = stimuli().trial(3, "paired")
+    for name, drive in paired.items():
+        np.testing.assert_array_equal(drive, again[name])
+    other = stimuli().trial(4, "paired")
+    assert (paired["mossy_fiber"] != other["mossy_fiber"]).any()
+    assert (paired["mossy_fiber"] >= halves(KEY)).all()
+    alone = stimuli().trial(3, "cs")
+    np.testing.assert_array_equal(alone["mossy_fiber"], paired["mossy_fiber"])
+    assert (paired["olivary_afferent"] >= puff()).all()
+    rest = np.concatenate([stimuli().trial(k, "cs")["olivary_afferent"] for k in range(100)])
+    assert 1e3 * rest.mean() == pytest.approx(eyeblink.OLIVE_HZ, rel=0.1)
+    assert not stimuli(olive_hz=0.0).trial(3, "cs")["olivary_afferent"].any()
+    assert not paired["inferior_olive"].any()
+    held = stimuli().trial(3, "held")["inferior_olive"][:, 0]
+    np.testing.assert_array_equal(np.flatnonzero(held), US_ONSET + np.arange(*eyeblink.HOLDING_MS))
+    silent = stimuli().trial(3, "held", silent=True)["inferior_olive"]
+    assert (silent == eyeblink.SILENCING_PA).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tone": halves(KEY)[:-1]}, r"tone: \[599, 117\]; \[600, 117\], the steps of a trial"),
+        ({"tone": 2 * halves(KEY)}, "tone: a chance that is not from 0 to 1"),
+        ({"tone": halves(KEY) * np.nan}, "tone: a chance that is not from 0 to 1"),
+        ({"olive_hz": -1.0}, "olive_hz: -1.0; a rate, 0 to 1000"),
+        ({"olive_hz": "often"}, "olive_hz: 'often'; a rate"),
+    ],
+)
+def test_impossible_stimuli_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Stimuli(**{"tone": halves(KEY), "key": KEY, **options})
+
+
+def test_unknown_kinds_and_tones_are_refused():
     circuit: Any = None
-    state: Any = None
     wrong: Any = ("pair",)
-    tone = eyeblink.tone(KEY)
-    with pytest.raises(UsageError, match="tone_spikes: 600 steps; 750"):
-        eyeblink.run(circuit, state, ("cs",), tone, KEY, timing=Timing(isi_ms=400))
-    with pytest.raises(UsageError, match="kinds: 'pair'; a trial is one of paired, cs"):
-        eyeblink.run(circuit, state, wrong, tone, KEY)
+    with pytest.raises(UsageError, match="kinds: 'pair'; a trial is one of paired, cs, held"):
+        eyeblink.run(circuit, circuit, wrong, stimuli())
+    with pytest.raises(UsageError, match="tone: 'beep'; one of structured, halves, or a function"):
+        eyeblink.subject(0, tone="beep")
 
 
 @pytest.mark.parametrize(
@@ -194,8 +271,10 @@ def test_a_pause_is_a_share_of_the_baseline():
 
 def test_percentages_are_of_whole_blocks():
     answers = np.repeat([True, False, True], [5, 5, 10])
-    course = eyeblink.Course({"acquisition": answers}, bump(0, 1, 0.0), block=10)
+    course = eyeblink.Course(answers={"acquisition": answers}, block=10)
     assert course.percent == {"acquisition": [50.0, 100.0]}
+    with pytest.raises(UsageError, match="after: the first phase has not ended"):
+        _ = course.probes
 
 
 @pytest.mark.parametrize(
@@ -216,49 +295,45 @@ def test_impossible_experiments_are_refused(options, message):
 def test_trials_do_not_depend_on_how_they_are_cut_and_controls_learn_nothing():
     circuit = cb.build(eyeblink.spec(), KEY)
     initial = cb.init(circuit, jax.random.key(1))
-    tone, weights = eyeblink.tone(KEY), "granule_parallel_purkinje"
-    kinds = ("paired", "cs", "paired")
+    sites = ("granule_parallel_purkinje", "mossy_fiber_nuclei")
+    given = stimuli(olive_hz=0.0)
+    kinds = ("paired", "cs", "held")
 
     def copy():
         return jax.tree.map(jnp.copy, initial)
 
-    whole, session = eyeblink.run(circuit, copy(), kinds, tone, KEY)
+    whole, session = eyeblink.run(circuit, copy(), kinds, given)
     state, trials = copy(), []
     for kind in kinds:
-        state, trial = eyeblink.run(circuit, state, (kind,), tone, KEY)
+        state, trial = eyeblink.run(circuit, state, (kind,), given)
         trials.append(trial.spikes)
     chex.assert_trees_all_equal(state, whole)
     for name, spikes in session.spikes.items():
         np.testing.assert_array_equal(spikes, np.concatenate([trial[name] for trial in trials]))
-    assert session.spikes["inferior_olive"][[0, 2]].sum() > 0
-    assert session.spikes["inferior_olive"][1].sum() == 0
-    assert (whole.weights[weights] != initial.weights[weights]).any()
+    fired = session.spikes["inferior_olive"].sum(axis=1)
+    assert fired[1] == 0
+    assert fired[0] > 3 * 14
+    assert fired[2] < fired[0] / 2
+    for weights in sites:
+        assert (whole.weights[weights] != initial.weights[weights]).any()
 
-    still, _ = eyeblink.run(circuit, copy(), ("paired",), tone, KEY, learning=0)
-    np.testing.assert_array_equal(still.weights[weights], initial.weights[weights])
-    _, silent = eyeblink.run(circuit, copy(), ("paired",), tone, KEY, olive=False)
+    still, _ = eyeblink.run(circuit, copy(), ("paired",), given, learning=0)
+    for weights in sites:
+        np.testing.assert_array_equal(still.weights[weights], initial.weights[weights])
+    _, silent = eyeblink.run(circuit, copy(), ("paired",), given, olive=False)
     assert silent.spikes["inferior_olive"].sum() == 0
 
 
 @pytest.mark.soak
 @pytest.mark.slow
-def test_forty_pairings_are_learned_from():
-    """Ten times as fast as `reproduce eyeblink`: Purkinje cells fire less in the late tone."""
-    subject = eyeblink.subject(10)
-    phases = (("acquisition", "paired", 4),)
-    course = eyeblink.experiment(subject, phases=phases, block=10, learning=10.0)
-    late = slice(US_ONSET - 130, US_ONSET)
-
-    def rates(name):
-        return (x.rate(name)[:, late].mean() for x in (subject.before, course.after))
-
-    before, after = rates("purkinje")
-    assert after < before - 10
-    before, after = rates("nuclei")
-    assert after > before
-    still = eyeblink.experiment(subject, phases=phases[:1], block=1, learning=0.0)
-    np.testing.assert_allclose(
-        still.after.rate("purkinje")[:, late].mean(),
-        subject.before.rate("purkinje")[:, late].mean(),
-        rtol=0.05,
-    )
+@pytest.mark.parametrize("isi", [250, 400])
+def test_a_response_is_learned_and_comes_just_before_the_puff(isi):
+    """Ten times as fast as `reproduce eyeblink`."""
+    phases = (("acquisition", "paired", 6),)
+    mouse, course = eyeblink.condition(isi_ms=isi, seed=10, phases=phases, block=10, learning=10.0)
+    assert not detector.responses(mouse.before, mouse.threshold).any()
+    assert detector.answer_to_tone(mouse.before) < 3
+    times = detector.times(detector.response(course.probes).mean(axis=0), course.probes)
+    assert 0 <= isi - times.peak_ms < 100
+    assert detector.pause(course.probes) > 15
+    assert course.percent["acquisition"][-1] >= 50

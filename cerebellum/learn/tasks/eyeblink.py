@@ -2,25 +2,20 @@
 
 Mossy fibres carry a tone (conditioned stimulus, CS), and the afferents of the olive carry a puff of
 air (unconditioned stimulus, US). The two end together. Parallel-fibre synapses that were active
-some 100 ms before a climbing-fibre spike weaken, so Purkinje cells fire less in the tone and
-nuclear cells more. In an animal they do so just before the puff: the conditioned response (CR, see
-`eyeblink_response`). In this circuit they do so from the onset of the tone on, because the granule
-cells that fire hardly change during it. By the published rule that is no response.
+just before a climbing-fibre spike weaken, so Purkinje cells pause, and nuclear cells fire, just
+before the time of the puff: the conditioned response (CR, see `eyeblink_response`).
 
-The tone is that of Geminiani et al. 2022 (Front Syst Neurosci). It lasts 280 ms, and mossy fibres
-near the centre fire 11 times each, the same in every trial: every other fibre in the first half,
-the rest in the second. The puff is that of Geminiani et al. 2024 (PLOS Comput Biol): five spikes in
-10 ms, 250 ms after tone onset. The rest between trials is shorter than in both papers, and the
-background of 4 Hz never stops. `Timing` changes these times, and the tone stretches with them:
-`condition(isi_ms=400)` is the whole experiment with another interval. The plasticity rule learns
-at a tenth of the rate at which it was fitted to ten blocks of ten trials, because a point of the
-published curve is about 100 trials; it has not been fitted to that.
+The circuit is that of `eyeblink_circuit`, the stimuli are those of `eyeblink_tone`. The puff is
+that of Geminiani et al. 2024 (PLOS Comput Biol): five spikes in 10 ms, 250 ms after tone onset. The
+olive also fires at rest. The pause between trials is shorter than in an animal, and the background
+of 4 Hz never stops. `Timing` changes the times: `condition(isi_ms=400)` is the whole experiment
+with another interval.
 
-Dimensions: K trials, T steps of 1 ms to a trial, N cells.
+Dimensions: K trials, T steps of 1 ms to a trial, N mossy fibres.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -30,89 +25,99 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
+from cerebellum.learn.tasks.eyeblink_circuit import spec
 from cerebellum.learn.tasks.eyeblink_response import responses, threshold
-from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, US_GAP, Session, Timing
-from cerebellum.model import anatomy, presets
+from cerebellum.learn.tasks.eyeblink_tone import TONES, puff
+from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, Session, Timing
+from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit, State
-from cerebellum.model.plasticity import parallel_fibre_purkinje
 from cerebellum.model.presets.eglif import SIZES
-from cerebellum.model.presets.eglif_space import EXTENT, positions
-from cerebellum.model.spec import Spec
 from cerebellum.sim.simulate import simulate
 
-CS_RADIUS = 120.0
-"""Radius about the centre within which mossy fibres carry the tone, um: about two thirds of them.
-The published 97 um selects a fibre if any of its glomeruli is inside, which would be nine tenths of
-our fibres. By the position of the fibre itself, 97 um would select under a half."""
-CS_GAP = 12.8
-"""Mean interval between the spikes of such a fibre in its half of the tone, ms."""
-CS_STAGGER = 13
-"""The fibres of a half begin in this number of groups, 1 ms apart."""
 BACKGROUND_HZ = 4.0
 """Background rate of a mossy fibre."""
-
-A_PLUS, A_MINUS, W_MAX = 1.8e-5, -3.2e-5, 0.28
-"""Parallel fibre to Purkinje cell: nS a spike, nS a pair, nS (twice the initial weight)."""
+OLIVE_HZ = 1.8
+"""Rate of an afferent of the olive at rest. Each of its spikes makes its cell fire. In mice: 1.79
+Hz of complex spikes (Kim, Ohmae & Medina 2020)."""
 
 MOUSE_CURVE = (9, 27, 52, 71, 85, 78, 83, 90, 84, 81)
 """Percent CR of wild-type mice in ten blocks of about 100 trials (Geminiani et al. 2024,
 `sim_analysis.py`)."""
 
-Kind = Literal["paired", "cs"]
-"""Kind of a trial: tone and puff, or the tone alone."""
-
+Kind = Literal["paired", "cs", "held"]
+"""Kind of a trial: tone and puff; the tone alone; tone and puff with the olive held down."""
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
-
-def spec() -> Spec:
-    """The awake mouse circuit at 1 ms, with plastic synapses of parallel fibres."""
-    rule = parallel_fibre_purkinje("inferior_olive_climbing_purkinje", A_PLUS, A_MINUS)
-    circuit = presets.mouse_eglif("awake", dt=DT)
-    return circuit.with_projection(
-        "granule_parallel_purkinje", plastic=True, w_max=W_MAX, rule=rule
-    )
-
-
-def tone(key: Array, timing: Timing = PUBLISHED) -> np.ndarray:
-    """Mossy-fibre spikes of the tone in a trial, [T, N], for the circuit built with `key`.
-
-    Even fibres fire in the first half of the tone and odd ones in the second. A longer tone has
-    longer trains at the same rate (11 spikes in the half of 140 ms), so that it has no gap.
-    """
-    position = positions(key, SIZES)["mossy_fiber"][:, :2]
-    distance = np.linalg.norm(position - np.array(EXTENT) / 2, axis=1)
-    spikes = np.zeros((timing.trial, SIZES["mossy_fiber"]), np.float32)
-    half = timing.cs // 2
-    lasts = half - (CS_STAGGER - 1)
-    train = np.linspace(0, lasts, 1 + round(lasts / CS_GAP))
-    for index, fibre in enumerate(np.flatnonzero(distance <= CS_RADIUS)):
-        start = timing.onset + half * (index % 2) + (index // 2) % CS_STAGGER
-        spikes[np.round(start + train).astype(int), fibre] = 1
-    return spikes
-
-
-def puff(timing: Timing = PUBLISHED) -> np.ndarray:
-    """Spikes of the puff in a trial, the same for every afferent of the olive, [T, 1]."""
-    spikes = np.zeros((timing.trial, 1), np.float32)
-    spikes[timing.us_onset : timing.us_onset + int(timing.us_ms) : US_GAP] = 1
-    return spikes
-
-
 SILENCING_PA = -3e4
 """Current into the olive that keeps it from firing, even in a puff."""
+HOLDING_PA = -1100.0
+"""Current into the olive, from 20 ms before the puff to 30 ms after its start, that leaves it about
+a fifth of its spikes in a puff: light on the olive of Kim, Ohmae & Medina 2020."""
+HOLDING_MS = (-20, 30)
+
+Tone = str | Callable[[Array, Timing], np.ndarray]
+"""A name in `TONES`, or a function of the circuit's key and the timing like those."""
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Stimuli:
+    """What comes in from outside, trial by trial."""
+
+    tone: np.ndarray
+    """chance of a spike in each step that mossy fibres have in addition, [T, N]"""
+    key: Array
+    """key of all that is random, which differs from trial to trial"""
+    timing: Timing = PUBLISHED
+    olive_hz: float = OLIVE_HZ
+    """rate of the olive's afferents at rest"""
+
+    def __post_init__(self):
+        if np.shape(self.tone) != (self.timing.trial, SIZES["mossy_fiber"]):
+            raise UsageError(
+                f"tone: {list(np.shape(self.tone))}; "
+                f"[{self.timing.trial}, {SIZES['mossy_fiber']}], the steps of a trial of this "
+                "timing and the mossy fibres"
+            )
+        if not np.isfinite(self.tone).all() or np.min(self.tone) < 0 or np.max(self.tone) > 1:
+            raise UsageError("tone: a chance that is not from 0 to 1")
+        if not is_number(self.olive_hz) or not 0 <= self.olive_hz <= 1e3 / DT:
+            raise UsageError(f"olive_hz: {self.olive_hz!r}; a rate, 0 to {1e3 / DT:g}")
+
+    def trial(self, number: int, kind: Kind, *, silent: bool = False) -> dict[str, np.ndarray]:
+        """The drive of one trial, by population.
+
+        Args:
+          number: of the trial; sets the random spikes.
+          kind: see `Kind`.
+          silent: whether the olive cannot fire.
+        """
+        rng, timing = stream(self.key, f"trial {number}"), self.timing
+        chance = BACKGROUND_HZ * DT * 1e-3 + self.tone
+        mossy = rng.random(chance.shape, np.float32) < chance
+        rest = rng.random((timing.trial, SIZES["olivary_afferent"]), np.float32)
+        rest = rest < self.olive_hz * DT * 1e-3
+        current = np.full((timing.trial, 1), SILENCING_PA if silent else 0.0, np.float32)
+        if kind == "held" and not silent:
+            before, after = HOLDING_MS
+            current[timing.us_onset + before : timing.us_onset + after] = HOLDING_PA
+        teaching = np.zeros((timing.trial, 1)) if kind == "cs" else puff(timing)
+        return {
+            "mossy_fiber": mossy.astype(np.float32),
+            "olivary_afferent": np.maximum(rest, teaching).astype(np.float32),
+            "inferior_olive": current,
+        }
 
 
 def run(
     circuit: Circuit,
     state: State,
     kinds: Sequence[Kind],
-    tone_spikes: np.ndarray,
-    key: Array,
+    stimuli: Stimuli,
     *,
-    timing: Timing = PUBLISHED,
     learning: float = 1.0,
     olive: bool = True,
 ) -> tuple[State, Session]:
@@ -122,99 +127,84 @@ def run(
       circuit: built from `spec`.
       state: donated.
       kinds: kind of each trial.
-      tone_spikes: the result of `tone` with the same timing.
-      key: key of the background, which differs from trial to trial.
       learning: a factor on the rates of learning; 0 for none.
       olive: whether the olive can fire.
 
     Raises:
-      UsageError: a kind is unknown, or the tone is of trials of another length.
+      UsageError: a kind is unknown.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"kinds: {kind!r}; a trial is one of {', '.join(KINDS)}")
-    trial = timing.trial
-    if len(tone_spikes) != trial:
-        raise UsageError(f"tone_spikes: {len(tone_spikes)} steps; {trial}, a trial of this timing")
-    trial_offset = int(state.step) // trial
+    timing = stimuli.timing
+    first = int(state.step) // timing.trial
     factor = {name: jnp.float32(learning) for name in circuit.params.learning_gain}
     circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
-    mossy, afferents = [], []
-    for index, kind in enumerate(kinds):
-        draws = stream(key, f"trial {trial_offset + index}").random(tone_spikes.shape, np.float32)
-        background = draws < BACKGROUND_HZ * DT * 1e-3
-        mossy.append(np.maximum(background, tone_spikes).astype(np.float32))
-        afferents.append(puff(timing) if kind == "paired" else np.zeros((trial, 1), np.float32))
-    steps = trial * len(kinds)
-    drive = {
-        "mossy_fiber": np.concatenate(mossy),
-        "olivary_afferent": np.concatenate(afferents),
-        "inferior_olive": np.full((steps, 1), 0.0 if olive else SILENCING_PA, np.float32),
-    }
-    state, recording = simulate(circuit, state, drive, chunk_steps=trial, progress=False)
-    spikes = {name: x.reshape(len(kinds), trial) for name, x in recording.spikes.items()}
+    trials = [
+        stimuli.trial(first + index, kind, silent=not olive) for index, kind in enumerate(kinds)
+    ]
+    drive = {name: np.concatenate([trial[name] for trial in trials]) for name in trials[0]}
+    state, recording = simulate(circuit, state, drive, chunk_steps=timing.trial, progress=False)
+    spikes = {name: x.reshape(len(kinds), timing.trial) for name, x in recording.spikes.items()}
     return state, Session(spikes, timing)
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A circuit before training, with its stimulus and its threshold."""
+    """A circuit before training, with its stimuli and its threshold."""
 
     circuit: Circuit
     state: State
-    tone_spikes: np.ndarray
-    """Spikes of its `tone`."""
-    key: Array
-    """Key of the background."""
+    stimuli: Stimuli
     before: Session
     """Trials of the tone alone before training."""
     threshold: float
     """Threshold of a CR, Hz."""
-    timing: Timing = PUBLISHED
+
+    @property
+    def timing(self) -> Timing:
+        return self.stimuli.timing
 
 
 PROBES = 20
-"""Trials of the tone alone before training. There are half as many after acquisition."""
+"""Trials of the tone alone before training, and after the first phase."""
 
 
-def subject(seed: int, timing: Timing = PUBLISHED) -> Subject:
-    """Build a circuit and measure its threshold. The seed sets wiring and background."""
+def subject(
+    seed: int,
+    timing: Timing = PUBLISHED,
+    *,
+    tone: Tone = "structured",
+    olive_hz: float = OLIVE_HZ,
+    nuclear_learning: bool = True,
+) -> Subject:
+    """Build a circuit and measure its threshold.
+
+    Args:
+      seed: sets wiring, tone and background.
+      tone: see `Tone`.
+      olive_hz: rate of the olive at rest.
+      nuclear_learning: whether the synapses of mossy fibres onto the nuclei learn too.
+
+    Raises:
+      UsageError: the tone is unknown or does not fit; a rate that cannot be.
+    """
+    if isinstance(tone, str) and tone not in TONES:
+        raise UsageError(f"tone: {tone!r}; one of {', '.join(TONES)}, or a function")
+    draw = TONES[tone] if isinstance(tone, str) else tone
     build_key, run_key, key = jax.random.split(jax.random.key(seed), 3)
-    circuit, tone_spikes = anatomy.build(spec(), build_key), tone(build_key, timing)
+    stimuli = Stimuli(tone=draw(build_key, timing), key=key, timing=timing, olive_hz=olive_hz)
+    circuit = anatomy.build(spec(nuclear_learning=nuclear_learning), build_key)
     state = circuits.init(circuit, run_key)
-    probes = ("cs",) * PROBES
-    state, before = run(circuit, state, probes, tone_spikes, key, timing=timing, learning=0)
+    state, before = run(circuit, state, ("cs",) * PROBES, stimuli, learning=0)
     return Subject(
         circuit=circuit,
         state=state,
-        tone_spikes=tone_spikes,
-        key=key,
+        stimuli=stimuli,
         before=before,
         threshold=threshold(before),
-        timing=timing,
     )
-
-
-@documented
-@dataclass(frozen=True)
-class Course:
-    """The results of an experiment with one subject."""
-
-    answers: dict[str, np.ndarray]
-    """Whether each trial had a CR, bool [trials], by phase."""
-    after: Session
-    """Trials of the tone alone after the first phase, with learning off."""
-    block: int
-    """Trials to a block."""
-
-    @property
-    def percent(self) -> dict[str, list[float]]:
-        """Percent CR by phase, in each block."""
-        return {
-            name: (100 * answers.reshape(-1, self.block).mean(axis=1)).tolist()
-            for name, answers in self.answers.items()
-        }
 
 
 PHASES: tuple[tuple[str, Kind, int], ...] = (
@@ -228,6 +218,46 @@ BLOCK = 100
 """Trials to a block."""
 
 
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """The results of an experiment with one subject, or of its part so far."""
+
+    answers: dict[str, np.ndarray] = field(default_factory=dict)
+    """Whether each trial had a CR, bool [trials], by phase."""
+    after: Session | None = None
+    """Trials of the tone alone after the first phase, with learning off; None until then."""
+    olive: dict[str, np.ndarray] = field(default_factory=dict)
+    """Spikes of an olivary cell from the puff's time on, 60 ms, mean of each block, by phase."""
+    block: int = BLOCK
+    """Trials to a block."""
+
+    @property
+    def percent(self) -> dict[str, list[float]]:
+        """Percent CR by phase, in each block."""
+        return {
+            name: (100 * answers.reshape(-1, self.block).mean(axis=1)).tolist()
+            for name, answers in self.answers.items()
+        }
+
+    @property
+    def probes(self) -> Session:
+        """`after`; UsageError while the first phase has not ended."""
+        if self.after is None:
+            raise UsageError("after: the first phase has not ended; an experiment that has run")
+        return self.after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """An experiment that has run for some blocks: what it needs to go on."""
+
+    state: State
+    course: Course
+    blocks: int
+    """Blocks that have run."""
+
+
 def experiment(
     subject: Subject,
     *,
@@ -236,16 +266,20 @@ def experiment(
     learning: float = 1.0,
     olive: bool = True,
     say: Callable[[str], None] | None = None,
+    start: Progress | None = None,
+    save: Callable[[Progress], None] | None = None,
 ) -> Course:
     """Train, probe, extinguish and train again. The subject itself does not change.
 
     Args:
-      phases: name, kind of trial ("paired", or "cs" for the tone alone) and number of blocks of
-        each, as in `PHASES`. The probes follow the first phase.
+      phases: name, kind of trial (see `Kind`) and number of blocks of each, as in `PHASES`. The
+        probes follow the first phase.
       block: trials to a block.
       learning: a factor on the rates of learning; 0 for none.
       olive: whether the olive can fire.
       say: called with a line about each block.
+      start: go on from here, as if the experiment had never stopped.
+      save: called after each block.
 
     Raises:
       UsageError: a number of trials or a factor that cannot be.
@@ -254,32 +288,47 @@ def experiment(
         raise UsageError(f"block: {block!r}; a number of trials, at least 1")
     if not is_number(learning) or not 0 <= learning < float("inf"):
         raise UsageError(f"learning: {learning!r}; a factor, zero or more")
-    state = jax.tree.map(jnp.copy, subject.state)
+    if start is None:
+        start = Progress(state=subject.state, course=Course(block=block), blocks=0)
+    plan: list[tuple[str, Kind]] = [
+        (name, kind) for name, kind, blocks in phases for _ in range(blocks)
+    ]
+    state, course = jax.tree.map(jnp.copy, start.state), start.course
 
     def trials(state: State, kind: Kind, count: int, learning: float):
         return run(
             subject.circuit,
             state,
             (kind,) * count,
-            subject.tone_spikes,
-            subject.key,
-            timing=subject.timing,
+            subject.stimuli,
             learning=learning,
             olive=olive,
         )
 
-    answers, after = {}, subject.before
-    for name, kind, blocks in phases:
-        by_block = []
-        for _ in range(blocks):
-            state, session = trials(state, kind, block, learning)
-            by_block.append(responses(session, subject.threshold))
-            if say:
-                say(f"{name}: {100 * by_block[-1].mean():.0f} % CR")
-        answers[name] = np.concatenate(by_block)
-        if name == phases[0][0]:
-            state, after = trials(state, "cs", PROBES // 2, 0)
-    return Course(answers, after, block)
+    for done, (name, kind) in enumerate(plan[start.blocks :], start.blocks + 1):
+        state, session = trials(state, kind, block, learning)
+        answers = responses(session, subject.threshold)
+        course = _with_block(course, name, answers, session)
+        if say:
+            say(f"{name}: {100 * answers.mean():.0f} % CR")
+        if done == phases[0][2]:
+            state, after = trials(state, "cs", PROBES, 0)
+            course = replace(course, after=after)
+        if save:
+            save(Progress(state=state, course=course, blocks=done))
+    return course
+
+
+def _with_block(course: Course, name: str, answers: np.ndarray, session: Session) -> Course:
+    """The course with one more block of a phase."""
+    puff_spikes = session.spikes["inferior_olive"][:, session.timing.us_onset :][:, :60]
+    fired = puff_spikes.sum(axis=1).mean() / SIZES["inferior_olive"]
+    none = np.zeros(0)
+    return replace(
+        course,
+        answers={**course.answers, name: np.append(course.answers.get(name, none), answers) > 0},
+        olive={**course.olive, name: np.append(course.olive.get(name, none), fired)},
+    )
 
 
 def condition(
@@ -288,6 +337,7 @@ def condition(
     cs_ms: float | None = None,
     us_ms: float = 10,
     seed: int = 0,
+    tone: Tone = "structured",
     **options: Any,
 ) -> tuple[Subject, Course]:
     """The whole experiment with one circuit: build, probe, and train as `experiment` does.
@@ -295,16 +345,16 @@ def condition(
     Args:
       isi_ms, cs_ms, us_ms: interval from tone to puff, length of the tone and of the puff (see
         `Timing`).
-      seed: sets wiring and background.
-      options: those of `experiment`: phases, block, learning, olive, say. Phases are (name,
-        "paired" or "cs" for the tone alone, blocks of trials); by default `PHASES`.
+      seed: sets wiring, tone and background.
+      tone: see `Tone`.
+      options: those of `experiment`: phases, block, learning, olive, say.
 
     Returns:
       The subject before training, and the results. Trials of the tone alone are in
       `subject.before` and `course.after`.
 
     Raises:
-      UsageError: impossible times.
+      UsageError: impossible times; an unknown tone.
     """
-    mouse = subject(seed, Timing(isi_ms=isi_ms, cs_ms=cs_ms, us_ms=us_ms))
+    mouse = subject(seed, Timing(isi_ms=isi_ms, cs_ms=cs_ms, us_ms=us_ms), tone=tone)
     return mouse, experiment(mouse, **options)

@@ -1,0 +1,112 @@
+"""A conditioned response goes when the olive is held down at the puff, though the puff comes.
+
+Kim, Ohmae & Medina 2020 (Nat Neurosci), figure 2: mice that had learned were paired further, with
+light on the olive in each puff. Their responses went as in extinction, and came back afterwards.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cerebellum import plot
+from cerebellum.learn.tasks.eyeblink_trial import Session
+from cerebellum.model.presets.eglif import SIZES
+from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
+from cerebellum.reproduce.report import Report, Row, bounded, close
+
+LEARNED: Phases = (("acquisition", "paired", 4),)
+"""As long as it takes to the level of the mice, 61 to 66 %."""
+GROUPS: dict[str, Phases] = {
+    "olive held down": (*LEARNED, ("held", "held", 10), ("again", "paired", 4)),
+    "extinction": (*LEARNED, ("alone", "cs", 5), ("again", "paired", 4)),
+    "light control": (*LEARNED, ("paired", "paired", 4)),
+}
+"""Phases of each group of mice; a block stands for a session."""
+
+MICE: dict[tuple[str, str], tuple[float, ...]] = {
+    ("olive held down", "held"): (0.41, 0.26, 0.21, 0.11, 0.17, 0.07, 0.10, 0.11, 0.06, 0.05),
+    ("extinction", "alone"): (0.41, 0.26, 0.12, 0.04, 0.05),
+    ("light control", "paired"): (0.71, 0.59, 0.61, 0.58),
+    ("olive held down", "again"): (0.21, 0.38, 0.40, 0.65),
+    ("extinction", "again"): (0.14, 0.44, 0.57, 0.72),
+}
+"""Fraction of trials with a CR by group, phase and session (their figure 2)."""
+REST_HZ, PUFF_FACTOR, HELD_FACTOR = 1.79, 11.5, 2.25
+"""Complex spikes at rest, and how much more often they come in a puff, without and with light."""
+
+WITHIN = 10
+"""Tolerance of a curve, points RMS of the mean."""
+FIRST_MS = 60
+"""A puff's complex spikes are counted over this time."""
+
+SOURCE = "Kim, Ohmae & Medina 2020 (Nat Neurosci), figure 2: fraction of CRs by session"
+
+
+def hold(seed: int | None, say: Callable[[str], None], folder: Path) -> Report:
+    """400 pairings, then three groups: five circuits, or that of a seed."""
+    seeds = SEEDS if seed is None else (seed,)
+    learned = [Run(name="learned", seed=each, phases=LEARNED) for each in seeds]
+    train(learned, folder, say)
+    runs = [
+        Run(name=group, seed=each, phases=phases, after="learned")
+        for group, phases in GROUPS.items()
+        for each in seeds
+    ]
+    results = train(runs, folder, say)
+    return report({group: [results[group, each] for each in seeds] for group in GROUPS}, seeds)
+
+
+def report(trained: dict[str, list[Trained]], seeds: Sequence[int]) -> Report:
+    """The rows and the figure, from the trained circuits by group."""
+    rows = [
+        _curve(group, phase, trained[group], np.array(wanted))
+        for (group, phase), wanted in MICE.items()
+    ]
+    curves = {}
+    for (group, phase), wanted in MICE.items():
+        percent = np.array([subject.course.percent[phase] for subject in trained[group]])
+        curves[f"{group}: {phase}"] = percent, 100 * np.array(wanted)
+    return Report(
+        rows=[*rows, *_complex_spikes(trained)],
+        source=SOURCE,
+        seeds=seeds,
+        note="A block of 100 trials stands for a session. CR in the last block before: "
+        + ", ".join(
+            f"{np.mean([x.course.percent['acquisition'][-1] for x in group]):.0f} % ({name})"
+            for name, group in trained.items()
+        )
+        + "; mice 61, 66 and 64 %.",
+        figures={"sessions.png": plot.sessions(curves)},
+    )
+
+
+def _curve(group: str, phase: str, subjects: Sequence[Trained], wanted: np.ndarray) -> Row:
+    """The distance of a phase's mean curve from that of the mice."""
+    percent = np.mean([subject.course.percent[phase] for subject in subjects], axis=0)
+    distance = float(np.sqrt(np.mean((percent - 100 * wanted) ** 2)))
+    shown = ", ".join(f"{x:.0f}" for x in percent)
+    quantity = f"{group}, {phase}: distance to mice, RMS ({shown})"
+    return bounded(quantity, "points", distance, below=WITHIN)
+
+
+def _complex_spikes(trained: dict[str, list[Trained]]) -> list[Row]:
+    """Complex spikes at rest, and how much more often they come in a puff."""
+    held = [subject.course for subject in trained["olive held down"]]
+    rest = [_rest_hz(subject.before) for subject in trained["olive held down"]]
+
+    def factor(phase: str) -> list[float]:
+        fired = [course.olive[phase].mean() for course in held]
+        return [x / (FIRST_MS * 1e-3) / hz for x, hz in zip(fired, rest, strict=True)]
+
+    return [
+        close("complex spikes at rest", "Hz", rest, REST_HZ, least=0.63),
+        close("complex spikes in a puff, of rest", "", factor("acquisition"), PUFF_FACTOR, rel=0.2),
+        close("the same, olive held down", "", factor("held"), HELD_FACTOR, rel=0.2),
+    ]
+
+
+def _rest_hz(session: Session) -> float:
+    """Rate of an olivary cell before the tone, Hz."""
+    spikes = session.spikes["inferior_olive"][:, : session.timing.onset]
+    return float(spikes.mean() * 1e3 / SIZES["inferior_olive"])
