@@ -53,7 +53,7 @@ GOLGI_GLOMERULI = 40
 """Largest number of glomeruli that a Golgi cell inhibits; a glomerulus has one Golgi cell."""
 
 FIBRE_HEIGHT = 180.0
-"""Height of a parallel fibre above its granule cell, um."""
+"""Height of a parallel fibre above its granule cell, um. Its SD of 20 um is left out."""
 INTERNEURON_DENDRITE = 15.0
 """A basket or stellate cell is excited by the parallel fibres within this distance, um."""
 
@@ -67,19 +67,15 @@ interneurons is 0, um."""
 GAPS = 4
 """Largest number of contacts that an interneuron makes on others."""
 
-NUCLEAR_AXON = (4, 5)
-"""Numbers of nuclear cells that a Purkinje cell inhibits, with the same chance."""
-NUCLEAR_GLOMERULI = 147
-"""Number of glomeruli that excite a nuclear cell."""
-
 Edges = dict[str, np.ndarray]
 
 
 def positions(key: Array, sizes: dict[str, int]) -> dict[str, np.ndarray]:
     """Draw the positions of the cells of the cortex: um, [cells, 3] by population.
 
-    Cells fill their layer evenly (a scrambled Halton sequence), as in the scaffold, where they keep
-    a distance from each other. Purkinje cells stand in rows.
+    Cells fill their layer evenly (a scrambled Halton sequence). In the scaffold a random walk
+    places them, at a distance from each other; rates hardly depend on it (docs/reproductions.md).
+    Purkinje cells stand in rows.
     """
     from scipy.stats.qmc import Halton
 
