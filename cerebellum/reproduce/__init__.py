@@ -44,6 +44,9 @@ REPRODUCTIONS = {
     "casali-burst": Reproduction(
         "Model A in a 50 ms burst of its glomeruli: population rates", "casali", "burst"
     ),
+    "casali-space": Reproduction(
+        "Model A wired in space, at rest: population rates", "casali", "space"
+    ),
     "eglif-cells": Reproduction("E-GLIF cells without synapses: rates", "eglif", "cells"),
     "eglif-basal": Reproduction(
         "Model B, in vitro and awake, at rest: population rates", "eglif", "basal"

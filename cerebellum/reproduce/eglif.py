@@ -188,7 +188,7 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
                 continue
             scaled = rest[name] + (in_burst - rest[name]) * share
             measured = [rate[name] for rate in rates]
-            rows.append(close(f"{name}, {condition}", "Hz", measured, scaled, rel=0.35))
+            rows.append(close(f"{name}, {condition}", "Hz", measured, scaled, rel=0.15))
     windows = {"burst": span}
     example = recordings["awake", seeds[0]]
     return Report(

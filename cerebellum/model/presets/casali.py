@@ -4,7 +4,7 @@ It has 96,737 conductance-based LIF neurons and 4.2 million synapses, and is the
 published NEST, SpiNNaker and GPU runs. Numbers of cells are those of Kuriyama et al. 2021. Cells,
 weights and delays are those of Casali et al. 2019, table 2, as run in Bogdan et al. 2021
 (SpiNNCer), whose values are used where the two differ. In-degrees were counted in the published
-scaffold, and the wiring is random with these in-degrees.
+scaffold, and the wiring is random with these in-degrees, or laid out in space by its rules.
 
 The scaffold has no inferior olive. This preset adds one: 11 cells that are silent unless they are
 driven. Each Purkinje cell receives one climbing fibre with the weight and delay of De Schepper et
@@ -13,11 +13,16 @@ al. 2022.
 
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Literal, get_args
 
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance, relay
+from cerebellum.model.presets.casali_space import place
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Population, Projection, Spec
+
+Wiring = Literal["random", "space"]
 
 SIZES = {
     "glomerulus": 7_073,
@@ -198,19 +203,31 @@ PROTOCOL = Protocol(
 """Background and burst of Bogdan et al. 2021; the stimulated share is Kuriyama et al. 2021's."""
 
 
-def mouse(*, scale: float = 1.0, dt: float = 0.1) -> Spec:
+_PLACE = partial(place, sizes=SIZES)
+"""The `place` function of the spec; there is one, so that equal specs compare as equal."""
+
+
+def mouse(*, scale: float = 1.0, dt: float = 0.1, wiring: Wiring = "random") -> Spec:
     """The spec of Model A.
 
     Args:
       scale: share of the cells. In-degrees do not change, except those that would include more
         than half of a smaller source population: these shrink, and their weights grow to match.
       dt: time step, ms.
+      wiring: "random" with the published in-degrees, or in "space", by the rules of the published
+        scaffold (see `casali_space`), from which in-degrees follow. The contacts of nuclei and
+        olive are random in both.
 
     Raises:
-      UsageError: the scale is not above zero, or the cells or delays do not allow the time step.
+      UsageError: the scale is not above zero, or not 1 in space, the wiring is unknown, or the
+        cells or delays do not allow the time step.
     """
     if not 0 < scale < math.inf:
         raise UsageError(f"scale: {scale}; above 0, 1 is the published size")
+    if wiring not in get_args(Wiring):
+        raise UsageError(f"wiring: {wiring!r}; one of {', '.join(get_args(Wiring))}")
+    if wiring == "space" and scale != 1:
+        raise UsageError(f"scale: {scale}; 1 with wiring='space', whose rules are for that size")
     sizes = {name: max(4, round(size * scale)) for name, size in SIZES.items()}
     granule = CELLS["granule"] if dt <= RK4_DT else replace(CELLS["granule"], integrator="averaged")
     cells = {**CELLS, "granule": granule}
@@ -239,4 +256,10 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1) -> Spec:
                 plastic=(source, label, target) in PLASTIC,
             )
         )
-    return Spec(name="mouse", populations=tuple(populations), projections=tuple(projections), dt=dt)
+    return Spec(
+        name="mouse" if wiring == "random" else "mouse-space",
+        populations=tuple(populations),
+        projections=tuple(projections),
+        dt=dt,
+        place=_PLACE if wiring == "space" else None,
+    )
