@@ -639,7 +639,7 @@ def blink() -> Digests:
     stimuli = eyeblink.Stimuli(tone=structured(key(BUILD_KEY)), key=key(RUN_KEY))
     state, session = eyeblink.run(circuit, cb.init(circuit, key(RUN_KEY)), ("paired",), stimuli)
     found: Digests = {f"spikes:{name}": digest(x) for name, x in session.spikes.items()}
-    return {**found, "tone": digest(tone), "state": leaves(state)}
+    return {**found, "tone": digest(stimuli.tone), "state": leaves(state)}
 
 
 def move_eye() -> Digests:
