@@ -109,7 +109,10 @@ def checkpoint(lines, folder):
 def eyeblink_timing(lines, folder):
     before, after = numbers(lines[1]), numbers(lines[3])
     assert after[-1] > before[-1] + 2, "the nuclei fire more before the puff"
-    assert all(0 <= numbers(line)[0] < 100 for line in (lines[2], lines[4])), "it does not time"
+    assert after[-1] > after[-3] + 2, "and not at the onset of the tone"
+    peak, pause = numbers(lines[4])
+    assert 200 <= peak <= 330
+    assert pause > 15
 
 
 CHECKS: dict[str, Callable] = {
