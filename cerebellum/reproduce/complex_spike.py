@@ -1,8 +1,9 @@
-"""Complex spikes of Model B with an olive that fires: what Purkinje cells and nuclei do around them.
+"""Complex spikes of Model B with an olive that fires: Purkinje cells and nuclei around them.
 
-At rest each olivary cell fires alone, so that a complex spike reaches the five Purkinje cells of one
-climbing fibre (lone complex spikes). A puff of air makes most of the olive fire at once
-(synchronous ones). Times are from the arrival of the climbing-fibre spike at the Purkinje cell.
+There are three kinds. At rest each olivary cell fires alone, and its spike reaches the five
+Purkinje cells of one climbing fibre ("lone"). In a puff of air most of the olive fires once, at the
+same time ("puff"). With the published weight of its afferents, each cell of the olive fires five
+times in a puff ("burst"). Times are from the arrival of a cell's first climbing-fibre spike.
 """
 
 from collections.abc import Callable
@@ -21,21 +22,23 @@ from cerebellum.sim import drive as drives
 from cerebellum.sim.simulate import simulate
 
 SEEDS = (10, 11, 12, 13, 14)
-START_MS, REST_MS = 500.0, 2_500.0
-"""Lone complex spikes are counted between these times; then puffs begin."""
-PUFFS, APART_MS = 5, 400.0
-"""Number of puffs, and the time from one to the next."""
+START_MS, REST_MS = 500.0, 2_000.0
+"""Lone complex spikes are counted between these times; then puffs and bursts begin."""
+PUFFS, APART_MS = 3, 400.0
+"""Number of puffs and of bursts, and the time from one to the next."""
 PUFF_SPIKES = 5
 """Spikes of each olivary afferent in a puff, 2 ms apart (`learn.tasks.eyeblink`)."""
+BURST_NS = 100.0
+"""Published weight of an afferent in an awake animal, which bursts have (`presets.eglif`)."""
 ANSWER_MS = 50.0
 """The rate in a puff is counted in so long after its onset."""
 ALONE_MS = 100.0
 """A lone complex spike is so far from the others of its climbing fibre."""
 BEFORE_MS, AFTER_MS = 60, 140
 """Ends of the histograms, whose bins are 1 ms."""
-BURST_MS = 4.0
+PAUSE_MS = 4.0
 """The first interval after a climbing-fibre spike that is longer is the pause. Intervals in a
-complex spike are about 1.5 ms, those of simple spikes 11 ms."""
+complex spike are about 1 ms, those of simple spikes 11 ms."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,34 @@ class Session:
     """of climbing fibres"""
     puffs_ms: np.ndarray
     """onsets of the puffs"""
+    bursts_ms: np.ndarray
+    """onsets of the bursts"""
 
 
 def session(seed: int, dt: float = 0.1, rest_ms: float = REST_MS, puffs: int = PUFFS) -> Session:
-    """Run the awake circuit at rest, then with puffs. The seed sets wiring and background."""
+    """Run the awake circuit at rest, then with puffs, then with as many bursts.
+
+    Args:
+      seed: sets wiring and background.
+      dt: time step, ms.
+    """
     build_key, run_key = jax.random.split(jax.random.key(seed))
     circuit = anatomy.build(presets.mouse_eglif("awake", dt=dt, olive="firing"), build_key)
-    onsets = rest_ms + APART_MS * np.arange(puffs)
-    spikes = np.zeros((round((rest_ms + APART_MS * puffs) / dt), 1), np.float32)
-    train = onsets[:, None] + US_GAP * np.arange(PUFF_SPIKES)
-    spikes[np.round(train / dt).astype(int)] = 1
+    onsets = rest_ms + APART_MS * np.arange(2 * puffs)
+    train = np.round((onsets[:, None] + US_GAP * np.arange(PUFF_SPIKES)) / dt).astype(int)
+    steps = round((rest_ms + APART_MS * 2 * puffs) / dt)
+    spikes, weights = (np.zeros((steps, 1), np.float32) for _ in range(2))
+    spikes[train[:puffs]] = 1
+    weights[train[puffs:]] = BURST_NS
     names = "inferior_olive", "purkinje", "nuclei"
     _, recording = simulate(
         circuit,
         circuits.init(circuit, run_key),
-        {"mossy_fiber": drives.poisson(4.0), "olivary_afferent": spikes},
+        {
+            "mossy_fiber": drives.poisson(4.0),
+            "olivary_afferent": spikes,
+            "inferior_olive.r1": weights,
+        },
         record=[f"raster:{name}" for name in names],
         progress=False,
     )
@@ -94,12 +110,14 @@ def session(seed: int, dt: float = 0.1, rest_ms: float = REST_MS, puffs: int = P
         nuclei=rasters["nuclei"],
         climbing=fibres.pre[np.argsort(fibres.post)],
         delay_ms=float(fibres.delay[0]),
-        puffs_ms=onsets,
+        puffs_ms=onsets[:puffs],
+        bursts_ms=onsets[puffs:],
     )
 
 
-def lone(of: Session) -> list[np.ndarray]:
-    """Times at which lone complex spikes of each olivary cell begin, ms, one array a cell."""
+def events(of: Session) -> dict[str, list[np.ndarray]]:
+    """When complex spikes begin, ms, by kind, one array for each olivary cell."""
+    times = [of.olive.of(np.array([cell])) for cell in range(of.olive.size)]
     last = of.puffs_ms[0] - AFTER_MS - of.delay_ms
 
     def alone(times: np.ndarray) -> np.ndarray:
@@ -107,55 +125,60 @@ def lone(of: Session) -> list[np.ndarray]:
         apart = (gaps[:-1] > ALONE_MS) & (gaps[1:] > ALONE_MS)
         return times[apart & (times > START_MS) & (times < last)] + of.delay_ms
 
-    return [alone(of.olive.of(np.array([cell]))) for cell in range(of.olive.size)]
+    def first(times: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+        following = np.append(times, np.inf)[np.searchsorted(times, onsets, "right")]
+        return following[following <= onsets + ANSWER_MS] + of.delay_ms
 
-
-def synchronous(of: Session) -> np.ndarray:
-    """Times at which the complex spikes of each puff begin, ms: means over the olive."""
-    times, answers = of.olive.time_ms, of.puffs_ms
-    means = [times[(times > t) & (times <= t + ANSWER_MS)].mean() for t in answers]
-    return np.asarray(means) + of.delay_ms
-
-
-def histogram(times: np.ndarray, events: np.ndarray, cells: int) -> np.ndarray:
-    """Spikes of `cells` cells around each event, summed over events, per cell and second, [bins]."""
-    lags = (times[:, None] - events).ravel()
-    edges = np.arange(-BEFORE_MS, AFTER_MS + 1)
-    # A spike at the end of a step belongs to the step.
-    return np.histogram(lags - 1e-6, edges)[0] * 1e3 / max(1, cells)
-
-
-def courses(of: Session) -> dict[str, dict[str, np.ndarray]]:
-    """Mean rates around complex spikes by population and kind of complex spike, Hz, [bins]."""
-    events, together = lone(of), synchronous(of)
-    mine = [np.flatnonzero(of.climbing == cell) for cell in range(of.olive.size)]
-    pairs = sum(len(times) * len(cells) for times, cells in zip(events, mine, strict=True))
-    by_fibre = [
-        histogram(of.purkinje.of(cells), times, 1)
-        for times, cells in zip(events, mine, strict=True)
-    ]
-    every, puffs = np.concatenate(events), len(together)
     return {
-        "purkinje": {
-            "lone": np.sum(by_fibre, axis=0) / pairs,
-            "synchronous": histogram(of.purkinje.time_ms, together, of.purkinje.size) / puffs,
-        },
-        "nuclei": {
-            "lone": histogram(of.nuclei.time_ms, every, of.nuclei.size) / len(every),
-            "synchronous": histogram(of.nuclei.time_ms, together, of.nuclei.size) / puffs,
-        },
+        "lone": [alone(each) for each in times],
+        "puff": [first(each, of.puffs_ms) for each in times],
+        "burst": [first(each, of.bursts_ms) for each in times],
     }
 
 
-def pauses(of: Session) -> tuple[np.ndarray, np.ndarray]:
-    """The pause after each lone complex spike in each Purkinje cell (ms), and the spikes in it."""
+def histogram(times: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """Spikes around each event, summed over events and cells, per second, [bins]."""
+    lags = (times[:, None] - events).ravel()
+    edges = np.arange(-BEFORE_MS, AFTER_MS + 1)
+    # A spike at the end of a step belongs to the step.
+    return np.histogram(lags - 1e-6, edges)[0] * 1e3
+
+
+def courses(of: Session) -> dict[str, dict[str, np.ndarray]]:
+    """Mean rates around complex spikes by population and kind of complex spike, Hz, [bins].
+
+    Each Purkinje cell has the times of its own climbing fibre. The nuclei have the times of all
+    lone complex spikes, and in puffs and bursts the mean over the olive.
+    """
+    mine = [np.flatnonzero(of.climbing == cell) for cell in range(of.olive.size)]
+    spikes = [of.purkinje.of(cells) for cells in mine]
+    rates: dict[str, dict[str, np.ndarray]] = {"purkinje": {}, "nuclei": {}}
+    for kind, by_fibre in events(of).items():
+        pairs = sum(len(times) * len(cells) for times, cells in zip(by_fibre, mine, strict=True))
+        summed = [histogram(each, times) for each, times in zip(spikes, by_fibre, strict=True)]
+        rates["purkinje"][kind] = np.sum(summed, axis=0) / max(1, pairs)
+        starts = np.sort(np.concatenate(by_fibre))
+        if kind != "lone":
+            starts = np.array([each.mean() for each in _apart(starts)])
+        count = max(1, len(starts)) * of.nuclei.size
+        rates["nuclei"][kind] = histogram(of.nuclei.time_ms, starts) / count
+    return rates
+
+
+def _apart(times: np.ndarray) -> list[np.ndarray]:
+    """Times in groups that are over 100 ms apart."""
+    return np.split(times, np.flatnonzero(np.diff(times) > 2 * ANSWER_MS) + 1)
+
+
+def pauses(of: Session, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pause after each complex spike of a kind (ms), and the spikes in it."""
     found = []
-    for cell, times in enumerate(lone(of)):
+    for cell, times in enumerate(events(of)[kind]):
         for purkinje in np.flatnonzero(of.climbing == cell):
             spikes = of.purkinje.of(np.array([purkinje]))
             first = np.searchsorted(spikes, times)
             gaps = np.diff(spikes, append=np.inf)
-            long = np.flatnonzero(gaps > BURST_MS)
+            long = np.flatnonzero(gaps > PAUSE_MS)
             last = long[np.searchsorted(long, first)]
             found.append(np.stack([gaps[last], last - first + 1]))
     duration, count = np.concatenate(found, axis=1)
@@ -177,28 +200,30 @@ def measure(of: Session) -> dict[str, float]:
     times = of.olive.time_ms
     rest = (times > START_MS) & (times <= of.puffs_ms[0])
     answers = [((times > t) & (times <= t + ANSWER_MS)).sum() for t in of.puffs_ms]
-    rates, (pause, spikes) = courses(of), pauses(of)
-    purkinje = rates["purkinje"]["lone"]
+    rates = courses(of)
     found = {
         "rest": rest.sum() / of.olive.size / (of.puffs_ms[0] - START_MS) * 1e3,
         "puff": np.mean(answers) / of.olive.size / ANSWER_MS * 1e3,
-        "simple": window(purkinje, -50, 0),
-        "spikes": spikes.mean(),
-        "burst": window(purkinje, 0, 5),
-        "pause": np.median(pause),
-        "after": 100 * window(purkinje, 10, 20) / window(purkinje, -50, 0),
-        "later": 100 * window(purkinje, 80, 130) / window(purkinje, -50, 0),
+        "simple": window(rates["purkinje"]["lone"], -50, 0),
     }
+    for kind, course in rates["purkinje"].items():
+        pause, spikes = pauses(of, kind)
+        found |= {
+            f"{kind}: spikes": spikes.mean(),
+            f"{kind}: burst": window(course, 0, 5),
+            f"{kind}: pause": np.median(pause),
+            f"{kind}: after": 100 * window(course, 15, 30) / found["simple"],
+            f"{kind}: later": 100 * window(course, 80, 130) / found["simple"],
+        }
     for kind, course in rates["nuclei"].items():
         base, even = window(course, -50, 0), smooth(course)
-        near = slice(BEFORE_MS, BEFORE_MS + 40)
-        lowest = int(np.argmin(even[near]))
+        near = even[BEFORE_MS : BEFORE_MS + 40]
+        lowest = int(np.argmin(near))
+        highest = smooth(course, 10)[BEFORE_MS + lowest : BEFORE_MS + 100].max()
         found |= {
-            f"{kind} base": base,
-            f"{kind} fall": 100 * (1 - even[near][lowest] / base),
-            f"{kind} pause": float((even[near] < base / 2).sum()),
-            f"{kind} rebound": 100
-            * (smooth(course, 10)[BEFORE_MS + lowest : BEFORE_MS + 100].max() / base - 1),
+            f"{kind}: fall": 100 * (1 - near[lowest] / base),
+            f"{kind}: half": float((near < base / 2).sum()),
+            f"{kind}: rebound": 100 * (highest / base - 1),
         }
     return {name: float(value) for name, value in found.items()}
 
@@ -210,9 +235,9 @@ def one(seed: int) -> tuple[dict[str, float], dict[str, dict[str, np.ndarray]]]:
 
 
 def complex_spikes(seed: int | None, say: Callable[[str], None]) -> Report:
-    """Purkinje cells and nuclei around lone and synchronous complex spikes."""
+    """Purkinje cells and nuclei around lone complex spikes, puffs and bursts."""
     seeds = list(SEEDS) if seed is None else [seed]
-    say(f"{len(seeds)} circuits, 4.5 s each at 0.1 ms: some minutes")
+    say(f"{len(seeds)} circuits, 4.4 s each at 0.1 ms: some minutes")
     results = spread(one, seeds)
     by_name = {name: [each[name] for each, _ in results] for name in results[0][0]}
     means = {
@@ -224,34 +249,50 @@ def complex_spikes(seed: int | None, say: Callable[[str], None]) -> Report:
     }
     figure = plot.around(np.arange(-BEFORE_MS, AFTER_MS) + 0.5, means)
     return Report(
-        rows=_rows(by_name),
+        rows=rows_of(by_name),
         source="rates of the olive: Kim, Ohmae & Medina 2020; the ranges of the other rows are "
         "approximate, chosen after Luque et al. 2018 (a pause of tens of ms), Tang, Blenkinsop & "
-        "Lang 2019 (nuclei: inhibition, then excitation, stronger if complex spikes are "
+        "Lang 2019 (nuclei: inhibition, then excitation, stronger where complex spikes are "
         "synchronous) and Witter et al. 2013 (rebound)",
         seeds=seeds,
-        note="Lone complex spikes: one olivary cell fires, 100 ms from its other spikes; "
-        "synchronous ones: a puff of five afferent spikes in 10 ms, counted over 50 ms from its "
-        "onset. Times are from the arrival of the climbing-fibre spike. The pause is the median "
-        "first interval over 4 ms.",
+        note="Lone: one olivary cell fires, 100 ms from its other spikes. Puff: five afferent "
+        "spikes in 10 ms, counted over 50 ms from its onset. Burst: the same with the published "
+        "weight of 100 nS, to which the olive fires five times. PC: Purkinje cells, from the "
+        "arrival of the first climbing-fibre spike. The pause is the median first interval over "
+        "4 ms; a simple-spike interval is 11 ms. Nuclei: lowest 5 ms within 40 ms, time under half "
+        "of the rate before, and highest 10 ms after that.",
         figures={"complex-spike.png": figure},
     )
 
 
-def _rows(of: dict[str, list[float]]) -> list[Row]:
-    return [
+def rows_of(of: dict[str, list[float]]) -> list[Row]:
+    """The rows of the report, from the measures of all seeds by name."""
+    rows = [
         close("olive at rest", "Hz", of["rest"], 1.79, least=0.63),
         close("olive in a puff", "Hz", of["puff"], 18.4, least=2.8),
-        bounded("Purkinje cells, simple spikes before", "Hz", of["simple"], above=60, below=120),
-        bounded("spikes of a complex spike", "", of["spikes"], above=2, below=7),
-        bounded("Purkinje cells, first 5 ms", "Hz", of["burst"], above=300),
-        bounded("pause of simple spikes", "ms", of["pause"], above=15, below=60),
-        bounded("Purkinje cells, 10 to 20 ms, % of before", "", of["after"], below=50),
-        bounded("Purkinje cells, 80 to 130 ms, % of before", "", of["later"], above=85, below=115),
-        bounded("nuclei, fall, lone, %", "", of["lone fall"], above=5),
-        bounded("nuclei, fall, synchronous, %", "", of["synchronous fall"], above=50),
-        bounded(
-            "nuclei, under half, synchronous", "ms", of["synchronous pause"], above=5, below=30
-        ),
-        bounded("nuclei, rebound, synchronous, %", "", of["synchronous rebound"], above=20),
+        bounded("PC, simple spikes before", "Hz", of["simple"], above=60, below=120),
     ]
+    for kind in ("lone", "burst"):
+        rows += [
+            bounded(f"PC, {kind}: spikes", "", of[f"{kind}: spikes"], above=2, below=8),
+            bounded(f"PC, {kind}: first 5 ms", "Hz", of[f"{kind}: burst"], above=300),
+            bounded(f"PC, {kind}: pause", "ms", of[f"{kind}: pause"], above=15, below=60),
+            bounded(f"PC, {kind}: at 15 to 30 ms, % of before", "", of[f"{kind}: after"], below=50),
+            bounded(
+                f"PC, {kind}: at 80 to 130 ms, % of before",
+                "",
+                of[f"{kind}: later"],
+                above=85,
+                below=115,
+            ),
+        ]
+    rows.append(bounded("nuclei, lone: fall, %", "", of["lone: fall"], above=5))
+    less = np.subtract(of["puff: fall"], of["lone: fall"])
+    rows.append(bounded("nuclei, puff: fall less that of lone ones, points", "", less, above=10))
+    for kind in ("puff", "burst"):
+        rows += [
+            bounded(f"nuclei, {kind}: fall, %", "", of[f"{kind}: fall"], above=50),
+            bounded(f"nuclei, {kind}: under half", "ms", of[f"{kind}: half"], above=5, below=30),
+            bounded(f"nuclei, {kind}: rebound, %", "", of[f"{kind}: rebound"], above=20),
+        ]
+    return rows
