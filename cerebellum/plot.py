@@ -277,7 +277,7 @@ def around(time_ms: np.ndarray, rates: Mapping[str, Mapping[str, np.ndarray]]) -
     for column, (name, courses) in enumerate(rates.items()):
         base = np.mean([course[time_ms < 0].mean() for course in courses.values()])
         inside = [course[course <= 3 * base].max(initial=base) for course in courses.values()]
-        top = 1.15 * max(inside)
+        top = 1.25 * max(inside)
         for axis, kind in zip(axes[:, column], kinds, strict=True):
             course = courses[kind]
             axis.bar(
@@ -289,33 +289,32 @@ def around(time_ms: np.ndarray, rates: Mapping[str, Mapping[str, np.ndarray]]) -
                 linewidth=0,
             )
             before = course[time_ms < 0].mean()
-            axis.axhline(before, color="#d62728", linestyle="--", linewidth=1.2)
-            axis.annotate(
-                f"{before:.0f} Hz before",
-                (time_ms[-1], before),
-                xytext=(0, 3),
-                textcoords="offset points",
+            axis.axhline(before, color="#ff7f0e", linestyle="--", linewidth=1.6)
+            axis.text(
+                *(0.99, 0.98, f"{before:.0f} Hz before (dashed)"),
+                transform=axis.transAxes,
                 ha="right",
-                va="bottom",
-                color="#d62728",
+                va="top",
                 fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
             )
             if course.max() > top:
                 peak = time_ms[np.argmax(course)]
+                label = f"up to {course.max():.0f} Hz"
                 axis.annotate(
-                    f"up to {course.max():.0f} Hz",
-                    (peak, top),
-                    xytext=(8, -3),
+                    *(label, (peak, top)),
+                    xytext=(14, -3),
                     textcoords="offset points",
                     ha="left",
                     va="top",
                     fontsize=9,
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
                 )
             axis.axvline(0, color="#888888", linewidth=0.8, zorder=0)
             axis.spines[["top", "right"]].set_visible(False)
             axis.set_ylim(0, top)
             axis.set_ylabel(f"{kind}\nHz" if column == 0 else "Hz")
-        axes[0, column].set_title(name.replace("_", " "))
+        axes[0, column].set_title(name.replace("_", " ").capitalize())
         axes[-1, column].set_xlabel("time from the complex spike (ms)")
     axes[0, 0].set_xlim(time_ms[0], time_ms[-1])
     return figure
