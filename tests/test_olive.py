@@ -110,7 +110,7 @@ def test_gap_junctions_stay_in_a_microzone_and_leave_the_rest_as_it_is():
     plain = cb.presets.mouse_eglif("awake", microzones=2)
     assert coupled.place is not None
     assert plain.place is not None
-    edges, without = coupled.place(KEY), plain.place(KEY)
+    edges, without = dict(coupled.place(KEY)), plain.place(KEY)
     pairs = edges.pop("inferior_olive")
     assert edges.keys() == without.keys()
     for name, each in without.items():

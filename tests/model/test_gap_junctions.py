@@ -164,7 +164,7 @@ def test_given_pairs_come_back_and_may_be_merged():
 def test_coupled_cells_fire_together():
     """Golgi cells in pairs that start out of step: median lag of the nearest spikes of two cells.
 
-    It was 9.1 ms without junctions and 1.1 ms with 1 nS, at intervals of 50 ms.
+    It was 9.5 ms without junctions and 2.6 ms with 1 nS, at intervals of 51 ms.
     """
     kind = CELLS["vitro"]["golgi"]
     cells = cb.Population("golgi", 40, params=replace(kind, i_e=kind.i_e + 40.0))
@@ -186,8 +186,8 @@ def test_coupled_cells_fire_together():
             np.median(np.abs(times[i][:, None] - times[i + 1]).min(axis=1)) for i in range(0, 40, 2)
         ]
         lags[g] = np.median(each)
-    assert lags[1.0] < 3.0
-    assert lags[0.0] > 6.0
+    assert lags[1.0] < 4.0
+    assert lags[0.0] > 7.0
 
 
 def test_blocking_and_sweeping_junctions():
