@@ -10,6 +10,7 @@ import pytest
 from same import same
 
 import cerebellum as cb
+from cerebellum.learn import unknowns
 from cerebellum.model import gap_junctions
 from cerebellum.model.neurons import conductance, current
 from cerebellum.model.part import Part
@@ -233,6 +234,8 @@ def test_wrong_junctions_are_refused_in_one_line():
     assert "with a delay" in refused(built(edges=cb.Edges([3], [4], delay=1.0)))
     assert "without gap junctions" in refused(built(None, edges=cb.Edges([3], [4])))
     assert "stays in its beam" in refused(built(edges=cb.Edges([3], [30]), beams=2))
+    with pytest.raises(cb.UsageError, match="gap_conductance'; a parameter of cells, or"):
+        unknowns.of(cb.build(spec(RULE), 0), "golgi.gap_conductance", None)
     assert "swing" in refused(built(Junctions(30.0, connect.AllToAll())))
     strong = lambda: run(cb.scale_weights(cb.build(spec(RULE), 0), "golgi", 1e3), 1.0)  # noqa: E731
     assert "under 1000 nS in all" in refused(strong)
