@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
     from cerebellum.model.edges import Edges
+    from cerebellum.model.gap_junctions import GapJunctions
     from cerebellum.model.manipulate import scale_weights, silence, with_params
     from cerebellum.model.neurons.equations import define_neuron
     from cerebellum.model.plasticity import Rule, Window
@@ -50,6 +51,7 @@ _HOMES = {
     "Distribution": "cerebellum.model.values",
     "Edges": "cerebellum.model.edges",
     "FitInterrupted": "cerebellum.learn.fit",
+    "GapJunctions": "cerebellum.model.gap_junctions",
     "Interrupted": "cerebellum.sim.interrupt",
     "LogNormal": "cerebellum.model.values",
     "Normal": "cerebellum.model.values",
@@ -111,6 +113,7 @@ __all__ = [
     "Distribution",
     "Edges",
     "FitInterrupted",
+    "GapJunctions",
     "Interrupted",
     "LogNormal",
     "Normal",

@@ -257,6 +257,69 @@ def evoked(
     return figure
 
 
+def around(time_ms: np.ndarray, rates: Mapping[str, Mapping[str, np.ndarray]]) -> "Figure":
+    """Plot histograms around an event: a row for each kind of event, a column for each population.
+
+    The dashed line is the mean before the event. Panels of a population have one scale, which
+    leaves out bins of over three times that mean; their height is written beside them.
+
+    Args:
+      time_ms: middle of the bins, ms from the event, in equal steps, [bins].
+      rates: rates by population and kind of event, Hz, [bins].
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = list(next(iter(rates.values())))
+    figure = Figure(figsize=(5.5 * len(rates), 0.8 + 2.4 * len(kinds)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(kinds), len(rates), sharex=True, sharey="col", squeeze=False)
+    for column, (name, courses) in enumerate(rates.items()):
+        base = np.mean([course[time_ms < 0].mean() for course in courses.values()])
+        inside = [course[course <= 3 * base].max(initial=base) for course in courses.values()]
+        top = 1.25 * max(inside)
+        for axis, kind in zip(axes[:, column], kinds, strict=True):
+            course = courses[kind]
+            axis.bar(
+                time_ms,
+                np.minimum(course, top),
+                time_ms[1] - time_ms[0],
+                color=COLOURS.get(name, "#333333"),
+                alpha=0.75,
+                linewidth=0,
+            )
+            before = course[time_ms < 0].mean()
+            axis.axhline(before, color="#ff7f0e", linestyle="--", linewidth=1.6)
+            axis.text(
+                *(0.99, 0.98, f"{before:.0f} Hz before (dashed)"),
+                transform=axis.transAxes,
+                ha="right",
+                va="top",
+                fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+            )
+            if course.max() > top:
+                peak = time_ms[np.argmax(course)]
+                label = f"up to {course.max():.0f} Hz"
+                axis.annotate(
+                    *(label, (peak, top)),
+                    xytext=(14, -3),
+                    textcoords="offset points",
+                    ha="left",
+                    va="top",
+                    fontsize=9,
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+                )
+            axis.axvline(0, color="#888888", linewidth=0.8, zorder=0)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.set_ylim(0, top)
+            axis.set_ylabel(f"{kind}\nHz" if column == 0 else "Hz")
+        axes[0, column].set_title(name.replace("_", " ").capitalize())
+        axes[-1, column].set_xlabel("time from the complex spike (ms)")
+    axes[0, 0].set_xlim(time_ms[0], time_ms[-1])
+    return figure
+
+
 def single_trials(
     time_ms: np.ndarray, rates: Mapping[str, np.ndarray], windows: Windows | None = None
 ) -> "Figure":

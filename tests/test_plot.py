@@ -73,3 +73,19 @@ def test_comparisons_and_courses_are_drawn(tmp_path):
     model, mice = figures[2].axes[0].lines[2:4]
     np.testing.assert_allclose(model.get_ydata(), [5.0, 70.0])
     np.testing.assert_allclose(mice.get_ydata(), [9.0, 80.0])
+
+
+def test_histograms_around_an_event_say_their_baseline_and_what_is_cut(tmp_path):
+    time = np.arange(-60, 140) + 0.5
+    course = np.where(time < 0, 40.0, 60.0)
+    course[62] = 900.0
+    rates = {name: {"lone": course, "burst": course / 2} for name in ("purkinje", "nuclei")}
+    figure = cb.plot.around(time, rates)
+    assert len(figure.axes) == 4
+    upper = figure.axes[0]
+    texts = [text.get_text() for text in upper.texts]
+    assert texts == ["40 Hz before (dashed)", "up to 900 Hz"]
+    heights = np.array([bar.get_height() for bar in upper.patches])
+    assert heights.max() == upper.get_ylim()[1] == figure.axes[2].get_ylim()[1] == 75.0
+    np.testing.assert_allclose(heights[:60], 40.0)
+    figure.savefig(tmp_path / "x.png")

@@ -141,7 +141,7 @@ def _unknown(circuit: Circuit, name: str, bounds: Any) -> Unknown:
 def _check_gradient(circuit: Circuit, name: str, target: Target) -> None:
     """Raise UsageError if rates cannot have a gradient with respect to a number."""
     spec = circuit.spec
-    if target.group == "learning_gain":
+    if target.group in ("learning_gain", "gap_junctions"):
         raise UsageError(f"over: {name!r}; a parameter of cells, or the weight of a projection")
     population = target.owner
     if target.group == "weights":

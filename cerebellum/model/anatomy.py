@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from cerebellum.errors import UsageError, nearest
 from cerebellum.model import circuit as circuits
-from cerebellum.model import events, fit, fixed, noise, registry, values, widths
+from cerebellum.model import events, fit, fixed, gap_junctions, noise, registry, values, widths
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import LONGEST, Edges, check_delays, merged
@@ -527,9 +527,10 @@ def build(
       key: a JAX random key, or a seed; the same one gives the same circuit on any machine.
       edges: the edges of projections that are not to be drawn, by name: `Edges`, with a weight and
         a delay of each synapse; or source, target and number of contacts, integers [pairs, 3], each
-        pair once. They replace those that `spec.place` returns. The name (source, target, receptor)
-        adds a projection that the spec does not have, with the mean weight and delay of its edges,
-        which must have both.
+        pair once. They replace those that `spec.place` returns. The name of a population is for its
+        gap junctions: each pair once, with its conductance (nS) as weight. The name (source,
+        target, receptor) adds a projection that the spec does not have, with the mean weight and
+        delay of its edges, which must have both.
       positions: positions of the cells, um [cells, 3], by population, for rules of connection that
         depend on distance.
       path: how spikes are delivered. "event" delivers packed spikes; "dense" visits every synapse
@@ -541,15 +542,19 @@ def build(
     Raises:
       UsageError: a distribution drew what its parameter cannot be; edges have the wrong shape, or
         refer to cells or projections that do not exist, or belong to a projection that has rows;
-        or a learning rule does not fit; the key is none.
+        or a learning rule does not fit; gap junctions are too strong for the step; the key is none.
     """
     key = noise.key_of(key)
     spec, by_name = _with_projections(spec, edges or {})
+    names = {p.name for p in spec.populations}
+    pairs = {name: by_name.pop(name) for name in names & by_name.keys()}
     resolved_path = resolve_path(spec, path)
     # Edges that were given are checked before the others are placed, which takes seconds.
     laid = _connect_by_name(spec, by_name)
     placed_um = _positions(spec, positions or {})
     placed = spec.place(key) if spec.place else {}
+    coupled = {**{name: placed[name] for name in names & placed.keys()}, **pairs}
+    placed = {name: each for name, each in placed.items() if name not in names}
     placed = _connect_by_name(spec, {n: e for n, e in placed.items() if n not in laid})
     named = {p.name: p for p in spec.projections}
     laid |= {name: _with_room(x, named[name], spec) for name, x in placed.items()}
@@ -560,26 +565,45 @@ def build(
     cells = {p.name: cell_params(p, key) for p in spec.populations}
     drawn = {p.name: cells[p.name] for p in spec.populations if _draws_params(p)}
     fit.check_values(drawn, {}, circuits.longest_refractory(spec), spec.dt)
+    junctions = _gap_junctions(spec, key, coupled, placed_um)
     circuit = Circuit(
         params=Params(
             cells=cells,
             weights={name: weight for name, (_, weight) in connected.items()},
             learning_gain={name: jnp.float32(1) for name in circuits.learning(spec)},
+            gap_junctions={n: jnp.asarray(each.conductance) for n, each in junctions.items()},
         ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
             alive={p.name: events.pack(jnp.ones(p.size)) for p in spec.populations},
             part=Part(spec=spec),
+            partners={n: jnp.asarray(each.partners) for n, each in junctions.items()},
             path=resolved_path,
-            drawn=not laid and not placed_um,
+            drawn=not laid and not placed_um and not coupled,
             equations=equations(spec),
         ),
         backend=backend,
     )
     _check_teachers(circuit)
     check_rules(circuit)
+    circuits.check_junctions(circuit.params, circuit.wiring)
     return circuit
+
+
+def _gap_junctions(
+    spec: Spec, key: Array, pairs: Mapping[str, Edges | np.ndarray], positions: Positions
+) -> dict[str, gap_junctions.Built]:
+    """The gap junctions of the populations that have some: between given pairs, or drawn."""
+    built = {}
+    for population in spec.populations:
+        name, cells = population.name, spec.coupled(population.name)
+        if name in pairs:
+            built[name] = gap_junctions.given(cells, pairs[name])
+        elif population.gap_junctions is not None:
+            rng = stream(key, f"{name}.gap_junctions")
+            built[name] = gap_junctions.draw(cells, positions.get(name), rng)
+    return built
 
 
 def _positions(spec: Spec, positions: Mapping[str, Any]) -> Positions:

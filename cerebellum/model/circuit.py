@@ -18,7 +18,17 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError
-from cerebellum.model import delays, events, fit, fixed, homeostasis, noise, short_term, table
+from cerebellum.model import (
+    delays,
+    events,
+    fit,
+    fixed,
+    gap_junctions,
+    homeostasis,
+    noise,
+    short_term,
+    table,
+)
 from cerebellum.model.edges import Edges, of_fan
 from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.noise import CellRange
@@ -46,6 +56,9 @@ class Params:
     learning_gain: dict[str, Array]
     """Gains of learning, by the name of what learns (a projection, or a population whose
     thresholds learn): a factor on everything that it learns, 1 or, to switch learning off, 0."""
+    gap_junctions: dict[str, Array] = struct.field(default_factory=dict)
+    """Conductances of gap junctions by population, nS: a scalar, or [K, N], one for each of the
+    cell's partners in the wiring."""
 
 
 @documented
@@ -71,6 +84,9 @@ class Wiring:
     """Which cells emit spikes, by population: packed (see `events.pack`), uint32 [W]. They are all
     that exist but those that `manipulate.silence` has silenced; a shard's padding does not exist.
     A population that is not here has nothing to mask."""
+    partners: dict[str, Array] = struct.field(default_factory=dict)
+    """The cells to which each cell has a gap junction, by population, int32 [K, N] (see
+    `gap_junctions`)."""
     shard: Array | None = None
     """number of this shard, where the circuit is divided into shards: uint32 scalar"""
 
@@ -163,7 +179,8 @@ class Circuit:
         """The synapses of a projection, with the delay (ms) and the weight (nS or mV) of each.
 
         Args:
-          name: the projection.
+          name: the projection; or a population, for its gap junctions: each pair once, and its
+            conductance (nS).
           state: a state of this circuit, from which the weights of a plastic projection are taken
             as it has learned them. Without it they are those of the parameters.
 
@@ -171,10 +188,13 @@ class Circuit:
           UsageError: there is no such projection, or the circuit is divided among devices.
         """
         projections = {p.name: p for p in self.spec.projections}
-        if name not in projections:
-            fit.check_names([name], projections, "edges", self.spec.name)
+        if name not in projections and name not in self.wiring.partners:
+            fit.check_names([name], [*projections, *self.wiring.partners], "edges", self.spec.name)
         if self.wiring.shard is not None:
             raise UsageError("circuit: a divided one; edges are those of the whole circuit")
+        if name in self.wiring.partners:
+            conductance = self.params.gap_junctions[name]
+            return gap_junctions.edges_of(self.wiring.partners[name], conductance)
         projection, weights, built = projections[name], self.params.weights[name], None
         if state is not None and name in state.weights:
             built = np.asarray(weights) if np.ndim(weights) else None
@@ -430,6 +450,15 @@ def check_params(params: Params, wiring: Wiring) -> None:
     fit.check_cells(params.cells, wiring.part)
     shapes = {p.name: _weight_shape(wiring, p) for p in wiring.spec.projections}
     fit.check_weights(params.weights, shapes, wiring.spec.name)
+    pairs = {name: partners.shape for name, partners in wiring.partners.items()}
+    fit.check_weights(params.gap_junctions, pairs, wiring.spec.name, "params.gap_junctions")
+
+
+def check_junctions(params: Params, wiring: Wiring) -> None:
+    """Raise UsageError if conductances of gap junctions are none, or too large for the step."""
+    for name, partners in wiring.partners.items():
+        operands = partners, params.gap_junctions[name], params.cells[name]
+        gap_junctions.check_values(name, *operands, wiring.spec.dt)
 
 
 def each_weight(weights: Array, wiring: Wiring, projection: Projection) -> Array:

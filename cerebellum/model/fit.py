@@ -44,19 +44,25 @@ def check_cells(params: dict[str, Any], part: Part) -> None:
                 raise UsageError(f"{where}: {list(shape)}; one value, or [{size}]")
 
 
-def check_weights(weights: dict[str, Any], shapes: dict[str, tuple[int, ...]], whose: str) -> None:
+def check_weights(
+    weights: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    whose: str,
+    where: str = "params.weights",
+) -> None:
     """Raise UsageError if weights are not of the circuit's projections, or not one a synapse.
 
     Args:
       shapes: the shape of the weights of each projection.
       whose: the name of the circuit.
+      where: what the weights are of: synapses, or gap junctions.
     """
-    check_names(weights, shapes, "params.weights", whose)
+    check_names(weights, shapes, where, whose)
     for name, shape in shapes.items():
         given = np.shape(weights[name])
         if given and given != shape:
             raise UsageError(
-                f"params.weights: {name}: {list(given)}; one value, or {list(shape)} as built"
+                f"{where}: {name}: {list(given)}; one value, or {list(shape)} as built"
             )
 
 

@@ -18,7 +18,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from cerebellum.errors import UsageError, perhaps
-from cerebellum.model import anatomy, events, fit, noise, values
+from cerebellum.model import anatomy, events, fit, gap_junctions, noise, values
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State, Wiring
 from cerebellum.model.fixed import LEVELS
@@ -64,12 +64,15 @@ def scale_weights(
     thing: State, projection: str, factor: float, *, circuit: Circuit | None = None
 ) -> State: ...
 def scale_weights(thing, projection, factor, *, circuit=None):
-    """Multiply the weights of a projection by a factor; 0 blocks its synapses.
+    """Multiply the weights of a projection, or the gap junctions of a population, by a factor.
+
+    0 blocks them.
 
     Args:
       thing: a circuit; for a plastic projection, whose present weights are in the state, a state.
         The arrays that the new state shares with the given one are used up by the next run.
-      projection: its name.
+      projection: its name; the name of a population for its gap junctions, which only a circuit
+        has.
       factor: a number, zero or more.
       circuit: the circuit of the state, whose `w_max` bounds float32 weights that grow.
 
@@ -84,6 +87,8 @@ def scale_weights(thing, projection, factor, *, circuit=None):
         raise UsageError(f"factor: {factor!r}; a finite number of float32, zero or more")
     if isinstance(thing, State):
         return _scale_state(thing, projection, factor, circuit)
+    if projection in thing.wiring.partners:
+        return _scale_junctions(thing, projection, factor)
     _check_name("projection", projection, [p.name for p in thing.spec.projections])
     if next(p for p in thing.spec.projections if p.name == projection).plastic:
         raise UsageError(
@@ -94,6 +99,22 @@ def scale_weights(thing, projection, factor, *, circuit=None):
     scaled = {**weights, projection: _scaled(weights[projection], factor, math.inf)}
     changed = replace(thing, params=replace(thing.params, weights=scaled))
     return replace(changed, wiring=_with_weight(thing, projection, factor))
+
+
+def _scale_junctions(circuit: Circuit, population: str, factor: float) -> Circuit:
+    """The circuit with stronger or weaker gap junctions, in its spec too."""
+    part = circuit.wiring.part
+    junctions = part.spec.population(population).gap_junctions
+    assert junctions is not None  # It has partners.
+    after = gap_junctions.scaled(junctions, factor)
+    spec = part.spec.with_population(population, gap_junctions=after)
+    before = circuit.params.gap_junctions
+    scaled = {**before, population: _scaled(before[population], factor, math.inf)}
+    return replace(
+        circuit,
+        params=replace(circuit.params, gap_junctions=scaled),
+        wiring=replace(circuit.wiring, part=replace(part, spec=spec)),
+    )
 
 
 def _with_weight(circuit: Circuit, projection: str, factor: float) -> Wiring:

@@ -12,10 +12,11 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, nearest
-from cerebellum.model import connect, registry, values
+from cerebellum.model import connect, gap_junctions, registry, values
 from cerebellum.model.connect import Connect, Ends
 from cerebellum.model.delays import on_grid, steps_of
 from cerebellum.model.edges import LONGEST_MS
+from cerebellum.model.gap_junctions import Coupled, GapJunctions
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
 from cerebellum.model.plasticity import RULES
@@ -53,6 +54,8 @@ class Population:
     _: KW_ONLY
     homeostasis: Threshold | None = None
     """how the thresholds of its cells follow their firing rates"""
+    gap_junctions: GapJunctions | None = None
+    """electrical synapses among its cells"""
 
     def __post_init__(self):
         _plain(self)
@@ -226,6 +229,11 @@ class Spec:
         """Number of cells of a population in every beam except the last."""
         return -(-self.population(name).size // self.beams)
 
+    def coupled(self, name: str) -> Coupled:
+        """A population as its gap junctions see it."""
+        population, beam = self.population(name), self.beam_size(name)
+        return Coupled(name, population.size, beam, population.gap_junctions)
+
     def crossing(self) -> tuple[str, ...]:
         """The populations whose spikes go to every beam."""
         return tuple(dict.fromkeys(p.source for p in self.projections if p.crosses))
@@ -248,6 +256,16 @@ class Spec:
         scaled = [(p.name, p.target, p.scaling) for p in self.projections if p.scaling]
         shifted = [(p.name, p.name, p.homeostasis) for p in self.populations if p.homeostasis]
         return [*scaled, *shifted]
+
+    def with_population(self, name: str, **changes: Any) -> "Spec":
+        """A copy with some fields of one population changed; UsageError if there is none."""
+        self.population(name)
+        return replace(
+            self,
+            populations=tuple(
+                replace(p, **changes) if p.name == name else p for p in self.populations
+            ),
+        )
 
     def with_projection(self, name: str, **changes: Any) -> "Spec":
         """A copy with some fields of one projection changed; UsageError if there is none."""
@@ -351,6 +369,10 @@ def _check_population(population: Population, dt: float) -> None:
     if problem is not None:
         raise UsageError(f"{name}.model: {population.model!r}: {problem}")
     _check_params(population)
+    if population.gap_junctions is not None:
+        gap_junctions.check(name, population.size, population.gap_junctions)
+        if CIRCUIT_MODELS[population.model].TAKES_SPIKES:
+            raise UsageError(f"{name}.gap_junctions: given; {population.model} has no membrane")
     if population.homeostasis is not None:
         if not hasattr(population.params, "v_th"):
             raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")

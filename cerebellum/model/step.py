@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError, nearest
-from cerebellum.model import delays, events, fit, homeostasis, noise, short_term
+from cerebellum.model import delays, events, fit, gap_junctions, homeostasis, noise, short_term
 from cerebellum.model.circuit import (
     BEAM,
     Activity,
@@ -190,6 +190,10 @@ def _cells(
             if name not in targets:
                 cells[name], spikes[name], words[name] = before, external, packed
                 continue
+        if name in wiring.partners:
+            v = model.variables(before)["v"]
+            coupling = wiring.partners[name], params.gap_junctions[name]
+            external = external + gap_junctions.current(*coupling, v)
         if population.homeostasis is not None:
             shifted = cell_params.v_th + state.homeostasis[name].value
             cell_params = replace(cell_params, v_th=shifted)

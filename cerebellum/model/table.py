@@ -44,6 +44,11 @@ def of_circuit(circuit: Any) -> str:
         )
         for p in spec.projections
     ]
+    projections += [
+        (f"{name} (gap junctions)", f"{_pairs(partners):,}", _conductance(circuit, name), "", "")
+        for name, partners in wiring.partners.items()
+        if _here(partners)
+    ]
     head = ("projection", "synapses", "weight, mean", "delay", "plastic")
     above = _table(("population", "cells", "model", ""), populations, ROWS // 2)
     return "\n".join([title, *above, *_table(head, projections, ROWS - len(above))])
@@ -134,6 +139,19 @@ def _used(targets: Any) -> int:
     """Number of entries of target lists that are in use."""
     by_source = jnp.sum(targets != jnp.iinfo(targets.dtype).max, axis=-1, dtype=jnp.int32)
     return int(np.asarray(by_source, np.int64).sum())
+
+
+def _pairs(partners: Any) -> int:
+    """Number of gap junctions."""
+    held = np.asarray(partners)
+    return int((held != np.arange(held.shape[-1])).sum()) // 2
+
+
+def _conductance(circuit: Any, name: str) -> str:
+    """The conductance of the gap junctions of a population, as its spec says."""
+    population = circuit.spec.population(name)
+    unit = "" if population.model == "current" else " nS"
+    return f"{population.gap_junctions.conductance:g}{unit}"
 
 
 def _mean_weight(fan: Any, weights: Any) -> str:

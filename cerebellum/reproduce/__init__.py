@@ -76,6 +76,11 @@ REPRODUCTIONS = {
         "hold",
         resumes=True,
     ),
+    "complex-spike": Reproduction(
+        "complex spikes: pause of simple spikes, pause and rebound of the nuclei",
+        "complex_spike",
+        "complex_spikes",
+    ),
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),

@@ -46,6 +46,12 @@ def arrays(part: Part, path: Path = "auto") -> dict[str, int]:
     for projection in spec.projections:
         sizes |= _projection(projection, part, resolved_path)
     sizes |= _rings(part)
+    for population in spec.populations:
+        if population.gap_junctions is not None:
+            coupled = spec.coupled(population.name)
+            mean = coupled.mean_partners
+            most = min(coupled.beam - 1, math.ceil(mean + 4 * math.sqrt(mean)))
+            sizes[f"gap_junctions.{population.name}"] = 4 * most * part.size(population.name)
     for name, population, _ in spec.homeostatic():
         sizes[f"homeostasis.{name}"] = 8 * part.size(population)
     return sizes

@@ -18,13 +18,16 @@ from cerebellum.model import fit
 from cerebellum.model.circuit import Circuit, Params
 from cerebellum.model.spec import Projection
 
+GROUPS = ("cells", "weights", "learning_gain", "gap_junctions")
+"""The parts of `Params`."""
+
 
 @dataclass(frozen=True)
 class Target:
     """A number of a circuit, and where it is."""
 
     group: str
-    """the part of `Params`: "cells", "weights" or "learning_gain" """
+    """the part of `Params`, one of `GROUPS`"""
     owner: str
     """the population or the projection"""
     leaf: int = 0
@@ -47,6 +50,7 @@ def target(circuit: Circuit, name: str, where: str = "values") -> Target:
             known[f"{population}.{field}"] = Target("cells", population, leaf)
     known |= {f"{p}.weight": Target("weights", p) for p in params.weights}
     known |= {f"{x}.learning_gain": Target("learning_gain", x) for x in params.learning_gain}
+    known |= {f"{p}.gap_conductance": Target("gap_junctions", p) for p in params.gap_junctions}
     if name not in known:
         raise UsageError(f"{where}: {name!r}; {nearest(name, list(known), circuit.spec.name)}")
     number = known[name]
@@ -56,7 +60,17 @@ def target(circuit: Circuit, name: str, where: str = "values") -> Target:
             raise UsageError(f"{where}: {name!r}: the spec's weight is 0; one that can be scaled")
         if jnp.ndim(array) and not jnp.any(array):
             raise UsageError(f"{where}: {name!r}: all its weights are 0; some that can be scaled")
+    given = number.group == "gap_junctions" and jnp.ndim(params.gap_junctions[number.owner])
+    if given and not _conductance(circuit, number):
+        raise UsageError(f"{where}: {name!r}: 0 in the spec; one that can be scaled")
     return number
+
+
+def _conductance(circuit: Circuit, target: Target) -> float:
+    """The conductance of the spec's gap junctions, nS."""
+    junctions = circuit.spec.population(target.owner).gap_junctions
+    assert junctions is not None  # The circuit has such parameters.
+    return junctions.conductance
 
 
 def projection_of(circuit: Circuit, target: Target) -> Projection:
@@ -75,8 +89,11 @@ def array_for(circuit: Circuit, target: Target, value: float | np.ndarray) -> An
 
     Args:
       value: of cells, one for all or [N]; of a projection, the weight of one contact, by which all
-        weights are scaled.
+        weights are scaled; of gap junctions, their conductance, in the same way.
     """
+    if target.group == "gap_junctions":
+        before, mean = np.asarray(array_of(circuit.params, target)), _conductance(circuit, target)
+        return before * np.float32(value / mean) if before.ndim else np.float32(value)
     if target.group != "weights":
         return np.float32(value)
     before, projection = array_of(circuit.params, target), projection_of(circuit, target)
@@ -92,7 +109,7 @@ def array_for(circuit: Circuit, target: Target, value: float | np.ndarray) -> An
 
 def placed(params: Params, targets: Sequence[Target], arrays: Sequence[Any]) -> Params:
     """The parameters with other arrays in the places of some numbers."""
-    groups = {g: dict(getattr(params, g)) for g in ("cells", "weights", "learning_gain")}
+    groups = {g: dict(getattr(params, g)) for g in GROUPS}
     for target, array in zip(targets, arrays, strict=True):
         group = groups[target.group]
         if target.group == "cells":
@@ -117,4 +134,5 @@ def check(circuit: Circuit, params: Params) -> None:
     circuits.check_params(params, wiring)
     longest = circuits.longest_refractory(spec)
     fit.check_values(params.cells, params.weights, longest, spec.dt)
+    circuits.check_junctions(params, wiring)
     fit.check_gains(params.learning_gain, circuits.learning(spec), spec.name)

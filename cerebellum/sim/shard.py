@@ -254,16 +254,34 @@ def split(whole: Circuit, mesh: Mesh) -> Circuit:
     for name, words in wiring.alive.items():
         emits = recorders.unpack(np.asarray(words), part.spec.population(name).size)
         alive[name] = _on_beams(recorders.pack(_cut(emits, _Layout(name), part)), mesh)
+    junctions = {n: cut(x, n) for n, x in whole.params.gap_junctions.items()}
+    partners = {n: _cut_partners(np.asarray(x), n, part, mesh) for n, x in wiring.partners.items()}
     wiring = replace(
         wiring,
         fans=fans,
+        partners=partners,
         alive=alive,
         seed=_on_beams(_cut(np.asarray(wiring.seed), _Layout(), part), mesh),
         part=part,
         shard=_on_beams(np.arange(part.count, dtype=np.uint32), mesh),
     )
-    params = replace(whole.params, cells=cells, weights=weights, learning_gain=gains)
+    params = replace(
+        whole.params,
+        cells=cells,
+        weights=weights,
+        learning_gain=gains,
+        gap_junctions=junctions,
+    )
     return replace(whole, params=params, wiring=wiring)
+
+
+def _cut_partners(partners: np.ndarray, name: str, part: Part, mesh: Mesh) -> Array:
+    """The partners of each cell in every shard, by the numbers that cells have in the shard."""
+    size, none = part.size(name), np.int32(-1)
+    cut = _cut(partners, _Layout(name), part, fill=none)
+    itself = np.arange(size, dtype=np.int32)
+    first = (np.arange(part.count, dtype=np.int32) * size)[:, None, None]
+    return _on_beams(np.where(cut == none, itself, cut - first), mesh)
 
 
 def _cut_fan(

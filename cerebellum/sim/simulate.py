@@ -195,6 +195,7 @@ def run(
     weights = {**circuit.params.weights, **state.weights}
     fit.check_values(circuit.params.cells, weights, circuits.longest_refractory(spec), spec.dt)
     if circuit.wiring.shard is None:
+        circuits.check_junctions(circuit.params, circuit.wiring)
         fit.check_gains(circuit.params.learning_gain, circuits.learning(spec), spec.name)
         _check_single_weights(circuit)
     dtypes = {p.name: p.dtype for p in spec.projections if p.plastic}

@@ -107,8 +107,8 @@ def sweep(
     Args:
       values: numbers by name: "POPULATION.PARAMETER" such as "golgi.v_th", for all its cells;
         "PROJECTION.weight", the weight of one contact as in the spec, by which all weights of the
-        projection are scaled; or "NAME.learning_gain". With one name, its values are run one by
-        one.
+        projection are scaled; "POPULATION.gap_conductance" (nS, of its gap junctions); or
+        "NAME.learning_gain". With one name, its values are run one by one.
       drive: as in `simulate`, the same for all runs.
       duration_ms: duration of each run.
       keys: seeds of runs, or how many there are (0, 1, ...), or keys of JAX. Every combination of

@@ -12,6 +12,7 @@ import numpy as np
 from cerebellum.errors import UsageError, perhaps
 from cerebellum.model import connect, homeostasis, plasticity, short_term, surrogate, values
 from cerebellum.model.delays import on_grid
+from cerebellum.model.gap_junctions import GapJunctions
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 
@@ -19,6 +20,7 @@ _CLASSES = (
     Spec,
     Population,
     Projection,
+    GapJunctions,
     plasticity.Rule,
     short_term.ShortTerm,
     homeostasis.Scaling,

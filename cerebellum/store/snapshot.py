@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, events, registry
@@ -49,9 +51,10 @@ def about(circuit: Circuit) -> dict[str, Any]:
 
 
 def digest(wiring: Wiring) -> str:
-    """The SHA-256 of all connections."""
+    """The SHA-256 of all connections, gap junctions included."""
     sha256 = hashlib.sha256()
-    for name, array in sorted(flatten(wiring.fans).items()):
+    partners = {f"partners/{name}": array for name, array in wiring.partners.items()}
+    for name, array in sorted({**flatten(wiring.fans), **partners}.items()):
         array = np.ascontiguousarray(array)
         sha256.update(f"{name} {array.dtype} {array.shape}".encode())
         sha256.update(array.data)
@@ -182,6 +185,7 @@ def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -
         for p in spec.projections
         if f"wiring/fans/{p.name}/targets" in checkpoint.arrays and not p.crosses
     }
+    none |= {p.name: Edges([], []) for p in spec.populations if p.gap_junctions is not None}
     spec = dataclasses.replace(spec, place=None)
     circuit = anatomy.build(spec, jax.random.key(0), none, path=path)
     fans: dict[str, events.Fan] = {}
@@ -193,11 +197,18 @@ def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -
                 events.FanOut(targets=jnp.asarray(targets), ascends=fan.ascends), delays
             )
         fans[name] = fan
+
+    def saved(folder: str, names: Iterable[str]) -> dict[str, Array]:
+        return {name: jnp.asarray(checkpoint.arrays[f"{folder}/{name}"]) for name in names}
+
     seed = jnp.asarray(checkpoint.arrays["wiring/seed"])
-    wiring = dataclasses.replace(circuit.wiring, fans=fans, seed=seed, drawn=False)
-    weights = {
-        name: jnp.asarray(checkpoint.arrays[f"params/weights/{name}"])
-        for name in circuit.params.weights
-    }
-    params = dataclasses.replace(circuit.params, weights=weights)
+    partners = saved("wiring/partners", circuit.wiring.partners)
+    wiring = dataclasses.replace(
+        circuit.wiring, fans=fans, partners=partners, seed=seed, drawn=False
+    )
+    params = dataclasses.replace(
+        circuit.params,
+        weights=saved("params/weights", circuit.params.weights),
+        gap_junctions=saved("params/gap_junctions", circuit.params.gap_junctions),
+    )
     return dataclasses.replace(circuit, params=params, wiring=wiring)

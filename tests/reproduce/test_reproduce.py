@@ -18,7 +18,7 @@ def test_the_list_names_what_there_is(run):
     assert code == 0
     documented = {
         *("casali-background", "casali-burst", "eglif-cells", "eglif-basal", "eglif-burst"),
-        *("plasticity-kernels", "eyeblink", "vor"),
+        *("plasticity-kernels", "eyeblink", "complex-spike", "vor"),
     }
     assert documented <= {line.split()[0] for line in out.splitlines()}
     code, out, _ = run("reproduce", "--list", "--json")

@@ -18,6 +18,8 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.presets import eglif_olive
+from cerebellum.model.presets.eglif_olive import Olive
 from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.short_term import ShortTerm
@@ -280,8 +282,12 @@ LOOP = (
 
 
 @cache
-def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
-    """The `place` function of a spec; it is cached, so that equal specs compare as equal."""
+def _placing(microzones: int, coupled: bool) -> Callable[[Array], dict[str, np.ndarray]]:
+    """The `place` function of a spec; it is cached, so that equal specs compare as equal.
+
+    Args:
+      coupled: whether the olive has gap junctions.
+    """
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
     return partial(
         place,
@@ -290,6 +296,7 @@ def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
         contacts={pair: row.contacts for pair, row in rows.items()},
         loop=LOOP,
         microzones=microzones,
+        coupled=("inferior_olive",) if coupled else (),
     )
 
 
@@ -308,6 +315,8 @@ def mouse_eglif(
     dt: float = 0.1,
     microzones: int = 1,
     short_term: bool = False,
+    olive: Olive = "silent",
+    olive_coupling: float = 0.0,
 ) -> Spec:
     """The spec of Model B; the cells of its cortex have positions in space.
 
@@ -319,17 +328,22 @@ def mouse_eglif(
         `eglif_space.microzone`.
       short_term: whether synapses have short-term plasticity, with weights of its own; otherwise
         synapses are static.
+      olive: "silent", as published: it fires only when it is driven; or "firing": it fires at 1 to
+        2 Hz at rest and once in a puff of its afferents (see `eglif_olive`).
+      olive_coupling: conductance of the gap junctions of the olive, nS, which couple each pair of
+        its cells within a microzone with the probability `eglif_space.COUPLED`; 0 for none.
 
     Raises:
-      UsageError: the condition or the number of microzones is unknown, or the cells or delays do
-        not allow the time step.
+      UsageError: the condition, the olive or the number of microzones is unknown, the coupling is
+        no conductance, or the cells or delays do not allow the time step.
     """
     if condition not in CELLS:
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
     if microzones not in (1, 2):
         raise UsageError(f"microzones: {microzones}; 1, or 2 in opposition")
+    eglif_olive.check(olive, olive_coupling)
     awake, cells = condition == "awake", CELLS[condition]
-    return Spec(
+    spec = Spec(
         name="mouse-eglif-awake" if awake else "mouse-eglif",
         populations=tuple(
             Population(
@@ -342,8 +356,9 @@ def mouse_eglif(
         ),
         projections=tuple(_projection(row, awake, short_term) for row in _TABLE),
         dt=dt,
-        place=_placing(microzones),
+        place=_placing(microzones, coupled=olive_coupling > 0),
     )
+    return eglif_olive.with_olive(spec, condition, olive, olive_coupling)
 
 
 def _projection(row: Row, awake: bool, short_term: bool) -> Projection:

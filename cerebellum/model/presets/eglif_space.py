@@ -12,6 +12,10 @@ from jax import Array
 
 from cerebellum.model.anatomy import stream
 
+COUPLED = 0.5
+"""Chance that two olivary cells of a microzone have a gap junction; chosen, no count is published
+for this circuit."""
+
 EXTENT = (300.0, 200.0)
 """Extent of the circuit in x and y, um."""
 
@@ -187,6 +191,7 @@ def place(
     contacts: dict[tuple[str, str, str], float],
     loop: tuple[tuple[str, str, str], ...],
     microzones: int,
+    coupled: tuple[str, ...] = (),
 ) -> Edges:
     """Place the cells and draw the edges by projection (see `anatomy.build`).
 
@@ -197,6 +202,7 @@ def place(
       contacts: mean number of contacts of a pair, by projection.
       loop: projections of nuclei and olive, which do not depend on positions.
       microzones: number of microzones, which those projections do not leave.
+      coupled: populations with gap junctions, which do not leave a microzone either.
     """
     cells, rng = positions(key, sizes), stream(key, "place")
     fibre = rosettes(cells["mossy_fiber"], cells["glomerulus"], rng)
@@ -223,7 +229,17 @@ def place(
         pairs = _pairs_within_microzones(*ends, in_degrees[names][0], microzones, rng)
         edges["_".join(filter(None, names))] = _edges(*pairs)
     climbing = round(contacts["inferior_olive", "climbing", "purkinje"])
-    return {**edges, **_climbing(edges, sizes, climbing, microzones, rng)}
+    edges |= _climbing(edges, sizes, climbing, microzones, rng)
+    for name in coupled:
+        edges[name] = _coupled_pairs(sizes[name], microzones, stream(key, f"coupled {name}"))
+    return edges
+
+
+def _coupled_pairs(size: int, microzones: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the pairs of cells that have a gap junction, within microzones, each pair once."""
+    zone = microzone(size, microzones)
+    possible = np.triu(zone[:, None] == zone, k=1)
+    return _edges(*np.nonzero(possible & (rng.random(possible.shape) < COUPLED)))
 
 
 def microzone(size: int, microzones: int) -> np.ndarray:
