@@ -53,7 +53,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 SILENCING_PA = -3e4
 """Current into the olive that keeps it from firing, even in a puff."""
-HOLDING_PA = -1100.0
+HOLDING_PA = -4700.0
 """Current into the olive, from 20 ms before the puff to 30 ms after its start, that leaves it about
 a fifth of its spikes in a puff: light on the olive of Kim, Ohmae & Medina 2020."""
 HOLDING_MS = (-20, 30)
