@@ -10,7 +10,7 @@ those of nuclei and olive follow its rules.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jax import Array
@@ -18,6 +18,7 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.presets.eglif_granular import GranularLayer
 from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.short_term import ShortTerm
@@ -280,9 +281,10 @@ LOOP = (
 
 
 @cache
-def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
+def _placing(microzones: int, granular: GranularLayer) -> Callable[[Array], dict[str, Any]]:
     """The `place` function of a spec; it is cached, so that equal specs compare as equal."""
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
+    weight = rows["glomerulus", "", "granule"].vitro
     return partial(
         place,
         sizes=SIZES,
@@ -290,6 +292,7 @@ def _placing(microzones: int) -> Callable[[Array], dict[str, np.ndarray]]:
         contacts={pair: row.contacts for pair, row in rows.items()},
         loop=LOOP,
         microzones=microzones,
+        altered=partial(granular.edges, weight=weight) if granular != GranularLayer() else None,
     )
 
 
@@ -308,6 +311,7 @@ def mouse_eglif(
     dt: float = 0.1,
     microzones: int = 1,
     short_term: bool = False,
+    granular: GranularLayer | None = None,
 ) -> Spec:
     """The spec of Model B; the cells of its cortex have positions in space.
 
@@ -319,6 +323,7 @@ def mouse_eglif(
         `eglif_space.microzone`.
       short_term: whether synapses have short-term plasticity, with weights of its own; otherwise
         synapses are static.
+      granular: mechanisms that make granule cells represent time; None, as published, for none.
 
     Raises:
       UsageError: the condition or the number of microzones is unknown, or the cells or delays do
@@ -328,21 +333,26 @@ def mouse_eglif(
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
     if microzones not in (1, 2):
         raise UsageError(f"microzones: {microzones}; 1, or 2 in opposition")
+    granular = GranularLayer() if granular is None else granular
+    if not isinstance(granular, GranularLayer):
+        raise UsageError(f"granular: {granular!r}; a GranularLayer(brush_cells=BrushCells(), ...)")
     awake, cells = condition == "awake", CELLS[condition]
+    populations = tuple(
+        Population(
+            name=name,
+            size=size,
+            model="eglif" if name in cells else "relay",
+            params=cells.get(name, relay.Params()),
+        )
+        for name, size in SIZES.items()
+    )
+    projections = tuple(_projection(row, awake, short_term) for row in _TABLE)
     return Spec(
         name="mouse-eglif-awake" if awake else "mouse-eglif",
-        populations=tuple(
-            Population(
-                name=name,
-                size=size,
-                model="eglif" if name in cells else "relay",
-                params=cells.get(name, relay.Params()),
-            )
-            for name, size in SIZES.items()
-        ),
-        projections=tuple(_projection(row, awake, short_term) for row in _TABLE),
+        populations=granular.populations(populations),
+        projections=granular.projections(projections, SIZES["glomerulus"]),
         dt=dt,
-        place=_placing(microzones),
+        place=_placing(microzones, granular),
     )
 
 

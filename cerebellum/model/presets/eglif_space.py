@@ -7,6 +7,9 @@ x is sagittal, y runs along the parallel fibres, z is height above the bottom of
 all in um.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jax import Array
 
@@ -187,7 +190,8 @@ def place(
     contacts: dict[tuple[str, str, str], float],
     loop: tuple[tuple[str, str, str], ...],
     microzones: int,
-) -> Edges:
+    altered: Callable[..., dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Place the cells and draw the edges by projection (see `anatomy.build`).
 
     Args:
@@ -197,6 +201,7 @@ def place(
       contacts: mean number of contacts of a pair, by projection.
       loop: projections of nuclei and olive, which do not depend on positions.
       microzones: number of microzones, which those projections do not leave.
+      altered: a function of the key, the positions and all edges that returns other edges.
     """
     cells, rng = positions(key, sizes), stream(key, "place")
     fibre = rosettes(cells["mossy_fiber"], cells["glomerulus"], rng)
@@ -223,7 +228,8 @@ def place(
         pairs = _pairs_within_microzones(*ends, in_degrees[names][0], microzones, rng)
         edges["_".join(filter(None, names))] = _edges(*pairs)
     climbing = round(contacts["inferior_olive", "climbing", "purkinje"])
-    return {**edges, **_climbing(edges, sizes, climbing, microzones, rng)}
+    edges |= _climbing(edges, sizes, climbing, microzones, rng)
+    return altered(key, cells, edges) if altered else edges
 
 
 def microzone(size: int, microzones: int) -> np.ndarray:
