@@ -73,7 +73,13 @@ class BrushCells:
     tau_ms: tuple[float, float] = (60.0, 700.0)
     """time constants of their synapses, which are uniform in the logarithm; responses last several
     times as long"""
-    margin: float = 2.5
+    utilisation: float = 0.2
+    """Share of its resources that a synapse onto a brush cell uses for a spike. Their strong
+    depression (Rossi et al. 1995, J Neurosci 15:5382) makes the response to the onset of a train
+    large, and lets it end while the train goes on."""
+    recovery_ms: float = 800.0
+    """recovery of those resources; chosen"""
+    margin: float = 3.5
     """An ON cell fires when its conductance is this number of standard deviations above its mean at
     rest. It decides how rarely ON cells fire at rest."""
     off_current: float = 4.5
@@ -84,10 +90,8 @@ class BrushCells:
     def __post_init__(self):
         if not is_whole(self.cells) or self.cells < 1:
             raise UsageError(f"brush_cells.cells: {self.cells!r}; at least 1, a whole number")
-        for name in ("glomeruli", "off"):
-            value = getattr(self, name)
-            if not is_number(value) or not 0 <= value <= 1:
-                raise UsageError(f"brush_cells.{name}: {value!r}; a share, from 0 to 1")
+        _check_share("brush_cells.glomeruli", self.glomeruli)
+        _check_share("brush_cells.off", self.off)
         low, high = self.tau_ms
         if not 0 < low <= high < float("inf"):
             raise UsageError(f"brush_cells.tau_ms: {self.tau_ms}; two times above zero, ms")
@@ -106,6 +110,11 @@ class BrushCells:
         count, (low, high) = self.sizes()[name], self.tau_ms
         return low * (high / low) ** ((np.arange(count) + 0.5) / count)
 
+    @property
+    def rule(self) -> ShortTerm:
+        """Short-term plasticity of the mossy fibres' synapses onto brush cells."""
+        return ShortTerm(utilisation=self.utilisation, tau_rec=self.recovery_ms, tau_fac=0.0)
+
     def weights(self, name: str) -> np.ndarray:
         """Weight of the mossy fibre of each cell of a population, nS, [cells].
 
@@ -113,10 +122,11 @@ class BrushCells:
         and the standard deviation mean / (2 sqrt(r tau)) (Campbell's theorem).
         """
         tau, rate = self.taus(name), REST_HZ * 1e-3
+        scale = mean_factor(self.rule, REST_HZ) * rate * np.e * tau
         if name == "brush_off":
-            return self.off_conductance / (rate * np.e * tau)
+            return self.off_conductance / scale
         variation = 0.5 / np.sqrt(rate * tau)
-        return ON_THRESHOLD / (1 + self.margin * variation) / (rate * np.e * tau)
+        return ON_THRESHOLD / (1 + self.margin * variation) / scale
 
     def populations(self) -> tuple[Population, ...]:
         """The populations of brush cells that have cells."""
@@ -143,8 +153,23 @@ class BrushCells:
             weight = float(self.weights(name).mean())
             share = self.glomeruli * size / self.cells
             projections += [
-                Projection("mossy_fiber", name, receptor, weight=weight, delay=2.0, in_degree=1.0),
-                Projection(name, "glomerulus", "spikes", weight=1.0, delay=1.0, in_degree=share),
+                Projection(
+                    source="mossy_fiber",
+                    target=name,
+                    receptor=receptor,
+                    weight=weight,
+                    delay=2.0,
+                    in_degree=1.0,
+                    short_term=self.rule,
+                ),
+                Projection(
+                    source=name,
+                    target="glomerulus",
+                    receptor="spikes",
+                    weight=1.0,
+                    delay=1.0,
+                    in_degree=share,
+                ),
             ]
         return tuple(projections)
 
@@ -181,6 +206,11 @@ class BrushCells:
         return edges
 
 
+def _check_share(where: str, value: float) -> None:
+    if not is_number(value) or not 0 <= value <= 1:
+        raise UsageError(f"{where}: {value!r}; a share, from 0 to 1")
+
+
 def _single(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Edges of one contact each, as `anatomy.build` takes them."""
     return np.stack([source, target, np.ones_like(source)], axis=1).astype(np.int64)
@@ -213,6 +243,9 @@ class DiverseTerminals:
     """recovery of supporters, uniform in the logarithm"""
     supporter_fac_ms: tuple[float, float] = (200.0, 2000.0)
     """facilitation of supporters, uniform in the logarithm"""
+
+    def __post_init__(self):
+        _check_share("terminals.drivers", self.drivers)
 
     def of_driver(self, glomeruli: int) -> np.ndarray:
         """Whether each glomerulus is a driver, bool [N]."""
@@ -258,6 +291,13 @@ class SlowGolgi:
     """share of the charge that is slow; chosen"""
     gain: float = 1.0
     """factor on the whole charge"""
+
+    def __post_init__(self):
+        _check_share("slow_golgi.share", self.share)
+        for name in ("tau_ms", "gain"):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 < value < float("inf"):
+                raise UsageError(f"slow_golgi.{name}: {value!r}; a number above zero")
 
     @property
     def weights(self) -> tuple[float, float]:
