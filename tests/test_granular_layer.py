@@ -9,12 +9,12 @@ import cerebellum as cb
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import eglif
 from cerebellum.model.presets.eglif import SIZES
-from cerebellum.model.presets.eglif_granular import FAST_MS, ON_THRESHOLD, REST_HZ
+from cerebellum.model.presets.eglif_granular import FAST_MS, REST_HZ
 from cerebellum.model.short_term import mean_factor
 
 BrushCells, DiverseTerminals = cb.presets.BrushCells, cb.presets.DiverseTerminals
 GranularLayer, SlowGolgi = cb.presets.GranularLayer, cb.presets.SlowGolgi
-ALL = GranularLayer(brush_cells=BrushCells(), terminals=DiverseTerminals(), slow_golgi=SlowGolgi())
+ALL = cb.presets.TEMPORAL_BASIS
 KEY = jax.random.key(1)
 
 
@@ -51,17 +51,17 @@ def test_the_rest_of_the_wiring_stays(plain, edges):
     )
 
 
-def test_every_glomerulus_has_one_source_and_brush_cells_have_half(plain, edges):
+def test_every_glomerulus_has_one_source_and_brush_cells_have_their_share(plain, edges):
     of_fibre = edges["mossy_fiber_glomerulus"]
     of_brush = [edges["brush_on_glomerulus"], edges["brush_off_glomerulus"]]
     driven = np.concatenate([of_fibre, *of_brush])[:, 1]
     np.testing.assert_array_equal(np.sort(driven), np.arange(SIZES["glomerulus"]))
-    assert len(of_fibre) == SIZES["glomerulus"] // 2
-    # Those that are left keep their fibres, and every brush cell has three.
+    assert len(of_fibre) == pytest.approx(0.3 * SIZES["glomerulus"], abs=1)
+    # Those that are left keep their fibres, and every brush cell has four or five.
     fibre = plain["mossy_fiber_glomerulus"][:, 0]
     np.testing.assert_array_equal(of_fibre[:, 0], fibre[of_fibre[:, 1]])
     for pairs in of_brush:
-        assert (np.bincount(pairs[:, 0]) == 3).all()
+        assert set(np.bincount(pairs[:, 0])) <= {4, 5}
 
 
 def test_a_brush_cell_hears_one_fibre_with_a_weight_that_fits_its_time_constant(edges):
@@ -72,12 +72,12 @@ def test_a_brush_cell_hears_one_fibre_with_a_weight_that_fits_its_time_constant(
         np.testing.assert_array_equal(synapses.post, np.arange(count))
         assert len(np.unique(synapses.pre)) > 60
         tau = brush.taus(name)
-        assert (tau.min() > 60) & (tau.max() < 700) & (np.diff(np.log(tau)).std() < 1e-9)
+        assert (tau.min() > 30) & (tau.max() < 500) & (np.diff(np.log(tau)).std() < 1e-9)
         used = mean_factor(brush.rule, REST_HZ)
         mean = REST_HZ * 1e-3 * used * np.asarray(synapses.weight) * np.e * tau
         if name == "brush_on":
-            assert (mean < ON_THRESHOLD).all()
-            assert (10 * mean > 1.5 * ON_THRESHOLD).all()
+            assert (mean < brush.threshold).all()
+            assert (10 * mean > 1.5 * brush.threshold).all()
         else:
             np.testing.assert_allclose(mean, brush.off_conductance)
 
@@ -101,7 +101,8 @@ def test_cells_have_synaptic_time_constants_of_their_own():
 
 def test_terminals_count_at_rest_as_much_as_without(edges):
     """On average over glomeruli, and in each group by its amplitude."""
-    terminals, count = DiverseTerminals(), SIZES["glomerulus"]
+    terminals, count = ALL.terminals, SIZES["glomerulus"]
+    assert terminals is not None
     rule, synapses = terminals.rule(count), edges["glomerulus_granule"]
     at_rest = synapses.weight * mean_factor(rule, REST_HZ)[synapses.pre]
     driver = terminals.of_driver(count)

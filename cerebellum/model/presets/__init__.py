@@ -11,6 +11,7 @@ from cerebellum.model.presets.casali import mouse
 from cerebellum.model.presets.eglif import PROTOCOLS as EGLIF
 from cerebellum.model.presets.eglif import mouse_eglif
 from cerebellum.model.presets.eglif_granular import (
+    TEMPORAL_BASIS,
     BrushCells,
     DiverseTerminals,
     GranularLayer,
@@ -41,6 +42,7 @@ PRESETS = {
 
 __all__ = [
     "PRESETS",
+    "TEMPORAL_BASIS",
     "BrushCells",
     "DiverseTerminals",
     "GranularLayer",

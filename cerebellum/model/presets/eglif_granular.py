@@ -46,9 +46,12 @@ replaced."""
 FAST_MS = 13.61
 """Time constant of the fast inhibition of granule cells, ms (`basal_vitro.yaml`)."""
 
-ON_THRESHOLD = 0.022
-"""Steady excitatory conductance above which that cell fires, nS; at 0.1 nS it fires 20 Hz
+RHEOBASE = 2.2
+"""Steady current above which that cell fires, pA; it fires some 3.4 Hz more for each pA beyond
 [computed]."""
+
+DRIVING_MV = 60.0
+"""Mean driving force of excitation in that cell, mV [computed]."""
 
 
 @documented
@@ -65,21 +68,24 @@ class BrushCells:
 
     cells: int = 390
     """number of brush cells; cerebellar-models has 608 and adds glomeruli for them"""
-    glomeruli: float = 0.5
+    glomeruli: float = 0.7
     """share of the glomeruli that they drive; chosen"""
     off: float = 1 / 3
     """Share of OFF cells; chosen. They fire 10 to 12 Hz at rest and ON cells hardly, so that with a
     third the mean rate of glomeruli is about that of the mossy fibres."""
-    tau_ms: tuple[float, float] = (60.0, 700.0)
+    tau_ms: tuple[float, float] = (30.0, 500.0)
     """time constants of their synapses, which are uniform in the logarithm; responses last several
     times as long"""
-    utilisation: float = 0.2
+    on_current: float = -12.0
+    """Constant current of ON cells, pA; chosen. The published 1 pA keeps them near threshold, so that
+    a conductance which hardly fires them at rest lets them fire 5 Hz in a tone, not 16."""
+    utilisation: float = 0.15
     """Share of its resources that a synapse onto a brush cell uses for a spike. Their strong
     depression (Rossi et al. 1995, J Neurosci 15:5382) makes the response to the onset of a train
     large, and lets it end while the train goes on."""
-    recovery_ms: float = 800.0
+    recovery_ms: float = 1000.0
     """recovery of those resources; chosen"""
-    margin: float = 3.5
+    margin: float = 2.0
     """An ON cell fires when its conductance is this number of standard deviations above its mean at
     rest. It decides how rarely ON cells fire at rest."""
     off_current: float = 4.5
@@ -111,6 +117,11 @@ class BrushCells:
         return low * (high / low) ** ((np.arange(count) + 0.5) / count)
 
     @property
+    def threshold(self) -> float:
+        """Steady conductance above which an ON cell fires, nS."""
+        return (RHEOBASE - self.on_current) / DRIVING_MV
+
+    @property
     def rule(self) -> ShortTerm:
         """Short-term plasticity of the mossy fibres' synapses onto brush cells."""
         return ShortTerm(utilisation=self.utilisation, tau_rec=self.recovery_ms, tau_fac=0.0)
@@ -126,11 +137,12 @@ class BrushCells:
         if name == "brush_off":
             return self.off_conductance / scale
         variation = 0.5 / np.sqrt(rate * tau)
-        return ON_THRESHOLD / (1 + self.margin * variation) / scale
+        return self.threshold / (1 + self.margin * variation) / scale
 
     def populations(self) -> tuple[Population, ...]:
         """The populations of brush cells that have cells."""
-        on = replace(_BRUSH, tau_syn=(self.taus("brush_on").tolist(), 2.0))
+        current = self.on_current
+        on = replace(_BRUSH, i_e=current, tau_syn=(self.taus("brush_on").tolist(), 2.0))
         current = self.off_current
         off = replace(_BRUSH, i_e=current, tau_syn=(0.2, self.taus("brush_off").tolist()))
         cells = {"brush_on": on, "brush_off": off}
@@ -229,11 +241,11 @@ class DiverseTerminals:
     as one of the circuit without them, times the group's amplitude.
     """
 
-    drivers: float = 0.4
+    drivers: float = 0.8
     """share of drivers"""
-    amplitude: tuple[float, float] = (1.3, 0.8)
+    amplitude: tuple[float, float] = (1.05, 0.8)
     """amplitude of drivers and of supporters at rest; with `drivers`, their mean should be one"""
-    driver_u: tuple[float, float] = (0.05, 0.9)
+    driver_u: tuple[float, float] = (0.2, 0.9)
     """utilisation of drivers, uniform in the logarithm"""
     driver_rec_ms: tuple[float, float] = (300.0, 3000.0)
     """recovery of drivers, uniform in the logarithm; they do not facilitate"""
@@ -386,3 +398,13 @@ def _with_slow(params: Params, tau_ms: float) -> Params:
     """Granule cells with a third receptor, inhibitory and slow."""
     e_rev, tau_syn = params.e_rev, params.tau_syn
     return replace(params, e_rev=(*e_rev, e_rev[1]), tau_syn=(*tau_syn, tau_ms))
+
+
+TEMPORAL_BASIS = GranularLayer(
+    brush_cells=BrushCells(),
+    terminals=DiverseTerminals(amplitude=(3.5, 2.3)),
+    slow_golgi=SlowGolgi(share=0.95, gain=4.0),
+)
+"""All mechanisms, with which the similarity of granule vectors falls fastest of those that were
+tried. Excitation and inhibition are both stronger than alone, so that granule cells fire at rest as
+they do without, but the mean of a tone is balanced and its changes count."""

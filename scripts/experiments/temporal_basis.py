@@ -1,0 +1,126 @@
+"""Similarity of granule vectors over time for each option of Model B's granular layer.
+
+    python scripts/experiments/temporal_basis.py [SEED ...] [--out FILE]
+
+Prints a table of S(lag) / S(0) of the vectors, the same of their change from rest, and rates (Hz);
+draws a picture with a curve for each option. Two tones in the mossy fibres of the eyeblink task, on
+4 Hz in all: 40 Hz Poisson of 500 ms, and the published tone of 280 ms. At 1 ms; by default seeds 10
+and 11, whose means are shown.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import cerebellum as cb
+from cerebellum.learn import similarity
+from cerebellum.learn.tasks import eyeblink
+from cerebellum.learn.tasks.eyeblink_trial import Timing
+from cerebellum.model.anatomy import stream
+from cerebellum.model.presets.eglif import SIZES
+
+presets = cb.presets
+ALL = presets.TEMPORAL_BASIS
+OPTIONS = {
+    "published": presets.GranularLayer(),
+    "brush cells": presets.GranularLayer(brush_cells=presets.BrushCells()),
+    "terminals": presets.GranularLayer(terminals=presets.DiverseTerminals()),
+    "slow Golgi": presets.GranularLayer(slow_golgi=presets.SlowGolgi()),
+    "together": ALL,
+    "together, no brush cells": replace(ALL, brush_cells=None),
+}
+ONSET_MS, BIN_MS = 300, 25.0
+TONES = {"40 Hz Poisson": (500, 1_600), "eyeblink tone": (275, 1_000)}
+"""Length of what is looked at and of a trial, ms."""
+TRIALS = 8
+LAGS_MS = (50, 100, 150, 200, 250, 300, 400)
+
+
+def drive(key, tone: str) -> np.ndarray:
+    """Spikes of mossy fibres in all trials, [steps, fibres]."""
+    lasts, trial = TONES[tone]
+    published = eyeblink.tone(key, Timing(onset_ms=ONSET_MS))
+    rng, carries = stream(key, f"tone {tone}"), published.any(axis=0)
+    chance = np.full((TRIALS, trial, SIZES["mossy_fiber"]), eyeblink.BACKGROUND_HZ * 1e-3)
+    if tone == "40 Hz Poisson":
+        chance[:, ONSET_MS : ONSET_MS + lasts, carries] = 0.04
+    spikes = rng.random(chance.shape) < chance
+    if tone == "eyeblink tone":
+        stop = min(trial, len(published))
+        spikes[:, :stop] |= published[:stop] > 0
+    return spikes.reshape(-1, SIZES["mossy_fiber"]).astype(np.float32)
+
+
+def measured(option: presets.GranularLayer, tone: str, seed: int) -> dict[str, np.ndarray]:
+    """Both similarities, and rates at rest, early and late in the tone, by name."""
+    build_key, run_key = jax.random.split(jax.random.key(seed))
+    circuit = cb.build(presets.mouse_eglif("awake", dt=1.0, granular=option), build_key)
+    inputs, state = {"mossy_fiber": drive(build_key, tone)}, cb.init(circuit, run_key)
+    _, recording = cb.simulate(circuit, state, inputs, record=["raster:granule"], progress=False)
+    lasts, trial = TONES[tone]
+    onsets = [index * trial + ONSET_MS for index in range(TRIALS)]
+    raster = recording.rasters["granule"]
+    vectors = similarity.halves(raster, onsets, (0.0, float(lasts)), BIN_MS)
+    rest = similarity.halves(raster, onsets, (-200.0, 0.0), BIN_MS)
+    values = {"S": similarity.similarity(vectors), "change": similarity.change(vectors, rest)}
+    for name in ("granule", "golgi", "brush_on", "brush_off", "purkinje"):
+        if name in recording.spikes:
+            hz = recording.spikes[name].reshape(TRIALS, trial) / recording.sizes[name] * 1e3
+            windows = (ONSET_MS - 200, ONSET_MS), (ONSET_MS, ONSET_MS + 100)
+            windows = (*windows, (ONSET_MS + lasts - 100, ONSET_MS + lasts))
+            # The first trial begins at rest, where terminals are full.
+            values[name] = np.array([hz[1:, start:stop].mean() for start, stop in windows])
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="*", type=int, default=[10, 11])
+    parser.add_argument("--out", type=Path, default=Path("temporal_basis.png"))
+    arguments = parser.parse_args()
+    curves: dict[tuple[str, str, str], np.ndarray] = {}
+    for tone in TONES:
+        print(f"\n{tone}, lags {LAGS_MS} ms", flush=True)
+        for name, option in OPTIONS.items():
+            runs = [measured(option, tone, seed) for seed in arguments.seeds]
+            means = {key: np.mean([run[key] for run in runs], axis=0) for key in runs[0]}
+            for kind in ("S", "change"):
+                curves[tone, kind, name] = means[kind]
+                lags = [round(lag / BIN_MS) for lag in LAGS_MS if lag / BIN_MS < len(means[kind])]
+                row = " ".join(f"{means[kind][lag]:5.2f}" for lag in lags)
+                print(f"{name:26s} {kind:7s} {row}")
+            for population, hz in means.items():
+                if population not in ("S", "change"):
+                    rest, early, late = hz
+                    print(f"    {population}: {rest:.2f} at rest, {early:.1f} then {late:.1f} Hz")
+            print(end="", flush=True)
+    draw(curves).savefig(arguments.out, dpi=130)
+    print(f"\n{arguments.out}")
+
+
+def draw(curves: dict[tuple[str, str, str], np.ndarray]):
+    """A panel for each tone and each of the two similarities, with a curve for each option."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2, sharey=True)
+    for row, tone in zip(axes, TONES, strict=True):
+        for axis, kind in zip(row, ("S", "change"), strict=True):
+            for name in OPTIONS:
+                curve = curves[tone, kind, name]
+                axis.plot(np.arange(len(curve)) * BIN_MS, curve, label=name)
+            axis.set(title=f"{tone}: {kind}", xlabel="lag (ms)", ylim=(-0.1, 1.1))
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("similarity")
+    axes[1, 0].set_ylabel("similarity")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
