@@ -259,7 +259,7 @@ def cut_off(per_pulse: np.ndarray) -> float:
     Args:
       per_pulse: response by frequency of `FREQUENCIES_HZ`.
     """
-    if per_pulse.argmax() != len(per_pulse) - 1:
+    if per_pulse[-1] < per_pulse.max():
         return float("nan")
     least = int(per_pulse.argmin())
     half = (per_pulse[least] + per_pulse[-1]) / 2
