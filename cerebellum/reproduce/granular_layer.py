@@ -57,13 +57,13 @@ RINGS_UM = np.arange(0.0, 141.0, 20.0)
 class Amounts:
     """How often each stimulus is repeated."""
 
-    bursts: int = 20
+    bursts: int = 12
     """bursts in the spot on a background, for the centre and its surround"""
-    volleys: int = 12
+    volleys: int = 8
     """single pulses in the spot"""
-    trains: int = 4
+    trains: int = 3
     """bursts of each frequency"""
-    modulated_ms: float = 1_500.0
+    modulated_ms: float = 1_000.0
     """time for which each frequency of modulation lasts"""
 
 
@@ -188,9 +188,9 @@ def _window(course: np.ndarray) -> float:
 def _modulated(circuit: Circuit, key: Array, lasts_ms: float, rng) -> np.ndarray:
     """Amplitude of granule cells over that of mossy fibres at each frequency of modulation.
 
-    Both are Fourier components of the rate of the population; the first 500 ms are left out.
+    Both are Fourier components of the rate of the population; the first 200 ms are left out.
     """
-    settle, steps = _steps(500), _steps(lasts_ms)
+    settle, steps = _steps(200), _steps(lasts_ms)
     gains = []
     for frequency in MODULATION_HZ:
         time = np.arange(settle + steps) * DT * 1e-3
