@@ -127,6 +127,16 @@ def test_slow_inhibition_takes_over_its_share_of_the_charge():
     assert (params.e_rev[2], params.tau_syn[2], spilled.receptor) == (-80.0, 150.0, "r3")
 
 
+def test_terminals_replace_those_of_short_term_plasticity():
+    static = cb.presets.mouse_eglif("awake", granular=ALL)
+    dynamic = cb.presets.mouse_eglif("awake", granular=ALL, short_term=True)
+    of = [{p.name: p for p in spec.projections} for spec in (static, dynamic)]
+    assert of[0]["glomerulus_granule"] == of[1]["glomerulus_granule"]
+    for name in ("golgi_granule", "golgi_spillover_granule"):
+        assert of[0][name].short_term is None
+        assert getattr(of[1][name].short_term, "tau_fac", None) == 58.0
+
+
 def test_a_circuit_with_all_of_them_runs_and_is_kept(tmp_path):
     spec = cb.presets.mouse_eglif("awake", dt=1.0, granular=ALL)
     circuit = cb.build(spec, KEY)
@@ -149,6 +159,7 @@ def test_a_circuit_with_all_of_them_runs_and_is_kept(tmp_path):
         (lambda: BrushCells(cells=0), "brush_cells.cells: 0; at least 1"),
         (lambda: BrushCells(off=1.5), "brush_cells.off: 1.5; a share, from 0 to 1"),
         (lambda: BrushCells(tau_ms=(0.0, 5.0)), "brush_cells.tau_ms: "),
+        (lambda: DiverseTerminals(driver_u=(0.5, 1.5)), r"terminals.driver_u: \(0.5, 1.5\); "),
         (lambda: SlowGolgi(tau_ms=0.0), "slow_golgi.tau_ms: 0.0"),
         (lambda: SlowGolgi(share=-0.5), "slow_golgi.share: -0.5; a share, from 0 to 1"),
         (lambda: DiverseTerminals(drivers=2), "terminals.drivers: 2; a share, from 0 to 1"),

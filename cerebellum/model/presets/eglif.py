@@ -242,6 +242,9 @@ _TABLE = (
 a contact times the number of contacts. The weight of olivary afferents is that of the published
 conditioning stimulus."""
 
+_GRANULE_NS = next(row.vitro for row in _TABLE if row[:3] == ("glomerulus", "", "granule"))
+"""Weight of a glomerulus on a granule cell, static, nS."""
+
 _SHORT_TERM = {
     # (source, label, target): weight of a contact in nS, U, recovery and facilitation in ms
     ("glomerulus", "", "granule"): (0.53, 0.43, 8.0, 5.0),
@@ -284,7 +287,6 @@ LOOP = (
 def _placing(microzones: int, granular: GranularLayer) -> Callable[[Array], dict[str, Any]]:
     """The `place` function of a spec; it is cached, so that equal specs compare as equal."""
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
-    weight = rows["glomerulus", "", "granule"].vitro
     return partial(
         place,
         sizes=SIZES,
@@ -292,7 +294,9 @@ def _placing(microzones: int, granular: GranularLayer) -> Callable[[Array], dict
         contacts={pair: row.contacts for pair, row in rows.items()},
         loop=LOOP,
         microzones=microzones,
-        altered=partial(granular.edges, weight=weight) if granular != GranularLayer() else None,
+        altered=partial(granular.edges, weight=_GRANULE_NS)
+        if granular != GranularLayer()
+        else None,
     )
 
 
@@ -350,7 +354,7 @@ def mouse_eglif(
     return Spec(
         name="mouse-eglif-awake" if awake else "mouse-eglif",
         populations=granular.populations(populations),
-        projections=granular.projections(projections, SIZES["glomerulus"]),
+        projections=granular.projections(projections, SIZES["glomerulus"], _GRANULE_NS),
         dt=dt,
         place=_placing(microzones, granular),
     )

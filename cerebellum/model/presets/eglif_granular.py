@@ -98,9 +98,7 @@ class BrushCells:
             raise UsageError(f"brush_cells.cells: {self.cells!r}; at least 1, a whole number")
         _check_share("brush_cells.glomeruli", self.glomeruli)
         _check_share("brush_cells.off", self.off)
-        low, high = self.tau_ms
-        if not 0 < low <= high < float("inf"):
-            raise UsageError(f"brush_cells.tau_ms: {self.tau_ms}; two times above zero, ms")
+        _check_range("brush_cells.tau_ms", self.tau_ms)
 
     def sizes(self) -> dict[str, int]:
         """Number of cells by population."""
@@ -223,6 +221,12 @@ def _check_share(where: str, value: float) -> None:
         raise UsageError(f"{where}: {value!r}; a share, from 0 to 1")
 
 
+def _check_range(where: str, value: Any, most: float = 1e9) -> None:
+    pair = isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value))
+    if not pair or not 0 < value[0] <= value[1] <= most:
+        raise UsageError(f"{where}: {value!r}; (low, high), above 0, at most {most:g}")
+
+
 def _single(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Edges of one contact each, as `anatomy.build` takes them."""
     return np.stack([source, target, np.ones_like(source)], axis=1).astype(np.int64)
@@ -258,6 +262,10 @@ class DiverseTerminals:
 
     def __post_init__(self):
         _check_share("terminals.drivers", self.drivers)
+        for name in ("driver_u", "supporter_u"):
+            _check_range(f"terminals.{name}", getattr(self, name), most=1.0)
+        for name in ("driver_rec_ms", "supporter_rec_ms", "supporter_fac_ms"):
+            _check_range(f"terminals.{name}", getattr(self, name))
 
     def of_driver(self, glomeruli: int) -> np.ndarray:
         """Whether each glomerulus is a driver, bool [N]."""
@@ -349,19 +357,20 @@ class GranularLayer:
         return populations + (brush.populations() if brush else ())
 
     def projections(
-        self, projections: tuple[Projection, ...], glomeruli: int
+        self, projections: tuple[Projection, ...], glomeruli: int, weight: float
     ) -> tuple[Projection, ...]:
         """The projections of a circuit with these mechanisms.
 
         Args:
           glomeruli: number of glomeruli.
+          weight: weight of glomeruli onto granule cells without short-term plasticity, nS.
         """
         by_name = {each.name: each for each in projections}
         terminals, slow, brush = self.terminals, self.slow_golgi, self.brush_cells
         if terminals:
             base = by_name["glomerulus_granule"]
             rule, gain = terminals.rule(glomeruli), float(terminals.gain(glomeruli).mean())
-            by_name[base.name] = replace(base, short_term=rule, weight=base.mean_weight * gain)
+            by_name[base.name] = replace(base, short_term=rule, weight=weight * gain)
         if slow:
             base = by_name["golgi_granule"]
             fast, spilled = (base.mean_weight * factor for factor in slow.weights)
