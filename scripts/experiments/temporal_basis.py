@@ -53,12 +53,19 @@ def measured(circuit: cb.Circuit, seed: int, tone: str) -> dict[str, np.ndarray]
     """Both similarities, and rates at rest, early and late in the tone, by name."""
     build_key, run_key = jax.random.split(jax.random.key(seed))
     inputs, state = {"mossy_fiber": drive(build_key, tone)}, cb.init(circuit, run_key)
-    _, recording = cb.simulate(circuit, state, inputs, record=["raster:granule"], progress=False)
-    lasts, raster = TONES[tone], recording.rasters["granule"]
+    brush = "brush_on" in circuit.params.cells
+    record = ["raster:granule", *(["raster:brush_on"] if brush else [])]
+    _, recording = cb.simulate(circuit, state, inputs, record=record, progress=False)
+    lasts = TONES[tone]
     onsets = [index * TRIAL_MS + ONSET_MS for index in range(TRIALS)]
-    vectors = similarity.halves(raster, onsets, (0.0, float(lasts)), BIN_MS)
-    rest = similarity.halves(raster, onsets, (-200.0, 0.0), BIN_MS)
-    values = {"S": similarity.similarity(vectors), "change": similarity.change(vectors, rest)}
+
+    def vectors(name: str, start: float, stop: float) -> np.ndarray:
+        return similarity.halves(recording.rasters[name], onsets, (start, stop), BIN_MS)
+
+    granule, rest = vectors("granule", 0.0, lasts), vectors("granule", -200.0, 0.0)
+    values = {"S": similarity.similarity(granule), "change": similarity.change(granule, rest)}
+    if brush:
+        values["S of ON"] = similarity.similarity(vectors("brush_on", 0.0, lasts))
     for name in ("granule", "golgi", "brush_on", "brush_off", "purkinje"):
         if name in recording.spikes:
             hz = recording.spikes[name].reshape(TRIALS, -1) / recording.sizes[name] * 1e3
@@ -90,7 +97,7 @@ def main() -> None:
             }
             print(f"{name}, {tone}")
             for kind, values in means.items():
-                if kind in ("S", "change"):
+                if kind in ("S", "change", "S of ON"):
                     curves[tone, kind, name] = values
                     lags = [round(lag / BIN_MS) for lag in LAGS_MS if lag / BIN_MS < len(values)]
                     print(f"    {kind:7s}", *(f"{values[lag]:5.2f}" for lag in lags))

@@ -23,6 +23,13 @@ def test_the_cut_off_is_half_way_up():
     assert np.isnan(granular_layer.cut_off(steps[::-1]))
 
 
+def test_a_resonance_is_a_peak_within_the_range():
+    gain = np.array([1.0, 1.1, 1.2, 1.5, 1.2, 1.0, 0.8])
+    assert granular_layer.resonance(gain) == 6
+    assert np.isnan(granular_layer.resonance(gain**0.2))
+    assert np.isnan(granular_layer.resonance(np.sort(gain)))
+
+
 def test_the_window_holds_the_middle_four_fifths_of_the_spikes():
     course = np.zeros(500)
     onset = round(START_MS / granular_layer.DT)

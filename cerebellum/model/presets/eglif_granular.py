@@ -414,6 +414,6 @@ TEMPORAL_BASIS = GranularLayer(
     terminals=DiverseTerminals(amplitude=(3.5, 2.3)),
     slow_golgi=SlowGolgi(share=0.95, gain=4.0),
 )
-"""All mechanisms, with which the similarity of granule vectors falls fastest of those that were
-tried. Excitation and inhibition are both stronger than alone, so that granule cells fire at rest as
-they do without, but the mean of a tone is balanced and its changes count."""
+"""All mechanisms together. Under a steady tone the similarity of granule vectors falls faster than
+with each alone. Excitation and inhibition are both stronger than alone, so that granule cells fire
+at rest as they do without, but the mean of a tone is balanced and its changes count."""
