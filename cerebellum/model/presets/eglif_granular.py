@@ -78,7 +78,7 @@ class BrushCells:
     times as long"""
     on_current: float = -12.0
     """Constant current of ON cells, pA; chosen. With 1 pA, as published, they are near threshold,
-    and a synapse that hardly fires them at rest lets them fire 4 Hz in a tone, not 16."""
+    and a synapse that hardly fires them at rest lets them fire only a few Hz in a tone."""
     utilisation: float = 0.15
     """Share of its resources that a synapse onto a brush cell uses for a spike. Their strong
     depression (Rossi et al. 1995, J Neurosci 15:5382) makes the response to the onset of a train
