@@ -19,6 +19,8 @@ COLOURS = {
     "glomerulus": "#7f7f7f",
     "granule": "#d62728",
     "golgi": "#1f77b4",
+    "brush_on": "#17becf",
+    "brush_off": "#0b7285",
     "purkinje": "#2ca02c",
     "basket": "#ff7f0e",
     "stellate": "#e0a800",

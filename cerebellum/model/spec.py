@@ -525,7 +525,7 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
             raise UsageError(f"{name}.scaling: given; its weights must be plastic")
         _check_homeostasis(f"{name}.scaling", projection.scaling, Scaling)
     if projection.short_term is not None:
-        _check_short_term(f"{name}.short_term", projection.short_term, projection.dtype)
+        _check_short_term(f"{name}.short_term", projection, spec)
     if rule is None:
         return
     if not projection.plastic:
@@ -545,15 +545,15 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.rule.{problem}")
 
 
-def _check_short_term(where: str, rule: ShortTerm, dtype: str) -> None:
-    if dtype != "float32":
-        raise UsageError(f"{where}: given; for float32 weights only ({dtype})")
-    if not 0 < rule.utilisation <= 1:
-        raise UsageError(f"{where}.utilisation: {rule.utilisation}; above 0, at most 1")
-    if not 0 < rule.tau_rec < math.inf:
-        raise UsageError(f"{where}.tau_rec: {rule.tau_rec} ms; above zero")
-    if not 0 <= rule.tau_fac < math.inf:
-        raise UsageError(f"{where}.tau_fac: {rule.tau_fac} ms; zero or more")
+def _check_short_term(where: str, projection: Projection, spec: Spec) -> None:
+    rule = projection.short_term
+    if not isinstance(rule, ShortTerm):
+        raise UsageError(f"{where}: {type(rule).__name__}; a ShortTerm(utilisation=...), or None")
+    if projection.dtype != "float32":
+        raise UsageError(f"{where}: given; for float32 weights only ({projection.dtype})")
+    problem = rule.problem(spec.population(projection.source).size, spec.beams)
+    if problem is not None:
+        raise UsageError(f"{where}.{problem}")
 
 
 @dataclass(frozen=True)

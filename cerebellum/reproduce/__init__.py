@@ -54,6 +54,11 @@ REPRODUCTIONS = {
     "eglif-burst": Reproduction(
         "Model B, in vitro and awake, in a 50 ms burst: population rates", "eglif", "burst"
     ),
+    "granular-layer": Reproduction(
+        "the granular layer of Model B: centre and surround, resonance, time window, cut-off",
+        "granular_layer",
+        "layer_as_filter",
+    ),
     "time-step": Reproduction("both models at 1 ms beside 0.1 ms", "time_step", "compare"),
     "plasticity-kernels": Reproduction(
         "learning rules: kernels, and the published unit protocol", "kernels", "kernels"

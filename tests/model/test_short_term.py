@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from laws import examples
 
 import cerebellum as cb
+from cerebellum.model import short_term
 from cerebellum.model.short_term import ShortTerm
 
 KEY = jax.random.key(5)
@@ -118,3 +119,68 @@ def test_a_projection_that_is_not_there_is_refused_by_name():
     spec = feed_forward(4, 4, 2)
     with pytest.raises(cb.UsageError, match="'input_cells': feed_forward has input_p0_cells"):
         spec.with_projection("input_cells", weight=2.0)
+
+
+def mixed(size: int = 40) -> ShortTerm:
+    """Terminals that differ from source to source; every other one does not facilitate."""
+    rng = np.random.default_rng(3)
+    return ShortTerm(
+        utilisation=rng.uniform(0.05, 0.9, size),
+        tau_rec=rng.uniform(5, 300, size),
+        tau_fac=np.where(np.arange(size) % 2, rng.uniform(5, 300, size), 0.0),
+    )
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+def test_terminals_that_differ_each_follow_the_recursion(path):
+    from circuits import matrix
+
+    rule, input_spikes = mixed(), spikes(150, 40, 0.05, 1)
+    circuit = cb.build(with_terminals(rule), KEY, path=path)
+    plain = cb.build(feed_forward(40, 9, 12, cell=KEEPS), KEY, path="dense")
+    weights, want = matrix(plain, "input_p0_cells"), np.zeros((150, 9))
+    columns = [np.asarray(value) for value in vars(rule).values()]
+    for cell, (u, rec, fac) in enumerate(zip(*columns, strict=True)):
+        times = np.flatnonzero(input_spikes[:, cell])
+        own = ShortTerm(utilisation=u, tau_rec=rec, tau_fac=fac)
+        for time, factor in zip(times, factors(times, own), strict=True):
+            want[time + 3 :] += factor * weights[cell]
+    np.testing.assert_allclose(arrived(circuit, input_spikes), want, atol=2e-4)
+
+
+def test_terminals_that_differ_are_kept_with_a_circuit(tmp_path):
+    circuit = cb.build(with_terminals(mixed()), KEY, path="event")
+    cb.store.save_circuit(tmp_path, circuit, cb.init(circuit, KEY))
+    restored, _ = cb.store.load_circuit(tmp_path)
+    assert restored.spec == circuit.spec
+    input_spikes = spikes(60, 40, 0.1, 2)
+    np.testing.assert_array_equal(arrived(restored, input_spikes), arrived(circuit, input_spikes))
+
+
+@pytest.mark.parametrize("rate_hz", [4.0, 40.0])
+def test_the_mean_factor_is_that_of_a_poisson_train(rate_hz):
+    """Within 4 %: mean-field leaves out that u and x vary together."""
+    rule = ShortTerm(
+        utilisation=[0.3, 0.02, 0.6], tau_rec=[100.0, 20.0, 50.0], tau_fac=[50, 300, 0]
+    )
+    times = np.cumsum(np.random.default_rng(0).exponential(1e3 / rate_hz, 20_000))
+    for index, factor in enumerate(short_term.mean_factor(rule, rate_hz)):
+        values = (np.asarray(value)[index] for value in vars(rule).values())
+        u, rec, fac = map(float, values)
+        own = ShortTerm(utilisation=u, tau_rec=rec, tau_fac=fac)
+        assert np.mean(factors(times, own)) == pytest.approx(factor, rel=0.04)
+        assert short_term.mean_factor(own, rate_hz) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tau_rec": [30.0] * 39}, "short_term.tau_rec: 39 values; one or 40"),
+        ({"tau_fac": [1.0] * 39 + [-2.0]}, "short_term.tau_fac: -2.0 ms; zero or more"),
+        ({"utilisation": [0.5] * 39 + [1.5]}, "short_term.utilisation: 1.5; above 0, at most 1"),
+        ({"utilisation": cb.Uniform(0.1, 0.5)}, "a number, or a list of one a source cell"),
+    ],
+)
+def test_wrong_lists_of_terminals_are_one_line(change, message):
+    with pytest.raises(cb.UsageError, match=message):
+        with_terminals(replace(RULE, **change))

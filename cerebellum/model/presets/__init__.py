@@ -10,6 +10,13 @@ from cerebellum.model.presets.casali import PROTOCOL as CASALI
 from cerebellum.model.presets.casali import mouse
 from cerebellum.model.presets.eglif import PROTOCOLS as EGLIF
 from cerebellum.model.presets.eglif import mouse_eglif
+from cerebellum.model.presets.eglif_granular import (
+    TEMPORAL_BASIS,
+    BrushCells,
+    DiverseTerminals,
+    GranularLayer,
+    SlowGolgi,
+)
 from cerebellum.model.presets.potjans import microcircuit
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.spec import Spec
@@ -35,9 +42,14 @@ PRESETS = {
 
 __all__ = [
     "PRESETS",
+    "TEMPORAL_BASIS",
+    "BrushCells",
+    "DiverseTerminals",
+    "GranularLayer",
     "Preset",
     "Protocol",
     "Sizes",
+    "SlowGolgi",
     "beams",
     "microcircuit",
     "mouse",

@@ -10,7 +10,7 @@ those of nuclei and olive follow its rules.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jax import Array
@@ -19,6 +19,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.presets import eglif_olive
+from cerebellum.model.presets.eglif_granular import GranularLayer
 from cerebellum.model.presets.eglif_olive import Olive
 from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.presets.protocol import Protocol
@@ -243,6 +244,9 @@ _TABLE = (
 a contact times the number of contacts. The weight of olivary afferents is that of the published
 conditioning stimulus."""
 
+_GRANULE_NS = next(row.vitro for row in _TABLE if row[:3] == ("glomerulus", "", "granule"))
+"""Weight of a glomerulus on a granule cell, static, nS."""
+
 _SHORT_TERM = {
     # (source, label, target): weight of a contact in nS, U, recovery and facilitation in ms
     ("glomerulus", "", "granule"): (0.53, 0.43, 8.0, 5.0),
@@ -282,7 +286,9 @@ LOOP = (
 
 
 @cache
-def _placing(microzones: int, coupled: bool) -> Callable[[Array], dict[str, np.ndarray]]:
+def _placing(
+    microzones: int, coupled: bool, granular: GranularLayer
+) -> Callable[[Array], dict[str, Any]]:
     """The `place` function of a spec; it is cached, so that equal specs compare as equal.
 
     Args:
@@ -297,6 +303,9 @@ def _placing(microzones: int, coupled: bool) -> Callable[[Array], dict[str, np.n
         loop=LOOP,
         microzones=microzones,
         coupled=("inferior_olive",) if coupled else (),
+        altered=partial(granular.edges, weight=_GRANULE_NS)
+        if granular != GranularLayer()
+        else None,
     )
 
 
@@ -315,6 +324,7 @@ def mouse_eglif(
     dt: float = 0.1,
     microzones: int = 1,
     short_term: bool = False,
+    granular: GranularLayer | None = None,
     olive: Olive = "silent",
     olive_coupling: float = 0.0,
 ) -> Spec:
@@ -328,6 +338,7 @@ def mouse_eglif(
         `eglif_space.microzone`.
       short_term: whether synapses have short-term plasticity, with weights of its own; otherwise
         synapses are static.
+      granular: mechanisms that make granule cells represent time; None, as published, for none.
       olive: "silent", as published: it fires only when it is driven; or "firing": it fires at 1 to
         2 Hz at rest and once in a puff of its afferents (see `eglif_olive`).
       olive_coupling: conductance of the gap junctions of the olive, nS, which couple each pair of
@@ -341,22 +352,27 @@ def mouse_eglif(
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
     if microzones not in (1, 2):
         raise UsageError(f"microzones: {microzones}; 1, or 2 in opposition")
+    granular = GranularLayer() if granular is None else granular
+    if not isinstance(granular, GranularLayer):
+        raise UsageError(f"granular: {granular!r}; a GranularLayer(brush_cells=BrushCells(), ...)")
     eglif_olive.check(olive, olive_coupling)
     awake, cells = condition == "awake", CELLS[condition]
+    populations = tuple(
+        Population(
+            name=name,
+            size=size,
+            model="eglif" if name in cells else "relay",
+            params=cells.get(name, relay.Params()),
+        )
+        for name, size in SIZES.items()
+    )
+    projections = tuple(_projection(row, awake, short_term) for row in _TABLE)
     spec = Spec(
         name="mouse-eglif-awake" if awake else "mouse-eglif",
-        populations=tuple(
-            Population(
-                name=name,
-                size=size,
-                model="eglif" if name in cells else "relay",
-                params=cells.get(name, relay.Params()),
-            )
-            for name, size in SIZES.items()
-        ),
-        projections=tuple(_projection(row, awake, short_term) for row in _TABLE),
+        populations=granular.populations(populations),
+        projections=granular.projections(projections, SIZES["glomerulus"], _GRANULE_NS),
         dt=dt,
-        place=_placing(microzones, coupled=olive_coupling > 0),
+        place=_placing(microzones, olive_coupling > 0, granular),
     )
     return eglif_olive.with_olive(spec, condition, olive, olive_coupling)
 

@@ -7,6 +7,9 @@ x is sagittal, y runs along the parallel fibres, z is height above the bottom of
 all in um.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jax import Array
 
@@ -192,7 +195,8 @@ def place(
     loop: tuple[tuple[str, str, str], ...],
     microzones: int,
     coupled: tuple[str, ...] = (),
-) -> Edges:
+    altered: Callable[..., dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Place the cells and draw the edges by projection (see `anatomy.build`).
 
     Args:
@@ -203,6 +207,7 @@ def place(
       loop: projections of nuclei and olive, which do not depend on positions.
       microzones: number of microzones, which those projections do not leave.
       coupled: populations with gap junctions, which do not leave a microzone either.
+      altered: a function of the key, the positions and all edges that returns other edges.
     """
     cells, rng = positions(key, sizes), stream(key, "place")
     fibre = rosettes(cells["mossy_fiber"], cells["glomerulus"], rng)
@@ -232,7 +237,7 @@ def place(
     edges |= _climbing(edges, sizes, climbing, microzones, rng)
     for name in coupled:
         edges[name] = _coupled_pairs(sizes[name], microzones, stream(key, f"coupled {name}"))
-    return edges
+    return altered(key, cells, edges) if altered else edges
 
 
 def _coupled_pairs(size: int, microzones: int, rng: np.random.Generator) -> np.ndarray:
