@@ -9,7 +9,8 @@ It differs from Model B in what a timed pause of Purkinje cells needs, and in no
 * Inhibition of Purkinje cells by interneurons is stronger, and Purkinje cells have more current of
   their own. In Model B a tone raises Purkinje cells by 30 Hz. Learning then cancels that rise and
   nothing is left for a pause. With more inhibition the untrained tone leaves their rate nearly as
-  it was.
+  it was. Their synapses onto the nuclei are a little stronger, so that a pause of a quarter of their
+  rate passes the threshold of a response.
 * Mossy fibre to nuclei starts weak and grows where Purkinje cells pause, by the rule of CerebNEST.
   Fibres of the pons that carry a tone have few branches to the nuclei before conditioning, and grow
   them during it (Boele et al. 2013, J Neurosci).
@@ -27,7 +28,7 @@ from cerebellum.model.spec import Spec
 PARALLEL, NUCLEAR = "granule_parallel_purkinje", "mossy_fiber_nuclei"
 """The projections that learn."""
 
-A_PLUS, A_MINUS, W_MAX = 4.4e-5, -1.02e-4, 0.15
+A_PLUS, A_MINUS, W_MAX = 5.3e-5, -1.2e-4, 0.15
 """Parallel fibre to Purkinje cell: nS a spike, nS a pair, nS. It starts at 0.14 nS."""
 WINDOW_PEAK_MS = 16.0
 """The parallel-fibre spikes that weaken most come so long before the climbing-fibre spike."""
@@ -36,6 +37,11 @@ INHIBITION = 4.3
 """Factor on the weights of basket and stellate cells to Purkinje cells."""
 CURRENT_PA = 62.0
 """Current of Purkinje cells in addition to that of Model B, which makes up for the inhibition."""
+
+OUTPUT = 1.18
+"""Factor on the weights of Purkinje cells to nuclei."""
+NUCLEI_PA = 10.0
+"""Current of nuclear cells in addition to that of Model B, which makes up for it."""
 
 NUCLEAR_START = 0.1
 """Factor on the weights of mossy fibres to nuclei before learning."""
@@ -52,16 +58,10 @@ def spec(*, nuclear_learning: bool = True) -> Spec:
     circuit = presets.mouse_eglif("awake", dt=DT)
     for name in ("basket_purkinje", "stellate_purkinje"):
         circuit = _scaled(circuit, name, INHIBITION)
-    circuit = _scaled(circuit, NUCLEAR, NUCLEAR_START)
-    circuit = replace(
-        circuit,
-        populations=tuple(
-            replace(each, params=replace(each.params, i_e=each.params.i_e + CURRENT_PA))
-            if each.name == "purkinje"
-            else each
-            for each in circuit.populations
-        ),
-    )
+    circuit = _scaled(_scaled(circuit, "purkinje_nuclei", OUTPUT), NUCLEAR, NUCLEAR_START)
+    for name, current in (("purkinje", CURRENT_PA), ("nuclei", NUCLEI_PA)):
+        cells = circuit.population(name).params
+        circuit = circuit.with_population(name, params=replace(cells, i_e=cells.i_e + current))
     rule = Rule(
         teacher="inferior_olive_climbing_purkinje",
         per_spike=A_PLUS,
