@@ -299,8 +299,9 @@ DYNAMIC_LIMITS = {"stellate": {"vitro": (1.2, 1.5), "awake": (0.7, 0.9)}}
 """Rates with dynamic terminals over those with static ones; others are within 15 %."""
 
 
+@pytest.mark.soak
 @pytest.mark.slow
-@pytest.mark.parametrize("condition", [pytest.param("vitro", marks=pytest.mark.soak), "awake"])
+@pytest.mark.parametrize("condition", ["vitro", "awake"])
 def test_dynamic_terminals_keep_the_rates_of_static_ones(condition):
     """At rest within 15 %, but for stellate cells, whose published dynamic weights are others."""
     rates = []

@@ -3,9 +3,9 @@
     python scripts/experiments/temporal_basis.py [SEED ...] [--out FILE]
 
 Prints a table of S(lag) / S(0) of the vectors, the same of their change from rest, and rates (Hz);
-draws a picture with a curve for each option. Two tones in the mossy fibres of the eyeblink task, on
-4 Hz in all: 40 Hz Poisson of 500 ms, and the published tone of 280 ms. At 1 ms; by default seed 10,
-and of several the means are shown.
+draws a picture with a curve for each option. Three tones in the mossy fibres of the eyeblink task,
+on 4 Hz in all: 40 Hz Poisson of 500 ms, the published tone "halves" of 280 ms, and the tone that is
+"structured" in time, 500 ms. At 1 ms; by default seed 10, and of several the means are shown.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 import cerebellum as cb
 from cerebellum.learn import similarity
-from cerebellum.learn.tasks import eyeblink
+from cerebellum.learn.tasks import eyeblink, eyeblink_tone
 from cerebellum.learn.tasks.eyeblink_trial import Timing
 from cerebellum.model.anatomy import stream
 from cerebellum.model.presets.eglif import SIZES
@@ -30,7 +30,7 @@ OPTIONS = {
     "together": presets.TEMPORAL_BASIS,
 }
 ONSET_MS, BIN_MS = 300, 25.0
-TONES = {"40 Hz Poisson": 500, "eyeblink tone": 275}
+TONES = {"40 Hz Poisson": 500, "halves": 275, "structured": 500}
 """Length of what is looked at, ms."""
 TRIALS, TRIAL_MS = 6, 1_400
 LAGS_MS = (50, 100, 150, 200, 250, 300, 400)
@@ -38,14 +38,16 @@ LAGS_MS = (50, 100, 150, 200, 250, 300, 400)
 
 def drive(key: jax.Array, tone: str) -> np.ndarray:
     """Spikes of mossy fibres in all trials, [steps, fibres]."""
-    published = eyeblink.tone(key, Timing(onset_ms=ONSET_MS))
-    rng, carries = stream(key, f"tone {tone}"), published.any(axis=0)
+    rng, carries = stream(key, f"tone {tone}"), eyeblink_tone.carriers(key)
     chance = np.full((TRIALS, TRIAL_MS, SIZES["mossy_fiber"]), eyeblink.BACKGROUND_HZ * 1e-3)
-    if tone == "40 Hz Poisson":
+    if tone in eyeblink_tone.TONES:
+        isi_ms = TONES[tone] - 25  # the published tone lasts 5 ms longer than whole bins
+        timing = Timing(isi_ms=isi_ms, onset_ms=ONSET_MS)
+        added = eyeblink_tone.TONES[tone](key, timing)
+        chance[:, : len(added)] += added
+    else:
         chance[:, ONSET_MS : ONSET_MS + TONES[tone], carries] = 0.04
     spikes = rng.random(chance.shape) < chance
-    if tone == "eyeblink tone":
-        spikes[:, : len(published)] |= published > 0
     return spikes.reshape(-1, SIZES["mossy_fiber"]).astype(np.float32)
 
 
@@ -114,9 +116,9 @@ def draw(curves: dict[tuple[str, str, str], np.ndarray]):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 10), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2, sharey=True)
+    axes = figure.subplots(len(TONES), 2, sharey=True)
     for row, tone in zip(axes, TONES, strict=True):
         for axis, kind in zip(row, ("S", "change"), strict=True):
             for name in OPTIONS:
@@ -124,8 +126,8 @@ def draw(curves: dict[tuple[str, str, str], np.ndarray]):
                 axis.plot(np.arange(len(curve)) * BIN_MS, curve, label=name)
             axis.set(title=f"{tone}: {kind}", xlabel="lag (ms)", ylim=(-0.1, 1.1))
             axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("similarity")
-    axes[1, 0].set_ylabel("similarity")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("similarity")
     axes[0, 0].legend(frameon=False, fontsize=8)
     return figure
 

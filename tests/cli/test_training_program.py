@@ -53,10 +53,9 @@ def program(*flags: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", ["climbing_fiber", pytest.param("hybrid", marks=pytest.mark.soak)]
-)
+@pytest.mark.parametrize("method", ["climbing_fiber", "hybrid"])
 def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
     """Hybrid training does what both other methods do.
 

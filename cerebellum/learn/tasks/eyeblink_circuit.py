@@ -9,8 +9,8 @@ It differs from Model B in what a timed pause of Purkinje cells needs, and in no
 * Inhibition of Purkinje cells by interneurons is stronger, and Purkinje cells have more current of
   their own. In Model B a tone raises Purkinje cells by 30 Hz. Learning then cancels that rise and
   nothing is left for a pause. With more inhibition the untrained tone leaves their rate nearly as
-  it was. Their synapses onto the nuclei are a little stronger, so that a pause of a quarter of their
-  rate passes the threshold of a response.
+  it was. Their synapses onto the nuclei are a little stronger, so that a pause of a quarter of
+  their rate passes the threshold of a response.
 * Mossy fibre to nuclei starts weak and grows where Purkinje cells pause, by the rule of CerebNEST.
   Fibres of the pons that carry a tone have few branches to the nuclei before conditioning, and grow
   them during it (Boele et al. 2013, J Neurosci).
