@@ -33,6 +33,7 @@ from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit, State
+from cerebellum.model.presets import GranularLayer
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.sim.simulate import simulate
 
@@ -178,6 +179,7 @@ def subject(
     tone: Tone = "structured",
     olive_hz: float = OLIVE_HZ,
     nuclear_learning: bool = True,
+    granular: GranularLayer | None = None,
 ) -> Subject:
     """Build a circuit and measure its threshold.
 
@@ -186,6 +188,8 @@ def subject(
       tone: see `Tone`.
       olive_hz: rate of the olive at rest.
       nuclear_learning: whether the synapses of mossy fibres onto the nuclei learn too.
+      granular: mechanisms of the granular layer that represent time, for a tone that does not;
+        see `presets.GranularLayer`.
 
     Raises:
       UsageError: the tone is unknown or does not fit; a rate that cannot be.
@@ -195,7 +199,8 @@ def subject(
     draw = TONES[tone] if isinstance(tone, str) else tone
     build_key, run_key, key = jax.random.split(jax.random.key(seed), 3)
     stimuli = Stimuli(tone=draw(build_key, timing), key=key, timing=timing, olive_hz=olive_hz)
-    circuit = anatomy.build(spec(nuclear_learning=nuclear_learning), build_key)
+    design = spec(nuclear_learning=nuclear_learning, granular=granular)
+    circuit = anatomy.build(design, build_key)
     state = circuits.init(circuit, run_key)
     state, before = run(circuit, state, ("cs",) * PROBES, stimuli, learning=0)
     return Subject(

@@ -23,6 +23,7 @@ from dataclasses import replace
 from cerebellum.learn.tasks.eyeblink_trial import DT
 from cerebellum.model import presets
 from cerebellum.model.plasticity import LATENCY_MS, Rule, mossy_fibre_nuclei
+from cerebellum.model.presets import GranularLayer
 from cerebellum.model.spec import Spec
 
 PARALLEL, NUCLEAR = "granule_parallel_purkinje", "mossy_fiber_nuclei"
@@ -49,13 +50,15 @@ NUCLEAR_PLUS, NUCLEAR_MINUS, NUCLEAR_MAX = 6e-5, -6.15e-6, 0.5
 """Mossy fibre to nuclei: nS a spike, nS a pair, nS."""
 
 
-def spec(*, nuclear_learning: bool = True) -> Spec:
+def spec(*, nuclear_learning: bool = True, granular: GranularLayer | None = None) -> Spec:
     """The circuit's spec, with a step of 1 ms.
 
     Args:
       nuclear_learning: whether the synapses of mossy fibres onto the nuclei are plastic.
+      granular: mechanisms of the granular layer that represent time, as `presets.mouse_eglif` takes
+        them; None for none.
     """
-    circuit = presets.mouse_eglif("awake", dt=DT)
+    circuit = presets.mouse_eglif("awake", dt=DT, granular=granular)
     for name in ("basket_purkinje", "stellate_purkinje"):
         circuit = _scaled(circuit, name, INHIBITION)
     circuit = _scaled(_scaled(circuit, "purkinje_nuclei", OUTPUT), NUCLEAR, NUCLEAR_START)

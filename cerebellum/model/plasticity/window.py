@@ -199,9 +199,9 @@ def parallel_fibre_interneuron(teacher: str, a_plus: float, a_minus: float) -> R
 def mossy_fibre_nuclei(teacher: str, a_plus: float, a_minus: float) -> Rule:
     """Potentiation by each mossy-fibre spike, depression by Purkinje spikes within 10 ms of it.
 
-    Weights therefore grow where Purkinje cells pause (CerebNEST, `stdp_connection_cosexp.h`). Of the
-    Purkinje spikes before a mossy-fibre spike, that code counts the last one only. Here all count,
-    because with many Purkinje cells to a nuclear cell the last one hardly shows their rate.
+    Weights therefore grow where Purkinje cells pause (CerebNEST, `stdp_connection_cosexp.h`). Of
+    the Purkinje spikes before a mossy-fibre spike, that code counts the last one only. Here all
+    count, because with many Purkinje cells to a nuclear cell the last one hardly shows their rate.
     """
     return Rule(
         teacher=teacher,
