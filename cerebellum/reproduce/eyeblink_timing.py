@@ -26,8 +26,8 @@ def intervals(seed: int | None, say: Callable[[str], None], folder: Path) -> Rep
     seeds = SEEDS if seed is None else (seed,)
     runs = [
         Run(name=f"interval {isi} ms", seed=each, phases=PHASES, isi_ms=isi)
-        for isi in INTERVALS
         for each in seeds
+        for isi in INTERVALS
     ]
     results = train(runs, folder, say)
     trained = {isi: [results[f"interval {isi} ms", each] for each in seeds] for isi in INTERVALS}
