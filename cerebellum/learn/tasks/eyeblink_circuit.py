@@ -51,8 +51,8 @@ def spec(*, nuclear_learning: bool = True) -> Spec:
     """
     circuit = presets.mouse_eglif("awake", dt=DT)
     for name in ("basket_purkinje", "stellate_purkinje"):
-        circuit = _scaled(circuit, name, INHIBITION)
-    circuit = _scaled(circuit, NUCLEAR, NUCLEAR_START)
+        circuit = scaled(circuit, name, INHIBITION)
+    circuit = scaled(circuit, NUCLEAR, NUCLEAR_START)
     circuit = replace(
         circuit,
         populations=tuple(
@@ -77,7 +77,7 @@ def spec(*, nuclear_learning: bool = True) -> Spec:
     return circuit
 
 
-def _scaled(circuit: Spec, name: str, factor: float) -> Spec:
+def scaled(circuit: Spec, name: str, factor: float) -> Spec:
     """The spec with the weight of one projection multiplied by a factor."""
     (weight,) = (p.weight for p in circuit.projections if p.name == name)
     assert isinstance(weight, float)
