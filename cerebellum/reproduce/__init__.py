@@ -76,6 +76,12 @@ REPRODUCTIONS = {
         "hold",
         resumes=True,
     ),
+    "dystonia": Reproduction(
+        "delay eyeblink conditioning of a healthy circuit and of three models of dystonia",
+        "dystonia",
+        "compare",
+        resumes=True,
+    ),
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),

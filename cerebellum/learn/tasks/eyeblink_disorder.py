@@ -106,7 +106,7 @@ class Disorder:
         spec = scaled(healthy, CLIMBING, self.climbing)
         spec = scaled(spec, OLIVARY_INHIBITION, self.olivary_inhibition)
         if self.taught < 1:
-            spec = _half_taught(spec, self.taught)
+            spec = _partly_taught(spec, self.taught)
         cells = spec.population("purkinje").params
         cells = replace(
             cells,
@@ -121,7 +121,7 @@ class Disorder:
         return replace(spec, populations=tuple(populations))
 
 
-def _half_taught(spec: Spec, share: float) -> Spec:
+def _partly_taught(spec: Spec, share: float) -> Spec:
     """A spec in which a share of the climbing fibres teaches.
 
     A projection without weight has the climbing fibres that teach, and the rule has it as teacher.
@@ -129,7 +129,8 @@ def _half_taught(spec: Spec, share: float) -> Spec:
     (climbing,) = (p for p in spec.projections if p.name == CLIMBING)
     teaching = replace(climbing, label="teaching", weight=0.0, in_degree=share)
     (learning,) = (p for p in spec.projections if p.name == PARALLEL)
-    assert learning.rule is not None and spec.place is not None
+    assert learning.rule is not None
+    assert spec.place is not None
     spec = replace(
         spec,
         projections=(*spec.projections, teaching),
