@@ -396,6 +396,64 @@ def sessions(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
     return figure
 
 
+def blocks(percent: Mapping[str, np.ndarray], x_label: str) -> "Figure":
+    """Plot the percentage of conditioned responses by block: a colour a group.
+
+    Args:
+      percent: [circuits, blocks] by group; the mean is drawn thickly, each circuit thinly.
+    """
+    figure, (axis,) = _figure(1, [3.4])
+    styles = zip("os^D", ("#222222", "#1f77b4", "#2ca02c", "#9467bd"), strict=True)
+    for (name, values), (marker, colour) in zip(percent.items(), styles, strict=False):
+        block = 1 + np.arange(values.shape[1])
+        axis.plot(block, values.T, color=colour, alpha=0.25, linewidth=0.8)
+        axis.plot(block, values.mean(axis=0), marker + "-", color=colour, linewidth=2, label=name)
+        axis.set_xticks(block)
+    axis.set_ylim(-3, 103)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel("conditioned responses (%)")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def grid(
+    time_ms: np.ndarray,
+    rates: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
+    windows: Windows | None = None,
+    mark_ms: float = 0.0,
+) -> "Figure":
+    """Plot rates around a stimulus: a column a group, a row a population, a line a condition.
+
+    Args:
+      time_ms: time from the stimulus, ms, [T].
+      rates: rates by group, population and condition, Hz, [T].
+      mark_ms: time of the dashed line.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(next(iter(rates.values())))
+    figure = Figure(figsize=(3 * len(rates), 2 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(names), len(rates), sharex=True, sharey="row", squeeze=False)
+    for column, (group, courses) in zip(axes.T, rates.items(), strict=True):
+        column[0].set_title(group, fontsize=10)
+        for axis, (name, lines) in zip(column, courses.items(), strict=True):
+            colours = ("#999999", COLOURS.get(name, "#333333"))
+            for colour, (label, course) in zip(colours, lines.items(), strict=False):
+                axis.plot(time_ms, course, color=colour, linewidth=1.2, label=label)
+            axis.axvline(mark_ms, color="#222222", linestyle="--", linewidth=0.8)
+            axis.spines[["top", "right"]].set_visible(False)
+            _shade(axis, windows)
+        column[-1].set_xlabel("time from the tone (ms)")
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        axis.set_ylabel(f"{name.replace('_', ' ')} (Hz)")
+        axis.set_ylim(0, None)
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
 def _few_ticks():
     from matplotlib.ticker import MaxNLocator
 

@@ -86,6 +86,12 @@ REPRODUCTIONS = {
         "complex_spike",
         "complex_spikes",
     ),
+    "dystonia": Reproduction(
+        "delay eyeblink conditioning of a healthy circuit and of three models of dystonia",
+        "dystonia",
+        "compare",
+        resumes=True,
+    ),
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),

@@ -6,6 +6,7 @@ stopped. A folder of another experiment is refused.
 """
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,7 @@ class Run:
     subject: Mapping[str, Any] = field(default_factory=dict)
     """Options of `eyeblink.subject`."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of `eyeblink.experiment`: learning, olive."""
+    """Options of `eyeblink.experiment`: learning, olive, keep."""
     after: str | None = None
     """Name of a run with the same seed that has the first phases and has finished: this one begins
     at its end."""
@@ -116,6 +117,7 @@ def resumed(subject: Subject, run: Run, parts: Path, say: Callable[[str], None])
             "answers": course.answers,
             "olive": course.olive,
             "after": course.after.spikes if course.after else {},
+            "trials": {name: session.spikes for name, session in course.trials.items()},
         }
         store.write(folder, progress.blocks, arrays, {"experiment": what})
         for step, _ in store.steps(folder)[1:]:
@@ -145,10 +147,11 @@ def _identity(subject: Subject, run: Run) -> dict[str, Any]:
         "tone": hashlib.sha256(np.ascontiguousarray(stimuli.tone).tobytes()).hexdigest(),
         "key": np.asarray(jax.random.key_data(stimuli.key)).tolist(),
         "olive_hz": stimuli.olive_hz,
+        **({"bursts": [vars(each) for each in stimuli.bursts]} if stimuli.bursts else {}),
         "isi_ms": run.isi_ms,
         "block": run.block,
         "phases": [list(phase) for phase in run.phases],
-        "options": dict(run.options),
+        "options": json.loads(json.dumps(dict(run.options))),
     }
 
 
@@ -177,11 +180,13 @@ def _read(folder: Path, subject: Subject, what: Mapping[str, Any]) -> Progress |
         return {name.removeprefix(start): x for name, x in found if name.startswith(start)}
 
     after = under("after")
+    kept = {name: under(f"trials/{name}") for name, _, _ in phases}
     course = Course(
         block=what["block"],
         answers=_ordered(under("answers"), phases),
         olive=_ordered(under("olive"), phases),
         after=Session(after, subject.timing) if after else None,
+        trials={name: Session(x, subject.timing) for name, x in kept.items() if x},
     )
     return Progress(state=state, course=course, blocks=saved.step)
 

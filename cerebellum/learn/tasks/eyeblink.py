@@ -26,6 +26,7 @@ from jax import Array
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.learn.tasks.eyeblink_circuit import spec
+from cerebellum.learn.tasks.eyeblink_disorder import DISORDERS, Bursts, Disorder
 from cerebellum.learn.tasks.eyeblink_response import responses, threshold
 from cerebellum.learn.tasks.eyeblink_tone import TONES, puff
 from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, Session, Timing
@@ -75,6 +76,8 @@ class Stimuli:
     timing: Timing = PUBLISHED
     olive_hz: float = OLIVE_HZ
     """rate of the olive's afferents at rest"""
+    bursts: tuple[Bursts, ...] = ()
+    """bursts of a disorder"""
 
     def __post_init__(self):
         if np.shape(self.tone) != (self.timing.trial, SIZES["mossy_fiber"]):
@@ -110,6 +113,7 @@ class Stimuli:
             "mossy_fiber": mossy.astype(np.float32),
             "olivary_afferent": np.maximum(rest, teaching).astype(np.float32),
             "inferior_olive": current,
+            **{each.target: each.trial(self.key, number, timing) for each in self.bursts},
         }
 
 
@@ -180,6 +184,7 @@ def subject(
     olive_hz: float = OLIVE_HZ,
     nuclear_learning: bool = True,
     granular: GranularLayer | None = None,
+    disorder: str | None = None,
 ) -> Subject:
     """Build a circuit and measure its threshold.
 
@@ -190,17 +195,28 @@ def subject(
       nuclear_learning: whether the synapses of mossy fibres onto the nuclei learn too.
       granular: mechanisms of the granular layer that represent time, for a tone that does not;
         see `presets.GranularLayer`.
+      disorder: a name in `DISORDERS`; None for a healthy circuit.
 
     Raises:
-      UsageError: the tone is unknown or does not fit; a rate that cannot be.
+      UsageError: the tone or the disorder is unknown, or the tone does not fit; a rate that cannot
+        be.
     """
     if isinstance(tone, str) and tone not in TONES:
         raise UsageError(f"tone: {tone!r}; one of {', '.join(TONES)}, or a function")
+    if disorder is not None and disorder not in DISORDERS:
+        raise UsageError(f"disorder: {disorder!r}; one of {', '.join(DISORDERS)}, or None")
+    ill = Disorder() if disorder is None else DISORDERS[disorder]
     draw = TONES[tone] if isinstance(tone, str) else tone
     build_key, run_key, key = jax.random.split(jax.random.key(seed), 3)
-    stimuli = Stimuli(tone=draw(build_key, timing), key=key, timing=timing, olive_hz=olive_hz)
+    stimuli = Stimuli(
+        tone=draw(build_key, timing),
+        key=key,
+        timing=timing,
+        olive_hz=olive_hz,
+        bursts=ill.bursts,
+    )
     design = spec(nuclear_learning=nuclear_learning, granular=granular)
-    circuit = anatomy.build(design, build_key)
+    circuit = anatomy.build(ill.changed(design), build_key)
     state = circuits.init(circuit, run_key)
     state, before = run(circuit, state, ("cs",) * PROBES, stimuli, learning=0)
     return Subject(
@@ -234,6 +250,8 @@ class Course:
     """Trials of the tone alone after the first phase, with learning off; None until then."""
     olive: dict[str, np.ndarray] = field(default_factory=dict)
     """Spikes of an olivary cell from the puff's time on, 60 ms, mean of each block, by phase."""
+    trials: dict[str, Session] = field(default_factory=dict)
+    """All trials by phase, of the populations that the experiment keeps."""
     block: int = BLOCK
     """Trials to a block."""
 
@@ -270,6 +288,7 @@ def experiment(
     block: int = BLOCK,
     learning: float = 1.0,
     olive: bool = True,
+    keep: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
     start: Progress | None = None,
     save: Callable[[Progress], None] | None = None,
@@ -282,6 +301,7 @@ def experiment(
       block: trials to a block.
       learning: a factor on the rates of learning; 0 for none.
       olive: whether the olive can fire.
+      keep: populations whose spikes in all trials the results have (see `Course.trials`).
       say: called with a line about each block.
       start: go on from here, as if the experiment had never stopped.
       save: called after each block.
@@ -314,6 +334,7 @@ def experiment(
         state, session = trials(state, kind, block, learning)
         answers = responses(session, subject.threshold)
         course = _with_block(course, name, answers, session)
+        course = _with_trials(course, name, session, keep)
         if say:
             say(f"{name}: {100 * answers.mean():.0f} % CR")
         if done == phases[0][2]:
@@ -336,6 +357,17 @@ def _with_block(course: Course, name: str, answers: np.ndarray, session: Session
     )
 
 
+def _with_trials(course: Course, name: str, session: Session, keep: Sequence[str]) -> Course:
+    """The course with the spikes of one more block of a phase, of some populations."""
+    if not keep:
+        return course
+    spikes = {population: session.spikes[population] for population in keep}
+    before = course.trials.get(name)
+    if before is not None:
+        spikes = {each: np.concatenate([before.spikes[each], x]) for each, x in spikes.items()}
+    return replace(course, trials={**course.trials, name: Session(spikes, session.timing)})
+
+
 def condition(
     *,
     isi_ms: float = 250,
@@ -352,7 +384,7 @@ def condition(
         `Timing`).
       seed: sets wiring, tone and background.
       tone: see `Tone`.
-      options: those of `experiment`: phases, block, learning, olive, say.
+      options: those of `experiment`: phases, block, learning, olive, keep, say.
 
     Returns:
       The subject before training, and the results. Trials of the tone alone are in

@@ -60,8 +60,8 @@ def spec(*, nuclear_learning: bool = True, granular: GranularLayer | None = None
     """
     circuit = presets.mouse_eglif("awake", dt=DT, granular=granular)
     for name in ("basket_purkinje", "stellate_purkinje"):
-        circuit = _scaled(circuit, name, INHIBITION)
-    circuit = _scaled(_scaled(circuit, "purkinje_nuclei", OUTPUT), NUCLEAR, NUCLEAR_START)
+        circuit = scaled(circuit, name, INHIBITION)
+    circuit = scaled(scaled(circuit, "purkinje_nuclei", OUTPUT), NUCLEAR, NUCLEAR_START)
     for name, current in (("purkinje", CURRENT_PA), ("nuclei", NUCLEI_PA)):
         cells = circuit.population(name).params
         circuit = circuit.with_population(name, params=replace(cells, i_e=cells.i_e + current))
@@ -80,7 +80,7 @@ def spec(*, nuclear_learning: bool = True, granular: GranularLayer | None = None
     return circuit
 
 
-def _scaled(circuit: Spec, name: str, factor: float) -> Spec:
+def scaled(circuit: Spec, name: str, factor: float) -> Spec:
     """The spec with the weight of one projection multiplied by a factor."""
     (weight,) = (p.weight for p in circuit.projections if p.name == name)
     assert isinstance(weight, float)
