@@ -14,6 +14,8 @@ from cerebellum.learn.tasks import vor
 from cerebellum.learn.tasks import vor_consolidation as task
 from cerebellum.learn.tasks.vor_consolidation import HOUR, Probe, Progress, Subject
 from cerebellum.model.plasticity import Rule
+from cerebellum.model.presets.eglif import SIZES
+from cerebellum.model.presets.eglif_space import microzone
 from cerebellum.reproduce import vor_consolidation as reproduction
 
 
@@ -43,6 +45,16 @@ def test_both_sites_learn_and_purkinje_cells_keep_their_rate():
     assert nuclear.per_pair < 0 < nuclear.per_spike
     held = {each.name: each.homeostasis for each in spec.populations if each.homeostasis}
     assert {name: rule.target for name, rule in held.items()} == {"purkinje": task.PURKINJE_HZ}
+
+
+def test_nuclear_cells_hear_equally_many_purkinje_cells_of_their_microzone():
+    source, target, contacts = task.inhibition(jax.random.key(0)).T
+    assert (np.bincount(target, minlength=SIZES["nuclei"]) == task.PURKINJE_INPUTS).all()
+    assert len(set(zip(source.tolist(), target.tolist(), strict=True))) == source.size
+    zones = {name: microzone(SIZES[name], 2) for name in ("purkinje", "nuclei")}
+    np.testing.assert_array_equal(zones["purkinje"][source], zones["nuclei"][target])
+    assert (contacts == 1).all()
+    assert set(source.tolist()) == set(range(SIZES["purkinje"]))
 
 
 def test_a_reflex_without_the_option_has_one_plastic_site():
