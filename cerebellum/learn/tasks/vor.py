@@ -289,9 +289,14 @@ def turn(
       learning: whether weights change, or the names of the projections and populations that learn.
       teaching: whether the olive's afferents fire.
       olive: whether the olive can fire.
+
+    Raises:
+      UsageError: something is to learn that the circuit does not have, or that is not plastic.
     """
     plastic = circuit.params.learning_gain
     chosen = (tuple(plastic) if learning else ()) if isinstance(learning, bool) else learning
+    if unknown := sorted(set(chosen) - set(plastic)):
+        raise UsageError(f"learning: {', '.join(unknown)}; some of {', '.join(plastic)}")
     factor = {name: jnp.float32(name in chosen) for name in plastic}
     circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
     options = demand, per_hz, float(teaching), 0.0 if olive else SILENCING_PA
