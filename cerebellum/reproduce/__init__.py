@@ -95,6 +95,12 @@ REPRODUCTIONS = {
     "vor": Reproduction(
         "vestibulo-ocular reflex: gain adapts up and down, and only with an olive", "vor", "adapt"
     ),
+    "vor-consolidation": Reproduction(
+        "vestibulo-ocular reflex: adaptation moves from the flocculus to the nuclei in three days",
+        "vor_consolidation",
+        "consolidate",
+        resumes=True,
+    ),
     "microcircuit": Reproduction(
         "cortical microcircuit of Potjans & Diesmann at full scale: population rates",
         "microcircuit",

@@ -54,6 +54,16 @@ def test_impossible_experiments_are_refused(options, message):
     assert str(refused.value) == message
 
 
+def test_what_cannot_learn_is_refused():
+    circuit = cb.build(cb.presets.beams(500, learning_rate=1e-3), jax.random.key(0))
+    loop = vor.start(circuit, jax.random.key(1))
+    with pytest.raises(UsageError) as refused:
+        vor.turn(circuit, loop, 1, 1.0, 0.0, learning=("mossy_fiber_nuclei",))
+    plastic = ", ".join(circuit.params.learning_gain)
+    assert str(refused.value) == f"learning: mossy_fiber_nuclei; some of {plastic}"
+    assert plastic
+
+
 @pytest.mark.slow
 def test_the_untrained_gain_is_one_and_slip_reaches_the_olive_that_can_mend_it(monkeypatch):
     monkeypatch.setattr(vor, "CALIBRATION", 2)

@@ -3,6 +3,7 @@
     cb.tasks.eyeblink.condition    delay eyeblink conditioning
     cb.tasks.eyeblink_response     what counts as a conditioned response, and when it comes
     cb.tasks.vor.adapt             adaptation of the vestibulo-ocular reflex
+    cb.tasks.vor_consolidation     its move from the flocculus to the nuclei
 
 They are loaded when they are first used.
 """
@@ -12,9 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cerebellum.learn.tasks import eyeblink, eyeblink_response, vor
+    from cerebellum.learn.tasks import eyeblink, eyeblink_response, vor, vor_consolidation
 
-__all__ = ["eyeblink", "eyeblink_response", "vor"]
+__all__ = ["eyeblink", "eyeblink_response", "vor", "vor_consolidation"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,6 +16,7 @@ experiment with one circuit.
 Dimensions: T steps of 1 ms to a cycle of the head.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -275,7 +276,7 @@ def turn(
     per_hz: float,
     *,
     movement: Movement = ONCE_A_SECOND,
-    learning: bool = True,
+    learning: bool | Collection[str] = True,
     teaching: bool = True,
     olive: bool = True,
 ) -> tuple[Loop, Course]:
@@ -285,11 +286,18 @@ def turn(
       demand: demanded gain.
       per_hz: the result of `calibrate`. With 0 the eye does not move, and gains are in Hz.
       movement: how the head moves; a loop keeps to one.
-      learning: whether weights change.
+      learning: whether weights change, or the names of the projections and populations that learn.
       teaching: whether the olive's afferents fire.
       olive: whether the olive can fire.
+
+    Raises:
+      UsageError: something is to learn that the circuit does not have, or that is not plastic.
     """
-    factor = {name: jnp.float32(learning) for name in circuit.params.learning_gain}
+    plastic = circuit.params.learning_gain
+    chosen = (tuple(plastic) if learning else ()) if isinstance(learning, bool) else learning
+    if unknown := sorted(set(chosen) - set(plastic)):
+        raise UsageError(f"learning: {', '.join(unknown)}; some of {', '.join(plastic)}")
+    factor = {name: jnp.float32(name in chosen) for name in plastic}
     circuit = replace(circuit, params=replace(circuit.params, learning_gain=factor))
     options = demand, per_hz, float(teaching), 0.0 if olive else SILENCING_PA
     gains, phases, rates = [], [], {name: [] for name in ZONES}
