@@ -333,7 +333,8 @@ def single_trials(
       rates: rates less their baseline by condition, Hz, [trials, T]; the mean is drawn thickly.
     """
     figure, axes = _figure(len(rates), [1.8] * len(rates))
-    limit = max(np.abs(values).max() for values in rates.values())
+    # One trial that begins far from the others must not flatten them all.
+    limit = 1.3 * max(np.percentile(np.abs(values), 99.5) for values in rates.values())
     for axis, (label, values) in zip(axes, rates.items(), strict=True):
         axis.plot(time_ms, values.T, color=COLOURS["nuclei"], alpha=0.25, linewidth=0.6)
         axis.plot(time_ms, values.mean(axis=0), color="#222222", linewidth=1.8)

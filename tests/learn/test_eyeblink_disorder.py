@@ -113,6 +113,7 @@ def test_an_unknown_disorder_is_refused():
         eyeblink.subject(0, disorder="tremor")
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_bursts_fire_the_cells_that_they_reach_and_fewer_climbing_fibres_teach_fewer_cells():
     subjects = {name: eyeblink.subject(0, disorder=name) for name in DISORDERS}

@@ -96,6 +96,7 @@ def test_a_run_that_was_stopped_has_the_trials_from_before(monkeypatch, tmp_path
     assert starts[1].course.after is None
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_a_short_run_of_all_cases_has_a_report(tmp_path):
     phases: Phases = (("acquisition", "paired", 1),)

@@ -133,6 +133,7 @@ def test_what_is_kept_without_purkinje_cells_decides(last, passes):
     assert len(report.figures["consolidation.png"].axes) == 2
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_the_first_session_is_held_by_purkinje_cells():
     subject = task.subject(0)
