@@ -453,6 +453,7 @@ def grid(
         axis.set_ylabel(f"{name.replace('_', ' ')} (Hz)")
         axis.set_ylim(0, None)
         axis.legend(frameon=False, fontsize=7)
+    return figure
 
 
 @dataclass(frozen=True, kw_only=True)
