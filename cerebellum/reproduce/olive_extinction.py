@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cerebellum import plot
+from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks.eyeblink_trial import Session
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
@@ -37,8 +38,6 @@ REST_HZ, PUFF_FACTOR, HELD_FACTOR = 1.79, 11.5, 2.25
 
 WITHIN = 10
 """Tolerance of a curve, points RMS of the mean."""
-FIRST_MS = 60
-"""A puff's complex spikes are counted over this time."""
 
 SOURCE = "Kim, Ohmae & Medina 2020 (Nat Neurosci), figure 2: fraction of CRs by session"
 
@@ -97,7 +96,7 @@ def _complex_spikes(trained: dict[str, list[Trained]]) -> list[Row]:
 
     def factor(phase: str) -> list[float]:
         fired = [course.olive[phase].mean() for course in held]
-        return [x / (FIRST_MS * 1e-3) / hz for x, hz in zip(fired, rest, strict=True)]
+        return [x / (eyeblink.PUFF_MS * 1e-3) / hz for x, hz in zip(fired, rest, strict=True)]
 
     return [
         close("complex spikes at rest", "Hz", rest, REST_HZ, least=0.63),

@@ -59,6 +59,8 @@ HOLDING_PA = -4700.0
 """Current into the olive, from 20 ms before the puff to 30 ms after its start, that leaves it about
 a fifth of its spikes in a puff: light on the olive of Kim, Ohmae & Medina 2020."""
 HOLDING_MS = (-20, 30)
+PUFF_MS = 60
+"""The olive's spikes are counted as an answer to a puff for so long from its start."""
 
 Tone = str | Callable[[Array, Timing], np.ndarray]
 """A name in `TONES`, or a function of the circuit's key and the timing like those."""
@@ -249,7 +251,8 @@ class Course:
     after: Session | None = None
     """Trials of the tone alone after the first phase, with learning off; None until then."""
     olive: dict[str, np.ndarray] = field(default_factory=dict)
-    """Spikes of an olivary cell from the puff's time on, 60 ms, mean of each block, by phase."""
+    """Spikes of an olivary cell in the `PUFF_MS` from the puff's time, mean of each block, by
+    phase."""
     trials: dict[str, Session] = field(default_factory=dict)
     """All trials by phase, of the populations that the experiment keeps."""
     block: int = BLOCK
@@ -347,7 +350,7 @@ def experiment(
 
 def _with_block(course: Course, name: str, answers: np.ndarray, session: Session) -> Course:
     """The course with one more block of a phase."""
-    puff_spikes = session.spikes["inferior_olive"][:, session.timing.us_onset :][:, :60]
+    puff_spikes = session.spikes["inferior_olive"][:, session.timing.us_onset :][:, :PUFF_MS]
     fired = puff_spikes.sum(axis=1).mean() / SIZES["inferior_olive"]
     none = np.zeros(0)
     return replace(
