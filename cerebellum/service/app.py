@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cerebellum.config import Settings
-from cerebellum.service import markets, training
+from cerebellum.service import markets, overview, training
 from cerebellum.service.engine import Engine
 from cerebellum.service.guard import TooLargeError
 from cerebellum.service.markets import FullError
@@ -41,6 +41,7 @@ PATHS = (
     "/ready",
     "/metrics",
     "/openapi.json",
+    "/overview",
     "/neural/metrics",
     "/neural/raster",
     "/neural/process",
@@ -163,6 +164,11 @@ def _add_monitoring(app: FastAPI, service: Service) -> None:
     @app.get("/neural/metrics", responses={503: {"model": Problem}})
     def neural_metrics() -> Response:
         return JSONResponse(neural(_engine(service), time.monotonic() - service.began))
+
+    @app.get("/overview", responses={503: {"model": Problem}})
+    def overview_() -> Response:
+        status = service.trainer.status("latest")
+        return JSONResponse(overview.overview(_engine(service), health_of(service), status))
 
     @app.get("/neural/raster", responses={503: {"model": Problem}})
     def raster() -> Response:

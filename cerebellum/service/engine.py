@@ -241,6 +241,7 @@ class Engine:
             self.persistence.count(self.ticks)
             if last:
                 reply = Reply(answer.chances[index], counts, result.processing_ns)
+                self.statistics.said(request.market, reply.chances)
                 request.future.set_result(reply)
             else:
                 unfinished.append(request)

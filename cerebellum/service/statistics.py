@@ -10,13 +10,26 @@ import numpy as np
 
 from cerebellum.config import Settings
 from cerebellum.service.metrics import QUANTILES_OF, Metrics
+from cerebellum.service.recent import Pace, Refusals
 from cerebellum.service.served import Served
 
 SUMMARY_S = 10.0
 FRAMES = 20
 """Ticks of the raster."""
+LATEST = 12
+"""Markets whose last answers are kept for the page."""
 
 log = logging.getLogger("cerebellum.service.engine")
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer to a market."""
+
+    chances: np.ndarray
+    """of buy, hold and sell, float32 [3]"""
+    at: float
+    """monotonic s"""
 
 
 @dataclass
@@ -38,12 +51,17 @@ class Statistics:
     """spikes since the start, by population"""
     last_counts: dict[str, int] = field(default_factory=dict)
     """spikes in the last tick, by population"""
+    latest: dict[str, Said] = field(default_factory=dict)
+    """the last answer to each of the markets that asked last, the newest at the end"""
+    pace: Pace = field(default_factory=Pace)
+    refusals: Refusals = field(init=False)
     _summary_at: float = field(default_factory=time.monotonic)
     _summary_ticks: int = field(init=False)
     """`ticks` at the last summary"""
 
     def __post_init__(self) -> None:
         self._summary_ticks = self.ticks
+        self.refusals = Refusals(self.metrics.refused)
 
     def record(
         self, served: Served, counts: dict[str, int], processing_ns: int, waited_s: float | None
@@ -58,6 +76,7 @@ class Statistics:
         self.ticks += 1
         self.answered += 1
         self.latencies.append(processing_ns)
+        self.pace.add()
         metrics = self.metrics
         metrics.processing.observe(processing_ns * 1e-9 / served.form.design.steps)
         metrics.simulated.inc(served.tick_s)
@@ -68,6 +87,13 @@ class Statistics:
         if waited_s is not None:
             metrics.tick.observe(waited_s)
         log.debug("tick", extra={"fields": {"processing_time_ns": processing_ns}})
+
+    def said(self, market: str, chances: np.ndarray) -> None:
+        """Note the answer to a request of a market."""
+        self.latest.pop(market, None)
+        self.latest[market] = Said(chances, time.monotonic())
+        if len(self.latest) > LATEST:
+            del self.latest[next(iter(self.latest))]
 
     def forget_spikes(self) -> None:
         """Start anew with the spikes of another model."""
@@ -80,6 +106,7 @@ class Statistics:
 
     def summarise(self, served: Served, settings: Settings, now: float) -> None:
         """Log how many ticks were answered since the last summary, and how fast."""
+        self.refusals.sample()
         count, self._summary_ticks = self.ticks - self._summary_ticks, self.ticks
         elapsed_s, self._summary_at = now - self._summary_at, now
         if count <= 0 or not self.latencies:

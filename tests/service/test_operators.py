@@ -240,7 +240,7 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path):
 
 
 def test_the_page_shows_a_service_at_work(service):
-    """In a real browser: health, rates, latency, a raster that has dots."""
+    """In a real browser: health, what is wrong, rates, latency, the last answer."""
     for index in range(30):
         service.tick("page", index)
     browser = tool("chromium")
@@ -264,5 +264,7 @@ def test_the_page_shows_a_service_at_work(service):
     assert re.search(r'id="status" class="healthy">healthy<', page)
     assert "model: untrained" in page
     assert re.search(r"<td>granule</td><td>1,000</td><td>[\d.]+</td>", page)
-    assert re.search(r"[\d,]+ ticks; mean [\d.]+ ms, p95", page)
+    assert re.search(r"median; 95 % [\d.]+ .?s, 99 %", page)
+    assert re.search(r'<td title="page">page</td>.*?<td>(buy|hold|sell)</td><td>\d+ %</td>', page)
+    assert re.search(r'<li class="(none|critical|major|warning)">', page)
     assert "engine" in page
