@@ -20,15 +20,13 @@ import numpy as np
 from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import eyeblink
-from cerebellum.learn.tasks.eyeblink import Course, Kind, Progress, Session, Subject
+from cerebellum.learn.tasks.eyeblink import Course, Phases, Progress, Session, Subject
 from cerebellum.learn.tasks.eyeblink_trial import Timing
 from cerebellum.reproduce.workers import spread
 from cerebellum.store import snapshot
 
 SEEDS = (10, 11, 12, 13, 14)
 """Seeds of the reported circuits. The rules were chosen on seeds 0 to 2."""
-
-Phases = tuple[tuple[str, Kind, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ import numpy as np
 
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink_response as detector
-from cerebellum.learn.tasks.eyeblink import Session
+from cerebellum.learn.tasks.eyeblink import Phases, Session
 from cerebellum.learn.tasks.eyeblink_disorder import DISORDERS
 from cerebellum.model.presets.eglif import SIZES
-from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
+from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close
 
 BLOCK, LEARNING = 10, 10.0

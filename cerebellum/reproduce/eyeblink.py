@@ -9,8 +9,8 @@ import numpy as np
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks import eyeblink_response as detector
-from cerebellum.learn.tasks.eyeblink import Course
-from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
+from cerebellum.learn.tasks.eyeblink import Course, Phases
+from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close
 
 CONTROLS: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ import numpy as np
 
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink_response as detector
-from cerebellum.learn.tasks.eyeblink import Session
-from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
+from cerebellum.learn.tasks.eyeblink import Phases, Session
+from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded
 
 INTERVALS = (200, 300, 500)

@@ -11,9 +11,10 @@ import numpy as np
 
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink
+from cerebellum.learn.tasks.eyeblink import Phases
 from cerebellum.learn.tasks.eyeblink_trial import Session
 from cerebellum.model.presets.eglif import SIZES
-from cerebellum.reproduce.conditioning import SEEDS, Phases, Run, Trained, train
+from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close
 
 LEARNED: Phases = (("acquisition", "paired", 4),)

@@ -230,12 +230,14 @@ def subject(
     )
 
 
-PHASES: tuple[tuple[str, Kind, int], ...] = (
+Phases = Sequence[tuple[str, Kind, int]]
+"""Name, kind of trial and number of blocks of each phase."""
+
+PHASES: Phases = (
     ("acquisition", "paired", 10),
     ("extinction", "cs", 4),
     ("reacquisition", "paired", 4),
 )
-"""Name, kind of trial and number of blocks of each phase."""
 
 BLOCK = 100
 """Trials to a block."""
@@ -287,7 +289,7 @@ class Progress:
 def experiment(
     subject: Subject,
     *,
-    phases: Sequence[tuple[str, Kind, int]] = PHASES,
+    phases: Phases = PHASES,
     block: int = BLOCK,
     learning: float = 1.0,
     olive: bool = True,
