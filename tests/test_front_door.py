@@ -31,7 +31,7 @@ def test_tasks_are_on_the_front_door():
 
 
 def test_training_on_arrays_is_on_the_front_door():
-    assert cb.arrays.training.__module__ == "cerebellum.learn.arrays"
+    assert cb.arrays.training.__module__ == "cerebellum.learn.arrays.optimise"
     assert cb.losses.cross_entropy.__module__ == "cerebellum.learn.losses"
 
 
