@@ -6,10 +6,10 @@
     logits = readout(arrays.spike_count(ran.spikes["hidden"]))
     training, loss = training.step(x, y)               one step of an Optax optimiser
 
-This package is `cb.arrays`, and the losses are `cb.losses`. A key is a random key of JAX, or a seed.
-The circuit is on the dense path and its spec has a surrogate. The weights that the initialisers of
-this module draw have both signs, as in Norse or snnTorch; `jax.tree.map(jnp.abs, weights)` keeps to
-Dale's law. `docs/guide/own_data.py` is a whole script.
+This package is `cb.arrays`, and the losses are `cb.losses`. A key is a random key of JAX, or a
+seed. The circuit is on the dense path and its spec has a surrogate. The weights that the
+initialisers draw have both signs, as in Norse or snnTorch; `jax.tree.map(jnp.abs, weights)` keeps
+to Dale's law. `docs/guide/own_data.py` is a whole script.
 
 Dimensions: n samples, B samples of a batch, T steps, F features, N cells, C classes.
 """
