@@ -153,7 +153,8 @@ def _note(sessions: Mapping[str, Sequence[Session]], percent: Mapping[str, np.nd
         early = 100 * np.mean([detector.early(each) for each in group])
         lines.append(
             f"{case}: {curve} % CR; before the tone Purkinje cells {rest[0]:.0f} Hz, nuclei "
-            f"{rest[1]:.0f}, olive {rest[2]:.1f}; {early:.0f} % of trials answer the onset of the tone."
+            f"{rest[1]:.0f}, olive {rest[2]:.1f}; {early:.0f} % of trials answer the onset of the "
+            "tone."
         )
     return (
         f"Threshold {THRESHOLD_HZ} Hz for all, as published. "
