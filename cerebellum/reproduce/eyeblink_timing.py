@@ -13,7 +13,7 @@ from cerebellum.reproduce.report import Report, Row, bounded
 
 INTERVALS = (200, 300, 500)
 """From the onset of the tone to the puff, ms."""
-PHASES: Phases = (("acquisition", "paired", 6),)
+PHASES: Phases = (("acquisition", "paired", 7),)
 
 SOURCE = (
     "targets of this project after mice of Kim, Ohmae & Medina 2020 (the blinklab's recordings): "
@@ -22,7 +22,7 @@ SOURCE = (
 
 
 def intervals(seed: int | None, say: Callable[[str], None], folder: Path) -> Report:
-    """600 pairings with each interval, then the tone alone: five circuits, or that of a seed."""
+    """700 pairings with each interval, then the tone alone: five circuits, or that of a seed."""
     seeds = SEEDS if seed is None else (seed,)
     runs = [
         Run(name=f"interval {isi} ms", seed=each, phases=PHASES, isi_ms=isi)
@@ -59,7 +59,7 @@ def report(trained: Mapping[int, Sequence[Trained]], seeds: Sequence[int]) -> Re
         rows=rows,
         source=SOURCE,
         seeds=seeds,
-        note="Times are of the mean response to the tone alone after 600 pairings; the spread is "
+        note="Times are of the mean response to the tone alone after 700 pairings; the spread is "
         "over single trials with a CR: SD over mean "
         + ", ".join(f"{value:.2f} ({isi} ms)" for isi, value in spread.items())
         + ". CR in the last 100 pairings: "

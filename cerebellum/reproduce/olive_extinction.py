@@ -17,7 +17,7 @@ from cerebellum.model.presets.eglif import SIZES
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close
 
-LEARNED: Phases = (("acquisition", "paired", 4),)
+LEARNED: Phases = (("acquisition", "paired", 5),)
 """As long as it takes to the level of the mice, 61 to 66 %."""
 GROUPS: dict[str, Phases] = {
     "olive held down": (*LEARNED, ("held", "held", 10), ("again", "paired", 4)),
@@ -44,7 +44,7 @@ SOURCE = "Kim, Ohmae & Medina 2020 (Nat Neurosci), figure 2: fraction of CRs by 
 
 
 def hold(seed: int | None, say: Callable[[str], None], folder: Path) -> Report:
-    """400 pairings, then three groups: five circuits, or that of a seed."""
+    """500 pairings, then three groups: five circuits, or that of a seed."""
     seeds = SEEDS if seed is None else (seed,)
     learned = [Run(name="learned", seed=each, phases=LEARNED) for each in seeds]
     train(learned, folder, say)
