@@ -20,7 +20,7 @@ from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.store import Checkpoint, names, old_draws, snapshot, tools
+from cerebellum.store import Checkpoint, choice, names, old_draws, snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,4 +150,4 @@ def load(run: str | Path) -> Run:
     Raises:
       UsageError, FailedError: there is no checkpoint, or none is intact.
     """
-    return restore(store.load(tools.choose(run), verify=False))
+    return restore(store.load(choice.choose(run), verify=False))
