@@ -115,7 +115,7 @@ class Store:
           UsageError: the step or the tree is not one that `write` accepts; nothing is saved.
         """
         step, _ = check(step, tree)
-        if self._pending is not None and not self._pending.done():
+        if self.writing:
             log.warning("checkpoint %d: left out, the one before is still being written", step)
             return False
         start = time.perf_counter()
@@ -149,6 +149,11 @@ class Store:
     def failed(self) -> BaseException | None:
         """The error of the last attempt to save, or None if it succeeded."""
         return self._failure
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
         """Wait until no checkpoint is being written."""

@@ -18,7 +18,6 @@ from cerebellum import files, store
 from cerebellum.errors import UsageError
 from cerebellum.model.spec import Dtype
 from cerebellum.store import choice, manifest, names, snapshot
-from cerebellum.store.background import locked
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError
 
@@ -171,7 +170,7 @@ def _replacing(target: str | Path, force: bool) -> Iterator[Path]:
     replaces = bool(store.steps(folder))
     if replaces and not force:
         raise UsageError(f"{folder}: has checkpoints; --force sets them aside")
-    with locked(folder) if folder.is_dir() else nullcontext():
+    with store.locked(folder) if folder.is_dir() else nullcontext():
         for killed in folder.parent.glob(f"{RESTORING}*"):
             shutil.rmtree(killed, ignore_errors=True)
         if not replaces:

@@ -150,4 +150,13 @@ def load(run: str | Path) -> Run:
     Raises:
       UsageError, FailedError: there is no checkpoint, or none is intact.
     """
-    return restore(store.load(choice.choose(run), verify=False))
+    return read(choice.choose(run))
+
+
+def read(path: Path) -> Run:
+    """Restore a checkpoint of a training run that has been verified.
+
+    Raises:
+      UsageError, FailedError: it is of no training run, of another version, or cannot be read.
+    """
+    return restore(store.load(path, verify=False))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cerebellum import store
-from cerebellum.store import background, choice, copies, manifest
+from cerebellum.store import choice, copies, manifest
 
 STEPS = (50, 100)
 OTHER = 65_534
@@ -98,7 +98,7 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(run, source, tmp_path
 
 def test_a_folder_that_a_program_saves_into_is_not_replaced(run, source, tmp_path):
     target = made(tmp_path / "target", 7)
-    with background.locked(target / "checkpoints"):
+    with store.locked(target / "checkpoints"):
         code, _, err = run("restore", source, target, "--force")
     assert code == 2
     assert "another process saves there" in err
