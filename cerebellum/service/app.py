@@ -68,6 +68,8 @@ class Service:
     """models that were found damaged, and counted"""
     renewing: threading.Lock = field(default_factory=threading.Lock)
     """held while another model is loaded"""
+    waiting: threading.Lock = field(default_factory=threading.Lock)
+    """held while somebody waits for that"""
     began: float = field(default_factory=time.monotonic)
     """monotonic s"""
 

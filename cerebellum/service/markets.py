@@ -33,8 +33,9 @@ CHECKED = 100
 """The markets on disk are counted each time that so many more were written."""
 IDLE_S = 10.0
 """A market that was used within so many seconds is not written to disk."""
-COPIES = 2
-"""Times that a market's memory is held: a checkpoint copies it, while it is being written."""
+COPIES = 3
+"""Times that a market's memory is held while a checkpoint is written: the library that writes the
+copy holds all of it once more until it is on the disk."""
 
 log = logging.getLogger("cerebellum.service.markets")
 

@@ -74,9 +74,9 @@ class Persistence:
     def save(self, model: Served, current: Markets, ticks: int) -> None:
         """Begin a checkpoint; it is left out while the one before is being written."""
         self._saved_at = time.monotonic()
-        if self.checkpoints.save(
-            ticks, _tree(model, current, ticks), _about(model, current, ticks)
-        ):
+        # `_tree` stacks the arrays of markets, which copies them; arrays of JAX do not change.
+        tree, about = _tree(model, current, ticks), _about(model, current, ticks)
+        if self.checkpoints.save(ticks, tree, about, copied=True):
             self.saved_ticks = ticks
 
     def close(self, model: Served, current: Markets, ticks: int) -> None:

@@ -33,20 +33,21 @@ def find(service: Service) -> Model:
 
 
 def renew(service: Service) -> None:
-    """Load the newest model if it is another one; it takes over once it is proven."""
+    """Load the newest model if it is another one; it takes over once it is proven.
+
+    While one call is at work, the next one waits, and further ones leave it to that.
+    """
     engine = service.engine
     assert engine is not None
-    if not service.renewing.acquire(blocking=False):
-        log.warning("a model is being loaded already")
+    if not service.waiting.acquire(blocking=False):
         return
-    try:
+    with service.renewing:
+        service.waiting.release()
         problem = _renewed(service, engine)
         if problem is not None:
             engine.model_problem = problem
             name = engine.served.name
             log.error("the model was not renewed: %s; %s serves on", problem, name)
-    finally:
-        service.renewing.release()
 
 
 def _renewed(service: Service, engine: Engine) -> str | None:

@@ -103,10 +103,14 @@ class Store:
         tree: Any,
         about: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
+        copied: bool = False,
     ) -> bool:
         """Save a checkpoint; the arguments are those of `write`.
 
         A failure of the disk raises no error here; see `failures` and `failed`.
+
+        Args:
+          copied: whether nobody will change the arrays, so that no copy is needed.
 
         Returns:
           False where nothing is saved because the previous checkpoint is still being written.
@@ -121,7 +125,8 @@ class Store:
         start = time.perf_counter()
         if self.beside:
             about, metrics = copy.deepcopy((about, metrics))
-            tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+            if not copied:
+                tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
             self._pending = self._pool.submit(self._write, step, tree, about, metrics)
         else:
             self._write(step, tree, about, metrics)

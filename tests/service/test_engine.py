@@ -12,7 +12,7 @@ import pytest
 import serving
 
 from cerebellum import config
-from cerebellum.service import app, metrics, persistence, served, state
+from cerebellum.service import app, markets, metrics, persistence, served, state
 from cerebellum.service import engine as engine_module
 from cerebellum.service.markets import FullError, RefusedError
 from cerebellum.service.requests import Tick
@@ -338,7 +338,7 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
 
 def test_memory_is_bounded_by_idle_markets_that_leave(build, model, tmp_path):
     """From the threshold on an idle market leaves for a new one; at the limit a new one waits."""
-    each = 2 * sum(x.nbytes for x in model.fresh)
+    each = markets.COPIES * sum(x.nbytes for x in model.fresh)
     limit = model.needs + 8 * each
     threshold = (model.needs + 4.5 * each) / limit
     memory = {
