@@ -90,10 +90,11 @@ def step_of(path: Path) -> int:
     Raises:
       DamagedError: the manifest has no step.
     """
-    try:
-        return int(manifest.read(path)["step"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise DamagedError([Problem(manifest.NAME, "does not say which step it is of")]) from None
+    step = manifest.read(path).get("step")
+    if type(step) is not int or not 0 <= step < 10**store.DIGITS:
+        file = f"{path.resolve().name}/{manifest.NAME}"
+        raise DamagedError([Problem(file, "does not say which step it is of")])
+    return step
 
 
 def _candidates(run: Path, step: int | None) -> list[Path]:

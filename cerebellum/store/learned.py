@@ -87,8 +87,13 @@ def restore(checkpoint: Checkpoint) -> Run:
     """Restore the run of a checkpoint, bit for bit.
 
     Raises:
-      UsageError: the checkpoint is not one of a training run.
+      UsageError: the checkpoint is not one of a training run, or of another version.
     """
+    with snapshot.numbers_of(checkpoint):
+        return _restore(checkpoint)
+
+
+def _restore(checkpoint: Checkpoint) -> Run:
     about = checkpoint.about
     if "design" not in about:
         raise UsageError(f"{checkpoint.path}: no training run; a checkpoint of train")

@@ -151,7 +151,8 @@ def validate(run: str | Path) -> dict[str, Any]:
     try:
         circuit, state = snapshot.restore(checkpoint)
     except UsageError as error:
-        problems += [{"file": str(path), "problem": line} for line in str(error).splitlines()]
+        lines = [line.removeprefix(f"{path}: ") for line in str(error).splitlines()]
+        problems += [{"file": str(path), "problem": line} for line in lines]
     else:
         problems = problems or _rate_problems(circuit, state, path)
     return {"ok": not problems, "checked": len(checkpoint.arrays), "problems": problems}

@@ -60,6 +60,19 @@ def test_one_checkpoint_is_named_by_its_step_wherever_it_lay(run, source, tmp_pa
     assert (code, f"--step: 7; {alone} is of step 100" in err) == (2, True)
 
 
+def test_a_step_that_is_none_names_no_copy(run, source, tmp_path):
+    path = source / "checkpoints/000000000100"
+    about = {**manifest.read(path), "step": 10**400}
+    (path / manifest.NAME).unlink()
+    manifest.seal(path, about)
+    code, _, err = run("restore", source, tmp_path / "a")
+    assert code == 1
+    assert err == (
+        "cerebellar-norse: 000000000100/manifest.json: does not say which step it is of\n"
+    )
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize("moment", ["copied", "swapped", "in place"])
 def test_a_restore_that_fails_at_any_moment_leaves_the_target_as_it_was(
     run, source, tmp_path, monkeypatch, moment

@@ -202,6 +202,16 @@ def test_a_model_that_is_not_finite(run, trained, circuit):
     }
 
 
+def test_a_number_that_is_too_large_is_named(run, trained, tmp_path):
+    checkpoint = store.load(choice.choose(trained))
+    about = {**checkpoint.about, "seed": [10**400, 0]}
+    path = store.write(tmp_path / "large/checkpoints", 7, checkpoint.arrays, about)
+    code, _, err = run("--validate-model", tmp_path / "large")
+    assert code == 1
+    assert err.startswith(f"{path}: a number in its description is too large (")
+    assert err.count("\n") == 1
+
+
 def test_weights_on_sight(run, trained, tmp_path):
     code, out, _ = run("--dump-weights", "--model", trained)
     lines = [json.loads(line) for line in out.splitlines()]
