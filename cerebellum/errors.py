@@ -21,6 +21,14 @@ class FailedError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, after its type if it is not an error of ours."""
+    line = (str(error).splitlines() or [""])[0]
+    if isinstance(error, UsageError | FailedError):
+        return line
+    return f"{type(error).__name__}: {line}"
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is one real number of Python or NumPy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -3,7 +3,8 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from cerebellum.errors import UsageError
@@ -61,3 +62,31 @@ def flush(path: Path) -> None:
 def reason(error: OSError) -> str:
     """What the disk said, without number and path: "No space left on device"."""
     return error.strerror or str(error)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and its parents that are missing; what root creates, see `keep_owner`.
+
+    Raises:
+      OSError: the disk refused.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        keep_owner(path)
+
+
+def keep_owner(path: Path) -> None:
+    """Give a file, or all of a folder, to the owner of the folder that it lies in.
+
+    Only root can, and only root has to: a service that runs as another user could not read or
+    replace what root leaves there.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = path.parent.stat()
+    paths = [Path(parent, name) for parent, *names in os.walk(path) for name in chain(*names)]
+    # A file system without owners, or a root that may not change them, leaves them as they are.
+    with suppress(PermissionError):
+        for each in (*paths, path):
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cerebellum import config, configure
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.store import tools, weights
+from cerebellum.store import choice, copies, tools, weights
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,11 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "checkpoints":
             return _list(arguments)
         if arguments.command == "backup":
-            print(tools.backup(arguments.run, _backups(arguments)))
+            print(copies.backup(arguments.run, _backups(arguments)))
             return 0
         return _restore(arguments)
     except OSError as error:
-        where = error.filename or getattr(arguments, "target", None) or arguments.run
+        # Where a copy fails, the file that was to be written comes second.
+        named = error.filename2 or error.filename
+        where = named or getattr(arguments, "target", None) or arguments.run
         raise FailedError(f"{where}: {error.strerror or error}") from None
 
 
@@ -51,13 +53,13 @@ def _restore(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--only: {only!r}; alone: neither --force nor --weight-dtype")
     report: list[str] = []
     if only:
-        path, report = tools.restore_part(source, target, only, step=step)
+        path, report = copies.restore_part(source, target, only, step=step)
     elif arguments.weight_dtype:
         dtype = arguments.weight_dtype
-        path, report = tools.restore_as(source, target, dtype, step=step, force=force)
+        path, report = copies.restore_as(source, target, dtype, step=step, force=force)
         report = report or ["nothing to change"]
     else:
-        path = tools.restore(source, target, step=step, force=force)
+        path = copies.restore(source, target, step=step, force=force)
     print(path)
     for line in report:
         print(f"  {line}")
@@ -68,7 +70,7 @@ def _export(arguments: argparse.Namespace) -> int:
     """Write a checkpoint's arrays to an npz file."""
     if arguments.weight_dtype:
         raise UsageError(f"--weight-dtype: {arguments.weight_dtype}; goes with a run, not a file")
-    path = tools.choose(arguments.source, arguments.step)
+    path = choice.choose(arguments.source, arguments.step)
     count = tools.to_npz(path, arguments.target, arguments.only)
     print(f"{arguments.target}: {count} arrays of {path}")
     return 0

@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from cerebellum import config, configure
 from cerebellum.files import directory
-from cerebellum.service import inference, served
+from cerebellum.service import inference, models, served
 
 WARM = 5
 """Calls before those that are timed."""
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure.use_device(settings)
     out = directory(arguments.out)
     began = time.perf_counter()
-    model = served.load(settings)
+    model = served.load(models.find(Path(settings.storage.models)), settings)
     loaded = time.perf_counter()
     inference.warm(model, settings.performance.batch_size)
     compiled = time.perf_counter()

@@ -65,8 +65,12 @@ class Service:
     engine: Engine | None = None
     """None until the model is loaded"""
     stopping: bool = False
+    damaged: set[Path] = field(default_factory=set)
+    """models that were found damaged, and counted"""
     renewing: threading.Lock = field(default_factory=threading.Lock)
     """held while another model is loaded"""
+    waiting: threading.Lock = field(default_factory=threading.Lock)
+    """held while somebody waits for that"""
     began: float = field(default_factory=time.monotonic)
     """monotonic s"""
 
@@ -332,7 +336,10 @@ def health_of(service: Service) -> dict[str, Any]:
     if engine is not None:
         name = engine.served.name
         message = "untrained: the circuit as configured" if name == "untrained" else name
-        check("model", "healthy", message)
+        if engine.model_problem is None:
+            check("model", "healthy", message)
+        else:
+            check("model", "degraded", f"{message}; {engine.model_problem}")
         if engine.persistence.failed:
             check(
                 "checkpoints",

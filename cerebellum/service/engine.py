@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cerebellum.config import Settings
-from cerebellum.service import inference, markets, notify
+from cerebellum.errors import FailedError, UsageError
+from cerebellum.service import inference, markets, notify, persistence
 from cerebellum.service.inference import Failure, Inference, Result
 from cerebellum.service.markets import FullError, Markets, RefusedError
 from cerebellum.service.persistence import Persistence
@@ -64,6 +65,10 @@ class Engine:
     _thread: threading.Thread | None = None
     _next: Served | None = None
     """a model that is to take over"""
+    _saved_for_next: bool = False
+    """whether the state was saved for the case that the present model comes back"""
+    model_problem: str | None = None
+    """why the model that answers is not the one that should, if it is not"""
 
     @property
     def alive(self) -> bool:
@@ -105,6 +110,7 @@ class Engine:
         # What was traced and compiled stays. Each later collection would spend 0.3 s on it.
         gc.collect()
         gc.freeze()
+        self._announce()
         self._thread = threading.Thread(target=self._guarded, name="engine", daemon=True)
         self._thread.start()
         self.ready = True
@@ -126,7 +132,10 @@ class Engine:
         return request.future
 
     def replace_by(self, model: Served) -> None:
-        """Let another model take over, once it is proven; markets keep their clocks.
+        """Let another model take over, once it is proven and the state of the old one is saved.
+
+        Markets keep their clocks. What they remember of the model, if it was served before, comes
+        back.
 
         Raises:
           FailedError: an answer of the model is not finite.
@@ -171,7 +180,7 @@ class Engine:
             if pulse_s is not None and now - notified >= pulse_s:
                 notified = now
                 notify.tell("WATCHDOG=1")
-            if self._next is not None:
+            if self._next is not None and not self.persistence.writing:
                 self._take_over(self._next)
             batch = self.requests.take(self.settings.performance.batch_size, self._admit)
             if batch:
@@ -183,12 +192,36 @@ class Engine:
             self._summarise_and_save(now)
 
     def _take_over(self, model: Served) -> None:
-        self._next = None
-        log.info("model replaced", extra={"fields": {"model": model.name, "old": self.served.name}})
-        self.inference.served = model
+        """Save for the old model; when that is on the disk, let the other one take over."""
+        if not self._saved_for_next and self.persistence.unsaved(self.ticks):
+            self._saved_for_next = True
+            self.persistence.save(self.served, self.markets, self.ticks)
+            return
+        self._next, self._saved_for_next = None, False
+        old = self.served.name
+        try:
+            if self.persistence.failed is not None:
+                raise FailedError(f"the state was not saved: {self.persistence.failed}")
+            newest = self.persistence.change(model, self.ticks)
+        except (UsageError, FailedError, OSError) as error:
+            self.model_problem = f"{model.name} has not taken over: {error}"
+            log.error("the model was not replaced: %s; %s serves on", error, old)
+            return
+        current = self.markets
+        self.inference.served = current.take_over(
+            model, lambda: newest and persistence.restore(model, current, newest)
+        )
         self.statistics.forget_spikes()
-        self.markets.take_over(model)
         self.requests.check_again()
+        self.persistence.save(self.served, current, self.ticks)
+        log.info("model replaced", extra={"fields": {"model": model.name, "old": old}})
+        self._announce()
+
+    def _announce(self) -> None:
+        """Let the metrics say which model answers, and since when."""
+        metrics = self.statistics.metrics
+        metrics.model.info({"name": self.served.name, "version": self.served.version[:12]})
+        metrics.model_loaded.set(time.time())
 
     def _admit(self, request: Request) -> bool:
         """Check a request's ticks, all before the first is answered; whether they are good."""
@@ -255,7 +288,7 @@ class Engine:
 
     def _reset(self, request: Request) -> None:
         self.markets.reset(request.market)
-        self.statistics.metrics.resets.inc()
+        self.markets.lost("not finite", 1)
         self.statistics.failed += 1
         log.error("the state of a market was not finite: reset")
         request.fail(UnsoundError("the market's state was not finite, and is reset"))

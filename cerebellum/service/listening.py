@@ -5,6 +5,26 @@ import socket
 from cerebellum.config import shown
 from cerebellum.errors import UsageError
 
+BACKLOG = 2_048
+"""Connections that may wait to be accepted."""
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens on an address.
+
+    It listens at once, because two processes may be bound to an address, but only one may listen.
+
+    Raises:
+      UsageError: see `bound`.
+    """
+    sock = bound(host, port)
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _not_free(host, port, error) from error
+    return sock
+
 
 def bound(host: str, port: int) -> socket.socket:
     """A TCP socket that is bound to an address.
@@ -31,8 +51,13 @@ def bound(host: str, port: int) -> socket.socket:
         sock.bind(address)
     except OSError as error:
         sock.close()
-        key, at, remedy = "host", host, "an address of this machine"
-        if port:
-            key, at, remedy = "port", f"{host}:{port}", "an address that is free"
-        raise UsageError(f"server.{key}: {error.strerror} ({at}; {remedy})") from error
+        raise _not_free(host, port, error) from error
     return sock
+
+
+def _not_free(host: str, port: int, error: OSError) -> UsageError:
+    """The error for an address that cannot be had."""
+    key, at, remedy = "host", host, "an address of this machine"
+    if port:
+        key, at, remedy = "port", f"{host}:{port}", "an address that is free"
+    return UsageError(f"server.{key}: {error.strerror} ({at}; {remedy})")

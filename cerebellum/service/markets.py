@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ CHECKED = 100
 """The markets on disk are counted each time that so many more were written."""
 IDLE_S = 10.0
 """A market that was used within so many seconds is not written to disk."""
-COPIES = 2
-"""Times that a market's memory is held: a checkpoint copies it, while it is being written."""
+COPIES = 3
+"""Times that a market's memory is held while a checkpoint is written: the library that writes the
+copy holds all of it once more until it is on the disk."""
 
 log = logging.getLogger("cerebellum.service.markets")
 
@@ -92,6 +93,8 @@ class Markets:
     """share of `allowed` from which idle markets leave for new ones"""
     states: OrderedDict[str, MarketState] = field(default_factory=OrderedDict)
     """by name, the least recently used market first"""
+    lost: Callable[[str, int], None] = lambda reason, count: None
+    """called with a reason and how many markets have lost their memory for it"""
     used: dict[str, float] = field(default_factory=dict)
     """when each market was last used, monotonic s"""
     _written: int = 0
@@ -124,17 +127,33 @@ class Markets:
         paths = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
         for path in paths[:-MOST_AWAY]:
             path.unlink(missing_ok=True)
+            self.lost("forgotten", 1)
             log.warning("%s: forgotten, %d markets were put away later", path.name, MOST_AWAY)
 
     def reset(self, name: str) -> None:
         """Forget what the circuit remembers of a market; its clock stays."""
         self.states[name] = replace(self.states[name], memory=self.served.fresh, open=NO_QUESTIONS)
 
-    def take_over(self, model: Served) -> None:
-        """Use another model: circuits start anew, clocks stay."""
+    def take_over(self, model: Served, known: Callable[[], Served | None]) -> Served:
+        """Use another model: clocks stay; circuits start anew, or go on from where it left them.
+
+        Args:
+          known: restores the markets that the model has known before, and returns the model with
+            what it had learned; None where it has known none.
+
+        Returns:
+          The model.
+        """
+        clocks, self.states = self.states, OrderedDict()
         self.served = model
-        for name in self.states:
-            self.reset(name)
+        self.served = known() or model
+        self.lost("model", len(clocks.keys() - self.states.keys()))
+        for name, clock in clocks.items():
+            memory = self.states[name].memory if name in self.states else self.served.fresh
+            self.states[name] = replace(clock, memory=memory, open=NO_QUESTIONS)
+            self.states.move_to_end(name)
+        self.shrink()
+        return self.served
 
     def restore(self, name: str, saved: MarketState) -> None:
         """Add a market of a checkpoint, or its state on disk if that is newer."""
@@ -198,7 +217,7 @@ class Markets:
             with np.load(path, allow_pickle=False) as file:
                 description = json.loads(str(file["about"]))
                 arrays = {name: file[name] for name in file.files if name != "about"}
-            if description.pop("digest") != self.served.digest:
+            if description.pop("digest") not in self.served.digests:
                 return None
             return from_json(description, self.row(arrays, 0))
         except FileNotFoundError:
@@ -206,6 +225,7 @@ class Markets:
         except Exception as error:
             # NumPy and zipfile raise many types of error for bytes that they cannot read.
             log.error("%s: not whole (%s); the market starts fresh", path, error)
+            self.lost("damaged", 1)
             return None
 
     def stacked(self, memories: Sequence[Packed]) -> dict[str, np.ndarray]:

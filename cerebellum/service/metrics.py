@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -36,6 +36,9 @@ class Metrics:
     failures: Counter
     damaged: Counter
     resets: Counter
+    model: Info
+    model_missing: Gauge
+    model_loaded: Gauge
     refused: Counter
     queue: Gauge
     markets: Gauge
@@ -74,6 +77,9 @@ class _Maker:
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
+    def info(self, name: str, text: str) -> Info:
+        return Info(name, text, registry=self.registry)
+
     def histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
@@ -98,6 +104,8 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.rates.labels(population=name)
     for reason in ("busy", "deadline", "failed", "markets", "refused"):
         metrics.refused.labels(reason=reason)
+    for reason in ("damaged", "forgotten", "model", "not finite"):
+        metrics.resets.labels(reason=reason)
     return metrics
 
 
@@ -127,7 +135,10 @@ def _metrics(make: _Maker) -> Metrics:
         interval=make.gauge("checkpoint_interval_seconds", "training.checkpoint_interval."),
         failures=make.counter("checkpoint_failures_total", "Saves that failed."),
         damaged=make.counter("checkpoints_damaged_total", "Checkpoints that were set aside."),
-        resets=make.counter("market_resets_total", "Markets whose state was not finite."),
+        resets=make.counter("markets_reset_total", "Markets that lost their memory.", "reason"),
+        model=make.info("model", "The model that answers."),
+        model_missing=make.gauge("model_missing", "1: the model to be served is not there."),
+        model_loaded=make.gauge("model_loaded_timestamp_seconds", "When the model took over."),
         refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),

@@ -1,11 +1,9 @@
 """What outlives the process: checkpoints of what markets remember, and a count of ticks.
 
-The count lies in a mapped file, which the kernel writes to the disk also when the process is
-killed. At the next start it tells how many ticks were answered after the last checkpoint.
+At the next start, the count tells how many ticks were answered after the last checkpoint.
 """
 
 import logging
-import mmap
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +13,27 @@ import numpy as np
 
 from cerebellum import store
 from cerebellum.errors import FailedError
-from cerebellum.service import markets
+from cerebellum.service import aside, markets
+from cerebellum.service.counter import Counter, open_counter
 from cerebellum.service.markets import Markets
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.packed import pack, unpack
 from cerebellum.service.served import Served
 
-COUNTER_BYTES = 8
+TICKS = "ticks"
+"""The file of the count, in the folder of the state."""
 
 log = logging.getLogger("cerebellum.service.state")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The state of a model, as it was found."""
+
+    checkpoints: store.Store
+    newest: store.Checkpoint | None
+    lost: int = 0
+    """markets whose state was set aside, because it is of another circuit or model"""
 
 
 @dataclass
@@ -31,8 +41,8 @@ class Persistence:
     """Saves what markets remember. All methods but `publish` belong to the engine's thread."""
 
     checkpoints: store.Store
-    counter: mmap.mmap
-    """ticks that were answered, ever: a little-endian integer of 8 bytes"""
+    counter: Counter
+    """ticks that were answered, ever"""
     saved_ticks: int = 0
     """ticks that were answered before the last checkpoint"""
     _saved_at: float = field(default_factory=time.monotonic)
@@ -51,7 +61,7 @@ class Persistence:
 
     def count(self, ticks: int) -> None:
         """Note how many ticks were answered, ever."""
-        self.counter[:COUNTER_BYTES] = ticks.to_bytes(COUNTER_BYTES, "little")
+        self.counter.set(ticks)
 
     def unsaved(self, ticks: int) -> bool:
         """Whether a checkpoint after `ticks` ticks would hold something new."""
@@ -64,9 +74,9 @@ class Persistence:
     def save(self, model: Served, current: Markets, ticks: int) -> None:
         """Begin a checkpoint; it is left out while the one before is being written."""
         self._saved_at = time.monotonic()
-        if self.checkpoints.save(
-            ticks, _tree(model, current, ticks), _about(model, current, ticks)
-        ):
+        # `_tree` stacks the arrays of markets, which copies them; arrays of JAX do not change.
+        tree, about = _tree(model, current, ticks), _about(model, current, ticks)
+        if self.checkpoints.save(ticks, tree, about, copied=True):
             self.saved_ticks = ticks
 
     def close(self, model: Served, current: Markets, ticks: int) -> None:
@@ -83,6 +93,36 @@ class Persistence:
         except OSError as error:
             raise FailedError(f"{self.folder}: not saved: {error}") from None
 
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self.checkpoints.writing
+
+    def change(self, model: Served, ticks: int) -> store.Checkpoint | None:
+        """Set the state that was saved aside, for another model; nothing may be being written.
+
+        Args:
+          model: the one that takes over.
+          ticks: answered, ever.
+
+        Returns:
+          The newest checkpoint of the other model, if it was served before.
+
+        Raises:
+          UsageError, FailedError, OSError: the disk refused; the state is where it was.
+        """
+        self.checkpoints.close()
+        state, retention = self.folder.parent, self.checkpoints.retention
+        failures = self.checkpoints.failures
+        try:
+            aside.exchange(state, model.digests)
+        finally:
+            self.checkpoints = store.Store(self.folder, retention)
+            self.checkpoints.failures = failures
+        self.counter.close()
+        self.counter = open_counter(state / TICKS, ticks)
+        return store.newest(self.folder)
+
     def publish(self, metrics: Metrics) -> None:
         """Set the gauge and the counter that follow the checkpoints."""
         if self.checkpoints.last_success is not None:
@@ -94,36 +134,39 @@ class Persistence:
         metrics.failures.inc(failures)
 
 
-def open_store(
-    folder: Path, retention: store.Retention, digest: str
-) -> tuple[store.Store, store.Checkpoint | None]:
+def open_store(folder: Path, retention: store.Retention, model: Served) -> Opened:
     """The checkpoints in a folder, locked, and the newest of them if there is one.
 
-    If another circuit or model left them, the folder is set aside and a new one is made.
+    If another circuit or model left them, the folder is set aside. The state of this one, if it was
+    set aside before, takes its place; otherwise a new folder is made.
 
     Args:
-      digest: of the model that is served.
+      model: the one that is served.
+
+    Raises:
+      UsageError: another process has the folder, or it cannot be written.
+      OSError: the disk refused.
     """
     # The folder is locked before it is read: another service may be using it.
     checkpoints = store.Store(folder / store.FOLDER, retention)
     newest = store.newest(checkpoints.folder)
-    if newest is not None and newest.about.get("digest") != digest:
-        _set_aside(folder, newest)
-        checkpoints.close()
-        checkpoints, newest = store.Store(folder / store.FOLDER, retention), None
-    return checkpoints, newest
+    if newest is None:
+        empty = not _has_checkpoints(checkpoints.folder)
+        if not (empty and aside.has(folder, model.digests)):
+            return Opened(checkpoints, None)
+    elif newest.about.get("digest") in model.digests:
+        return Opened(checkpoints, newest)
+    checkpoints.close()
+    aside.exchange(folder, model.digests)
+    checkpoints = store.Store(folder / store.FOLDER, retention)
+    back = store.newest(checkpoints.folder)
+    lost = len(newest.about.get("markets", ())) if newest is not None and back is None else 0
+    return Opened(checkpoints, back, lost)
 
 
-def _set_aside(folder: Path, checkpoint: store.Checkpoint) -> None:
-    """Rename the folder that another circuit or model left; nothing is deleted."""
-    aside = folder.with_name(f"{folder.name}-of-another-{int(time.time())}")
-    folder.rename(aside)
-    log.warning(
-        "the state that was saved is of another circuit or model (%s): it is set aside as %s, and "
-        "every market starts fresh",
-        checkpoint.about.get("service"),
-        aside,
-    )
+def _has_checkpoints(folder: Path) -> bool:
+    """Whether a folder has checkpoints, damaged ones included."""
+    return any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def restore(model: Served, current: Markets, checkpoint: store.Checkpoint) -> Served:
@@ -141,28 +184,6 @@ def restore(model: Served, current: Markets, checkpoint: store.Checkpoint) -> Se
     template = unpack(model.form.learner, [np.asarray(x) for x in model.learner])
     learner = store.unflatten(template, checkpoint.arrays, "learner")
     return replace(model, learner=pack(learner))
-
-
-def open_counter(path: Path, ticks: int) -> mmap.mmap:
-    """The mapped count of ticks, set to `ticks`; the log says how many ticks were lost.
-
-    Args:
-      ticks: answered before the last checkpoint.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if path.stat().st_size < COUNTER_BYTES:
-            file.truncate(COUNTER_BYTES)
-        counter = mmap.mmap(file.fileno(), COUNTER_BYTES)
-    lost = int.from_bytes(counter[:COUNTER_BYTES], "little") - ticks
-    if lost > 0:
-        log.warning(
-            "%d ticks were answered after the last checkpoint: markets have forgotten them",
-            lost,
-            extra={"fields": {"ticks_lost": lost}},
-        )
-    counter[:COUNTER_BYTES] = ticks.to_bytes(COUNTER_BYTES, "little")
-    return counter
 
 
 def _tree(model: Served, current: Markets, ticks: int) -> dict[str, Any]:

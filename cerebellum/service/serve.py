@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from logging.handlers import QueueListener
+from pathlib import Path
 
 import jax
 import uvicorn
 from starlette.types import ASGIApp
 
-from cerebellum import config, configure
+from cerebellum import config, configure, store
 from cerebellum.config import Settings
-from cerebellum.errors import FailedError, UsageError
+from cerebellum.errors import FailedError, UsageError, first_line
 from cerebellum.service import (
     app,
     check,
@@ -30,6 +31,7 @@ from cerebellum.service import (
     logs,
     metrics,
     notify,
+    renewal,
     served,
     state,
 )
@@ -73,8 +75,11 @@ def run(path: str | None) -> int:
     try:
         for line in configure.notes(settings):
             log.warning(line)
-        # Before the model is loaded, so that a port that is taken is found at once.
-        with listening.bound(settings.server.host, settings.server.port) as sock:
+        # Before the model is loaded, so that a port or a folder that is taken is found at once.
+        with (
+            listening.open_socket(settings.server.host, settings.server.port) as sock,
+            store.locked(Path(settings.storage.models)),
+        ):
             return _serve(settings, path, keys, sock, listener)
     finally:
         listener.stop()
@@ -114,9 +119,11 @@ class _Process:
     def _load(self) -> None:
         service = self.service
         try:
-            model = served.load(service.settings)
+            found = renewal.find(service)
+            model = served.load(found, service.settings)
             log.info("model loaded", extra={"fields": {"model": model.name}})
             service.engine = state.build(service.settings, model, service.metrics, self.fail)
+            service.engine.model_problem = found.problem
             service.engine.start()
         except Exception as error:
             if not isinstance(error, UsageError | FailedError):
@@ -165,10 +172,10 @@ def _serve(
         os._exit(0)
     if process.problems:
         problem = process.problems[0]
-        log.critical("ended: %s", _first_line(problem))
+        log.critical("ended: %s", first_line(problem))
         if isinstance(problem, UsageError | FailedError):
             raise problem
-        raise FailedError(_first_line(problem)) from problem
+        raise FailedError(first_line(problem)) from problem
     return 0
 
 
@@ -184,17 +191,9 @@ def _server(settings: config.Server, application: ASGIApp) -> _Server:
             server_header=False,
             timeout_keep_alive=max(1, round(settings.keep_alive_timeout)),
             timeout_graceful_shutdown=max(1, round(settings.connection_timeout)),
-            backlog=2_048,
+            backlog=listening.BACKLOG,
         )
     )
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of an error's message, after its type if it is not an error of ours."""
-    line = (str(error).splitlines() or [""])[0]
-    if isinstance(error, UsageError | FailedError):
-        return line
-    return f"{type(error).__name__}: {line}"
 
 
 async def _until_signal(
@@ -246,22 +245,4 @@ def reread(service: Service, path: str | None) -> None:
     service.settings = applied
     if service.engine is not None:
         service.engine.configure(applied)
-        _renew(service)
-
-
-def _renew(service: Service) -> None:
-    """Load the newest model if it is another one; it takes over once it is proven."""
-    engine = service.engine
-    assert engine is not None
-    if served.newest(service.settings) == engine.served.name:
-        return
-    if not service.renewing.acquire(blocking=False):
-        log.warning("a model is being loaded already")
-        return
-    try:
-        engine.replace_by(served.load(service.settings))
-    except Exception as error:
-        message = _first_line(error)
-        log.error("the model was not renewed: %s; the old one serves on", message)
-    finally:
-        service.renewing.release()
+        renewal.renew(service)

@@ -6,6 +6,7 @@ The plasticity of an untrained circuit is off, because it has nothing to learn f
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from cerebellum.model import anatomy, noise
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.spec import Spec
+from cerebellum.service import models
+from cerebellum.service.models import UNTRAINED, Model
 from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
 from cerebellum.sim.memory import peak
 from cerebellum.store import describe, learned
@@ -125,10 +128,18 @@ class Served:
     """cells by population, in the order of `Answer.counts`"""
     learns: bool
     """whether it learns from outcomes"""
-    digest: str
-    """identifies the model: memories of a model with another digest cannot be used"""
+    digests: tuple[str, ...]
+    """identify the model: memories of a model with other digests cannot be used. The first is
+    saved; earlier versions saved the others."""
+    version: str
+    """tells trained models of one name apart, see `models.Model`"""
     needs: int
     """memory of the program and the model without markets, estimated, bytes"""
+
+    @property
+    def digest(self) -> str:
+        """The digest that is saved with memories."""
+        return self.digests[0]
 
     @property
     def tick_s(self) -> float:
@@ -246,13 +257,13 @@ def _served(
     fresh: Memory,
     design: Design,
     fields: Fields,
-    identity: dict[str, Any],
+    identities: Sequence[dict[str, Any]],
     **names: Any,
 ) -> Served:
     """A model, packed.
 
     Args:
-      identity: what the model is, JSON, for its digest.
+      identities: what the model is, JSON, for its digests.
       names: the other fields of `Served`.
     """
     populations = arrays.circuit.spec.populations
@@ -271,37 +282,24 @@ def _served(
         fresh=pack(fresh),
         sizes={p.name: p.size for p in populations},
         learns=fresh.market.waiting is not None,
-        digest=_digest({**identity, "memory": leaves}),
+        digests=tuple(_digest({**each, "memory": leaves}) for each in identities),
         needs=peak(arrays.circuit.spec, arrays.circuit.wiring.path),
         **names,
     )
 
 
-UNTRAINED = "untrained"
-"""The name of a circuit that is not trained."""
-
-
-def newest(settings: Settings) -> str:
-    """The name of the model that `load` would give."""
-    models = Path(settings.storage.models)
-    steps = store.steps(models / store.FOLDER)
-    return f"{models.name}/{steps[0][0]}" if steps else UNTRAINED
-
-
-def load(settings: Settings) -> Served:
-    """The trained model below `storage.models`, or else the configured circuit.
+def load(model: Model, settings: Settings) -> Served:
+    """A model that `models` has found: a trained one, or the circuit of the configuration.
 
     Raises:
-      UsageError, FailedError: a model that is damaged, or too large for this machine.
+      UsageError, FailedError: it is damaged, of another version, or too large for this machine.
     """
-    if newest(settings) == UNTRAINED:
-        return untrained(settings)
-    return trained(Path(settings.storage.models), settings)
+    return untrained(settings) if model.path is None else _trained(model, model.path, settings)
 
 
-def trained(run: Path, settings: Settings) -> Served:
-    """The model that a training run made."""
-    checkpoint = learned.load(run)
+def _trained(found: Model, path: Path, settings: Settings) -> Served:
+    """The model of a training run's checkpoint."""
+    checkpoint = learned.read(path)
     model = checkpoint.model
     learning = settings.training.method in LEARNS and settings.neural.learning_rate > 0
     gain = settings.neural.learning_rate * online.GAIN
@@ -323,10 +321,12 @@ def trained(run: Path, settings: Settings) -> Served:
         memory,
         model.net.design,
         model.fields,
-        name=f"{run.name}/{checkpoint.step}",
+        name=found.name,
+        version=found.version,
         task=model.task,
         band=model.band,
-        identity=identity,
+        # Without the manifest, runs of one design, length and data had the same digest.
+        identities=({**identity, "manifest": found.version}, identity),
     )
 
 
@@ -342,11 +342,12 @@ def check(settings: Settings) -> None:
       UsageError: the untrained circuit would be served, and has fewer mossy fibres than features.
     """
     try:
-        name, spec = newest(settings), configure.spec_of(settings, learning=False)
+        trained = models.expected(Path(settings.storage.models))
+        spec = configure.spec_of(settings, learning=False)
     except (OSError, ValueError):
         # `configure.problems` says so.
         return
-    if name == UNTRAINED:
+    if not trained:
         _fibres(spec, Fields())
 
 
@@ -413,19 +414,24 @@ def untrained(settings: Settings) -> Served:
         design,
         fields,
         name=UNTRAINED,
+        version="",
         task="event",
         band=0.0,
-        identity={"spec": {**describe.to_json(spec), **_execution(settings)}, "seed": neural.seed},
+        identities=[
+            {"spec": {**describe.to_json(spec), **each}, "seed": neural.seed} for each in EXECUTIONS
+        ],
     )
 
 
-def _execution(settings: Settings) -> dict[str, Any]:
-    """How the circuit runs, as part of its digest.
+EXECUTIONS = [
+    {"path": "event", "kernels": kernels, "whole": None, "shards": 1}
+    for kernels in ("auto", "xla", "native")
+]
+"""How a circuit runs, as part of its digests.
 
-    A spec held these fields when digests were first made. They keep old digests valid.
-    """
-    kernels = settings.performance.kernels
-    return {"path": "event", "kernels": kernels, "whole": None, "shards": 1}
+A spec held these fields when digests were first made. They keep old digests valid. Memories are of
+one form with all kernels, and give the same spikes.
+"""
 
 
 def _rates(design: Design, arrays: Arrays, carry: Carry, values: np.ndarray) -> np.ndarray:

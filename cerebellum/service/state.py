@@ -8,11 +8,12 @@ from pathlib import Path
 from cerebellum import configure, store
 from cerebellum.config import Settings
 from cerebellum.service import persistence
+from cerebellum.service.counter import open_counter
 from cerebellum.service.engine import Engine
 from cerebellum.service.inference import Inference
 from cerebellum.service.markets import Markets
 from cerebellum.service.metrics import Metrics
-from cerebellum.service.persistence import Persistence
+from cerebellum.service.persistence import TICKS, Persistence
 from cerebellum.service.requests_queue import RequestQueue
 from cerebellum.service.served import Served
 from cerebellum.service.statistics import Statistics
@@ -31,21 +32,25 @@ def build(
 ) -> Engine:
     """An engine with the state that was saved last.
 
-    A state that another circuit left is set aside, and every market starts fresh.
+    A state that another circuit left is set aside, and that of this one comes back if it was set
+    aside before; otherwise every market starts fresh.
 
     Args:
       died: called when the engine's thread has ended by an error.
     """
     folder = Path(settings.storage.models) / STATE
     retention = store.Retention(newest=settings.training.max_checkpoints)
-    checkpoints, newest = persistence.open_store(folder, retention, model.digest)
+    opened = persistence.open_store(folder, retention, model)
+    checkpoints, newest = opened.checkpoints, opened.newest
     markets = Markets(
         model,
         folder / "idle",
         settings.server.max_markets,
         allowed=configure.memory_allowed(settings.performance.memory_limit),
         threshold=settings.performance.garbage_collection_threshold,
+        lost=lambda reason, count: metrics.resets.labels(reason=reason).inc(count),
     )
+    markets.lost("model", opened.lost)
     damaged = (entry.name.startswith(store.DAMAGED) for entry in checkpoints.folder.iterdir())
     metrics.damaged.inc(sum(damaged))
     # Before the first save there is nothing to lose.
@@ -58,7 +63,7 @@ def build(
         checkpoints.last_success = (newest.path / "manifest.json").stat().st_mtime
         fields = {"checkpoint": str(newest.path), "ticks": ticks}
         log.info("state restored", extra={"fields": fields})
-    counter = persistence.open_counter(folder / "ticks", ticks)
+    counter = open_counter(folder / TICKS, ticks)
     engine = Engine(
         settings=settings,
         requests=RequestQueue(settings.server.max_connections, metrics.refused),

@@ -1,6 +1,6 @@
 """Checkpoints: each is complete or absent, and is verified when it is read."""
 
-from cerebellum.store.background import Store
+from cerebellum.store.background import Store, locked
 from cerebellum.store.checkpoint import (
     DAMAGED,
     DIGITS,
@@ -32,6 +32,7 @@ __all__ = [
     "flatten",
     "load",
     "load_circuit",
+    "locked",
     "newest",
     "publishing",
     "save_circuit",

@@ -6,8 +6,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cerebellum import files
 from cerebellum.errors import UsageError
 from cerebellum.store.checkpoint import SAVING, check, recover, steps, write
 from cerebellum.store.retention import Retention
@@ -22,6 +24,43 @@ from cerebellum.store.retention import Retention
 REMOVING, LOCK = ".removing-", ".lock"
 
 log = logging.getLogger(__name__)
+
+
+def _lock(folder: Path) -> int:
+    """Make a folder of checkpoints if it is missing, and lock it; returns the lock's handle.
+
+    Raises:
+      UsageError: another process has the lock, or the folder cannot be written.
+    """
+    handle = -1
+    try:
+        files.make_folder(folder)
+        flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(folder / LOCK, flags, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        files.keep_owner(folder / LOCK)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"{folder}: another process saves there; one at a time") from None
+    except OSError as error:
+        if handle != -1:
+            os.close(handle)
+        raise UsageError(f"{folder}: {error.strerror}; a writable directory") from None
+    return handle
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder of checkpoints into which no other process saves while the block lasts.
+
+    Raises:
+      UsageError: another process saves there, or the folder cannot be written.
+    """
+    handle = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 @dataclass
@@ -52,15 +91,7 @@ class Store:
 
     def __post_init__(self):
         self.folder = Path(self.folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.folder / LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise UsageError(f"{self.folder}: another process saves there; one at a time") from None
-        except OSError as error:
-            raise UsageError(f"{self.folder}: {error.strerror}; a writable directory") from None
+        self._lock = _lock(self.folder)
         recover(self.folder)
         for entry in self.folder.iterdir():
             if entry.name.startswith((SAVING, REMOVING)):
@@ -72,10 +103,14 @@ class Store:
         tree: Any,
         about: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
+        copied: bool = False,
     ) -> bool:
         """Save a checkpoint; the arguments are those of `write`.
 
         A failure of the disk raises no error here; see `failures` and `failed`.
+
+        Args:
+          copied: whether nobody will change the arrays, so that no copy is needed.
 
         Returns:
           False where nothing is saved because the previous checkpoint is still being written.
@@ -84,13 +119,14 @@ class Store:
           UsageError: the step or the tree is not one that `write` accepts; nothing is saved.
         """
         step, _ = check(step, tree)
-        if self._pending is not None and not self._pending.done():
+        if self.writing:
             log.warning("checkpoint %d: left out, the one before is still being written", step)
             return False
         start = time.perf_counter()
         if self.beside:
             about, metrics = copy.deepcopy((about, metrics))
-            tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+            if not copied:
+                tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
             self._pending = self._pool.submit(self._write, step, tree, about, metrics)
         else:
             self._write(step, tree, about, metrics)
@@ -118,6 +154,11 @@ class Store:
     def failed(self) -> BaseException | None:
         """The error of the last attempt to save, or None if it succeeded."""
         return self._failure
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._pending is not None and not self._pending.done()
 
     def wait(self) -> None:
         """Wait until no checkpoint is being written."""

@@ -168,18 +168,20 @@ def publishing(final: str | Path) -> Iterator[Path]:
     """A temporary folder, renamed to `final` when the block ends without an error.
 
     The block writes the folder's files and flushes them to the disk. After an error the folder is
-    deleted. An older `final` is put aside for the rename, and deleted after it.
+    deleted. An older `final` is put aside for the rename, and deleted after it. What root writes
+    belongs to the owner of the folder that it lies in.
 
     Raises:
       OSError: the disk refused.
     """
     final = Path(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(final.parent)
     work = final.with_name(f"{SAVING}{final.name}-{os.getpid()}")
     work.mkdir()
     old = final.with_name(f"{REPLACED}{final.name}")
     try:
         yield work
+        files.keep_owner(work)
         if final.exists():
             final.rename(old)
         work.rename(final)

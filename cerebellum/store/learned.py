@@ -20,7 +20,7 @@ from cerebellum.learn.tasks.ticks import Task
 from cerebellum.learn.train import Plan, Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
-from cerebellum.store import Checkpoint, names, old_draws, snapshot, tools
+from cerebellum.store import Checkpoint, choice, names, old_draws, snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,13 @@ def restore(checkpoint: Checkpoint) -> Run:
     """Restore the run of a checkpoint, bit for bit.
 
     Raises:
-      UsageError: the checkpoint is not one of a training run.
+      UsageError: the checkpoint is not one of a training run, or of another version.
     """
+    with snapshot.numbers_of(checkpoint):
+        return _restore(checkpoint)
+
+
+def _restore(checkpoint: Checkpoint) -> Run:
     about = checkpoint.about
     if "design" not in about:
         raise UsageError(f"{checkpoint.path}: no training run; a checkpoint of train")
@@ -150,4 +155,13 @@ def load(run: str | Path) -> Run:
     Raises:
       UsageError, FailedError: there is no checkpoint, or none is intact.
     """
-    return restore(store.load(tools.choose(run), verify=False))
+    return read(choice.choose(run))
+
+
+def read(path: Path) -> Run:
+    """Restore a checkpoint of a training run that has been verified.
+
+    Raises:
+      UsageError, FailedError: it is of no training run, of another version, or cannot be read.
+    """
+    return restore(store.load(path, verify=False))

@@ -167,7 +167,9 @@ def _body(folder: Path) -> dict[str, Any]:
         body = json.loads(text)
         version = body["format"]
         if version > FORMAT:
-            raise damage(f"format {version}, of a later version; this one reads up to {FORMAT}")
+            raise damage(
+                f"format {str(version)[:12]}, of a later version; this one reads up to {FORMAT}"
+            )
         for older in range(version, FORMAT):
             body = MIGRATIONS[older](body)
         for name, entry in body["files"].items():

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -61,6 +62,22 @@ def digest(wiring: Wiring) -> str:
     return sha256.hexdigest()
 
 
+@contextmanager
+def numbers_of(checkpoint: Checkpoint) -> Iterator[None]:
+    """While the block uses the numbers of a checkpoint's description.
+
+    Raises:
+      UsageError: one of them is too large to be what it stands for.
+    """
+    try:
+        yield
+    except OverflowError as error:
+        raise UsageError(
+            f"{checkpoint.path}: a number in its description is too large ({error}); a checkpoint "
+            "as it was written"
+        ) from None
+
+
 def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, State]:
     """Restore the circuit and the state of a checkpoint, bit for bit.
 
@@ -71,6 +88,11 @@ def restore(checkpoint: Checkpoint, *, edited: bool = False) -> tuple[Circuit, S
       UsageError: the checkpoint has no circuit, this version would draw another wiring, or a
         registered model, rule or window computes something else than when the checkpoint was saved.
     """
+    with numbers_of(checkpoint):
+        return _restore(checkpoint, edited)
+
+
+def _restore(checkpoint: Checkpoint, edited: bool) -> tuple[Circuit, State]:
     spec = spec_of(checkpoint)
     translated = names.translated(checkpoint.arrays, checkpoint.about)
     checkpoint = dataclasses.replace(checkpoint, arrays=translated)

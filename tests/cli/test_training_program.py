@@ -14,7 +14,7 @@ import pytest
 from serving import until
 
 from cerebellum import store
-from cerebellum.store import learned, tools
+from cerebellum.store import choice, learned
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
 import series
@@ -130,7 +130,7 @@ def test_other_ticks_do_not_go_on(run, trained, tmp_path):
 
 
 def arrays(run: Path) -> dict[str, np.ndarray]:
-    return store.load(tools.choose(run)).arrays
+    return store.load(choice.choose(run)).arrays
 
 
 def same(one: Path, other: Path) -> None:

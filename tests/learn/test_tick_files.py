@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cerebellum.errors import UsageError
-from cerebellum.learn.tasks import csv, lines, ticks
+from cerebellum.learn.tasks import csv, header, lines, ticks
 
 START = 1_700_000_000_000
 HEADER = "timestamp,price,volume\n"
@@ -372,3 +372,22 @@ def test_every_line_is_accounted_for(tmp_path_factory, items, form, separator, q
     assert len(rows) + bad.rows + bad.blank + breaks == count
     named = [int(message.removeprefix(f"{path}:").partition(":")[0]) for message in bad.first]
     assert named == broken[:3]
+
+
+def test_a_table_that_grows_without_end_is_read_in_little_memory(tmp_path):
+    """A small gzip file of line ends, or of lines that are no rows: nothing is kept of a line."""
+    first, rows = HEADER.encode(), "".join(row(k) + "\n" for k in range(10)).encode()
+    many = 3 * lines.BLOCK
+    blank = tmp_path / "blank.csv.gz"
+    blank.write_bytes(gzip.compress(first + b"\n" * many + rows + b"\r\n" * many, 1))
+    bad = csv.Bad()
+    assert sum(len(block["price"]) for block in csv.read(blank, None, bad)) == 10
+    assert (bad.rows, bad.blank) == (0, 2 * many)
+    faulty = tmp_path / "faulty.csv.gz"
+    faulty.write_bytes(gzip.compress(first + b"x\n" * many, 1))
+    with lines.open_text(faulty) as file:
+        layout = header.layout(faulty, lines.first(faulty, file), {})
+        block = next(lines.blocks(faulty, file, layout))
+    assert block.faulty == lines.BLOCK // 2
+    assert len(block.faults) == lines.MOST_FAULTS
+    assert block.faults[0][0] == 2

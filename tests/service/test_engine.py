@@ -12,7 +12,7 @@ import pytest
 import serving
 
 from cerebellum import config
-from cerebellum.service import app, metrics, served, state
+from cerebellum.service import app, markets, metrics, persistence, served, state
 from cerebellum.service import engine as engine_module
 from cerebellum.service.markets import FullError, RefusedError
 from cerebellum.service.requests import Tick
@@ -193,7 +193,7 @@ def test_a_state_that_is_not_finite_is_reset_and_counted(build):
     engine.markets.states["a"] = replace(market, memory=broken)
     with pytest.raises(UnsoundError, match="reset"):
         ask(engine, "a", 1)
-    assert count(engine, "market_resets_total") == 1
+    assert count(engine, "markets_reset_total", reason="not finite") == 1
     # The circuit starts afresh; other markets go on.
     again = ask(engine, "a", 2)
     assert np.isfinite(again.chances).all()
@@ -338,7 +338,7 @@ def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
 
 def test_memory_is_bounded_by_idle_markets_that_leave(build, model, tmp_path):
     """From the threshold on an idle market leaves for a new one; at the limit a new one waits."""
-    each = 2 * sum(x.nbytes for x in model.fresh)
+    each = markets.COPIES * sum(x.nbytes for x in model.fresh)
     limit = model.needs + 8 * each
     threshold = (model.needs + 4.5 * each) / limit
     memory = {
@@ -397,13 +397,85 @@ def test_it_does_not_recompile(build):
     assert served.compiled_answer._cache_size() == before
 
 
-def test_another_model_takes_over_once_it_is_proven(build, tmp_path, model):
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another model."""
+    folder = tmp_path_factory.mktemp("other")
+    return served.untrained(settings(folder, **{"neural.seed": 7}))
+
+
+def test_another_model_takes_over_once_it_is_proven_and_the_first_comes_back(build, model, other):
+    """Clocks go on with each; what markets remember of a model comes back with it."""
     engine = build(**{"performance.batch_size": 1})
-    ask(engine, "a", 0)
-    other = served.untrained(settings(tmp_path, **{"neural.seed": 7}))
+    ask(engine, "a", 0), ask(engine, "a", 1)
+    before = engine.markets.states["a"].memory
     engine.replace_by(other)
     serving.until(lambda: engine.served is other)
-    # The circuit is another; the market's clock goes on.
-    assert np.isfinite(ask(engine, "a", 1).chances).all()
+    assert np.isfinite(ask(engine, "a", 2).chances).all()
     with pytest.raises(RefusedError):
-        ask(engine, "a", 0)
+        ask(engine, "a", 1)
+    ask(engine, "new", 2)
+    assert count(engine, "markets_reset_total", reason="model") == 1
+    engine.replace_by(model)
+    serving.until(lambda: engine.served is model)
+    # As if the ticks of the other model had not been; but time does not run backwards.
+    with pytest.raises(RefusedError):
+        ask(engine, "a", 1)
+    for array, was in zip(engine.markets.states["a"].memory, before, strict=True):
+        np.testing.assert_array_equal(array, was)
+    assert ask(engine, "a", 2).chances.shape == (3,)
+    assert count(engine, "markets_reset_total", reason="model") == 2
+    assert ask(engine, "new", 2).chances.shape == (3,)
+    engine.stop()
+    again = build(**{"performance.batch_size": 1})
+    assert again.markets.states["a"].ticks == 4
+    assert again.ticks == engine.ticks
+
+
+def test_a_model_does_not_take_over_where_the_state_of_the_old_one_cannot_be_saved(
+    build, model, other, monkeypatch, caplog
+):
+    from cerebellum.store import background
+
+    engine = build(**{"performance.batch_size": 1})
+    ask(engine, "a", 0)
+
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(background, "write", full)
+        engine.replace_by(other)
+        serving.until(lambda: engine.model_problem is not None)
+    assert "untrained has not taken over: the state was not saved" in str(engine.model_problem)
+    assert engine.served is model
+    assert ask(engine, "a", 1).chances.shape == (3,)
+    monkeypatch.setattr(persistence.aside, "exchange", full)
+    engine.model_problem = None
+    engine.replace_by(other)
+    serving.until(lambda: engine.model_problem is not None)
+    assert engine.served is model
+    assert ask(engine, "a", 2).chances.shape == (3,)
+    service = app.Service(engine.settings, engine.statistics.metrics, trainer=None, engine=engine)  # type: ignore[arg-type]
+    assert app.health_of(service)["status"] == "degraded"
+
+
+def test_other_kernels_and_a_circuit_that_comes_back_find_their_markets(build, model, tmp_path):
+    engine = build()
+    ask(engine, "a", 0)
+    engine.stop()
+    for digests in ((model.digest,), model.digests[1:]):
+        # As another version, or other kernels, would have saved it.
+        assert set(digests) < set(model.digests)
+    kernels = served.untrained(settings(tmp_path, **{"performance.kernels": "xla"}))
+    assert kernels.digest == model.digest
+    smaller = served.untrained(settings(tmp_path, **{"neural.granule_size": 150}))
+    measured = metrics.build(model.sizes, {"version": "0"})
+    fresh = state.build(settings(tmp_path), smaller, measured)
+    assert fresh.markets.states == {}
+    assert measured.registry.get_sample_value("markets_reset_total", {"reason": "model"}) == 1
+    # It ends before it has saved anything.
+    fresh.persistence.checkpoints.close()
+    again = build()
+    assert again.markets.states["a"].ticks == 1
+    assert ask(again, "a", 1).chances.shape == (3,)

@@ -8,6 +8,7 @@ from cerebellum.learn import online
 from cerebellum.learn.tasks import csv, ticks
 from cerebellum.learn.tasks.ticks import Split
 from cerebellum.service import metrics, served, state
+from cerebellum.service import models as found
 from cerebellum.service.requests import Tick
 from cerebellum.store import learned
 
@@ -35,7 +36,7 @@ def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
         gain=gain,
         rate=online.RATE if learns else 0.0,
     )
-    model = served.trained(models, settings)
+    model = served.load(found.find(models), settings)
     assert model.learns == learns
     engine = state.build(settings, model, metrics.build(model.sizes, {"version": "0"}))
     engine.start()
@@ -74,7 +75,7 @@ def test_what_was_learned_online_survives_a_restart(trained, tmp_path):
         settings_here = settings.model_copy(
             update={"storage": settings.storage.model_copy(update={"models": folder})}
         )
-        model = served.trained(models, settings_here)
+        model = served.load(found.find(models), settings_here)
         engine = state.build(settings_here, model, metrics.build(model.sizes, {"version": "0"}))
         engine.start()
         return engine

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import manifest, snapshot, tools
+from cerebellum.store import choice, manifest, snapshot
 
 KEY = jax.random.key(0)
 
@@ -64,7 +64,7 @@ def test_list(run, trained):
     assert [each["step"] for each in checkpoints] == [100, 50]
     assert all(each["intact"] and each["bytes"] > 10_000 for each in checkpoints)
     assert checkpoints[0]["metrics"] == {"loss": 0.25}
-    victim = spoil(tools.choose(trained))
+    victim = spoil(choice.choose(trained))
     code, out, _ = run("checkpoints", trained, "--json")
     assert code == 1
     assert victim.name in json.loads(out)[0]["reason"]
@@ -87,7 +87,7 @@ def test_verify_names_every_bad_file(run, trained, tmp_path):
     (tmp_path / "flipped.CSV.GZ").write_bytes(data)
     (tmp_path / "years.csv").write_text("time,price\n1,2\n")
     os.mkfifo(tmp_path / "pipe.csv")
-    victim = spoil(tools.choose(trained))
+    victim = spoil(choice.choose(trained))
     code, out, err = run("--verify-data", tmp_path)
     report = json.loads(out)
     assert (code, report["ok"], report["checked"]) == (1, False, 8)
@@ -123,12 +123,12 @@ def test_backup_damage_restore(run, trained, tmp_path, circuit):
 
 
 def loaded(path: Path) -> dict:
-    return store.load(tools.choose(path)).arrays
+    return store.load(choice.choose(path)).arrays
 
 
 def test_a_damaged_backup_is_not_brought_back(run, trained, tmp_path):
     run("backup", trained, tmp_path / "backup")
-    victim = spoil(tools.choose(tmp_path / "backup"))
+    victim = spoil(choice.choose(tmp_path / "backup"))
     code, out, err = run("restore", tmp_path / "backup", tmp_path / "new")
     assert (code, out) == (1, "")
     assert victim.name in err
@@ -190,7 +190,7 @@ def test_a_part_of_a_model(run, trained, tmp_path):
 
 
 def test_a_model_that_is_not_finite(run, trained, circuit):
-    checkpoint = store.load(tools.choose(trained))
+    checkpoint = store.load(choice.choose(trained))
     arrays = {**checkpoint.arrays}
     arrays["state/cells/granule/v"] = np.full_like(arrays["state/cells/granule/v"], np.nan)
     store.write(trained / "checkpoints", 200, arrays, checkpoint.about)
@@ -200,6 +200,16 @@ def test_a_model_that_is_not_finite(run, trained, circuit):
         "file": "state/cells/granule/v",
         "problem": "not finite",
     }
+
+
+def test_a_number_that_is_too_large_is_named(run, trained, tmp_path):
+    checkpoint = store.load(choice.choose(trained))
+    about = {**checkpoint.about, "seed": [10**400, 0]}
+    path = store.write(tmp_path / "large/checkpoints", 7, checkpoint.arrays, about)
+    code, _, err = run("--validate-model", tmp_path / "large")
+    assert code == 1
+    assert err.startswith(f"{path}: a number in its description is too large (")
+    assert err.count("\n") == 1
 
 
 def test_weights_on_sight(run, trained, tmp_path):
@@ -249,4 +259,4 @@ def test_simulate_keeps_one(run, tmp_path):
     code, _, _ = run("simulate", *options, "--checkpoint", "--out", tmp_path / "out")
     assert code == 0
     assert run("--validate-model", tmp_path / "out")[0] == 0
-    assert manifest.check(tools.choose(tmp_path / "out")) == []
+    assert manifest.check(choice.choose(tmp_path / "out")) == []

@@ -135,8 +135,8 @@ def _parsed(path: Path, names: Mapping[str, str], bad: Bad) -> Iterator[Block]:
         layout = header.layout(path, lines.first(path, file), names)
         for rows in lines.blocks(path, file, layout):
             bad.blank += rows.blank
-            bad.of += len(rows.numbers) + len(rows.faults)
-            faults, count, block = rows.faults, len(rows.faults), None
+            bad.of += len(rows.numbers) + rows.faulty
+            faults, count, block = rows.faults, rows.faulty, None
             if rows.numbers.size:
                 texts = table.parse(path, rows, layout)
                 if form is None:

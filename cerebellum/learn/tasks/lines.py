@@ -20,8 +20,11 @@ import numpy as np
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks.header import Layout
 
-BLOCK = 2**23
-"""Bytes of text that are parsed at once."""
+BLOCK = 2**20
+"""Bytes of text that are parsed at once; short lines take up to a hundred times as many."""
+
+MOST_FAULTS = 10
+"""Most faults of a block whose reasons are kept."""
 
 LONGEST = 2**20
 """Bytes of the longest line."""
@@ -66,9 +69,17 @@ class Rows:
     numbers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """Number in the file of each row's (first) line, int64 [rows]."""
     faults: list[tuple[int, str]] = field(default_factory=list)
-    """Number of each line that is not a row, and the reason."""
+    """Number of each line that is not a row, and the reason; of the first MOST_FAULTS."""
+    faulty: int = 0
+    """Lines that are no rows, blank ones aside."""
     blank: int = 0
     """Blank lines."""
+
+    def add_fault(self, line: int, reason: str) -> None:
+        """Count a line that is not a row."""
+        self.faulty += 1
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append((line, reason))
 
 
 def open_text(path: Path) -> IO[bytes]:
@@ -133,7 +144,11 @@ def blocks(path: Path, file: IO[bytes], layout: Layout) -> Iterator[Rows]:
         if len(rest) > LONGEST:
             line = number + text.count(b"\n")
             raise UsageError(f"{path}:{line}: longer than {LONGEST} bytes; a row of a CSV file")
-        if text:
+        if text and not text.strip(b"\r\n"):
+            count = text.count(b"\n")
+            number += count
+            yield Rows(blank=count)
+        elif text:
             width = width or _width(text, layout)
             split = _Split(text, layout, width, number, last=not block)
             rows, stop = split.rows()
@@ -196,8 +211,11 @@ class _Split:
 
         A field that may end in the next block is left to it.
         """
-        plain = self._plain()
-        odd = np.flatnonzero(~plain)
+        plain, blank = self._plain(), self._blank()
+        # Of blank lines in a row, the first stands for all.
+        after_blank = np.concatenate([[False], blank[:-1]])
+        odd = np.flatnonzero(~plain & ~(blank & after_blank))
+        filled = np.flatnonzero(~blank)
         numbers = self.number + np.arange(len(self.ends))
         if not odd.size:
             return Rows(text=self._unquoted(self.text), numbers=numbers), len(self.ends)
@@ -211,6 +229,11 @@ class _Split:
             if following is None:
                 stop = line
                 break
+            end = (
+                int(filled[i]) if (i := np.searchsorted(filled, following)) < len(filled) else stop
+            )
+            rows.blank += end - following
+            following = end
             kept[line:following] = False
             if text is not None:
                 kept[line] = True
@@ -227,6 +250,11 @@ class _Split:
     def _unquoted(self, text: bytes) -> bytes:
         """Rows that `_plain` found, without their quotes."""
         return text.translate(None, b'"') if b'"' in text else text
+
+    def _blank(self) -> np.ndarray:
+        """Lines of nothing but their end, bool [lines]."""
+        lengths = self.ends - self.starts
+        return (lengths == 0) | ((lengths == 1) & (self.data[self.starts] == ord("\r")))
 
     def _plain(self) -> np.ndarray:
         """Lines that are rows without any doubt, bool [lines]."""
@@ -272,12 +300,12 @@ class _Split:
             if b'"' in addition:
                 fields = _fields(raw, self.layout.separator)
         if not isinstance(fields, list):
-            rows.faults.append((self.number + line, fields))
+            rows.add_fault(self.number + line, fields)
             return None, line + 1
         if len(fields) != self.width:
             count = f"{len(fields)} field{'s' * (len(fields) > 1)}"
             fault = f"{count}, header {self.width}; one for each column"
-            rows.faults.append((self.number + line, fault))
+            rows.add_fault(self.number + line, fault)
             return None, following
         fields = (self._single(each) for each in fields)
         return (self.layout.separator.join(fields) + "\n").encode(), following
