@@ -152,7 +152,14 @@ def _serve(
         "device": jax.default_backend(),
     }
     measured = metrics.build(POPULATIONS, info)
-    service = Service(settings=settings, metrics=measured, trainer=Trainer(settings, path))
+    trainer = Trainer(settings, path)
+    trainer.adopt()
+    service = Service(
+        settings=settings,
+        metrics=measured,
+        trainer=trainer,
+        losses=logs.losses(listener),
+    )
     process = _Process(service, sock.getsockname()[1])
     inner = app.build(service, process.loader.start, process.end)
     outer = guard.guarded(inner, measured, app.path_of, settings.server.max_body_size, keys)
@@ -226,10 +233,12 @@ def reread(service: Service, path: str | None) -> None:
     except UsageError as error:
         for line in str(error).splitlines():
             log.error("configuration not reread: %s", line)
+        service.configuration_problem = str(error).splitlines()[0]
         return
     finally:
         if service.engine is not None and service.engine.ready:
             notify.tell("READY=1")
+    service.configuration_problem, pending = None, []
     old, applied = service.settings, service.settings
     for section, values in new:
         for key, value in values:
@@ -238,12 +247,13 @@ def reread(service: Service, path: str | None) -> None:
                 continue
             if (section, key) not in LIVE:
                 log.error("%s: cannot change live (%s; restart for %s)", name, before, value)
+                pending.append(name)
                 continue
             changed = getattr(applied, section).model_copy(update={key: value})
             applied = applied.model_copy(update={section: changed})
             log.info("%s: now %s", name, value)
     logging.getLogger("cerebellum").setLevel(applied.logging.level)
-    service.settings = applied
+    service.settings, service.pending = applied, tuple(pending)
     if service.engine is not None:
         service.engine.configure(applied)
         _renew(service)
