@@ -10,14 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from logging.handlers import QueueListener
 
 import jax
 import uvicorn
 from starlette.types import ASGIApp
 
-from cerebellum import config, configure
+from cerebellum import config, configure, program
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.service import (
@@ -146,7 +145,8 @@ def _serve(
 ) -> int:
     """Serve on a bound socket until a signal; returns the exit code."""
     info = {
-        "version": version("cerebellar-norse"),
+        "version": program.version(),
+        "source": program.digest(),
         "jax": jax.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
         "device": jax.default_backend(),

@@ -18,6 +18,7 @@ import serving
 from conftest import ROOT
 from prometheus_client import generate_latest
 
+from cerebellum import program
 from cerebellum.service import metrics
 
 CONFIGS = ROOT / "configs"
@@ -119,6 +120,21 @@ def test_a_live_scrape_is_good_metrics(service):
     assert "# TYPE cuda_memory_used_bytes gauge" in text
     assert "# TYPE device_memory_total_bytes gauge" in text
     assert "scraped" not in text
+
+
+def test_the_build_is_known_by_what_it_is_made_of(service, tmp_path):
+    labels = dict(
+        re.findall(r'(\w+)="([^"]*)"', service.get("/metrics")[1].split("build_info{")[1])
+    )
+    assert labels["source"] == program.digest()
+    said = call(sys.executable, "-m", "cerebellum.cli", "--version").stdout
+    assert said == f"cerebellar-norse {program.version()}, source {labels['source']}\n"
+    copy = tmp_path / "package"
+    shutil.copytree(ROOT / "cerebellum", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert program.digest(copy) == labels["source"]
+    path = copy / "service/engine.py"
+    path.write_text(path.read_text() + "\n")
+    assert program.digest(copy) != labels["source"]
 
 
 def test_the_dashboard_is_whole():
@@ -227,8 +243,15 @@ def test_the_unit_is_what_systemd_reads(tmp_path):
     program = Path(sys.executable).with_name("cerebellar-norse")
     text = (CONFIGS / "cerebellar-norse.service").read_text()
     text = text.replace("/opt/cerebellar-norse/bin/cerebellar-norse", str(program))
+    # systemd restarts after a failed ExecStartPre, whatever RestartPreventExitStatus says.
+    assert "ExecStartPre=" not in text
+    assert "RestartPreventExitStatus=2\n" in text
     unit = tmp_path / "cerebellar-norse.service"
     unit.write_text(text)
+    for name in ("cerebellar-norse-backup.service", "cerebellar-norse-backup.timer"):
+        (tmp_path / name).write_text((CONFIGS / name).read_text())
+        result = call(analyze, "verify", str(tmp_path / name))
+        assert (result.returncode, result.stderr.strip()) == (0, "")
     result = call(analyze, "verify", str(unit))
     assert (result.returncode, result.stderr.strip()) == (0, "")
     unit.write_text(text.replace("WatchdogSec", "WatchdogSek"))
