@@ -99,7 +99,9 @@ class Neural(Section):
         description="number of parts that no parallel fibre leaves; default 200,000 granules each",
     )
     dt: Annotated[Positive, Field(le=2)] = Field(default=1.0, description="time step, ms")
-    steps_per_tick: Count = Field(default=10, description="simulated steps for each market tick")
+    steps_per_tick: Annotated[Count, Field(le=10_000)] = Field(
+        default=10, description="simulated steps for each market tick"
+    )
     learning_rate: Annotated[Number, Field(ge=0, le=0.1)] = Field(
         default=2e-4,
         description="gain of plasticity: change of a parallel-fibre weight at each spike, as a "

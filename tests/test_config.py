@@ -68,6 +68,7 @@ def test_production_is_the_production_circuit():
         ("[neural]\ngranule_size = 'many'", "neural.granule_size: wrong type ('many'; a whole n"),
         ("[neural]\ndt = nan", "neural.dt: not finite (nan; a finite number)"),
         ("[neural]\ndt = 0", "neural.dt: too small (0; above 0"),
+        ("[neural]\nsteps_per_tick = 10001", "neural.steps_per_tick: too large (10001; at most"),
         ("[neural]\nsparsity = 1.0", "neural.sparsity: too large (1.0; below 1"),
         (
             "[neural.model]\ngranule = 'lif'",

@@ -85,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="cerebellar-norse", description="A cerebellum that people can run.")
     top.add_argument("--config", metavar="FILE", help="configuration in TOML")
     top.add_argument(
+        "--version", action="store_true", help="print the version, and a digest of the program"
+    )
+    top.add_argument(
         "--validate-only",
         "--validate-config",
         action="store_true",
@@ -474,6 +477,8 @@ def _command_name(arguments: argparse.Namespace) -> str | None:
 
     Flags that stand for a command come before `serve`, which is also what --config alone means.
     """
+    if arguments.version:
+        return "--version"
     if arguments.dump_schema:
         return "--dump-schema"
     if arguments.validate_only:
@@ -486,6 +491,13 @@ def _command_name(arguments: argparse.Namespace) -> str | None:
     if arguments.command == "serve" or arguments.config is not None:
         return "serve"
     return None
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    from cerebellum import program
+
+    print(f"cerebellar-norse {program.version()}, source {program.digest()}")
+    return 0
 
 
 def _dump_schema(arguments: argparse.Namespace) -> int:
@@ -577,6 +589,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "--version": _version,
     "--dump-schema": _dump_schema,
     "--validate-only": _validate,
     "--verify-data": _inspect,

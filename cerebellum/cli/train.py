@@ -98,8 +98,13 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     except OSError as error:
         raise FailedError(f"{folder}: {error}; a disk with room") from None
     except FailedError as error:
-        _write_failure(out, str(error))
-        raise
+        saved = store.steps(folder)
+        kept = (
+            f"the checkpoint of step {saved[0][0]} is from before" if saved else "nothing is saved"
+        )
+        message = f"{error} ({kept})"
+        _write_failure(out, message)
+        raise FailedError(message) from None
     if processes.leads():
         resumed_from = None if checkpoint is None else checkpoint.step
         seconds = time.perf_counter() - start
@@ -218,8 +223,10 @@ def _open_store(folder: Path, settings: Settings):
         return
     retention = store.Retention(newest=settings.training.max_checkpoints)
     checkpoints = store.Store(folder, retention=retention)
-    yield checkpoints
-    checkpoints.close()
+    try:
+        yield checkpoints
+    finally:
+        checkpoints.close()
 
 
 @contextmanager
@@ -379,7 +386,10 @@ def _status_file(out: Path) -> Path:
 def _write_failure(out: Path, message: str) -> None:
     """Change the last status to that of a run that has failed."""
     path = _status_file(out)
-    status = json.loads(path.read_text()) if path.exists() else {"id": out.name, "progress": 0.0}
+    try:
+        status = json.loads(path.read_text())
+    except (OSError, ValueError):
+        status = {"id": out.name, "progress": 0.0}
     _write(path, {**status, "state": "failed", "message": message, "updated": time.time()})
 
 

@@ -414,10 +414,7 @@ def run(
         value = float(loss)
         step += 1
         if not np.isfinite(value):
-            raise FailedError(
-                f"step {step}: the loss is {value}; the last checkpoint is good "
-                "(a lower training.learning_rate)"
-            )
+            raise FailedError(f"step {step}: the loss is {value}; a lower training.learning_rate")
         over = index + 1 == feed.steps
         ended = step == steps
         training = _placed(training, mesh)

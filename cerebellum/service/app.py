@@ -29,6 +29,7 @@ from cerebellum.config import Settings
 from cerebellum.service import markets, overview, training
 from cerebellum.service.engine import Engine
 from cerebellum.service.guard import TooLargeError
+from cerebellum.service.logfile import Losses
 from cerebellum.service.markets import FullError
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Problem, Process, Signals, Start, Started
@@ -49,6 +50,8 @@ PATHS = (
 )
 PAGE = Path(__file__).with_name("page.html")
 RETRY_S = "1"
+STATUSES = ("healthy", "degraded", "unhealthy")
+"""Of a check; their places are the values of the metric check_status."""
 ANSWER_S = 600.0
 """How long the ticks of one request may take once its turn has come."""
 SCHEMAS = "#/components/schemas/"
@@ -71,6 +74,14 @@ class Service:
     """held while another model is loaded"""
     waiting: threading.Lock = field(default_factory=threading.Lock)
     """held while somebody waits for that"""
+    losses: Losses = field(default_factory=Losses)
+    """lines of the log that were lost"""
+    lines_published: int = 0
+    """lost lines that metrics know of"""
+    configuration_problem: str | None = None
+    """why the configuration was not reread, if that failed"""
+    pending: tuple[str, ...] = ()
+    """keys whose values in the configuration wait for a restart"""
     began: float = field(default_factory=time.monotonic)
     """monotonic s"""
 
@@ -163,6 +174,7 @@ def _add_monitoring(app: FastAPI, service: Service) -> None:
         if service.engine is not None:
             service.engine.publish()
         service.trainer.publish(service.metrics)
+        _publish(service)
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/neural/metrics", responses={503: {"model": Problem}})
@@ -305,6 +317,17 @@ def _signals(chances: np.ndarray) -> list[float]:
     return (exact / exact.sum()).tolist()
 
 
+def _publish(service: Service) -> None:
+    """Set the gauges of health and readiness, and count the lines that the log has lost."""
+    metrics = service.metrics
+    metrics.ready.set(_ready(service))
+    for check in health_of(service)["checks"]:
+        metrics.status.labels(check=check["name"]).set(STATUSES.index(check["status"]))
+    lost = service.losses.total
+    metrics.lines_lost.inc(lost - service.lines_published)
+    service.lines_published = lost
+
+
 def _ready(service: Service) -> bool:
     engine = service.engine
     if engine is None or service.stopping:
@@ -348,8 +371,17 @@ def health_of(service: Service) -> dict[str, Any]:
             )
         else:
             check("checkpoints", "healthy", f"{engine.persistence.folder}")
+    if service.configuration_problem is not None:
+        check("configuration", "degraded", f"not reread: {service.configuration_problem}")
+    else:
+        pending = ", ".join(service.pending)
+        check("configuration", "healthy", f"a restart changes {pending}" if pending else "as read")
+    if service.losses.problem is not None:
+        check("log", "degraded", f"{service.losses.current} lines lost: {service.losses.problem}")
+    else:
+        check("log", "healthy", "written")
     statuses = {entry["status"] for entry in checks}
-    status = next(s for s in ("unhealthy", "degraded", "healthy") if s in statuses)
+    status = next(s for s in reversed(STATUSES) if s in statuses)
     return {
         "status": status,
         "uptime_seconds": time.monotonic() - service.began,

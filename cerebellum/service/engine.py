@@ -159,6 +159,7 @@ class Engine:
     def publish(self) -> None:
         """Set the gauges that follow the engine."""
         self.statistics.publish(self.served, self.waiting, len(self.markets.states))
+        self.statistics.metrics.unsaved.set(self.persistence.unsaved(self.ticks))
         self.persistence.publish(self.statistics.metrics)
 
     def _guarded(self) -> None:

@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 STEP_BUCKETS = tuple(float(f"{m}e{e}") for e in range(-6, 0) for m in (1, 2.5, 5))
 TICK_BUCKETS = tuple(float(f"{m}e{e}") for e in range(-5, 1) for m in (1, 2.5, 5))
+CHECKS = ("engine", "model", "checkpoints", "configuration", "log")
+"""The checks of /health."""
 QUANTILES_OF = 4_096
 """The number of latest ticks from which /neural/metrics takes quantiles."""
 
@@ -42,6 +44,11 @@ class Metrics:
     refused: Counter
     queue: Gauge
     markets: Gauge
+    ready: Gauge
+    status: Gauge
+    unsaved: Gauge
+    trainings: Counter
+    lines_lost: Counter
 
 
 class Devices(Collector):
@@ -106,6 +113,10 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.refused.labels(reason=reason)
     for reason in ("damaged", "forgotten", "model", "not finite"):
         metrics.resets.labels(reason=reason)
+    for name in CHECKS:
+        metrics.status.labels(check=name)
+    for state in ("completed", "failed", "stopped"):
+        metrics.trainings.labels(state=state)
     return metrics
 
 
@@ -142,4 +153,9 @@ def _metrics(make: _Maker) -> Metrics:
         refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
+        ready=make.gauge("ready", "1: /ready answers 200."),
+        status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
+        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
+        trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
+        lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
     )

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from logging.handlers import QueueListener
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import jax
 import uvicorn
 from starlette.types import ASGIApp
 
-from cerebellum import config, configure, store
+from cerebellum import config, configure, program, store
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError, first_line
 from cerebellum.service import (
@@ -153,13 +152,21 @@ def _serve(
 ) -> int:
     """Serve on a bound socket until a signal; returns the exit code."""
     info = {
-        "version": version("cerebellar-norse"),
+        "version": program.version(),
+        "source": program.digest(),
         "jax": jax.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
         "device": jax.default_backend(),
     }
     measured = metrics.build(POPULATIONS, info)
-    service = Service(settings=settings, metrics=measured, trainer=Trainer(settings, path))
+    trainer = Trainer(settings, path)
+    trainer.adopt()
+    service = Service(
+        settings=settings,
+        metrics=measured,
+        trainer=trainer,
+        losses=logs.losses(listener),
+    )
     process = _Process(service, sock.getsockname()[1])
     inner = app.build(service, process.loader.start, process.end)
     outer = guard.guarded(inner, measured, app.path_of, settings.server.max_body_size, keys)
@@ -225,10 +232,12 @@ def reread(service: Service, path: str | None) -> None:
     except UsageError as error:
         for line in str(error).splitlines():
             log.error("configuration not reread: %s", line)
+        service.configuration_problem = str(error).splitlines()[0]
         return
     finally:
         if service.engine is not None and service.engine.ready:
             notify.tell("READY=1")
+    service.configuration_problem, pending = None, []
     old, applied = service.settings, service.settings
     for section, values in new:
         for key, value in values:
@@ -237,12 +246,13 @@ def reread(service: Service, path: str | None) -> None:
                 continue
             if (section, key) not in LIVE:
                 log.error("%s: cannot change live (%s; restart for %s)", name, before, value)
+                pending.append(name)
                 continue
             changed = getattr(applied, section).model_copy(update={key: value})
             applied = applied.model_copy(update={section: changed})
             log.info("%s: now %s", name, value)
     logging.getLogger("cerebellum").setLevel(applied.logging.level)
-    service.settings = applied
+    service.settings, service.pending = applied, tuple(pending)
     if service.engine is not None:
         service.engine.configure(applied)
         renewal.renew(service)

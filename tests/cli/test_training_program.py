@@ -14,7 +14,9 @@ import pytest
 from serving import until
 
 from cerebellum import store
-from cerebellum.store import choice, learned
+from cerebellum.errors import FailedError
+from cerebellum.learn import train
+from cerebellum.store import choice, learned, tools
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
 import series
@@ -202,3 +204,29 @@ def test_a_backup_taken_while_it_trains_is_whole(run, market):
     after = call("evaluate", "--model", run_folder, "--data", market / "ticks.csv", "--json")[1]
     one, other = (json.loads(text.splitlines()[0]) for text in (before, after))
     assert {**one, "model": ""} == {**other, "model": ""}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_run_that_fails_says_what_is_saved(run, market, monkeypatch, saved):
+    """A loss that is not finite after some steps, with a checkpoint before it or without."""
+    real = train.run
+
+    def diverge(*arguments):
+        for number, result in enumerate(real(*arguments), start=1):
+            yield result
+            if number == 3:
+                raise FailedError("step 4: the loss is nan; a lower training.learning_rate")
+
+    monkeypatch.setattr(train, "run", diverge)
+    if not saved:
+        text = SMALL.replace("checkpoint_interval = 0.001", "checkpoint_interval = 600.0")
+        (market / "small.toml").write_text(text)
+    code, _, err = run(*arguments(market, "run"))
+    checkpoints = store.steps(market / "run" / store.FOLDER)
+    assert code == 1
+    assert bool(checkpoints) == saved
+    wanted = f"the checkpoint of step {checkpoints[0][0]} is from before" if saved else "nothing is"
+    assert wanted in err
+    status = json.loads((market / "run/status.json").read_text())
+    assert status["state"] == "failed"
+    assert wanted in status["message"]

@@ -184,3 +184,12 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert count == 4_000_000
     assert path.stat().st_size > 90e6
     assert memory_kib * 1024 < 400e6
+
+
+@pytest.mark.parametrize("task", ticks.TASKS)
+def test_few_ticks_are_refused_in_a_line(tmp_path, task):
+    path = tmp_path / "x.csv"
+    for count in (1, 2, 10, 11, 12):
+        path.write_text(HEADER + "".join(GOOD.splitlines(keepends=True)[:count]))
+        with pytest.raises(UsageError, match=rf"--data: {count} ticks; "):
+            ticks.prepare(ticks.load(path), task)

@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(momentum, net):
     training = train.begin(plan, feed, net)
     readout = replace(training.learner.readout, bias=jnp.full(3, jnp.nan))
     bad = replace(training, learner=replace(training.learner, readout=readout))
-    with pytest.raises(FailedError, match="step 1: the loss is nan; the last checkpoint is good"):
+    with pytest.raises(FailedError, match="step 1: the loss is nan; a lower training"):
         finish(plan, feed, net, bad, [])
 
 

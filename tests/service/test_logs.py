@@ -3,15 +3,21 @@
 import gzip
 import json
 import logging
+import resource
 import shutil
 import subprocess
 import threading
 
 import pytest
+from pydantic import ByteSize
 
 from cerebellum.config import Logging
 from cerebellum.errors import UsageError
-from cerebellum.service import logs
+from cerebellum.service import logfile, logs
+
+
+def record(text):
+    return logging.LogRecord("cerebellum.x", logging.INFO, "", 0, text, (), None)
 
 
 @pytest.fixture
@@ -130,7 +136,89 @@ def test_a_full_disk_costs_lines_and_one_complaint(begin, capsys):
     listener.stop()
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "logging.file: [Errno 28] No space left on device" in message
+    assert "logging.file: /dev/full: No space left on device; lines are lost" in message
+    assert logs.losses(listener).total == 5
+
+
+def test_every_outage_is_told_and_how_many_lines_it_cost(tmp_path, capsys):
+    """The folder goes and comes back, twice."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    file = logfile.LogFile(folder / "a.log", Logging(), logs.JsonFormatter())
+    for lost in (3, 2):
+        shutil.rmtree(folder)
+        for index in range(lost):
+            file.emit(record(f"lost {index}"))
+        assert file.losses.problem == "No such file or directory"
+        assert "lines are lost" in capsys.readouterr().err
+        file._said = -1.0
+        folder.mkdir()
+        file.emit(record("written"))
+        told, written = (folder / "a.log").read_text().splitlines()
+        assert json.loads(told)["fields"]["lines_lost"] == lost
+        assert json.loads(told)["level"] == "WARNING"
+        assert written == "written"
+        assert f"written again; {lost} lines were lost" in capsys.readouterr().err
+        file._said = -1.0
+        assert file.losses.problem is None
+    assert file.losses.total == 5
+    shutil.rmtree(folder)
+    file.emit(record("lost for ever"))
+    file.close()
+    assert "1 lines were lost" in capsys.readouterr().err
+
+
+def test_a_disk_that_takes_half_a_line_keeps_none_of_it(tmp_path):
+    file = logfile.LogFile(tmp_path / "a.log", Logging(), logs.JsonFormatter())
+    file.emit(record("whole"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        file.emit(record("x" * 100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "a.log").read_text() == "whole\n"
+    assert file.losses.total == 1
+    file.close()
+
+
+def test_a_disk_without_room_to_compress_keeps_only_so_many_files(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logfile.gzip, "open", full)
+    # Files that an interrupted rotation of another time has left.
+    (tmp_path / "a.log.1700000000000000000").write_text("old")
+    (tmp_path / "a.log.1.gz.part").write_text("half")
+    (tmp_path / "a.log-20260101.gz").write_text("of another program")
+    settings = Logging(max_size=ByteSize(100), max_files=3)
+    file = logfile.LogFile(tmp_path / "a.log", settings, logs.JsonFormatter())
+    for index in range(50):
+        file.emit(record(f"{index:060}"))
+        if index == 40:
+            monkeypatch.undo()
+    file.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    wanted = ["a.log", "a.log-20260101.gz", "a.log.1.gz", "a.log.2.gz", "a.log.3.gz"]
+    assert names == wanted
+    newest = (tmp_path / "a.log").read_text()
+    with gzip.open(tmp_path / "a.log.1.gz", "rt") as before:
+        assert [int(before.read()), int(newest)] == [48, 49]
+
+
+def test_a_file_that_cannot_be_renamed_goes_on(tmp_path, monkeypatch):
+    settings = Logging(max_size=ByteSize(10))
+    file = logfile.LogFile(tmp_path / "a.log", settings, logs.JsonFormatter())
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(logfile.os, "rename", refuse)
+    for index in range(5):
+        file.emit(record(f"line {index}"))
+    file.close()
+    assert (tmp_path / "a.log").read_text().count("\n") == 5
+    assert file.losses.total == 0
 
 
 def test_a_folder_that_is_taken_away_and_comes_back(begin, tmp_path, capsys):

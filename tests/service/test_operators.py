@@ -11,10 +11,15 @@ import sys
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serving
 from conftest import ROOT
+from prometheus_client import generate_latest
+
+from cerebellum import program
+from cerebellum.service import metrics
 
 CONFIGS = ROOT / "configs"
 
@@ -43,14 +48,42 @@ def test_prometheus_rules_fire_and_stay_silent():
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_every_alert_has_a_test_that_fires_and_one_that_does_not():
+def rules() -> list[dict[str, Any]]:
     import yaml
 
-    rules = yaml.safe_load((CONFIGS / "prometheus/rules.yml").read_text())
-    tests = yaml.safe_load((CONFIGS / "prometheus/rules_test.yml").read_text())
-    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    cases = [case for test in tests["tests"] for case in test["alert_rule_test"]]
-    assert {case["alertname"] for case in cases if case["exp_alerts"]} == alerts
+    text = (CONFIGS / "prometheus/rules.yml").read_text()
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def test_every_alert_has_a_test_in_which_it_fires_and_then_falls_silent():
+    import yaml
+
+    tests = yaml.safe_load((CONFIGS / "prometheus/rules_test.yml").read_text())["tests"]
+    proven = set()
+    for test in tests:
+        fired = set()
+        for case in test["alert_rule_test"]:
+            if case["exp_alerts"]:
+                fired.add(case["alertname"])
+            elif case["alertname"] in fired:
+                proven.add(case["alertname"])
+    assert proven == {rule["alert"] for rule in rules()}
+
+
+def test_every_metric_of_an_alert_is_one_of_the_service():
+    exposed = generate_latest(metrics.build(["granule"], {"version": "1"}).registry).decode()
+    known = set(re.findall(r"^# TYPE (\S+)", exposed, re.M))
+    used = {name for rule in rules() for name in re.findall(r"(\w+)\{job=", rule["expr"])}
+    assert "process_start_time_seconds" in used
+    unknown = {name for name in used - {"up"} if name.removesuffix("_bucket") not in known}
+    assert unknown <= {"model_missing", "markets_reset_total"}
+
+
+def test_the_guide_ranks_every_alert():
+    guide = (ROOT / "docs/operations.md").read_text()
+    rows = dict(re.findall(r"^\| (critical|major|warning) \|.*\| ([^|]+) \|$", guide, re.M))
+    for rule in rules():
+        assert rule["alert"] in re.split(r",\s*", rows[rule["labels"]["severity"]])
 
 
 def test_a_live_scrape_is_good_metrics(service):
@@ -75,12 +108,33 @@ def test_a_live_scrape_is_good_metrics(service):
         "checkpoint_last_success_timestamp_seconds",
         "checkpoint_failures_total",
         "build_info",
+        "ready 1.0",
+        'check_status{check="configuration"} 0.0',
+        'check_status{check="log"} 0.0',
+        "state_unsaved",
+        'training_runs_total{state="failed"} 0.0',
+        "log_lines_lost_total 0.0",
     ):
         assert name in text, name
     # Families of device memory are declared also where there is no device that tells.
     assert "# TYPE cuda_memory_used_bytes gauge" in text
     assert "# TYPE device_memory_total_bytes gauge" in text
     assert "scraped" not in text
+
+
+def test_the_build_is_known_by_what_it_is_made_of(service, tmp_path):
+    labels = dict(
+        re.findall(r'(\w+)="([^"]*)"', service.get("/metrics")[1].split("build_info{")[1])
+    )
+    assert labels["source"] == program.digest()
+    said = call(sys.executable, "-m", "cerebellum.cli", "--version").stdout
+    assert said == f"cerebellar-norse {program.version()}, source {labels['source']}\n"
+    copy = tmp_path / "package"
+    shutil.copytree(ROOT / "cerebellum", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert program.digest(copy) == labels["source"]
+    path = copy / "service/engine.py"
+    path.write_text(path.read_text() + "\n")
+    assert program.digest(copy) != labels["source"]
 
 
 def test_the_dashboard_is_whole():
@@ -189,8 +243,15 @@ def test_the_unit_is_what_systemd_reads(tmp_path):
     program = Path(sys.executable).with_name("cerebellar-norse")
     text = (CONFIGS / "cerebellar-norse.service").read_text()
     text = text.replace("/opt/cerebellar-norse/bin/cerebellar-norse", str(program))
+    # systemd restarts after a failed ExecStartPre, whatever RestartPreventExitStatus says.
+    assert "ExecStartPre=" not in text
+    assert "RestartPreventExitStatus=2\n" in text
     unit = tmp_path / "cerebellar-norse.service"
     unit.write_text(text)
+    for name in ("cerebellar-norse-backup.service", "cerebellar-norse-backup.timer"):
+        (tmp_path / name).write_text((CONFIGS / name).read_text())
+        result = call(analyze, "verify", str(tmp_path / name))
+        assert (result.returncode, result.stderr.strip()) == (0, "")
     result = call(analyze, "verify", str(unit))
     assert (result.returncode, result.stderr.strip()) == (0, "")
     unit.write_text(text.replace("WatchdogSec", "WatchdogSek"))

@@ -22,6 +22,7 @@ from learn import series
 GUIDE = ROOT / "docs/operations.md"
 SHIMS = {
     "sudo": """
+[ "$1" != -u ] || shift 2
 case "$*" in *scripts/install.sh*) exec "$@" --root "$SANDBOX/root" --no-start ;; esac
 exec "$@"
 """,
@@ -34,20 +35,36 @@ stop() {
     rm -f "$unit"
 }
 start() {
+    case ${2:-} in
+        *-backup*) bash "$PROGRAM/share/scripts/backup.sh" >>"$SANDBOX/journal"; return ;;
+    esac
     cerebellar-norse --config "$CONFIG" --validate-only 2>>"$SANDBOX/journal" || return 1
     setsid cerebellar-norse --config "$CONFIG" >>"$SANDBOX/journal" 2>&1 </dev/null &
     echo $! >"$unit"
 }
 case $1 in
-    start) start ;;
+    start) start "$@" ;;
     stop) stop ;;
-    restart) stop; start ;;
+    restart) stop; start "$@" ;;
     reload) kill -HUP "$(cat "$unit")" ;;
+    show) cat "$unit" ;;
+    enable | reset-failed) ;;
     *) exit 2 ;;
 esac
 """,
     "journalctl": 'tail -n 20 "$SANDBOX/journal"',
+    "usermod": "",
+    # There is no such user here.
+    "install": """
+kept=()
+while [ $# -gt 0 ]; do
+    case $1 in -o | -g) shift ;; *) kept+=("$1") ;; esac
+    shift
+done
+exec /usr/bin/install "${kept[@]}"
+""",
 }
+"""What stands for programs that change the machine."""
 
 
 def sections() -> dict[str, list[str]]:
@@ -89,6 +106,21 @@ class Machine:
             path.write_text(f"#!/usr/bin/env bash\nset -eu\n{text}")
             path.chmod(0o755)
         (folder / "journal").touch()
+        for link, target in (
+            ("bin/python", sys.executable),
+            ("share/scripts/analyze_weights.py", ROOT / "scripts/analyze_weights.py"),
+            ("share/scripts/backup.sh", ROOT / "scripts/backup.sh"),
+            ("share/scripts/requests.py", ROOT / "scripts/soak/requests.py"),
+            ("share/prometheus", ROOT / "configs/prometheus"),
+        ):
+            path = folder / "program" / link
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Python finds its environment beside the path by which it is called.
+            if link == "bin/python":
+                path.write_text(f'#!/bin/sh\nexec {target} "$@"\n')
+                path.chmod(0o755)
+            else:
+                path.symlink_to(target)
         (folder / "data").mkdir()
         series.write(folder / "data/ticks.csv", series.steps(2_000, 0.85, 0))
         self.env = {
@@ -100,6 +132,8 @@ class Machine:
             "BACKUPS": str(folder / "backups"),
             "LOG": str(folder / "log/application.log"),
             "URL": f"http://127.0.0.1:{self.port}",
+            "PROGRAM": str(folder / "program"),
+            "KEYS": str(folder / "keys"),
             "TICKS": "20000",
             "TRAINING_DATA": str(folder / "data/ticks.csv"),
             "TRAINING_RUN": str(folder / "run"),
@@ -168,35 +202,92 @@ def test_every_section_with_commands_is_run_here():
 
 
 @pytest.mark.slow
-def test_install_install_again_and_undo(machine):
+def test_install_upgrade_go_back_and_remove(machine):
     # The programs that are started are not the installed ones.
     machine.env["UV_COMPILE_BYTECODE"] = "0"
     output = machine.procedure("Install")
     assert '"status":"healthy"' in output
     assert "/neural/process" in output
+    assert '"message": "as read"' in output
+    assert "configuration is not valid on this machine, so nothing is started" in output
+    assert machine.config.with_name("service.toml.good").exists()
     machine.run("systemctl stop")
 
     root = machine.folder / "root"
-    program = root / "opt/cerebellar-norse/bin/cerebellar-norse"
-    config = root / "etc/cerebellar-norse/production.toml"
+    program, config = root / "opt/cerebellar-norse", root / "etc/cerebellar-norse/production.toml"
     unit = root / "etc/systemd/system/cerebellar-norse.service"
-    assert program.exists()
+    first = (program / "current").readlink()
+    assert (program / "bin/cerebellar-norse").exists()
+    for name in (
+        "scripts/analyze_weights.py",
+        "scripts/requests.py",
+        "prometheus/rules.yml",
+        "grafana/dashboard.json",
+        "logrotate",
+        "operations.md",
+    ):
+        assert (program / "share" / name).is_file(), name
+    assert (root / "usr/local/bin/cerebellar-norse").readlink() == Path(
+        "/opt/cerebellar-norse/bin/cerebellar-norse"
+    )
     assert unit.exists()
     assert not config.with_name("production.toml.new").exists()
-    install = "bash scripts/install.sh --root $SANDBOX/root"
-    machine.run(install)
-    assert config.with_name("production.toml.new").exists()
-    machine.run(f"{program} --dump-schema >/dev/null")
     assert re.search(r"^granule_size = 4000000$", config.read_text(), re.M)
+    machine.run(f"{program}/bin/cerebellar-norse --dump-schema >/dev/null")
     config.write_text("# mine\n")
-    machine.run(f"{install} --uninstall")
+
+    blocks = SECTIONS["Upgrade, go back, remove"]
+    names = SECTIONS["names"]
+    machine.run("\n".join([*names, blocks[0]]))
+    second = (program / "current").readlink()
+    assert ((program / "previous").readlink(), config.read_text()) == (first, "# mine\n")
+    assert second != first
+    assert config.with_name("production.toml.new").exists()
+    machine.run("\n".join([*names, blocks[1]]))
+    assert (program / "current").readlink() == first
+    assert (program / "previous").readlink() == second
+    assert (program / "bin/cerebellar-norse").resolve().is_relative_to(program / first)
+
+    machine.run("\n".join([*names, blocks[2]]))
     assert not program.exists()
     assert not unit.exists()
     assert config.read_text() == "# mine\n"
-    machine.run(f"{install} --uninstall --purge")
+    # A relative folder is meant from where the command is given.
+    machine.run(f'cd "$SANDBOX"; bash {ROOT}/scripts/install.sh --uninstall --purge --root root')
     assert not config.exists()
     assert (root / "backup/cerebellar-norse").is_dir()
-    machine.run(f"{install} --what && exit 1 || [ $? = 2 ]")
+    machine.run("bash scripts/install.sh --root $SANDBOX/root --what && exit 1 || [ $? = 2 ]")
+    machine.run("bash scripts/install.sh --root $SANDBOX/root --rollback && exit 1 || [ $? = 1 ]")
+
+
+def test_prometheus_reads_what_is_installed(machine):
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    assert machine.procedure("Prometheus and Grafana").count("SUCCESS") == 2
+
+
+@pytest.mark.slow
+def test_keys_and_backups(machine):
+    machine.start()
+    machine.procedure("Keys")
+    assert len((machine.folder / "keys").read_text().split()) == 1
+    assert (machine.folder / "keys").stat().st_mode & 0o777 == 0o600
+    machine.run("systemctl stop")
+    machine.env["KEEP"] = "2"
+    for _ in range(2):
+        output = machine.procedure("Backups")
+    assert "configuration service" in output
+    assert '"ok": true' in output
+    daily = machine.folder / "backups/daily"
+    (daily / "20200101T000000Z").mkdir()
+    machine.run("systemctl start cerebellar-norse-backup.service")
+    kept = sorted(path.name for path in daily.iterdir())
+    assert len(kept) == 2
+    assert "20200101T000000Z" not in kept
+    assert (daily / kept[-1] / "service.toml").read_text() == machine.config.read_text()
+    (machine.folder / "models/service/checkpoints/000000000000/manifest.json").write_text("{")
+    machine.run("systemctl start cerebellar-norse-backup.service && exit 1 || true")
+    assert sorted(path.name for path in daily.iterdir()) == kept
 
 
 @pytest.mark.slow

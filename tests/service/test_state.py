@@ -137,6 +137,20 @@ def hangup_rereads_what_can_change_and_names_what_cannot(server):
     server.process.send_signal(signal.SIGHUP)
     serving.until(lambda: server.log_says("granule_siz:"))
     assert server.tick("a", 8)[0] == 200
+    checks = checks_of(server)
+    assert checks["configuration"]["status"] == "degraded"
+    assert "granule_siz: unknown key" in checks["configuration"]["message"]
+    assert 'check_status{check="configuration"} 1.0' in server.get("/metrics")[1]
+    server.config.write_text(text.replace("[server]", "[server]\nmax_body_size = 1000"))
+    server.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: checks_of(server)["configuration"]["status"] == "healthy")
+    message = checks_of(server)["configuration"]["message"]
+    assert message == "a restart changes server.max_body_size"
+    assert 'check_status{check="configuration"} 0.0' in server.get("/metrics")[1]
+
+
+def checks_of(server):
+    return {check["name"]: check for check in server.get("/health")[1]["checks"]}
 
 
 def test_a_signal_while_it_starts_ends_it_at_once(tmp_path):

@@ -219,6 +219,8 @@ def prepare(
     shares = round(BEFORE_TEST - validation, 9), BEFORE_TEST
     borders = [0, *(int(share * count) for share in shares), count]
     train, selection, test = (Split(start=start, stop=stop) for start, stop in pairwise(borders))
+    if count <= HORIZON or train.stop == 0:
+        raise UsageError(f"--data: {count} ticks; more than {HORIZON}, and some to learn from")
     labels, known, band = label(stream.price, task, train.stop, band)
     if receptive is None:
         stride = max(1, train.stop // SAMPLE)

@@ -1,0 +1,23 @@
+"""Which program this is: its version, and a digest that tells programs of one version apart."""
+
+import hashlib
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+DIGITS = 12
+SOURCES = (".py", ".cc", ".h", ".html")
+
+
+def version() -> str:
+    """The version of the package."""
+    return installed_version("cerebellar-norse")
+
+
+def digest(folder: Path = Path(__file__).parent) -> str:
+    """The first digits of the SHA-256 of the names and contents of a package's source files."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in SOURCES:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()[:DIGITS]
