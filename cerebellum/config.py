@@ -120,7 +120,9 @@ class Performance(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="the device that computes"
     )
-    batch_size: Count = Field(default=1, description="markets that are processed in one batch")
+    batch_size: Annotated[Count, Field(le=512)] = Field(
+        default=1, description="markets that are processed in one batch"
+    )
     kernels: Literal["auto", "xla", "native"] = Field(
         default="auto", description="the backend of the event path"
     )
