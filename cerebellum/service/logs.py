@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cerebellum.config import Logging
 from cerebellum.errors import UsageError
+from cerebellum.service.throttle import Throttle
 
 
 class JsonFormatter(logging.Formatter):
@@ -110,6 +111,7 @@ def begin(settings: Logging) -> logging.handlers.QueueListener:
     lines: queue.SimpleQueue = queue.SimpleQueue()
     handler = FormattingQueueHandler(lines)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(plain))
+    handler.addFilter(Throttle(handler.emit))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -39,6 +39,8 @@ class Metrics:
     refused: Counter
     queue: Gauge
     markets: Gauge
+    connections: Gauge
+    closed: Counter
 
 
 class Devices(Collector):
@@ -98,6 +100,8 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.rates.labels(population=name)
     for reason in ("busy", "deadline", "failed", "markets", "refused"):
         metrics.refused.labels(reason=reason)
+    for reason in ("bad", "made room", "refused", "timeout"):
+        metrics.closed.labels(reason=reason)
     return metrics
 
 
@@ -131,4 +135,6 @@ def _metrics(make: _Maker) -> Metrics:
         refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
+        connections=make.gauge("connections", "Open connections."),
+        closed=make.counter("connections_closed_total", "Connections cut off.", "reason"),
     )

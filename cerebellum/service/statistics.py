@@ -13,6 +13,8 @@ from cerebellum.service.metrics import QUANTILES_OF, Metrics
 from cerebellum.service.served import Served
 
 SUMMARY_S = 10.0
+RECENT_S = 10.0
+"""The span over which the ticks a second are counted."""
 FRAMES = 20
 """Ticks of the raster."""
 
@@ -32,6 +34,8 @@ class Statistics:
     """ticks since the start"""
     latencies: deque[int] = field(default_factory=lambda: deque(maxlen=QUANTILES_OF))
     """engine time of the latest ticks, ns"""
+    answered_at: deque[float] = field(default_factory=lambda: deque(maxlen=QUANTILES_OF))
+    """when the latest ticks were answered, monotonic s"""
     frames: deque[list[list[int]]] = field(default_factory=lambda: deque(maxlen=FRAMES))
     """spikes of each population's first 32 cells in the latest ticks, a word a step"""
     total: dict[str, int] = field(default_factory=dict)
@@ -58,6 +62,7 @@ class Statistics:
         self.ticks += 1
         self.answered += 1
         self.latencies.append(processing_ns)
+        self.answered_at.append(time.monotonic())
         metrics = self.metrics
         metrics.processing.observe(processing_ns * 1e-9 / served.form.design.steps)
         metrics.simulated.inc(served.tick_s)
@@ -68,6 +73,18 @@ class Statistics:
         if waited_s is not None:
             metrics.tick.observe(waited_s)
         log.debug("tick", extra={"fields": {"processing_time_ns": processing_ns}})
+
+    def ticks_per_second(self, now: float) -> float:
+        """How many ticks a second were answered lately: in RECENT_S, or as far back as is known.
+
+        Args:
+          now: monotonic s.
+        """
+        times = list(self.answered_at)
+        span_s = RECENT_S
+        if len(times) == QUANTILES_OF:
+            span_s = min(span_s, max(now - times[0], 1e-9))
+        return sum(now - at <= span_s for at in times) / span_s
 
     def forget_spikes(self) -> None:
         """Start anew with the spikes of another model."""
