@@ -5,6 +5,7 @@ Keys left out of [neural] are derived from `granule_size`.
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -73,6 +74,24 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Size = Annotated[ByteSize, BeforeValidator(_size)]
 
 
+def _host_name(value: Any) -> Any:
+    """Refuse what is no bare name of a host: one with a scheme, a port or a path."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
+        raise ValueError("not a name of a host")
+    return value.lower()
+
+
+HostName = Annotated[str, BeforeValidator(_host_name)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine for itself alone: localhost, 127.0.0.0/8 or ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class Section(BaseModel):
     """A table of the configuration: it is frozen and refuses unknown keys."""
 
@@ -122,7 +141,9 @@ class Performance(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="the device that computes"
     )
-    batch_size: Count = Field(default=1, description="markets that are processed in one batch")
+    batch_size: Annotated[Count, Field(le=512)] = Field(
+        default=1, description="markets that are processed in one batch"
+    )
     kernels: Literal["auto", "xla", "native"] = Field(
         default="auto", description="the backend of the event path"
     )
@@ -262,13 +283,22 @@ class Server(Section):
     max_connections: Count = Field(default=1_000, description="most open connections")
     max_body_size: Size = Field(default=ByteSize(10**6), description="largest request, bytes")
     max_markets: Count = Field(default=100, description="most markets that are active at once")
+    clock_tolerance: Positive = Field(
+        default=300.0,
+        description="how far the timestamp of a tick may be ahead of this machine's clock, s",
+    )
+    allowed_hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="names by which clients may call this machine, beside server.host, localhost "
+        "and addresses",
+    )
     api_key_file: Path | None = Field(
         default=None, description="file of the API key; required if host is not loopback"
     )
 
     @model_validator(mode="after")
     def _guarded(self):
-        if self.host not in ("127.0.0.1", "::1", "localhost") and self.api_key_file is None:
+        if not is_loopback(self.host) and self.api_key_file is None:
             raise ValueError(f'host "{self.host}" is not loopback and there is no api_key_file')
         return self
 
@@ -371,7 +401,7 @@ def read(path: Path) -> Tree:
       UsageError: the file does not exist, cannot be read, or is not TOML.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; a configuration in TOML") from None
     except OSError as error:
@@ -557,4 +587,6 @@ def _remedy(kind: str, context: Mapping[str, Any]) -> str:
     message = str(context["error"])
     if message == "not a size":
         return 'bytes, or a size such as "20GB"'
+    if message == "not a name of a host":
+        return 'a name without a port, such as "signals.example.com"'
     return "a whole number" if message == "not a whole number" else "a number"

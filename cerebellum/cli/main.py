@@ -7,6 +7,7 @@ Exit codes: 0 success, 1 the command failed, 2 wrong usage.
 import argparse
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -514,19 +515,21 @@ def _validate(arguments: argparse.Namespace) -> int:
         raise UsageError("--validate-only: nothing to validate; --config FILE")
     # A check reserves no memory of a GPU: the service may be using it.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    from cerebellum import config, configure
+    from cerebellum import config
     from cerebellum.service import check
 
     problems = check.validate(arguments.config)
     if problems:
         raise UsageError("\n".join(problems))
-    for line in configure.notes(config.load(arguments.config)):
+    for line in check.notes(config.load(arguments.config)):
         print(f"cerebellar-norse: {line}", file=sys.stderr)
     print(f"{arguments.config}: valid")
     return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Until the service can reread its configuration, which takes seconds: SIGHUP would end it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     xla.one_thread()
     from cerebellum.service import serve
 

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = time.perf_counter()
     inference.warm(model, settings.performance.batch_size)
     compiled = time.perf_counter()
-    size = settings.performance.batch_size
+    size = inference.sizes(settings.performance.batch_size)[-1]
     parts = _ticks(model, size, arguments.ticks)
     with jax.profiler.trace(str(out), create_perfetto_trace=True):
         _ticks(model, size, min(arguments.ticks, TRACED))

@@ -21,18 +21,26 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cerebellum.config import Settings
-from cerebellum.service import markets, overview, training
+from cerebellum.service import bodies, markets, overview, training
 from cerebellum.service.engine import Engine
 from cerebellum.service.guard import TooLargeError
 from cerebellum.service.logfile import Losses
 from cerebellum.service.markets import FullError
 from cerebellum.service.metrics import Metrics
-from cerebellum.service.requests import Problem, Process, Signals, Start, Started
+from cerebellum.service.requests import (
+    Market,
+    Problem,
+    Process,
+    Reset,
+    Signals,
+    Start,
+    Started,
+    Tick,
+)
 from cerebellum.service.requests_queue import BusyError, LateError, UnsoundError
 from cerebellum.service.training import Trainer
 
@@ -46,9 +54,17 @@ PATHS = (
     "/neural/metrics",
     "/neural/raster",
     "/neural/process",
+    "/markets/reset",
     "/training/start",
 )
 PAGE = Path(__file__).with_name("page.html")
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 RETRY_S = "1"
 STATUSES = ("healthy", "degraded", "unhealthy")
 """Of a check; their places are the values of the metric check_status."""
@@ -67,6 +83,8 @@ class Service:
     trainer: Trainer
     engine: Engine | None = None
     """None until the model is loaded"""
+    keys: tuple[bytes, ...] = ()
+    """API keys; if there are none, no key is needed"""
     stopping: bool = False
     damaged: set[Path] = field(default_factory=set)
     """models that were found damaged, and counted"""
@@ -179,7 +197,7 @@ def _add_monitoring(app: FastAPI, service: Service) -> None:
 
     @app.get("/neural/metrics", responses={503: {"model": Problem}})
     def neural_metrics() -> Response:
-        return JSONResponse(neural(_engine(service), time.monotonic() - service.began))
+        return JSONResponse(neural(_engine(service)))
 
     @app.get("/overview", responses={503: {"model": Problem}})
     def overview_() -> Response:
@@ -206,9 +224,7 @@ def _add_monitoring(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-        headers = {"content-security-policy": policy + "connect-src 'self'; img-src data:"}
-        return Response(PAGE.read_bytes(), media_type="text/html", headers=headers)
+        return Response(PAGE.read_bytes(), media_type="text/html", headers=PAGE_HEADERS)
 
 
 def _add_work(app: FastAPI, service: Service) -> None:
@@ -221,11 +237,15 @@ def _add_work(app: FastAPI, service: Service) -> None:
         responses={code: {"model": Problem} for code in (401, 413, 422, 429, 503)},
     )
     async def process(request: Request) -> Response:
-        parsed = _parsed(Process, await request.body())
+        parsed = bodies.parsed(Process, await request.body())
+        if service.engine is None or not service.engine.ready:
+            service.metrics.refused.labels(reason="busy").inc()
         engine = _engine(service)
+        ticks = parsed.ticks
+        _check_clock(ticks, service)
         limit = service.settings.server.connection_timeout
         try:
-            future = engine.submit(parsed.market_id, parsed.ticks, limit)
+            future = engine.submit(parsed.market_id, ticks, limit)
             reply = await asyncio.wait_for(asyncio.wrap_future(future), limit + ANSWER_S)
         except markets.RefusedError as error:
             raise HTTPException(422, str(error)) from None
@@ -246,9 +266,30 @@ def _add_work(app: FastAPI, service: Service) -> None:
                 "firing_rates": {name: engine.served.rate(name, n) for name, n in counts.items()},
             },
             "model": engine.served.name,
-            "ticks": len(parsed.ticks),
+            "ticks": len(ticks),
         }
         return Response(json.dumps(signals), media_type="application/json")
+
+    @app.post(
+        "/markets/reset",
+        response_model=Reset,
+        openapi_extra=_body(Market),
+        responses={code: {"model": Problem} for code in (401, 404, 413, 422, 503)},
+    )
+    async def reset(request: Request) -> Response:
+        parsed = bodies.parsed(Market, await request.body())
+        try:
+            future = _engine(service).reset(parsed.market_id)
+            known = await asyncio.wait_for(asyncio.wrap_future(future), ANSWER_S)
+        except TimeoutError:
+            raise _later(503, "no answer in time") from None
+        except BusyError as error:
+            raise _later(503, str(error)) from None
+        except OSError as error:
+            raise _later(503, f"storage.models: {os.strerror(error.errno or 0)}") from None
+        if not known:
+            raise HTTPException(404, "market_id: no such market")
+        return JSONResponse({"market_id": parsed.market_id, "reset": True})
 
     @app.post(
         "/training/start",
@@ -258,7 +299,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         responses={code: {"model": Problem} for code in (401, 409, 413, 422, 503)},
     )
     async def start(request: Request) -> Response:
-        parsed = _parsed(Start, await request.body() or b"{}")
+        parsed = bodies.parsed(Start, await request.body() or b"{}")
         try:
             id = await asyncio.to_thread(service.trainer.start, parsed)
         except training.RefusedError as error:
@@ -271,7 +312,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
 
 
 def _body(model: Any) -> dict[str, Any]:
-    """The OpenAPI entry of a body that `_parsed` parses, and not FastAPI."""
+    """The OpenAPI entry of a body that `bodies.parsed` parses, and not FastAPI."""
     return {
         "requestBody": {
             "required": True,
@@ -289,7 +330,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
-        for model in (Process, Start):
+        for model in (Process, Market, Start):
             schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
             document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
         app.openapi_schema = document
@@ -300,15 +341,21 @@ def _later(code: int, detail: str) -> HTTPException:
     return HTTPException(code, detail, {"retry-after": RETRY_S})
 
 
-def _parsed(model: Any, body: bytes) -> Any:
-    """A body as a model; otherwise an HTTPException, 422, whose one line names the field."""
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(name) for name in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        raise HTTPException(422, f"{place}: {message}"[:300] if place else message[:300]) from None
+def _check_clock(ticks: list[Tick], service: Service) -> None:
+    """Refuse ticks from the future: after one, a market would take none until then.
+
+    Raises:
+      HTTPException: 422; a timestamp is too far ahead of this machine's clock.
+    """
+    tolerance_s = service.settings.server.clock_tolerance
+    latest, now = max(tick.timestamp for tick in ticks) * 1e-3, time.time()
+    if latest > now + tolerance_s:
+        service.metrics.refused.labels(reason="refused").inc()
+        raise HTTPException(
+            422,
+            f"timestamp: {latest * 1e3:.0f} is {latest - now:.0f} s ahead of this machine's clock; "
+            f"at most {tolerance_s:g} s (server.clock_tolerance)",
+        )
 
 
 def _signals(chances: np.ndarray) -> list[float]:
@@ -390,7 +437,7 @@ def health_of(service: Service) -> dict[str, Any]:
     }
 
 
-def neural(engine: Engine, uptime_s: float) -> dict[str, Any]:
+def neural(engine: Engine) -> dict[str, Any]:
     """The spikes, rates and latencies of /neural/metrics."""
     statistics = engine.statistics
     latencies = np.array(list(statistics.latencies) or [0])
@@ -408,7 +455,7 @@ def neural(engine: Engine, uptime_s: float) -> dict[str, Any]:
             "avg_latency_ns": float(latencies.mean()),
             "p95_latency_ns": float(np.percentile(latencies, 95)),
             "p99_latency_ns": float(np.percentile(latencies, 99)),
-            "throughput_ticks_per_second": statistics.answered / max(uptime_s, 1e-9),
+            "throughput_ticks_per_second": statistics.pace.per_second(),
             "error_rate": statistics.failed / ticks if ticks else 0.0,
             "ticks": statistics.answered,
             "latency_histogram": {

@@ -29,7 +29,7 @@ def validate(path: str | None) -> list[str]:
 def problems(settings: Settings) -> list[str]:
     """The problems that valid settings have for the service alone, a line each."""
     lines = []
-    for check in (_keys, _address, served.check):
+    for check in (_keys, _address, _connections, served.check):
         try:
             check(settings)
         except UsageError as error:
@@ -37,9 +37,25 @@ def problems(settings: Settings) -> list[str]:
     return lines
 
 
+def notes(settings: Settings) -> list[str]:
+    """What holds on this machine though it is not wrong, a line each."""
+    lines, wanted = configure.notes(settings), settings.server.max_connections
+    most = listening.room(wanted)
+    if most < wanted:
+        lines.append(
+            f"server.max_connections: {wanted}, of which this process may have {most} open "
+            "(`ulimit -n`, LimitNOFILE of the unit)"
+        )
+    return lines
+
+
 def _keys(settings: Settings) -> None:
     if settings.server.api_key_file is not None:
         guard.keys(settings.server.api_key_file)
+
+
+def _connections(settings: Settings) -> None:
+    listening.room(settings.server.max_connections)
 
 
 def _address(settings: Settings) -> None:

@@ -7,6 +7,7 @@ nothing waits, a tick goes alone and at once.
 
 import gc
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,8 @@ class Engine:
     """whether the state was saved for the case that the present model comes back"""
     model_problem: str | None = None
     """why the model that answers is not the one that should, if it is not"""
+    _resets: queue.SimpleQueue[tuple[str, Future[bool]]] = field(default_factory=queue.SimpleQueue)
+    """markets that are to be reset"""
 
     @property
     def alive(self) -> bool:
@@ -131,6 +134,21 @@ class Engine:
         self.requests.put(request)
         return request.future
 
+    def reset(self, market: str) -> "Future[bool]":
+        """Ask that a market starts fresh at its next tick.
+
+        Returns:
+          Whether the market was known, once it is done; or an OSError if it could not be written.
+
+        Raises:
+          BusyError: it takes no requests now.
+        """
+        if self.draining or not self.alive:
+            raise BusyError("stopping" if self.draining else "the engine is not running")
+        done: Future[bool] = Future()
+        self._resets.put((market, done))
+        return done
+
     def replace_by(self, model: Served) -> None:
         """Let another model take over, once it is proven and the state of the old one is saved.
 
@@ -183,6 +201,7 @@ class Engine:
                 notify.tell("WATCHDOG=1")
             if self._next is not None and not self.persistence.writing:
                 self._take_over(self._next)
+            self._reset_as_asked()
             batch = self.requests.take(self.settings.performance.batch_size, self._admit)
             if batch:
                 self._batch = batch
@@ -223,6 +242,19 @@ class Engine:
         metrics = self.statistics.metrics
         metrics.model.info({"name": self.served.name, "version": self.served.version[:12]})
         metrics.model_loaded.set(time.time())
+
+    def _reset_as_asked(self) -> None:
+        while not self._resets.empty():
+            market, done = self._resets.get()
+            try:
+                known = self.markets.forget(market)
+            except OSError as error:
+                done.set_exception(error)
+                continue
+            self.requests.check_again(market)
+            if known:
+                log.info("a market was reset, as asked")
+            done.set_result(known)
 
     def _admit(self, request: Request) -> bool:
         """Check a request's ticks, all before the first is answered; whether they are good."""

@@ -1,13 +1,16 @@
-"""A guard before the application: it checks keys and sizes and counts requests.
+"""A guard before the application: it checks hosts, keys and sizes, and counts requests.
 
 It is plain ASGI and costs a few microseconds a request.
 """
 
 import hmac
+import ipaddress
 import json
+import re
 import stat
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,14 +58,16 @@ def guarded(
     metrics: Metrics,
     path_name: Callable[[str], str],
     most_bytes: int,
-    allowed: tuple[bytes, ...],
+    allowed: Callable[[], tuple[bytes, ...]],
+    is_served: Callable[[bytes], bool],
 ) -> ASGIApp:
     """An application behind its guard.
 
     Args:
       path_name: gives the name of a path in metrics.
       most_bytes: the size of the largest body.
-      allowed: API keys; if there are none, no key is needed.
+      allowed: gives the API keys; if there are none, no key is needed.
+      is_served: whether requests with a Host header are answered, see `hosts`.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,13 +82,15 @@ def guarded(
             await send(message)
 
         try:
-            refusal = _refusal(scope, most_bytes, allowed)
+            refusal = _host_refusal(scope, is_served) or _refusal(scope, most_bytes, allowed())
             if refusal is not None:
                 if refusal[0] == 413:
                     await _drain(receive, DRAINED * most_bytes)
                 await _send_refusal(send_and_note, *refusal)
             else:
-                await app(scope, _limited(receive, most_bytes), send_and_note)
+                # uvicorn sends no body where the method is HEAD.
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await app(asked, _limited(receive, most_bytes), send_and_note)
         finally:
             path = path_name(scope["path"])
             metrics.http.labels(path=path).observe(time.perf_counter() - began)
@@ -111,6 +118,47 @@ async def _drain(receive: Receive, most: int) -> None:
         message = await receive()
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
+
+
+def hosts(host: str, others: tuple[str, ...]) -> Callable[[bytes], bool]:
+    """A function that says whether a Host header names this service.
+
+    A page of another site can have its own name resolved to this machine, and then read what the
+    service answers to it. So only known names are served: localhost, `host` and `others`, with any
+    port; and addresses, which are not resolved.
+    """
+    names = {"localhost", host.lower(), *others}
+
+    @lru_cache(maxsize=256)
+    def is_served(header: bytes) -> bool:
+        text = header.decode("latin-1").lower()
+        name = re.sub(r":\d*$", "", text)
+        if name.startswith("[") and name.endswith("]"):
+            return _is_address(name[1:-1])
+        return name.removesuffix(".") in names or _is_address(name)
+
+    return is_served
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_refusal(scope: Scope, is_served: Callable[[bytes], bool]) -> tuple[int, str] | None:
+    """The status and the detail with which a request's Host is refused; None if it is good."""
+    given = [value for name, value in scope["headers"] if name == b"host"]
+    if not given and scope["http_version"] == "1.0":
+        return None
+    if len(given) != 1:
+        return 400, f"host: {len(given)} Host headers; one"
+    if not is_served(given[0]):
+        name = given[0][:100].decode("latin-1")
+        return 421, f"host: {name} is not served here; server.allowed_hosts"
+    return None
 
 
 def _refusal(scope: Scope, most_bytes: int, allowed: tuple[bytes, ...]) -> tuple[int, str] | None:

@@ -1,7 +1,9 @@
-"""Inference: one compiled call for a tick of each market of a batch.
+"""Inference: compiled calls for a tick of each market of a batch.
 
-A call takes a power of two of markets, so that few sizes are compiled. When the call for a batch
-fails, each of its ticks gets a call of its own, so that only the tick that causes it fails.
+Few sizes of call are compiled: 1, 2, 4 and 8 markets, then 64 and 512. A batch of at most eight
+ticks goes into one call, with padding; of a larger one each call takes as many as it can without
+padding. When a call fails, each of its ticks gets a call of its own, so that only the tick that
+causes it fails.
 """
 
 import logging
@@ -16,7 +18,9 @@ import numpy as np
 from cerebellum.errors import FailedError
 from cerebellum.service import faults, markets, served
 from cerebellum.service.markets import Row
-from cerebellum.service.served import Packed, Served
+from cerebellum.service.packed import Packed
+from cerebellum.service.served import Served
+from cerebellum.service.stacking import GROUP
 
 log = logging.getLogger("cerebellum.service.engine")
 
@@ -51,7 +55,7 @@ class Inference:
     def calls(
         self, rows: Sequence[Row], memories: Sequence[Packed], count: Callable[[], int]
     ) -> Iterator[tuple[slice, Result | Failure]]:
-        """Answer a tick of each of some markets: in one call, or in one call each if that fails.
+        """Answer a tick of each of some markets, in as few calls as there are sizes for.
 
         Args:
           rows: ticks of different markets.
@@ -61,13 +65,14 @@ class Inference:
         Yields:
           The range of ticks of a call, and what came of it. A Failure is always of one tick.
         """
-        result = self._call(rows, memories, count())
-        if isinstance(result, Result) or len(rows) == 1:
-            yield slice(0, len(rows)), result
-            return
-        for index in range(len(rows)):
-            one = slice(index, index + 1)
-            yield one, self._call(rows[one], memories[one], count())
+        for part in ranges(len(rows), self.batch_size):
+            result = self._call(rows[part], memories[part], count())
+            if isinstance(result, Result) or len(rows[part]) == 1:
+                yield part, result
+                continue
+            for index in range(part.start, part.stop):
+                one = slice(index, index + 1)
+                yield one, self._call(rows[one], memories[one], count())
 
     def _call(
         self, rows: Sequence[Row], memories: Sequence[Packed], count: int
@@ -99,9 +104,26 @@ class Inference:
         return answer, after
 
 
+def sizes(most: int) -> list[int]:
+    """The numbers of markets that compiled calls take, in order, for batches of at most `most`."""
+    small = {min(1 << k, most) for k in range(GROUP.bit_length())}
+    large = {GROUP**k for k in range(2, most.bit_length()) if GROUP**k <= most}
+    return sorted(small | large)
+
+
 def size_of(count: int, most: int) -> int:
-    """Markets that a compiled call takes for `count`: the next power of two, at most `most`."""
-    return min(most, 1 << (count - 1).bit_length())
+    """Markets that the call for `count` takes: at least `count` if that is at most GROUP."""
+    small = [size for size in sizes(most) if size >= count]
+    return small[0] if count <= GROUP else max(s for s in sizes(most) if s <= count)
+
+
+def ranges(count: int, most: int) -> Iterator[slice]:
+    """The range of each call for a batch of `count` ticks."""
+    start = 0
+    while start < count:
+        stop = min(count, start + size_of(count - start, most))
+        yield slice(start, stop)
+        start = stop
 
 
 def warm(model: Served, batch_size: int) -> None:
@@ -110,8 +132,8 @@ def warm(model: Served, batch_size: int) -> None:
     Raises:
       FailedError: an answer is not finite.
     """
-    sizes = {size_of(count, batch_size) for count in range(1, batch_size + 1)}
-    for size in sorted(sizes):
+    for size in sizes(batch_size):
+        began = time.monotonic()
         _, _, answer = served.answer(
             model.form,
             model.arrays,
@@ -122,3 +144,5 @@ def warm(model: Served, batch_size: int) -> None:
         )
         if not np.asarray(answer.finite).all():
             raise FailedError(f"{model.name}: what it says is not finite; another model")
+        fields = {"markets": size, "seconds": round(time.monotonic() - began, 1)}
+        log.info("compiled for %d markets a call", size, extra={"fields": fields})

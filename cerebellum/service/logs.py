@@ -14,6 +14,7 @@ from pathlib import Path
 from cerebellum.config import Logging
 from cerebellum.errors import UsageError
 from cerebellum.service.logfile import LogFile, Losses
+from cerebellum.service.throttle import Throttle
 
 
 class JsonFormatter(logging.Formatter):
@@ -56,6 +57,7 @@ def begin(settings: Logging) -> logging.handlers.QueueListener:
     lines: queue.SimpleQueue = queue.SimpleQueue()
     handler = FormattingQueueHandler(lines)
     handler.setFormatter(formatter)
+    handler.addFilter(Throttle(handler.emit))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

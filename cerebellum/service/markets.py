@@ -134,6 +134,20 @@ class Markets:
         """Forget what the circuit remembers of a market; its clock stays."""
         self.states[name] = replace(self.states[name], memory=self.served.fresh, open=NO_QUESTIONS)
 
+    def forget(self, name: str) -> bool:
+        """Let a market start fresh at its next tick, its clock too; whether it was known.
+
+        That is written to disk at once, as a tick that is newer than what a checkpoint holds, so
+        that the market does not come back with another start.
+        """
+        state = self.states.get(name) or self._bring_back(name)
+        if state is None:
+            return False
+        self.states[name] = MarketState(self.served.fresh, ticks=state.ticks + 1)
+        self.touch(name)
+        self._put_away(name)
+        return True
+
     def take_over(self, model: Served, known: Callable[[], Served | None]) -> Served:
         """Use another model: clocks stay; circuits start anew, or go on from where it left them.
 

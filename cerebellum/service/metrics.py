@@ -49,6 +49,8 @@ class Metrics:
     unsaved: Gauge
     trainings: Counter
     lines_lost: Counter
+    connections: Gauge
+    closed: Counter
 
 
 class Devices(Collector):
@@ -117,6 +119,8 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.status.labels(check=name)
     for state in ("completed", "failed", "stopped"):
         metrics.trainings.labels(state=state)
+    for reason in ("bad", "made room", "refused", "timeout"):
+        metrics.closed.labels(reason=reason)
     return metrics
 
 
@@ -158,4 +162,6 @@ def _metrics(make: _Maker) -> Metrics:
         unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
         trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
         lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
+        connections=make.gauge("connections", "Open connections."),
+        closed=make.counter("connections_closed_total", "Connections cut off.", "reason"),
     )

@@ -10,8 +10,6 @@ from cerebellum.service.engine import Engine
 from cerebellum.service.recent import totals
 from cerebellum.service.statistics import Statistics, slo_of
 
-RATE_S = 10
-"""The rate of ticks is a mean over so many seconds."""
 QUANTILES = (50, 95, 99)
 GUIDE = "docs/operations.md"
 SEVERITIES = ("critical", "major", "warning")
@@ -36,11 +34,10 @@ def overview(
       training: the status of the latest training run; None if there is none.
     """
     served, statistics = engine.served, engine.statistics
-    per_s = statistics.pace.history()
     return {
         "problems": list(problems(engine, health, training)),
-        "ticks_per_second": sum(per_s[-RATE_S:]) / RATE_S,
-        "ticks_by_second": per_s,
+        "ticks_per_second": statistics.pace.per_second(),
+        "ticks_by_second": statistics.pace.history(),
         "ticks": statistics.answered,
         "latency": _latency(engine),
         "realtime_factor": _realtime(engine),

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Packed = tuple[jax.Array, ...]
+"""The arrays of a packed tree."""
 SMALL = 8_192
 """The most elements of an array that is put together with others."""
 

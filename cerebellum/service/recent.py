@@ -8,6 +8,8 @@ from prometheus_client import Counter
 
 WINDOW_S = 120
 """Seconds that are remembered."""
+RATE_S = 10
+"""The rate of ticks is a mean over so many whole seconds and the present one."""
 
 
 @dataclass
@@ -34,6 +36,12 @@ class Pace:
         this = int(time.monotonic() if now is None else now)
         counts = dict(list(self.seconds))
         return [counts.get(second, 0) for second in range(this - WINDOW_S, this)]
+
+    def per_second(self, now: float | None = None) -> float:
+        """Ticks a second in the last `RATE_S` seconds; `now` in monotonic s."""
+        at = time.monotonic() if now is None else now
+        recent = [count for second, count in list(self.seconds) if second >= int(at) - RATE_S]
+        return sum(recent) / (RATE_S + at - int(at))
 
 
 SAMPLES = 7

@@ -82,6 +82,21 @@ class Process(BaseModel):
         return [Tick(**{name: getattr(self, name) for name in Tick.model_fields})]
 
 
+class Market(BaseModel):
+    """A market that is to be reset."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    market_id: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Reset(BaseModel):
+    """A market that was reset."""
+
+    market_id: str
+    reset: bool
+
+
 class NeuralMetrics(BaseModel):
     """The activity of the circuit in a tick."""
 

@@ -154,10 +154,15 @@ class RequestQueue:
         """Put requests at the front, because they have more ticks."""
         self._ordered.extendleft(reversed(requests))
 
-    def check_again(self) -> None:
-        """Let the waiting ticks be checked anew, for another model."""
+    def check_again(self, market: str | None = None) -> None:
+        """Let the waiting ticks be checked anew, for another model or after a reset.
+
+        Args:
+          market: whose ticks; None: all.
+        """
         for request in self._ordered:
-            request.check_again()
+            if market in (None, request.market):
+                request.check_again()
 
     def drain(self) -> list[Request]:
         """Take out every request that waits."""

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from logging.handlers import QueueListener
@@ -17,7 +19,7 @@ import jax
 import uvicorn
 from starlette.types import ASGIApp
 
-from cerebellum import config, configure, program, store
+from cerebellum import config, program, store
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError, first_line
 from cerebellum.service import (
@@ -39,6 +41,8 @@ from cerebellum.service.training import Trainer
 
 LIVE = (
     ("logging", "level"),
+    ("server", "api_key_file"),
+    ("server", "clock_tolerance"),
     ("server", "latency_slo"),
     ("server", "max_markets"),
     ("training", "checkpoint_interval"),
@@ -54,6 +58,9 @@ POPULATIONS = (
     "nuclei",
     "inferior_olive",
 )
+
+ACCEPT_S = 1.0
+"""At the end, how long connections that the system holds already are accepted."""
 
 log = logging.getLogger("cerebellum.service")
 
@@ -72,7 +79,7 @@ def run(path: str | None) -> int:
     keys = () if settings.server.api_key_file is None else guard.keys(settings.server.api_key_file)
     listener = logs.begin(settings.logging)
     try:
-        for line in configure.notes(settings):
+        for line in check.notes(settings):
             log.warning(line)
         # Before the model is loaded, so that a port or a folder that is taken is found at once.
         with (
@@ -85,7 +92,7 @@ def run(path: str | None) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers.
+    """uvicorn's server without its signal handlers, which takes in who waits before it ends.
 
     With them the process would end by the signal and not with exit code 0.
     """
@@ -93,6 +100,21 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept the connections that the system holds already, then stop to listen, and end."""
+        deadline = time.monotonic() + ACCEPT_S
+        while time.monotonic() < deadline and any(map(_is_readable, sockets or [])):
+            await asyncio.sleep(0)
+        # Those that were accepted last become connections.
+        await asyncio.sleep(connections.FRESH_S)
+        await super().shutdown(sockets)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @dataclass
@@ -166,11 +188,23 @@ def _serve(
         metrics=measured,
         trainer=trainer,
         losses=logs.losses(listener),
+        keys=keys,
     )
     process = _Process(service, sock.getsockname()[1])
     inner = app.build(service, process.loader.start, process.end)
-    outer = guard.guarded(inner, measured, app.path_of, settings.server.max_body_size, keys)
-    process.server = _server(settings.server, outer)
+    outer = guard.guarded(
+        inner,
+        measured,
+        app.path_of,
+        settings.server.max_body_size,
+        lambda: service.keys,
+        guard.hosts(settings.server.host, settings.server.allowed_hosts),
+    )
+    process.server = _server(
+        settings.server, outer, measured, listening.room(settings.server.max_connections)
+    )
+    state_of_server = process.server.server_state
+    measured.connections.set_function(lambda: len(state_of_server.connections))
     asyncio.run(_until_signal(process.server, service, path, sock))
     if process.loader.is_alive() and not process.problems:
         # Nothing was answered yet, and a thread that compiles cannot be interrupted.
@@ -186,11 +220,14 @@ def _serve(
     return 0
 
 
-def _server(settings: config.Server, application: ASGIApp) -> _Server:
+def _server(
+    settings: config.Server, application: ASGIApp, measured: metrics.Metrics, most: int
+) -> _Server:
+    """uvicorn's server for at most `most` connections."""
     return _Server(
         uvicorn.Config(
             application,
-            http=connections.limited(settings.max_connections, settings.connection_timeout),
+            http=connections.limited(most, settings.connection_timeout, measured),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -220,7 +257,10 @@ async def _until_signal(
     def reread_beside() -> None:
         threading.Thread(target=reread, args=(service, path), daemon=True).start()
 
+    loop.set_exception_handler(connections.report)
     loop.add_signal_handler(signal.SIGHUP, reread_beside)
+    # The program holds it back from its first moment on; one that came meanwhile comes now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     await server.serve(sockets=[sock])
 
 
@@ -244,7 +284,8 @@ def reread(service: Service, path: str | None) -> None:
             before, name = getattr(getattr(old, section), key), f"{section}.{key}"
             if value == before:
                 continue
-            if (section, key) not in LIVE:
+            unguarded = key == "api_key_file" and value is None
+            if (section, key) not in LIVE or unguarded:
                 log.error("%s: cannot change live (%s; restart for %s)", name, before, value)
                 pending.append(name)
                 continue
@@ -253,6 +294,24 @@ def reread(service: Service, path: str | None) -> None:
             log.info("%s: now %s", name, value)
     logging.getLogger("cerebellum").setLevel(applied.logging.level)
     service.settings, service.pending = applied, tuple(pending)
+    _renew_keys(service)
     if service.engine is not None:
         service.engine.configure(applied)
         renewal.renew(service)
+
+
+def _renew_keys(service: Service) -> None:
+    """Read the file of API keys again; where it is not valid, the keys stay as they were."""
+    path = service.settings.server.api_key_file
+    if path is None:
+        return
+    try:
+        new = guard.keys(path)
+    except UsageError as error:
+        log.error("%s; the keys stay as they were", error)
+        return
+    before, after = set(service.keys), set(new)
+    service.keys = new
+    if before != after:
+        counts = len(after), len(after - before), len(before - after)
+        log.info("server.api_key_file: %d keys, %d of them new; %d withdrawn", *counts)

@@ -29,10 +29,11 @@ from cerebellum.learn.tasks import ticks
 from cerebellum.model import anatomy, noise
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.ordering import materialize_once
 from cerebellum.model.spec import Spec
-from cerebellum.service import models
+from cerebellum.service import models, stacking
 from cerebellum.service.models import UNTRAINED, Model
-from cerebellum.service.packed import Layout, layout, pack, pack_on_host, unpack
+from cerebellum.service.packed import Layout, Packed, layout, pack, pack_on_host, unpack
 from cerebellum.sim.memory import peak
 from cerebellum.store import describe, learned
 from cerebellum.store import names as array_names
@@ -43,9 +44,6 @@ PEAK_HZ = 200.0
 """The rate of a mossy fibre of an untrained circuit at its preferred value."""
 LEARNS = ("climbing_fiber", "hybrid")
 """Values of training.method with which the service learns from outcomes."""
-
-Packed = tuple[Array, ...]
-"""The arrays of a packed tree, see `packed`."""
 
 
 @struct.dataclass(kw_only=True)
@@ -184,11 +182,16 @@ def answer(
       The learner after the ticks, which is the one before where nothing is learned; the memories
       after the ticks; the answer.
     """
-    packed = pack_on_host(_inputs_layout(len(memories)), inputs)
-    return compiled_answer(form, arrays, learner, memories, packed, count)
+    size = len(memories)
+    packed = pack_on_host(_inputs_layout(size), inputs)
+    if size <= stacking.GROUP:
+        return compiled_answer(form, arrays, learner, memories, packed, count, size)
+    stacks = stacking.join(memories)
+    learner, stacks, result = compiled_answer(form, arrays, learner, stacks, packed, count, size)
+    return learner, stacking.part(stacks), result
 
 
-@partial(jax.jit, static_argnames="form")
+@partial(jax.jit, static_argnames=("form", "size"))
 def compiled_answer(
     form: Form,
     arrays: Packed,
@@ -196,13 +199,17 @@ def compiled_answer(
     memories: tuple[Packed, ...],
     inputs: Packed,
     count: Array,
+    size: int,
 ) -> tuple[Packed, tuple[Packed, ...], Answer]:
-    """The compiled function of `answer`, which takes packed inputs."""
+    """The compiled function of `answer`, which takes packed inputs.
+
+    Args:
+      memories: of B markets; stacks of them if there are fewer than B. They are returned likewise.
+      size: B.
+    """
     constants: Arrays = unpack(form.arrays, arrays)
-    batch: Inputs = unpack(_inputs_layout(len(memories)), inputs)
-    before: list[Memory] = [unpack(form.memory, memory) for memory in memories]
-    senses = jax.tree.map(lambda *x: jnp.stack(x), *(m.senses for m in before))
-    markets = jax.tree.map(lambda *x: jnp.concatenate(x), *(m.market for m in before))
+    batch: Inputs = unpack(_inputs_layout(size), inputs)
+    markets, senses = _unpacked(form, memories, size)
     step = partial(features.step, fields=form.fields)
     senses, values = jax.vmap(step)(senses, batch.tick)
     ranks = encode.levels(constants.receptive, values)
@@ -220,11 +227,11 @@ def compiled_answer(
     names = [p.name for p in constants.circuit.spec.populations]
     result = Answer(
         chances=chances,
-        finite=_finite((markets, senses, chances), len(memories)),
+        finite=_finite((markets, senses, chances), size),
         counts=jnp.stack([activity.counts[name] for name in names]),
         sample=jnp.stack([activity.sample[name][:, 0] for name in names]),
     )
-    after = _split(markets, senses, len(memories))
+    after = _split(markets, senses, memories, size)
     return pack(learner_after) if markets.waiting is not None else learner, after, result
 
 
@@ -238,17 +245,24 @@ def _finite(tree: Any, count: int) -> Array:
     return jnp.all(jnp.stack(finite), axis=0)
 
 
-def _split(markets: Market, senses: features.State, count: int) -> tuple[Packed, ...]:
-    """The packed memory of each market, of arrays [B, ...] of all of them."""
-    return tuple(
-        pack(
-            Memory(
-                market=jax.tree.map(lambda x, i=i: x[i : i + 1], markets),
-                senses=jax.tree.map(lambda x, i=i: x[i], senses),
-            )
-        )
-        for i in range(count)
-    )
+def _unpacked(form: Form, memories: tuple[Packed, ...], size: int) -> tuple[Market, features.State]:
+    """Arrays [B, ...] of the packed memories of B = `size` markets, or of stacks of them."""
+    join = stacking.stack if len(memories) == size else stacking.concatenate
+    memory: Memory = jax.vmap(partial(unpack, form.memory))(join(memories))
+    return jax.tree.map(lambda x: x[:, 0], memory.market), memory.senses
+
+
+def _split(
+    markets: Market, senses: features.State, before: tuple[Packed, ...], size: int
+) -> tuple[Packed, ...]:
+    """The packed memory of each of B = `size` markets, or stacks of them as there were before."""
+    memory = Memory(market=jax.tree.map(lambda x: x[:, None], markets), senses=senses)
+    # Otherwise XLA would pack everything again for each part that is taken out.
+    together = materialize_once(jax.vmap(pack)(memory))
+    if len(before) == size:
+        return stacking.unstack(together)
+    ends = np.cumsum([stack[0].shape[0] for stack in before])
+    return stacking.split(together, tuple(ends[:-1].tolist()))
 
 
 def _served(

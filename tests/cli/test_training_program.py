@@ -16,7 +16,7 @@ from serving import until
 from cerebellum import store
 from cerebellum.errors import FailedError
 from cerebellum.learn import train
-from cerebellum.store import choice, learned, tools
+from cerebellum.store import choice, learned
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
 import series

@@ -19,7 +19,7 @@ from conftest import ROOT
 
 import cerebellum as cb
 from cerebellum import store
-from cerebellum.store import describe, names, old_draws, snapshot, tools
+from cerebellum.store import choice, describe, names, old_draws, snapshot
 
 FIXTURES = ROOT / "tests/fixtures/checkpoint-1"
 ARCHIVE = "files.tar.xz"
@@ -139,8 +139,8 @@ def test_names_of_the_first_version_are_translated():
 
 
 def test_an_array_of_the_first_version_is_selected_by_its_present_name():
-    keep = tools.selected("rule_states")
+    keep = choice.selected("rule_states")
     assert keep("state/debts/granule_purkinje")
     assert keep("state/rule_states/granule_purkinje")
     assert not keep("state/lines/granule")
-    assert tools.selected("state/delay_lines")("state/lines/granule")
+    assert choice.selected("state/delay_lines")("state/lines/granule")

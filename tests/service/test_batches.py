@@ -1,0 +1,78 @@
+"""Batches of many markets: the calls that they are divided into, and what these take to compile."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import serving
+
+from cerebellum import config
+from cerebellum.service import inference, packed, served, stacking
+
+pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    small = {f"neural.{name}": size for name, size in serving.SMALL.items()}
+    folder = str(tmp_path_factory.mktemp("model"))
+    return served.untrained(config.load(None, {**small, "storage.models": folder}))
+
+
+@pytest.mark.parametrize("most", [1, 3, 8, 12, 64, 100, 512])
+def test_every_batch_goes_into_calls_of_few_sizes(most):
+    sizes = inference.sizes(most)
+    assert len(sizes) <= 6
+    for count in range(1, most + 1):
+        ranges = list(inference.ranges(count, most))
+        assert [i for part in ranges for i in range(count)[part]] == list(range(count))
+        for part in ranges:
+            taken = part.stop - part.start
+            padding = inference.size_of(taken, most) - taken
+            assert 0 <= padding < max(1, taken)
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 64, 70, 600])
+def test_memories_are_stacked_and_taken_apart(count):
+    memories = [(np.arange(3.0) + i, np.full((2, 2), i)) for i in range(count)]
+    stacks = stacking.join(memories)
+    assert len(stacks) <= stacking.GROUP
+    for before, after in zip(memories, stacking.part(stacks), strict=True):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def answers(model, memories, inputs):
+    return served.answer(model.form, model.arrays, model.learner, memories, inputs, np.int32(0))
+
+
+def moved(log_returns):
+    """Inputs of markets whose prices moved."""
+    zero = served.zero_inputs(len(log_returns))
+    return replace(zero, tick=replace(zero.tick, log_return=log_returns))
+
+
+def test_a_market_in_a_large_call_is_answered_as_alone(model):
+    """Each with a price of its own; one call of twelve, in stacks, and twelve calls of one."""
+    count = 12
+    moves = np.linspace(-1e-3, 1e-3, count, dtype=np.float32)
+    _, memories, together = answers(model, (model.fresh,) * count, moved(moves))
+    for index in range(count):
+        _, memory, alone = answers(model, (model.fresh,), moved(moves[index : index + 1]))
+        np.testing.assert_array_equal(together.chances[index], alone.chances[0])
+        for one, other in zip(memories[index], memory[0], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_program_for_many_markets_is_hardly_larger_than_for_eight(model):
+    """What the compiler is given; with a part for each market it took minutes for 64."""
+
+    def lines(size: int) -> int:
+        memories = (model.fresh,) * size if size <= 8 else stacking.join((model.fresh,) * size)
+        inputs = packed.pack_on_host(served._inputs_layout(size), served.zero_inputs(size))
+        lowered = served.compiled_answer.lower(
+            model.form, model.arrays, model.learner, memories, inputs, np.int32(0), size
+        )
+        return len(lowered.as_text().splitlines())
+
+    assert lines(512) < 1.1 * lines(8)
