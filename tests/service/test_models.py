@@ -6,10 +6,11 @@ import os
 import shutil
 
 import pytest
+import serving
 
 from cerebellum import store
 from cerebellum.errors import FailedError
-from cerebellum.service import aside, counter, models
+from cerebellum.service import aside, counter, listening, models
 from cerebellum.store import choice, manifest
 from cerebellum.store.manifest import DamagedError
 
@@ -149,3 +150,25 @@ def test_a_count_that_is_no_file_is_refused(tmp_path, kind):
     with pytest.raises(FailedError, match=r"ticks: .*; a file of this user"):
         counter.open_counter(path, 5)
     assert elsewhere.read_bytes() == b"something"
+
+
+def test_of_two_that_start_at_one_instant_one_serves_and_the_other_says_why(run, tmp_path):
+    """Both may be bound to the port before one listens; the folder of models is locked at once."""
+    port = serving.free_port()
+    path = serving.configuration(tmp_path, port)
+    with listening.bound("127.0.0.1", port) as late, listening.open_socket("127.0.0.1", port):
+        with pytest.raises(OSError, match="in use"):
+            late.listen()
+        code, _, err = run("--config", path)
+        assert code == 2
+        assert err == (
+            f"cerebellar-norse: server.port: Address already in use (127.0.0.1:{port}; an address "
+            "that is free)\n"
+        )
+    with store.locked(tmp_path / "models"):
+        code, _, err = run("--config", path)
+    assert code == 2
+    assert err == (
+        f"cerebellar-norse: {tmp_path}/models: another process saves there; one at a time\n"
+    )
+    assert [entry.name for entry in (tmp_path / "models").iterdir()] == [".lock"]
