@@ -193,7 +193,7 @@ def test_a_state_that_is_not_finite_is_reset_and_counted(build):
     engine.markets.states["a"] = replace(market, memory=broken)
     with pytest.raises(UnsoundError, match="reset"):
         ask(engine, "a", 1)
-    assert count(engine, "markets_reset_total", reason="not finite") == 1
+    assert count(engine, "markets_reset_total", reason="not_finite") == 1
     # The circuit starts afresh; other markets go on.
     again = ask(engine, "a", 2)
     assert np.isfinite(again.chances).all()
