@@ -4,13 +4,16 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serving
 
-from cerebellum import store
+from cerebellum import config, store
 from cerebellum.errors import FailedError
-from cerebellum.service import aside, counter, listening, models
+from cerebellum.service import aside, counter, listening, metrics, models, renewal
+from cerebellum.service.app import Service
 from cerebellum.store import choice, manifest
 from cerebellum.store.manifest import DamagedError
 
@@ -97,6 +100,53 @@ def test_a_state_is_found_again_by_its_circuit(tmp_path):
     assert choice.step_of(choice.choose(state)) == 2
     others = [choice.step_of(choice.choose(path)) for path in tmp_path.glob("service-of-another-*")]
     assert sorted(others) == [1, 3, 9]
+
+
+def test_a_state_stays_where_it_is_when_the_other_cannot_be_brought_back(tmp_path, monkeypatch):
+    state = tmp_path / "service"
+    save(state, 1, digest="a")
+    aside.exchange(state, ())
+    save(state, 2, digest="b")
+    real = Path.rename
+
+    def rename(self, other):
+        if aside.ASIDE in self.name and choice.step_of(choice.choose(self)) == 1:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, other)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(PermissionError):
+        aside.exchange(state, "a")
+    assert choice.step_of(choice.choose(state)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), 0),
+        (DamagedError([manifest.Problem("1/manifest.json", "missing")]), 2),
+    ],
+)
+def test_a_model_that_cannot_be_read_leaves_the_one_in_memory(
+    tmp_path, monkeypatch, caplog, error, damaged
+):
+    """As root's files would be, for a service that runs as another user."""
+    save(tmp_path, 1, 2)
+    settings = config.load(None, {"storage.models": str(tmp_path)})
+    engine = SimpleNamespace(served=SimpleNamespace(name="m/1", version="a"), model_problem=None)
+    measured = metrics.build((), {"version": "0"})
+    service = Service(settings, measured, trainer=None, engine=engine)  # type: ignore[arg-type]
+
+    def find(folder):
+        raise error
+
+    monkeypatch.setattr(models, "find", find)
+    for _ in range(2):
+        renewal.renew(service)
+    assert str(engine.model_problem) in caplog.text
+    assert "m/1 serves on" in caplog.text
+    assert measured.registry.get_sample_value("model_missing") == 1
+    assert measured.registry.get_sample_value("checkpoints_damaged_total") == damaged
 
 
 def test_states_that_are_set_aside_do_not_fill_the_disk(tmp_path, caplog):
