@@ -310,7 +310,7 @@ def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
     engine = build(**{"training.checkpoint_interval": 0.2})
     real, refused = engine.persistence.checkpoints.save, []
 
-    def busy(*arguments):
+    def busy(*arguments, **more):
         refused.append(arguments[0])
         return False
 
