@@ -264,7 +264,9 @@ def priced(settings: Settings, lab: Lab) -> Any:
 def model(bytes_each: int = 1_000) -> Any:
     """Enough of a model for an engine that is not started."""
     fresh = (np.zeros(bytes_each, np.uint8),)
-    return SimpleNamespace(fresh=fresh, needs=10_000, digest="d", learns=False, name="untrained")
+    return SimpleNamespace(
+        fresh=fresh, needs=10_000, digest="d", digests=("d",), learns=False, name="untrained"
+    )
 
 
 def built(settings: Settings, lab: Lab) -> engine.Engine:
@@ -302,7 +304,9 @@ def places(settings: Settings, lab: Lab) -> int:
 def saves(settings: Settings, lab: Lab) -> bool:
     """Whether an engine saves its state after 100 s."""
     made, asked = built(settings, lab), []
-    lab.patch.setattr(made.persistence.checkpoints, "save", lambda *arguments: asked.append(1))
+    lab.patch.setattr(
+        made.persistence.checkpoints, "save", lambda *arguments, **more: asked.append(1)
+    )
     made.persistence.saved_ticks = -1
     made._summarise_and_save(time.monotonic() + 100.0)
     return bool(asked)

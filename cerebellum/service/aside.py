@@ -46,7 +46,12 @@ def exchange(folder: Path, digests: Collection[str]) -> None:
             moved,
         )
     if known is not None:
-        known.rename(folder)
+        try:
+            known.rename(folder)
+        except OSError:
+            if moved is not None:
+                moved.rename(folder)
+            raise
         log.warning("the state that was set aside as %s is of this model: it is back", known)
     files.flush(folder.parent)
     _forget_oldest(folder)

@@ -321,7 +321,7 @@ class Engine:
 
     def _reset(self, request: Request) -> None:
         self.markets.reset(request.market)
-        self.markets.lost("not finite", 1)
+        self.markets.lost("not_finite", 1)
         self.statistics.failed += 1
         log.error("the state of a market was not finite: reset")
         request.fail(UnsoundError("the market's state was not finite, and is reset"))

@@ -113,7 +113,7 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.rates.labels(population=name)
     for reason in ("busy", "deadline", "failed", "markets", "refused"):
         metrics.refused.labels(reason=reason)
-    for reason in ("damaged", "forgotten", "model", "not finite"):
+    for reason in ("damaged", "forgotten", "model", "not_finite"):
         metrics.resets.labels(reason=reason)
     for name in CHECKS:
         metrics.status.labels(check=name)

@@ -119,8 +119,8 @@ class Persistence:
         finally:
             self.checkpoints = store.Store(self.folder, retention)
             self.checkpoints.failures = failures
-        self.counter.close()
-        self.counter = open_counter(state / TICKS, ticks)
+        old, self.counter = self.counter, open_counter(state / TICKS, ticks)
+        old.close()
         return store.newest(self.folder)
 
     def publish(self, metrics: Metrics) -> None:

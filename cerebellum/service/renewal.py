@@ -13,6 +13,7 @@ from cerebellum.service import models, served
 from cerebellum.service.app import Service
 from cerebellum.service.engine import Engine
 from cerebellum.service.models import UNTRAINED, Model
+from cerebellum.store.manifest import DamagedError
 
 log = logging.getLogger("cerebellum.service")
 
@@ -55,9 +56,12 @@ def _renewed(service: Service, engine: Engine) -> str | None:
     folder, old = Path(service.settings.storage.models), engine.served
     try:
         model = models.find(folder)
-    except (FailedError, UsageError) as error:
+    except DamagedError as error:
         damaged = {path: "" for _, path in store.steps(folder / store.FOLDER)}
         _note(service, Model(missing=True, damaged=damaged))
+        return first_line(error)
+    except (FailedError, UsageError, OSError) as error:
+        _note(service, Model(missing=True))
         return first_line(error)
     if model.path is None and old.name != UNTRAINED:
         model = Model(problem=f"{folder}: no trained model; restore {old.name}", missing=True)

@@ -193,7 +193,7 @@ def test_a_state_that_is_not_finite_is_reset_and_counted(build):
     engine.markets.states["a"] = replace(market, memory=broken)
     with pytest.raises(UnsoundError, match="reset"):
         ask(engine, "a", 1)
-    assert count(engine, "markets_reset_total", reason="not finite") == 1
+    assert count(engine, "markets_reset_total", reason="not_finite") == 1
     # The circuit starts afresh; other markets go on.
     again = ask(engine, "a", 2)
     assert np.isfinite(again.chances).all()
@@ -310,7 +310,7 @@ def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
     engine = build(**{"training.checkpoint_interval": 0.2})
     real, refused = engine.persistence.checkpoints.save, []
 
-    def busy(*arguments, **options):
+    def busy(*arguments, **more):
         refused.append(arguments[0])
         return False
 

@@ -4,12 +4,16 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import serving
 
-from cerebellum import store
+from cerebellum import config, store
 from cerebellum.errors import FailedError
-from cerebellum.service import aside, counter, models
+from cerebellum.service import aside, counter, listening, metrics, models, renewal
+from cerebellum.service.app import Service
 from cerebellum.store import choice, manifest
 from cerebellum.store.manifest import DamagedError
 
@@ -98,6 +102,53 @@ def test_a_state_is_found_again_by_its_circuit(tmp_path):
     assert sorted(others) == [1, 3, 9]
 
 
+def test_a_state_stays_where_it_is_when_the_other_cannot_be_brought_back(tmp_path, monkeypatch):
+    state = tmp_path / "service"
+    save(state, 1, digest="a")
+    aside.exchange(state, ())
+    save(state, 2, digest="b")
+    real = Path.rename
+
+    def rename(self, other):
+        if aside.ASIDE in self.name and choice.step_of(choice.choose(self)) == 1:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, other)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(PermissionError):
+        aside.exchange(state, "a")
+    assert choice.step_of(choice.choose(state)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), 0),
+        (DamagedError([manifest.Problem("1/manifest.json", "missing")]), 2),
+    ],
+)
+def test_a_model_that_cannot_be_read_leaves_the_one_in_memory(
+    tmp_path, monkeypatch, caplog, error, damaged
+):
+    """As root's files would be, for a service that runs as another user."""
+    save(tmp_path, 1, 2)
+    settings = config.load(None, {"storage.models": str(tmp_path)})
+    engine = SimpleNamespace(served=SimpleNamespace(name="m/1", version="a"), model_problem=None)
+    measured = metrics.build((), {"version": "0"})
+    service = Service(settings, measured, trainer=None, engine=engine)  # type: ignore[arg-type]
+
+    def find(folder):
+        raise error
+
+    monkeypatch.setattr(models, "find", find)
+    for _ in range(2):
+        renewal.renew(service)
+    assert str(engine.model_problem) in caplog.text
+    assert "m/1 serves on" in caplog.text
+    assert measured.registry.get_sample_value("model_missing") == 1
+    assert measured.registry.get_sample_value("checkpoints_damaged_total") == damaged
+
+
 def test_states_that_are_set_aside_do_not_fill_the_disk(tmp_path, caplog):
     state = tmp_path / "service"
     for step in range(aside.MOST + 2):
@@ -149,3 +200,25 @@ def test_a_count_that_is_no_file_is_refused(tmp_path, kind):
     with pytest.raises(FailedError, match=r"ticks: .*; a file of this user"):
         counter.open_counter(path, 5)
     assert elsewhere.read_bytes() == b"something"
+
+
+def test_of_two_that_start_at_one_instant_one_serves_and_the_other_says_why(run, tmp_path):
+    """Both may be bound to the port before one listens; the folder of models is locked at once."""
+    port = serving.free_port()
+    path = serving.configuration(tmp_path, port)
+    with listening.bound("127.0.0.1", port) as late, listening.open_socket("127.0.0.1", port):
+        with pytest.raises(OSError, match="in use"):
+            late.listen()
+        code, _, err = run("--config", path)
+        assert code == 2
+        assert err == (
+            f"cerebellar-norse: server.port: Address already in use (127.0.0.1:{port}; an address "
+            "that is free)\n"
+        )
+    with store.locked(tmp_path / "models"):
+        code, _, err = run("--config", path)
+    assert code == 2
+    assert err == (
+        f"cerebellar-norse: {tmp_path}/models: another process saves there; one at a time\n"
+    )
+    assert [entry.name for entry in (tmp_path / "models").iterdir()] == [".lock"]

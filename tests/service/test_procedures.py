@@ -19,6 +19,8 @@ import serving
 from conftest import ROOT
 from learn import series
 
+from cerebellum import store
+
 GUIDE = ROOT / "docs/operations.md"
 SHIMS = {
     "sudo": """
@@ -375,6 +377,34 @@ def test_procedure_7_corrupt_data(machine, trained):
     assert len(list((machine.folder / "models").glob("checkpoints.replaced-*"))) == 1
     after = [machine.ask(i, "another market") for i in range(3)]
     np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.slow
+def test_earlier_models_and_states(machine, trained):
+    machine.change("climbing_fiber", "surrogate_gradient")
+    models = machine.folder / "models"
+    machine.run(f'cerebellar-norse restore {trained[0]} "$MODELS"')
+    machine.start()
+    first = machine.ask(0)
+    serving.until(lambda: list((models / "service/checkpoints").glob("0*")))
+    machine.run('cerebellar-norse backup "$MODELS/service" "$BACKUPS/service-before"')
+    # Another model: the same weights as of another step.
+    (path,) = (models / "checkpoints").glob("0*")
+    saved = store.load(path)
+    store.write(machine.folder / "other/checkpoints", saved.step + 1, saved.arrays, saved.about)
+    machine.run(
+        'cerebellar-norse restore "$SANDBOX/other" "$MODELS" --force; systemctl reload; '
+        f'until curl -fsS "$URL/health" | jq -e \'.model == "models/{saved.step + 1}"\'; '
+        "do sleep 1; done"
+    )
+    machine.ask(1)
+    output = machine.procedure("Earlier models and states")
+    assert f'model_info{{name="models/{saved.step}",' in output
+    assert "model_missing 0.0" in output
+    assert "service/checkpoints/000000000001" in output
+    assert machine.ask(1) != first
+    assert len(list(models.glob("service-of-another-*"))) == 1
+    assert len(list(models.glob("checkpoints.replaced-*"))) == 2
 
 
 @pytest.mark.slow

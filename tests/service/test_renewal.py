@@ -3,6 +3,7 @@
 import shutil
 import signal
 
+import pytest
 import serving
 
 from cerebellum import store
@@ -39,6 +40,7 @@ def errors(server: serving.Serving) -> list[str]:
     return [line["message"] for line in server.log() if line["level"] == "ERROR"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_damaged_or_gone_is_said_and_costs_no_market_its_memory(trained, tmp_path):
     folder = tmp_path / "models"
     shutil.copytree(trained[0] / "checkpoints", folder / "checkpoints")

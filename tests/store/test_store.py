@@ -22,7 +22,7 @@ from conftest import ROOT
 import cerebellum as cb
 from cerebellum import store
 from cerebellum.errors import UsageError
-from cerebellum.store import arrays, manifest, snapshot
+from cerebellum.store import arrays, background, manifest, snapshot
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError
 
@@ -294,6 +294,17 @@ def test_a_copy_is_saved(tmp_path):
     checkpoint = store.load(tmp_path / "000000000001")
     assert not checkpoint.arrays["x"].any()
     assert checkpoint.about["history"] == [1]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_is_a_copy_already_is_not_copied_again(tmp_path, monkeypatch, copied):
+    written = []
+    monkeypatch.setattr(background, "write", lambda folder, step, tree, *more: written.append(tree))
+    checkpoints, array = store.Store(tmp_path), np.ones(3)
+    checkpoints.save(1, {"x": array}, copied=copied)
+    checkpoints.close()
+    assert (written[0]["x"] is array) == copied
+    np.testing.assert_array_equal(written[0]["x"], array)
 
 
 def test_one_writer_at_a_time(tmp_path):
