@@ -34,6 +34,7 @@ from cerebellum.service import (
     notify,
     served,
     state,
+    uncaught,
 )
 from cerebellum.service.app import Service
 from cerebellum.service.training import Trainer
@@ -81,7 +82,10 @@ def run(path: str | None) -> int:
         for line in check.notes(settings):
             log.warning(line)
         # Before the model is loaded, so that a port that is taken is found at once.
-        with listening.bound(settings.server.host, settings.server.port) as sock:
+        with (
+            uncaught.logged(),
+            listening.bound(settings.server.host, settings.server.port) as sock,
+        ):
             return _serve(settings, path, keys, sock, listener)
     finally:
         listener.stop()
