@@ -1,6 +1,7 @@
 """The engine in this process: its reactions when the device, a request or its thread fails."""
 
 import logging
+import shutil
 import threading
 import time
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ import pytest
 import serving
 
 from cerebellum import config
-from cerebellum.service import app, metrics, served, state
+from cerebellum.service import app, metrics, served, state, statistics
 from cerebellum.service import engine as engine_module
 from cerebellum.service.markets import FullError, RefusedError
 from cerebellum.service.requests import Tick
@@ -407,3 +408,35 @@ def test_another_model_takes_over_once_it_is_proven(build, tmp_path, model):
     assert np.isfinite(ask(engine, "a", 1).chances).all()
     with pytest.raises(RefusedError):
         ask(engine, "a", 0)
+
+
+def test_a_reset_outlives_a_kill_and_leaves_others_alone(build, tmp_path, model):
+    """Nothing is saved after it: the next engine has the checkpoint before, and what is on disk."""
+    engine = build()
+    fresh = [ask(engine, "a", i).chances.tolist() for i in range(2)]
+    ask(engine, "b", 1)
+    engine.persistence.save(engine.served, engine.markets, engine.ticks)
+    engine.persistence.checkpoints.wait()
+    assert engine.reset("a").result(30)
+    assert not engine.reset("of nobody").result(30)
+    engine.persistence.checkpoints.close()
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "models", copy / "models")
+    after = state.build(settings(copy), model, metrics.build(model.sizes, {"version": "0"}))
+    after.start()
+    try:
+        assert [ask(after, "a", i).chances.tolist() for i in range(2)] == fresh
+        with pytest.raises(RefusedError):
+            ask(after, "b", 0)
+    finally:
+        after.stop()
+
+
+def test_ticks_a_second_are_those_of_late():
+    counted = statistics.Statistics(metrics.build((), {"version": "0"}))
+    counted.answered_at.extend(100.0 + 0.1 * k for k in range(100))
+    assert counted.ticks_per_second(110.0) == pytest.approx(10.0, rel=0.02)
+    assert counted.ticks_per_second(115.0) == pytest.approx(5.0, rel=0.05)
+    assert counted.ticks_per_second(200.0) == 0.0
+    counted.answered_at.extend(300.0 + 1e-3 * k for k in range(5_000))
+    assert counted.ticks_per_second(305.0) == pytest.approx(1_000.0, rel=0.02)
