@@ -419,7 +419,6 @@ def test_a_reset_outlives_a_kill_and_leaves_others_alone(build, tmp_path, model)
     engine.persistence.checkpoints.wait()
     assert engine.reset("a").result(30)
     assert not engine.reset("of nobody").result(30)
-    engine.persistence.checkpoints.close()
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "models", copy / "models")
     after = state.build(settings(copy), model, metrics.build(model.sizes, {"version": "0"}))

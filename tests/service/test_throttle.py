@@ -30,13 +30,14 @@ def flood(monkeypatch):
 
 def test_one_cause_is_one_line_a_second(flood):
     for k in range(250):
-        written = flood(k * 0.01, "bad request from 10.0.0.1:%d: not HTTP", 1_000 + k)
+        flood(k * 0.01, "bad request from 10.0.0.1:%d: not HTTP", 1_000 + k)
+    written = flood(2.49, "bad request from 10.0.0.1:2: not HTTP")
     assert [count for _, count in written] == [0, 99, 99]
     assert written[1][0].startswith("bad request from 10.0.0.1:1100")
     # What was kept back since then is told when the flood is over.
     written = flood(9.0, "stopped", level=logging.INFO)
-    assert written[-2:] == [("bad request from 10.0.0.1:1249: not HTTP", 48), ("stopped", 0)]
-    assert len(written) + sum(count for _, count in written) == 251
+    assert written[-2:] == [("bad request from 10.0.0.1:2: not HTTP", 49), ("stopped", 0)]
+    assert len(written) + sum(count for _, count in written) == 252
 
 
 def test_other_causes_and_lines_that_are_no_warnings_pass(flood):
@@ -44,6 +45,7 @@ def test_other_causes_and_lines_that_are_no_warnings_pass(flood):
         flood(0.0, "one")
         flood(0.0, "two")
         flood(0.0, "one", level=logging.ERROR)
-        written = flood(0.0, "tick", level=logging.DEBUG)
+        flood(0.0, "tick", level=logging.DEBUG)
+    written = flood(0.0, "one")
     assert [message for message, _ in written].count("tick") == 3
     assert len(written) == 6
