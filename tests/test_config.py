@@ -95,6 +95,12 @@ def test_production_is_the_production_circuit():
         ("[performance]\nmemory_limit = -1", "performance.memory_limit: not a size (-1; bytes, or"),
         ("[server]\nport = 70000", "server.port: too large (70000; at most 65535)"),
         ("[server]\nhost = '0.0.0.0'", 'server: host "0.0.0.0" is not loopback'),
+        ("[server]\nhost = '::'", 'server: host "::" is not loopback'),
+        (
+            "[server]\nallowed_hosts = ['http://a:1']",
+            "server.allowed_hosts.0: not a name of a host ('http://a:1'; a name without a port",
+        ),
+        ("[performance]\nbatch_size = 513", "performance.batch_size: too large (513; at most 512)"),
         ("[training.stdp]\nw_min = 3", "training.stdp.w_min: too large (3; at most 1"),
         ("[training.stdp]\na_plus = -1", "training.stdp.a_plus: too small (-1; at least 0"),
         ("[training.stdp]\ntau_pre = 0", "training.stdp.tau_pre: too small (0; above 0"),
@@ -343,3 +349,14 @@ def test_simulate_runs_a_configuration(write, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["preset"], result["seed"]) == ("beams", 4)
     assert result["populations"]["granule"]["cells"] == 1_000
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.7.6", "::1", "localhost", "LOCALHOST"])
+def test_every_address_of_this_machine_alone_needs_no_keys(host):
+    assert config.load(None, {"server.host": host}).server.host == host
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "service.toml"
+    path.write_bytes(b"\xef\xbb\xbf[neural]\ngranule_size = 1234\n")
+    assert config.load(path).neural.granule_size == 1_234

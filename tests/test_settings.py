@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from starlette.exceptions import HTTPException
 
 from cerebellum import config, configure
 from cerebellum.cli import checkpoints as checkpoints_program
@@ -45,7 +46,7 @@ from cerebellum.service import (
     statistics,
 )
 from cerebellum.service.markets import FullError
-from cerebellum.service.requests import Start
+from cerebellum.service.requests import Start, Tick
 from cerebellum.service.requests_queue import BusyError
 from cerebellum.service.training import Trainer
 from cerebellum.store import tools
@@ -328,7 +329,12 @@ def threads(settings: Settings, lab: Lab) -> Any:
 
 
 def server(see: Callable[[Any], Any]) -> Callable[[Settings, Lab], Any]:
-    return lambda settings, lab: see(serve._server(settings.server, print).config)  # type: ignore[arg-type]
+    def look(settings: Settings, lab: Lab) -> Any:
+        measured = metrics.build((), {"version": "0"})
+        application: Any = print
+        return see(serve._server(settings.server, application, measured, 10).config)
+
+    return look
 
 
 def address(settings: Settings, lab: Lab) -> Any:
@@ -339,6 +345,21 @@ def address(settings: Settings, lab: Lab) -> Any:
 def refusal(settings: Settings, lab: Lab) -> Any:
     scope = {"headers": [(b"content-length", b"2000")], "path": "/"}
     return guard._refusal(scope, settings.server.max_body_size, ())
+
+
+def future(settings: Settings, lab: Lab) -> bool:
+    """Whether a tick is refused that is five seconds ahead."""
+    service: Any = SimpleNamespace(settings=settings, metrics=metrics.build((), {"version": "0"}))
+    tick = Tick(price=1.0, volume=1.0, timestamp=(time.time() + 5) * 1e3)
+    try:
+        app._check_clock([tick], service)
+    except HTTPException:
+        return True
+    return False
+
+
+def named(settings: Settings, lab: Lab) -> bool:
+    return guard.hosts(settings.server.host, settings.server.allowed_hosts)(b"signals.example:80")
 
 
 def keys(settings: Settings, lab: Lab) -> Any:
@@ -512,6 +533,8 @@ PROBES: dict[str, Probe] = {
     "server.max_connections": Probe(3, 4, places),
     "server.max_body_size": Probe(1_000, 3_000, refusal),
     "server.max_markets": Probe(3, 4, markets(idle=False)),
+    "server.clock_tolerance": Probe(1.0, 10.0, future),
+    "server.allowed_hosts": Probe(["other.example"], ["Signals.example"], named),
     "server.api_key_file": Probe("{folder}/one", "{folder}/other", keys),
     "logging.level": Probe("DEBUG", "INFO", logged, LOG),
     "logging.format": Probe("json", "human", logged, LOG),

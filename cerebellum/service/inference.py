@@ -112,9 +112,11 @@ def sizes(most: int) -> list[int]:
 
 
 def size_of(count: int, most: int) -> int:
-    """Markets that the call for `count` takes: at least `count` if that is at most GROUP."""
-    small = [size for size in sizes(most) if size >= count]
-    return small[0] if count <= GROUP else max(s for s in sizes(most) if s <= count)
+    """Markets that the first call for `count` takes: with padding if they are at most GROUP."""
+    compiled = sizes(most)
+    if count <= GROUP:
+        return next((size for size in compiled if size >= count), compiled[-1])
+    return max(size for size in compiled if size <= count)
 
 
 def ranges(count: int, most: int) -> Iterator[slice]:

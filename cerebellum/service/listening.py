@@ -18,7 +18,7 @@ PER_TURN = 16
 refuses a turn or two later."""
 RESERVE = 128
 """Open files that are not connections: those of the program and of checkpoints, connections that
-are accepted but refused. 40 to 60 were seen."""
+are accepted but refused. 11 to 41 were seen."""
 BACKLOG = 2_048
 """Connections that the system keeps until they are accepted."""
 

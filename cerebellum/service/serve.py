@@ -35,6 +35,7 @@ from cerebellum.service import (
     renewal,
     served,
     state,
+    uncaught,
 )
 from cerebellum.service.app import Service
 from cerebellum.service.training import Trainer
@@ -83,6 +84,7 @@ def run(path: str | None) -> int:
             log.warning(line)
         # Before the model is loaded, so that a port or a folder that is taken is found at once.
         with (
+            uncaught.logged(),
             listening.open_socket(settings.server.host, settings.server.port) as sock,
             store.locked(Path(settings.storage.models)),
         ):

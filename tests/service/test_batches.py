@@ -1,6 +1,7 @@
 """Batches of many markets: the calls that they are divided into, and what these take to compile."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_every_batch_goes_into_calls_of_few_sizes(most):
 
 @pytest.mark.parametrize("count", [1, 8, 9, 64, 70, 600])
 def test_memories_are_stacked_and_taken_apart(count):
-    memories = [(np.arange(3.0) + i, np.full((2, 2), i)) for i in range(count)]
+    memories: list[Any] = [(np.arange(3.0) + i, np.full((2, 2), i)) for i in range(count)]
     stacks = stacking.join(memories)
     assert len(stacks) <= stacking.GROUP
     for before, after in zip(memories, stacking.part(stacks), strict=True):

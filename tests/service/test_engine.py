@@ -1,6 +1,7 @@
 """The engine in this process: its reactions when the device, a request or its thread fails."""
 
 import logging
+import shutil
 import threading
 import time
 from concurrent.futures import Future
@@ -479,3 +480,24 @@ def test_other_kernels_and_a_circuit_that_comes_back_find_their_markets(build, m
     again = build()
     assert again.markets.states["a"].ticks == 1
     assert ask(again, "a", 1).chances.shape == (3,)
+
+
+def test_a_reset_outlives_a_kill_and_leaves_others_alone(build, tmp_path, model):
+    """Nothing is saved after it: the next engine has the checkpoint before, and what is on disk."""
+    engine = build()
+    fresh = [ask(engine, "a", i).chances.tolist() for i in range(2)]
+    ask(engine, "b", 1)
+    engine.persistence.save(engine.served, engine.markets, engine.ticks)
+    engine.persistence.checkpoints.wait()
+    assert engine.reset("a").result(30)
+    assert not engine.reset("of nobody").result(30)
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "models", copy / "models")
+    after = state.build(settings(copy), model, metrics.build(model.sizes, {"version": "0"}))
+    after.start()
+    try:
+        assert [ask(after, "a", i).chances.tolist() for i in range(2)] == fresh
+        with pytest.raises(RefusedError):
+            ask(after, "b", 0)
+    finally:
+        after.stop()

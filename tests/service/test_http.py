@@ -3,9 +3,11 @@
 import contextlib
 import json
 import random
+import signal
 import socket
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 import serving
@@ -184,7 +186,7 @@ def raw(service, text: bytes, wait: float = 5.0) -> bytes:
 
 def test_a_body_without_a_length_is_bounded_too(service):
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
-    head = b"POST /neural/process HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"POST /neural/process HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
     assert raw(service, head + chunk * 20).startswith(b"HTTP/1.1 413")
 
 
@@ -194,6 +196,106 @@ def test_another_site_s_page_may_not_ask(service):
     assert service.ask("POST", "/neural/process", text, **foreign)[0] == 403
     same_site = {"origin": f"http://127.0.0.1:{service.port}"}
     assert service.ask("GET", "/health", **same_site)[0] == 200
+
+
+def request(path: str = "/health", *headers: str, version: str = "1.1") -> bytes:
+    return "\r\n".join((f"GET {path} HTTP/{version}", *headers, "", "")).encode()
+
+
+LOCAL, END = "host: localhost", "connection: close"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (request("/health", "host: evil.example", "origin: http://evil.example"), 421),
+        (request("/", "host: evil.example:8080"), 421),
+        (request("/metrics", "host: localhost.evil.example"), 421),
+        (request("/metrics", "host:"), 421),
+        (request("/health"), 400),
+        (request("/health", LOCAL, "host: evil.example"), 400),
+        (request("/health", version="1.0"), 200),
+        (request("/health", "host: LOCALHOST:1", END), 200),
+        (request("/health", "host: [::1]:8080", END), 200),
+        (request("/health", "host: 10.1.2.3", END), 200),
+    ],
+)
+def test_only_known_hosts_are_served(service, text, status):
+    """A page whose name is resolved to this machine has that name as its Host, and its origin."""
+    assert raw(service, text).split()[1] == str(status).encode()
+
+
+def test_the_page_can_be_in_no_frame(service):
+    status, _, headers = service.ask("GET", "/")
+    assert status == 200
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/openapi.json"])
+def test_head_is_get_without_a_body(service, path):
+    status, body, headers = service.ask("HEAD", path)
+    assert (status, body) == (200, "")
+    assert int(headers["content-length"]) > 0
+    assert headers["content-type"] == service.ask("GET", path)[2]["content-type"]
+    assert service.ask("HEAD", "/neural/process")[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (b'{"market_id":"a","market_id":"b","price":1,"volume":1,"timestamp":1}', "market_id: "),
+        (b'{"market_id":"a","price":1,"volume":1,"price":2,"timestamp":1}', "price: given twice"),
+        (
+            b'{"market_id":"a","batch_data":[{"price":1,"volume":1,"volume":1,"timestamp":1}]}',
+            "volume: given twice",
+        ),
+    ],
+)
+def test_a_key_given_twice_is_422(service, text, detail):
+    status, report, _ = service.ask("POST", "/neural/process", text)
+    assert status == 422
+    assert report["detail"].startswith(detail)
+
+
+def test_a_tick_from_the_future_costs_a_market_nothing(service):
+    now = time.time() * 1e3
+    for ahead in (253_402_300_799_999, now + 400_000):
+        status, report = service.tick("future", 0, timestamp=ahead)
+        assert status == 422
+        assert "ahead of this machine's clock; at most 300 s" in report["detail"]
+        late = {"market_id": "future", "batch_data": [serving.tick(0), {**serving.tick(1)}]}
+        late["batch_data"][1]["timestamp"] = ahead
+        assert service.post("/neural/process", late)[0] == 422
+    assert service.tick("future", 0)[0] == 200
+
+
+def test_a_market_can_be_reset(service):
+    fresh = [service.tick("reset", i)[1]["trading_signals"] for i in range(3)]
+    assert service.tick("reset", 3, timestamp=time.time() * 1e3)[0] == 200
+    assert service.tick("reset", 3)[0] == 422
+    assert service.post("/markets/reset", {"market_id": "reset"}) == (
+        200,
+        {"market_id": "reset", "reset": True},
+    )
+    assert [service.tick("reset", i)[1]["trading_signals"] for i in range(3)] == fresh
+    assert service.post("/markets/reset", {"market_id": "of nobody"})[0] == 404
+    assert service.post("/markets/reset", {"market": "reset"})[0] == 422
+
+
+def resident(service) -> int:
+    """Bytes."""
+    lines = (Path("/proc") / str(service.process.pid) / "status").read_text().splitlines()
+    return 1_024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+def test_trailers_take_no_memory(service):
+    head = request("/nothing", LOCAL, "transfer-encoding: chunked") + b"0\r\n"
+    before = resident(service)
+    line = b"x-trailer: " + b"y" * 60_000 + b"\r\n"
+    answer = raw(service, head + line * 1_000)
+    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 431"))
+    assert resident(service) - before < 20e6
 
 
 def test_headers_and_body_may_come_apart(service):
@@ -214,10 +316,15 @@ def test_headers_and_body_may_come_apart(service):
 
 
 def test_a_flood_of_headers_is_cut_off(service):
-    head = b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"y" * 70_000
+    head = b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"x-a: " + b"y" * 70_000
     assert raw(service, head).startswith(b"HTTP/1.1 431")
     many = b"".join(b"x-%d: y\r\n" % i for i in range(20_000))
-    assert raw(service, b"GET /health HTTP/1.1\r\nhost: x\r\n" + many).startswith(b"HTTP/1.1 4")
+    assert raw(service, b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + many).startswith(
+        b"HTTP/1.1 4"
+    )
+    whole = request("/health", LOCAL, "x-a: " + "y" * 70_000)
+    assert raw(service, whole).startswith(b"HTTP/1.1 431")
+    assert raw(service, request("/" + "y" * 70_000, LOCAL)).startswith(b"HTTP/1.1 431")
     assert raw(service, b"\x16\x03\x01 what\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
@@ -345,6 +452,36 @@ def test_probes_and_the_page_need_none(guarded):
     assert guarded.get("/health")[0] == 200
     assert guarded.get("/ready")[0] == 200
     assert guarded.get("/")[0] == 200
+
+
+def test_a_key_in_a_trailer_opens_nothing(guarded):
+    head = request("/metrics", LOCAL, "transfer-encoding: chunked", END)
+    trailer = b"0\r\nx-api-key: first-key-0123456789\r\n\r\n"
+    assert raw(guarded, head + trailer).startswith(b"HTTP/1.1 401")
+
+
+def test_keys_are_renewed_at_a_hangup(guarded):
+    first, third = ({"x-api-key": f"{name}-key-0123456789"} for name in ("first", "third"))
+    path = guarded.folder / "keys"
+    before = path.read_text()
+
+    def statuses() -> list[int]:
+        return [guarded.ask("GET", "/neural/metrics", **key)[0] for key in (first, third)]
+
+    path.write_text("third-key-0123456789\nsecond-key-0123456789\n")
+    assert statuses() == [200, 401]
+    guarded.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: guarded.log_says("2 keys, 1 of them new; 1 withdrawn"))
+    assert statuses() == [401, 200]
+    # A file that is not valid, or a configuration without one, takes no key away.
+    path.chmod(0o644)
+    guarded.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: guarded.log_says("the keys stay as they were"))
+    assert statuses() == [401, 200]
+    path.chmod(0o600)
+    path.write_text(before)
+    guarded.process.send_signal(signal.SIGHUP)
+    serving.until(lambda: statuses() == [200, 401])
 
 
 def test_keys_are_in_no_log(guarded):

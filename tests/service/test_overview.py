@@ -48,6 +48,16 @@ def test_the_history_has_every_tick_of_its_window_in_its_second(times):
     assert pace.history(now) == wanted
 
 
+def test_the_rate_is_that_of_the_last_seconds_and_of_the_one_that_runs():
+    pace = Pace()
+    for tick in range(100):
+        pace.add(100.0 + 0.1 * tick)
+    assert pace.per_second(110.0) == 10.0
+    assert pace.per_second(115.0) == 5.0
+    assert pace.per_second(109.9) == pytest.approx(100 / 10.9)
+    assert pace.per_second(200.0) == 0.0
+
+
 def test_refusals_of_the_last_minute_are_those_since_the_oldest_sample(statistics):
     refusals = Refusals(statistics.metrics.refused)
     for minute in range(3):

@@ -426,6 +426,8 @@ def test_procedure_8_killed_and_procedure_6_critical_failure(machine):
     # As if the last tick had never been.
     again = machine.ask(3)
     assert again != answers[-1]
+    assert '"reset":true' in machine.procedure("Reset a market")
+    assert [machine.ask(i) for i in range(3)] == answers
 
     (machine.folder / "service.toml.good").write_text(machine.config.read_text())
     output = machine.procedure("Procedure 6")
