@@ -107,7 +107,7 @@ class Machine:
             path.chmod(0o755)
         (folder / "journal").touch()
         for link, target in (
-            ("bin/python", sys.executable),
+            ("current/bin/python", sys.executable),
             ("share/scripts/analyze_weights.py", ROOT / "scripts/analyze_weights.py"),
             ("share/scripts/backup.sh", ROOT / "scripts/backup.sh"),
             ("share/scripts/requests.py", ROOT / "scripts/soak/requests.py"),
@@ -116,7 +116,7 @@ class Machine:
             path = folder / "program" / link
             path.parent.mkdir(parents=True, exist_ok=True)
             # Python finds its environment beside the path by which it is called.
-            if link == "bin/python":
+            if link == "current/bin/python":
                 path.write_text(f'#!/bin/sh\nexec {target} "$@"\n')
                 path.chmod(0o755)
             else:
