@@ -31,6 +31,11 @@ class Metrics:
     loss: Gauge
     epoch: Gauge
     accuracy: Gauge
+    ready: Gauge
+    status: Gauge
+    unsaved: Gauge
+    trainings: Counter
+    lines_lost: Counter
     simulated: Counter
     realtime: Gauge
     saved: Gauge
@@ -41,11 +46,6 @@ class Metrics:
     refused: Counter
     queue: Gauge
     markets: Gauge
-    ready: Gauge
-    status: Gauge
-    unsaved: Gauge
-    trainings: Counter
-    lines_lost: Counter
 
 
 class Devices(Collector):
@@ -100,15 +100,15 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
     make = _Maker(registry)
     make.gauge("build_info", "What runs.", *info).labels(**info).set(1)
     metrics = _metrics(make)
+    for name in CHECKS:
+        metrics.status.labels(check=name)
+    for state in ("completed", "failed", "stopped"):
+        metrics.trainings.labels(state=state)
     for name in populations:
         metrics.spikes.labels(population=name)
         metrics.rates.labels(population=name)
     for reason in ("busy", "deadline", "failed", "markets", "refused"):
         metrics.refused.labels(reason=reason)
-    for name in CHECKS:
-        metrics.status.labels(check=name)
-    for state in ("completed", "failed", "stopped"):
-        metrics.trainings.labels(state=state)
     return metrics
 
 
@@ -132,6 +132,11 @@ def _metrics(make: _Maker) -> Metrics:
         loss=make.gauge("training_loss", run),
         epoch=make.gauge("training_epoch", run),
         accuracy=make.gauge("validation_accuracy", run),
+        ready=make.gauge("ready", "1: /ready answers 200."),
+        status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
+        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
+        trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
+        lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
         simulated=make.counter("simulated_seconds_total", "Biological time."),
         realtime=make.gauge("realtime_factor", "Wall over biological time, last tick."),
         saved=make.gauge(saved, "When state was last saved."),
@@ -142,9 +147,4 @@ def _metrics(make: _Maker) -> Metrics:
         refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
-        ready=make.gauge("ready", "1: /ready answers 200."),
-        status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
-        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
-        trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
-        lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
     )
