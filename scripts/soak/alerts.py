@@ -75,7 +75,9 @@ class Bench:
     def target(self, port: int | None) -> None:
         """Let Prometheus scrape a port, or nothing."""
         targets = [] if port is None else [f"127.0.0.1:{port}"]
-        (self.folder / "targets.json").write_text(json.dumps([{"targets": targets}]))
+        work = self.folder / "targets"
+        work.write_text(json.dumps([{"targets": targets}]))
+        work.replace(self.folder / "targets.json")
 
 
 def client(bench: Bench) -> None:
