@@ -252,11 +252,15 @@ def damaged(bench: Bench) -> Iterator[None]:
 
 @contextmanager
 def flapping(bench: Bench) -> Iterator[None]:
+    """Three starts in a row, each seen by a scrape or two."""
     for _ in range(3):
         bench.service.process.kill()
         bench.service.process.wait()
-        bench.service.start()
+        bench.service.start(wait=False)
+        serving.until(lambda: bench.service.ready() is not None, LIMIT_S)
+        time.sleep(2)
     yield
+    bench.service.wait()
 
 
 @contextmanager
