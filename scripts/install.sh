@@ -116,7 +116,10 @@ uninstall() {
     fi
     if [ -n "$purge" ]; then
         rm -rf "$config" "$state" "$logs"
-        [ -n "$root" ] || userdel "$user" 2>/dev/null || true
+        if [ -z "$root" ]; then
+            userdel "$user" 2>/dev/null || true
+            groupdel "$user" 2>/dev/null || true
+        fi
     fi
     say "$name is removed${purge:+ with its configuration, models and logs}; backups stay in $backups"
 }
@@ -172,7 +175,9 @@ tidy() {
 install_release() {
     local built found before
     if [ -z "$root" ] && ! id "$user" >/dev/null 2>&1; then
-        useradd --system --home-dir "$state" --shell /usr/sbin/nologin "$user"
+        # Whoever reads the log is in this group, so that it may be there without its user.
+        getent group "$user" >/dev/null || groupadd --system "$user"
+        useradd --system --gid "$user" --home-dir "$state" --shell /usr/sbin/nologin "$user"
     fi
     mkdir -p "$releases" "$config" "$state/models" "$state/data" "$logs" "$backups" \
         "$units" "$(dirname "$command")"

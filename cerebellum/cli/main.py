@@ -15,6 +15,9 @@ from typing import NoReturn
 from cerebellum import compiled, xla
 from cerebellum.errors import FailedError, UsageError
 
+BROKEN_PIPE = 141
+"""The exit code where nobody reads the output any more: a shell's for SIGPIPE."""
+
 
 def _positive(text: str) -> float:
     try:
@@ -449,7 +452,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     arguments = top.parse_args(argv)
     try:
-        return _run(top, arguments)
+        code = _run(top, arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read the output has ended, as `head` does. Python would flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (UsageError, FailedError) as error:
         for line in str(error).splitlines():
             print(f"cerebellar-norse: {line}", file=sys.stderr)

@@ -31,6 +31,11 @@ class Metrics:
     loss: Gauge
     epoch: Gauge
     accuracy: Gauge
+    ready: Gauge
+    status: Gauge
+    unsaved: Gauge
+    trainings: Counter
+    lines_lost: Counter
     simulated: Counter
     realtime: Gauge
     saved: Gauge
@@ -44,11 +49,6 @@ class Metrics:
     refused: Counter
     queue: Gauge
     markets: Gauge
-    ready: Gauge
-    status: Gauge
-    unsaved: Gauge
-    trainings: Counter
-    lines_lost: Counter
     connections: Gauge
     closed: Counter
 
@@ -108,6 +108,10 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
     make = _Maker(registry)
     make.gauge("build_info", "What runs.", *info).labels(**info).set(1)
     metrics = _metrics(make)
+    for name in CHECKS:
+        metrics.status.labels(check=name)
+    for state in ("completed", "failed", "stopped"):
+        metrics.trainings.labels(state=state)
     for name in populations:
         metrics.spikes.labels(population=name)
         metrics.rates.labels(population=name)
@@ -115,10 +119,6 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
         metrics.refused.labels(reason=reason)
     for reason in ("damaged", "forgotten", "model", "not_finite"):
         metrics.resets.labels(reason=reason)
-    for name in CHECKS:
-        metrics.status.labels(check=name)
-    for state in ("completed", "failed", "stopped"):
-        metrics.trainings.labels(state=state)
     for reason in ("bad", "made room", "refused", "timeout"):
         metrics.closed.labels(reason=reason)
     return metrics
@@ -144,6 +144,11 @@ def _metrics(make: _Maker) -> Metrics:
         loss=make.gauge("training_loss", run),
         epoch=make.gauge("training_epoch", run),
         accuracy=make.gauge("validation_accuracy", run),
+        ready=make.gauge("ready", "1: /ready answers 200."),
+        status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
+        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
+        trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
+        lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
         simulated=make.counter("simulated_seconds_total", "Biological time."),
         realtime=make.gauge("realtime_factor", "Wall over biological time, last tick."),
         saved=make.gauge(saved, "When state was last saved."),
@@ -157,11 +162,6 @@ def _metrics(make: _Maker) -> Metrics:
         refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
-        ready=make.gauge("ready", "1: /ready answers 200."),
-        status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
-        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
-        trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
-        lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
         connections=make.gauge("connections", "Open connections."),
         closed=make.counter("connections_closed_total", "Connections cut off.", "reason"),
     )

@@ -29,7 +29,7 @@ class Status(BaseModel):
 
     state: Literal["starting", "running", "completed", "stopped", "failed"]
     progress: FiniteFloat = 0.0
-    epoch: FiniteFloat | None = None
+    epoch: int | None = None
     loss: FiniteFloat | None = None
     validation_loss: FiniteFloat | None = None
     validation_accuracy: FiniteFloat | None = None

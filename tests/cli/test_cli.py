@@ -154,3 +154,15 @@ def test_no_command_is_help(run):
     code, out, _ = run()
     assert code == 0
     assert "simulate" in out
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    """As `| head -1` does: the schema is longer than a pipe holds, the version is one line."""
+    for flag in ("--dump-schema", "--version"):
+        command = [sys.executable, "-m", "cerebellum.cli", flag]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+        assert process.returncode == 141
