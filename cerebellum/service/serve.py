@@ -279,7 +279,7 @@ def reread(service: Service, path: str | None) -> None:
     finally:
         if service.engine is not None and service.engine.ready:
             notify.tell("READY=1")
-    service.configuration_problem, pending = None, []
+    pending = []
     old, applied = service.settings, service.settings
     for section, values in new:
         for key, value in values:
@@ -296,24 +296,25 @@ def reread(service: Service, path: str | None) -> None:
             log.info("%s: now %s", name, value)
     logging.getLogger("cerebellum").setLevel(applied.logging.level)
     service.settings, service.pending = applied, tuple(pending)
-    _renew_keys(service)
+    service.configuration_problem = _renew_keys(service)
     if service.engine is not None:
         service.engine.configure(applied)
         renewal.renew(service)
 
 
-def _renew_keys(service: Service) -> None:
-    """Read the file of API keys again; where it is not valid, the keys stay as they were."""
+def _renew_keys(service: Service) -> str | None:
+    """Read the file of API keys again. Where it is not valid, the keys stay, and it says why."""
     path = service.settings.server.api_key_file
     if path is None:
-        return
+        return None
     try:
         new = guard.keys(path)
     except UsageError as error:
         log.error("%s; the keys stay as they were", error)
-        return
+        return first_line(error)
     before, after = set(service.keys), set(new)
     service.keys = new
     if before != after:
         counts = len(after), len(after - before), len(before - after)
         log.info("server.api_key_file: %d keys, %d of them new; %d withdrawn", *counts)
+    return None

@@ -76,7 +76,7 @@ def test_every_metric_of_an_alert_is_one_of_the_service():
     used = {name for rule in rules() for name in re.findall(r"(\w+)\{job=", rule["expr"])}
     assert "process_start_time_seconds" in used
     unknown = {name for name in used - {"up"} if name.removesuffix("_bucket") not in known}
-    assert unknown <= {"model_missing", "markets_reset_total"}
+    assert not unknown
 
 
 def test_the_guide_ranks_every_alert():
