@@ -478,6 +478,7 @@ def test_keys_are_renewed_at_a_hangup(guarded):
     guarded.process.send_signal(signal.SIGHUP)
     serving.until(lambda: guarded.log_says("the keys stay as they were"))
     assert statuses() == [401, 200]
+    serving.until(lambda: guarded.get("/health")[1]["status"] == "degraded")
     path.chmod(0o600)
     path.write_text(before)
     guarded.process.send_signal(signal.SIGHUP)
