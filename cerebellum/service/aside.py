@@ -9,7 +9,6 @@ import re
 import shutil
 import time
 from collections.abc import Collection
-from itertools import count
 from pathlib import Path
 
 from cerebellum import files, store
@@ -64,10 +63,14 @@ def has(folder: Path, digests: Collection[str]) -> bool:
 
 def _asides(folder: Path) -> list[Path]:
     """The states that were set aside, the oldest first."""
+    return [path for _, _, path in _numbered(folder)]
+
+
+def _numbered(folder: Path) -> list[tuple[int, int, Path]]:
+    """The times at which states were set aside, s, their numbers within that, and the states."""
     pattern = re.compile(rf"{re.escape(folder.name + ASIDE)}(\d+)(?:-(\d+))?")
     found = [(pattern.fullmatch(path.name), path) for path in folder.parent.iterdir()]
-    times = [(int(m[1]), int(m[2] or 0), path) for m, path in found if m and path.is_dir()]
-    return [path for _, _, path in sorted(times)]
+    return sorted((int(m[1]), int(m[2] or 0), path) for m, path in found if m and path.is_dir())
 
 
 def _digest(state: Path) -> str | None:
@@ -81,10 +84,14 @@ def _digest(state: Path) -> str | None:
 
 
 def _free(folder: Path) -> Path:
-    """A path for a folder that is set aside now."""
-    name = f"{folder.name}{ASIDE}{int(time.time())}"
-    names = (name if number == 0 else f"{name}-{number}" for number in count())
-    return next(path for path in map(folder.with_name, names) if not path.exists())
+    """A path for a folder that is set aside now, which counts as later than all of before."""
+    now, number = int(time.time()), 0
+    if states := _numbered(folder):
+        last, last_number, _ = states[-1]
+        if last >= now:
+            now, number = last, last_number + 1
+    name = f"{folder.name}{ASIDE}{now}"
+    return folder.with_name(name if number == 0 else f"{name}-{number}")
 
 
 def _forget_oldest(folder: Path) -> None:
