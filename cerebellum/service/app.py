@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from cerebellum import program
 from cerebellum.config import Settings
 from cerebellum.service import bodies, markets, overview, training
 from cerebellum.service.engine import Engine
@@ -31,6 +31,7 @@ from cerebellum.service.guard import TooLargeError
 from cerebellum.service.logfile import Losses
 from cerebellum.service.markets import FullError
 from cerebellum.service.metrics import Metrics
+from cerebellum.service.models import UNTRAINED
 from cerebellum.service.requests import (
     Market,
     Problem,
@@ -286,7 +287,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         except BusyError as error:
             raise _later(503, str(error)) from None
         except OSError as error:
-            raise _later(503, f"storage.models: {os.strerror(error.errno or 0)}") from None
+            raise _disk_refused(error) from None
         if not known:
             raise HTTPException(404, "market_id: no such market")
         return JSONResponse({"market_id": parsed.market_id, "reset": True})
@@ -307,7 +308,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         except training.RunningError as error:
             raise HTTPException(409, str(error), {"retry-after": "60"}) from None
         except OSError as error:
-            raise _later(503, f"storage.models: {os.strerror(error.errno or 0)}") from None
+            raise _disk_refused(error) from None
         return JSONResponse({"id": id, "status": f"/training/status/{id}"}, 202)
 
 
@@ -326,7 +327,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
-            version=version("cerebellar-norse"),
+            version=program.version(),
             description=app.description,
             routes=app.routes,
         )
@@ -339,6 +340,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _later(code: int, detail: str) -> HTTPException:
     return HTTPException(code, detail, {"retry-after": RETRY_S})
+
+
+def _disk_refused(error: OSError) -> HTTPException:
+    return _later(503, f"storage.models: {os.strerror(error.errno or 0)}")
 
 
 def _check_clock(ticks: list[Tick], service: Service) -> None:
@@ -405,7 +410,7 @@ def health_of(service: Service) -> dict[str, Any]:
         check("engine", "healthy", f"{engine.ticks} ticks answered, {engine.waiting} wait")
     if engine is not None:
         name = engine.served.name
-        message = "untrained: the circuit as configured" if name == "untrained" else name
+        message = "untrained: the circuit as configured" if name == UNTRAINED else name
         if engine.model_problem is None:
             check("model", "healthy", message)
         else:

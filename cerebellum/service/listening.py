@@ -24,9 +24,6 @@ BACKLOG = 2_048
 
 log = logging.getLogger("cerebellum.service.connections")
 
-BACKLOG = 2_048
-"""Connections that may wait to be accepted."""
-
 
 def open_socket(host: str, port: int) -> socket.socket:
     """A TCP socket that listens on an address.
@@ -57,7 +54,7 @@ class Listener(socket.socket):
     """of `accept`"""
 
     def listen(self, backlog: int = BACKLOG, /) -> None:
-        super().listen(BACKLOG)
+        super().listen(backlog)
         if self.spare is None:
             self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 

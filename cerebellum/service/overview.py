@@ -16,7 +16,10 @@ SEVERITIES = ("critical", "major", "warning")
 """As in the guide's table, the worst first."""
 
 REFUSALS = {
-    "busy": ("because the engine stopped", f"{GUIDE}, procedure 1"),
+    "busy": (
+        "because it was starting, stopping, or out of connections",
+        f"{GUIDE}, procedure 2",
+    ),
     "deadline": ("because they had waited for too long", f"{GUIDE}, procedure 2"),
     "failed": ("because a computation failed", f"{GUIDE}, procedure 4"),
     "markets": ("because too many markets are active", "raise server.max_markets"),
@@ -40,13 +43,13 @@ def overview(
         "ticks_by_second": statistics.pace.history(),
         "ticks": statistics.answered,
         "latency": _latency(engine),
-        "realtime_factor": _realtime(engine),
+        "realtime_factor": statistics.realtime(served),
         "waiting": engine.waiting,
         "markets": {"active": len(engine.markets.states), "most": engine.markets.most},
         "saved": {
             "age_seconds": _age(engine),
             "interval_seconds": engine.settings.training.checkpoint_interval,
-            "unsaved_ticks": max(0, engine.ticks - engine.persistence.saved_ticks),
+            "unsaved_ticks": _unsaved(engine),
         },
         "requests": totals(statistics.metrics.requests, "status"),
         "refused": totals(statistics.metrics.refused, "reason"),
@@ -85,7 +88,8 @@ def _problems(
             severity = "critical" if check["status"] == "unhealthy" else "major"
             what = f"{check['name']}: {check['message']}"
             yield _problem(severity, what, f"{GUIDE}, procedure 1")
-    step_s, slo_s = _step_s(engine), slo_of(engine.settings)
+    step_s = engine.statistics.step_p95(engine.served)
+    slo_s = slo_of(engine.settings)
     if step_s is not None and step_s > slo_s:
         what = f"A simulated step takes {_span(step_s)} (95 %), above server.latency_slo"
         yield _problem("critical", f"{what} ({_span(slo_s)}).", f"{GUIDE}, procedure 2")
@@ -94,8 +98,8 @@ def _problems(
             why, remedy = REFUSALS[reason]
             yield _problem("major", f"{count} requests were refused in a minute {why}.", remedy)
     age_s, interval_s = _age(engine), engine.settings.training.checkpoint_interval
-    unsaved = engine.ticks - engine.persistence.saved_ticks
-    if age_s is not None and unsaved > 0 and age_s > 2 * interval_s:
+    unsaved = _unsaved(engine)
+    if age_s is not None and unsaved and age_s > 2 * interval_s:
         what = f"State was last saved {_span(age_s)} ago; {unsaved} ticks are not saved."
         yield _problem("major", what, f"{GUIDE}, procedure 8")
     if training is not None and training.get("state") == "failed":
@@ -114,28 +118,20 @@ def _latency(engine: Engine) -> dict[str, float | None]:
     named = {f"p{q}_seconds": value for q, value in zip(QUANTILES, values, strict=True)}
     return {
         **named,
-        "step_p95_seconds": _step_s(engine),
+        "step_p95_seconds": engine.statistics.step_p95(engine.served),
         "slo_seconds": slo_of(engine.settings),
     }
-
-
-def _step_s(engine: Engine) -> float | None:
-    """Engine time of a simulated step, s, which 95 of 100 of the latest do not exceed."""
-    latest = list(engine.statistics.latencies)
-    steps = engine.served.form.design.steps
-    return float(np.percentile(latest, 95)) * 1e-9 / steps if latest else None
-
-
-def _realtime(engine: Engine) -> float | None:
-    """Engine time over biological time in the latest tick."""
-    latest = list(engine.statistics.latencies)
-    return latest[-1] * 1e-9 / engine.served.tick_s if latest else None
 
 
 def _age(engine: Engine) -> float | None:
     """For how long state has not been saved, s; None if it never was."""
     saved = engine.persistence.checkpoints.last_success
     return None if saved is None else max(0.0, time.time() - saved)
+
+
+def _unsaved(engine: Engine) -> int:
+    """Ticks that were answered after the last checkpoint."""
+    return max(0, engine.ticks - engine.persistence.saved_ticks)
 
 
 def _answers(statistics: Statistics) -> list[dict[str, Any]]:

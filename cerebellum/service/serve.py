@@ -274,7 +274,7 @@ def reread(service: Service, path: str | None) -> None:
     except UsageError as error:
         for line in str(error).splitlines():
             log.error("configuration not reread: %s", line)
-        service.configuration_problem = str(error).splitlines()[0]
+        service.configuration_problem = first_line(error)
         return
     finally:
         if service.engine is not None and service.engine.ready:

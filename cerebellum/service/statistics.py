@@ -95,6 +95,16 @@ class Statistics:
         if len(self.latest) > LATEST:
             del self.latest[next(iter(self.latest))]
 
+    def realtime(self, served: Served) -> float | None:
+        """Engine time over biological time in the latest tick; None before the first."""
+        return self.latencies[-1] * 1e-9 / served.tick_s if self.latencies else None
+
+    def step_p95(self, served: Served) -> float | None:
+        """Engine time of a step that 95 % of the latest keep within, s; None before the first."""
+        if not self.latencies:
+            return None
+        return float(np.percentile(list(self.latencies), 95)) * 1e-9 / served.form.design.steps
+
     def forget_spikes(self) -> None:
         """Start anew with the spikes of another model."""
         self.last_counts, self.total = {}, {}
@@ -129,8 +139,9 @@ class Statistics:
         metrics = self.metrics
         for name, count in self.last_counts.items():
             metrics.rates.labels(population=name).set(served.rate(name, count))
-        if self.latencies:
-            metrics.realtime.set(self.latencies[-1] * 1e-9 / served.tick_s)
+        realtime = self.realtime(served)
+        if realtime is not None:
+            metrics.realtime.set(realtime)
         metrics.queue.set(waiting)
         metrics.markets.set(markets)
 
