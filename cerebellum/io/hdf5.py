@@ -12,6 +12,23 @@ import numpy as np
 from cerebellum.errors import UsageError, nearest
 
 
+def library(reader: str) -> Any:
+    """The package h5py.
+
+    Args:
+      reader: the name of the format, which is that of the optional extra too, for the message.
+
+    Raises:
+      UsageError: it is not installed.
+    """
+    try:
+        return import_module("h5py")
+    except ImportError:
+        raise UsageError(
+            f"{reader}: h5py is not installed; pip install 'cerebellar-norse[{reader}]'"
+        ) from None
+
+
 @contextmanager
 def opened(path: str | Path, reader: str) -> Iterator[Any]:
     """Open an HDF5 file for reading.
@@ -22,12 +39,7 @@ def opened(path: str | Path, reader: str) -> Iterator[Any]:
     Raises:
       UsageError: h5py is not installed, or this is no HDF5 file that can be read.
     """
-    try:
-        h5py = import_module("h5py")
-    except ImportError:
-        raise UsageError(
-            f"{reader}: h5py is not installed; pip install 'cerebellar-norse[{reader}]'"
-        ) from None
+    h5py = library(reader)
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"{reader}: {type(path).__name__}; the path of an HDF5 file")
     if not Path(path).is_file():

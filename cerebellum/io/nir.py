@@ -17,6 +17,7 @@ the same spikes here. In a circuit, `current` cells are integrated exactly, a sp
 one step from cell to cell, and a cell fires where v >= v_th, not where v > v_threshold.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -129,8 +130,8 @@ def _params(node: Any, dt: float) -> tuple[lif.Params, np.ndarray]:
         "v_th": np.asarray(node.v_threshold, np.float64).ravel() if fires else np.ones_like(r),
         "v_reset": np.asarray(node.v_reset, np.float64).ravel() if fires else np.zeros_like(r),
     }
-    params = lif.Params(**{name: jnp.asarray(v, jnp.float32) for name, v in values.items()})
-    return params, r * w_in * dt / tau_syn
+    single = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    return replace(lif.Params(), **single), r * w_in * dt / tau_syn
 
 
 def _graph_of(network: Network, dt: float) -> Any:

@@ -16,7 +16,7 @@ Lacks = Mapping[str, list[str]]
 def beyond_cells_and_weights(circuit: Circuit) -> dict[str, list[str]]:
     """What a circuit has beside cells with parameters and synapses with weights and delays.
 
-    The words are fields of `cb.Projection` and `cb.Population`, and "silenced".
+    The words are fields of `cb.Projection`, `cb.Population` and `cb.Spec`, and "silenced".
     """
     spec = circuit.spec
     found: dict[str, list[str]] = {}
@@ -32,6 +32,7 @@ def beyond_cells_and_weights(circuit: Circuit) -> dict[str, list[str]]:
         if p.name in circuit.wiring.alive
         and not np.asarray(events.unpack(circuit.wiring.alive[p.name], p.size)).all()
     ]
+    found["beams"] = [spec.name] if spec.beams > 1 else []
     return {word: names for word, names in found.items() if names}
 
 
