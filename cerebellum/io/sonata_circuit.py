@@ -133,6 +133,7 @@ def _write_nodes(
 ) -> None:
     """Write the nodes of a population, and the file of its parameters."""
     group, size = file.create_group(f"nodes/{population.name}"), population.size
+    group["node_id"] = np.arange(size, dtype=np.uint64)
     group["node_type_id"] = np.full(size, kind, np.uint32)
     group["node_group_id"] = np.zeros(size, np.uint16)
     group["node_group_index"] = np.arange(size, dtype=np.uint64)
@@ -187,8 +188,9 @@ def _write_edges(
         ("target_to_source", edges.post, projection.target),
     ):
         ranges, ids = _index(cells, spec.population(name).size)
-        group[f"indices/{side}/node_id_to_ranges"] = ranges
-        group[f"indices/{side}/range_to_edge_id"] = ids
+        index = group.create_group(f"indices/{side}")
+        index["node_id_to_ranges"], index["range_to_edge_id"] = ranges, ids
+        index["node_id_to_range"] = index["node_id_to_ranges"]  # its name in bmtk; the same data
     in_degree = projection.in_degree if rows else "NULL"
     row = [kind, projection.name, projection.receptor, projection.label or "NULL", in_degree]
     sign = -1.0 if projection.receptor == "inh" else 1.0
