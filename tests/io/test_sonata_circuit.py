@@ -21,8 +21,9 @@ STEPS = 120
 def spec(seed: int) -> cb.Spec:
     """Relays, conductance cells that differ, and current cells; projections of every kind."""
     rng = np.random.default_rng(seed)
-    cells: dict = {"integrator": "rk4"} if seed % 2 else {}
-    cells |= {
+    cells = {
+        "integrator": ("averaged", "rk4")[seed % 2],
+        "synapse": ("exponential", "alpha")[seed // 2 % 2],
         "v_th": cb.Normal(-48.0, 1.0),
         "tau_exc": rng.uniform(2, 4, 30).tolist(),
         "t_ref": 2.0,
