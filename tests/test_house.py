@@ -15,6 +15,7 @@ FLOORS = {
     "compiled": 0,
     "documented": 0,
     "files": 0,
+    "parts": 0,
     "program": 0,
     "config": 0,
     "model": 1,
