@@ -19,8 +19,8 @@ PARTS = {
 
 
 def is_there(part: str) -> bool:
-    """Whether all modules of a part can be imported; none is."""
-    return all(map(_is_found, PARTS[part]))
+    """Whether all modules of a part can be imported. None of them is imported for that."""
+    return all(map(found, PARTS[part]))
 
 
 def need(what: str, *parts: str) -> None:
@@ -41,7 +41,8 @@ def need(what: str, *parts: str) -> None:
         )
 
 
-def _is_found(module: str) -> bool:
+def found(module: str) -> bool:
+    """Whether a top-level module can be imported. It is not imported for that."""
     try:
         return find_spec(module) is not None
     except (ImportError, ValueError):

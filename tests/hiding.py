@@ -1,7 +1,6 @@
 """Programs that run as if modules were not there: for parts that are not installed, and systems
 whose Python lacks them."""
 
-import os
 import subprocess
 import sys
 
@@ -12,19 +11,21 @@ class Hidden:
         if name.partition(".")[0] in {modules!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hidden)
+for name in [*sys.modules]:
+    if name.partition(".")[0] in {modules!r}:
+        del sys.modules[name]
 """
 
 
-def run(modules: set[str], code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(modules: set[str], code: str, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run code in a new Python that cannot import some modules.
 
     Args:
       modules: names of top-level modules.
-      variables: of the environment.
+      before: code that still can.
     """
     return subprocess.run(
-        [sys.executable, "-c", _HIDE.format(modules=modules) + code],
-        env={**os.environ, **variables},
+        [sys.executable, "-c", before + _HIDE.format(modules=modules) + code],
         capture_output=True,
         text=True,
         timeout=300,

@@ -17,6 +17,7 @@ FLOORS = {
     "files": 0,
     "parts": 0,
     "program": 0,
+    "system": 0,
     "config": 0,
     "model": 1,
     "backends": 2,

@@ -507,7 +507,7 @@ def _command_name(arguments: argparse.Namespace) -> str | None:
 def _version(arguments: argparse.Namespace) -> int:
     from cerebellum import program
 
-    print(f"cerebellar-norse {program.version()}, source {program.digest()}")
+    print(f"cerebellar-norse {program.__version__}, source {program.digest()}")
     return 0
 
 
@@ -538,6 +538,9 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from cerebellum import system
+
+    system.need_posix("serve")
     # Until the service can reread its configuration, which takes seconds: SIGHUP would end it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     xla.one_thread()
