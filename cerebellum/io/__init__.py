@@ -1,7 +1,8 @@
 """Recordings as files: `save` and `load`, in a format that the suffix of the file name selects.
 
-`cerebellum.register("writer", name, writer)` adds a format from a user's script. The modules
-`sonata` and `bsb` read the synapses of networks that other programs have built.
+`cerebellum.register("writer", name, writer)` adds a format from a user's script. The modules `neo`
+and `pandas` give recordings as objects of these libraries. `sonata` and `bsb` read the synapses of
+networks that other programs have built.
 """
 
 import os
@@ -10,12 +11,23 @@ from typing import Any, Protocol
 
 from cerebellum import files
 from cerebellum.errors import UsageError
-from cerebellum.io import bsb, consistency, npz, sonata
+from cerebellum.io import bsb, consistency, neo, npz, pandas, sonata
 from cerebellum.model import registry
 from cerebellum.sim import record, stream
 from cerebellum.sim.record import Recording
 
-__all__ = ["NAMES", "WRITERS", "Writer", "bsb", "load", "save", "sonata", "writer_of"]
+__all__ = [
+    "NAMES",
+    "WRITERS",
+    "Writer",
+    "bsb",
+    "load",
+    "neo",
+    "pandas",
+    "save",
+    "sonata",
+    "writer_of",
+]
 
 
 class Writer(Protocol):

@@ -1,8 +1,9 @@
 """Recordings of runs, and what is computed from them; `of` and `weights` say what to record."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from itertools import pairwise
 from numbers import Real
 from typing import Any
@@ -109,6 +110,37 @@ class Recording:
     @property
     def duration_ms(self) -> float:
         return self.steps * self.dt
+
+    def to_pandas(self, record: str = "raster") -> Any:
+        """One kind of record as a tidy DataFrame: a row for each spike, count or sample.
+
+        Args:
+          record: "raster" (population, cell, time_ms), "counts" (population, cell, spikes),
+            "rates" (population, time_ms, spikes: of all cells in the step that ends then), a
+            variable such as "v" (population, cell, time_ms, value, unit) or "weights"
+            (projection, source, target, time_ms, value, unit), of all populations that have it;
+            or one record, such as "v:golgi".
+
+        Raises:
+          UsageError: pandas is not installed, or there is no such record.
+        """
+        return _format("pandas").frame(self, record)
+
+    def to_neo(self, positions: Mapping[str, Any] | None = None) -> Any:
+        """The recording as a `neo.Block` of one segment, as `cb.io.neo.block` describes it.
+
+        Args:
+          positions: um [cells, 3] by population, which become annotations of the spike trains.
+
+        Raises:
+          UsageError: neo is not installed, or positions do not fit the populations.
+        """
+        return _format("neo").block(self, positions=positions)
+
+
+def _format(name: str) -> Any:
+    """A module of `cerebellum.io`, which stands above this one: loaded when it is called."""
+    return import_module(f"cerebellum.io.{name}")
 
 
 def join(parts: Sequence[Recording]) -> Recording:
