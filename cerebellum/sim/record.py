@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib import import_module
 from itertools import pairwise
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,6 +138,65 @@ class Recording:
           UsageError: neo is not installed, or positions do not fit the populations.
         """
         return _format("neo").block(self, positions=positions)
+
+    def to_nwb(
+        self,
+        path: str | Path,
+        *,
+        identifier: str | None = None,
+        session_start_time: datetime | None = None,
+        description: str | None = None,
+        positions: Mapping[str, Any] | None = None,
+        **metadata: Any,
+    ) -> None:
+        """Write the recording to a file of NWB, whole or not at all; `cb.io.load` reads it again.
+
+        Args:
+          path: of the file; its name may have any ending, `cb.io.load` wants .nwb.
+          identifier: a text that no other file has; by default a UUID.
+          session_start_time: date and time of time zero, with its time zone; by default now.
+          description: of the session; by default the number of cells, the duration, the version.
+          positions: um [cells, 3] by population, columns of the table of units.
+          metadata: other fields of `pynwb.NWBFile`, such as `lab` or `experimenter`.
+
+        Raises:
+          UsageError: pynwb is not installed or refuses the metadata, positions do not fit, or the
+            folder of the file is not there.
+          OSError: the disk refused.
+        """
+        _format("nwb").save(
+            self,
+            path,
+            identifier=identifier,
+            session_start_time=session_start_time,
+            description=description,
+            positions=positions,
+            **metadata,
+        )
+
+    def to_csv(self, folder: str | Path) -> None:
+        """Write the recording to a new folder: raster.csv, counts.csv, rates.csv, v.csv and so on.
+
+        The columns are those of `to_pandas`.
+
+        Raises:
+          UsageError: the folder is there already, or the one that it is to be in is not.
+          OSError: the disk refused.
+        """
+        _format("csv").save(self, folder)
+
+    def to_sonata(self, folder: str | Path) -> None:
+        """Write the spikes and the variables of cells to a new folder of files of SONATA.
+
+        They are spikes.h5, and v_report.h5 and so on. Weights and counts have no place in SONATA:
+        the log names those that are not written.
+
+        Raises:
+          UsageError: h5py is not installed, there are neither spikes nor variables, the folder is
+            there already, or the one that it is to be in is not.
+          OSError: the disk refused.
+        """
+        _format("sonata_records").save(self, folder)
 
 
 def _format(name: str) -> Any:
