@@ -22,6 +22,7 @@ __all__ = [
     "Raster",
     "Recording",
     "Trace",
+    "bin_steps",
     "check",
     "join",
     "of",
@@ -357,7 +358,7 @@ def rate_course(
     if bin_ms is None:
         width = max(1, min(round(BIN_MS / recording.dt), recording.steps))
     else:
-        width = _bin_steps(recording, bin_ms)
+        width = bin_steps(recording, bin_ms)
     bins = recording.steps // width
     centres = recording.start_ms + (np.arange(bins) + 0.5) * width * recording.dt
     scale = 1.0 / (width * recording.dt * 1e-3)
@@ -368,8 +369,12 @@ def rate_course(
     }
 
 
-def _bin_steps(recording: Recording, bin_ms: float) -> int:
-    """The number of steps of a bin."""
+def bin_steps(recording: Recording, bin_ms: float) -> int:
+    """The number of steps of a bin of so many ms.
+
+    Raises:
+      UsageError: it is not whole steps, at least one, or is longer than the recording.
+    """
     steps = _number("bin_ms", bin_ms) / recording.dt
     if steps < 0.5 or abs(steps - round(steps)) > 1e-6 * steps:
         raise UsageError(f"bin_ms: {bin_ms:g}; whole steps of {recording.dt:g} ms, at least one")
