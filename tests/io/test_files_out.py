@@ -107,9 +107,21 @@ def test_what_pynwb_reads(tmp_path):
 def test_units_of_a_file_drive_cells(tmp_path):
     recording, path = example(), tmp_path / "r.nwb"
     recording.to_nwb(path)
-    spikes = cb.drive.from_nwb(path)
-    assert len(spikes.time_ms) == 12
-    np.testing.assert_allclose(np.sort(spikes.time_ms), recording.rasters["golgi"].time_ms)
+    raster = recording.rasters["golgi"]
+    by_row = cb.drive.from_nwb(path)
+    assert np.bincount(by_row.neuron).tolist() == [2, 10], "the first row is that of cell 2"
+    of_golgi = cb.drive.from_nwb(path, population="golgi")
+    for spikes in (by_row, of_golgi):
+        np.testing.assert_allclose(np.sort(spikes.time_ms), raster.time_ms)
+    assert np.bincount(of_golgi.neuron).tolist() == np.bincount(raster.cell).tolist()
+    with pytest.raises(cb.UsageError, match="population: 'golgy'; perhaps golgi"):
+        cb.drive.from_nwb(path, population="golgy")
+    theirs = pynwb.NWBFile("of others", "x", datetime.now(UTC))
+    theirs.add_unit(spike_times=[0.5])
+    with pynwb.NWBHDF5IO(str(tmp_path / "theirs.nwb"), "w") as io:
+        io.write(theirs)
+    with pytest.raises(cb.UsageError, match="no columns population and cell, leave it out"):
+        cb.drive.from_nwb(tmp_path / "theirs.nwb", population="golgi")
 
 
 def test_two_files_have_two_identifiers(tmp_path):
