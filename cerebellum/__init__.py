@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import io, plot, store
+    from cerebellum import analysis, io, plot, store
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
@@ -63,6 +63,7 @@ _HOMES = {
     "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
+    "analysis": "cerebellum",
     "arrays": "cerebellum.learn",
     "build": "cerebellum.model.anatomy",
     "connect": "cerebellum.model",
@@ -93,6 +94,7 @@ _HOMES = {
 }
 
 _MODULES = {
+    "analysis",
     "arrays",
     "connect",
     "drive",
@@ -126,6 +128,7 @@ __all__ = [
     "UsageError",
     "Window",
     "__version__",
+    "analysis",
     "arrays",
     "build",
     "compilation_cache",

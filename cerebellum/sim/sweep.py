@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from jax import Array
 
 from cerebellum import system
 from cerebellum.documented import documented
-from cerebellum.errors import UsageError, is_number, is_whole, nearest
+from cerebellum.errors import UsageError, is_number, is_whole, nearest, optional
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
@@ -50,11 +49,7 @@ class Table:
 
     def to_pandas(self) -> Any:
         """The table as a DataFrame; UsageError if pandas is not installed."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise UsageError("to_pandas: pandas is not installed; pip install pandas") from None
-        return pandas.DataFrame(self.columns)
+        return optional("pandas", "pandas", "to_pandas").DataFrame(self.columns)
 
     def __repr__(self) -> str:
         shown = min(len(self), 20)
