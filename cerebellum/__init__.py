@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cerebellum.extend import register
     from cerebellum.learn import arrays, losses, tasks
     from cerebellum.learn.fit import FitInterrupted, fit
-    from cerebellum.model import connect, neurons, presets
+    from cerebellum.model import connect, layers, neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
@@ -75,6 +75,7 @@ _HOMES = {
     "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
+    "layers": "cerebellum.model",
     "losses": "cerebellum.learn",
     "neurons": "cerebellum.model",
     "plot": "cerebellum",
@@ -99,6 +100,7 @@ _MODULES = {
     "connect",
     "drive",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",
@@ -140,6 +142,7 @@ __all__ = [
     "fit",
     "init",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",

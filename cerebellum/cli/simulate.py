@@ -469,10 +469,11 @@ def _draw(out: Path, recording: Recording, windows: Windows, wanted: bool) -> No
             (out / name).unlink(missing_ok=True)
         return
     shaded = {name: window for name, window in windows.items() if name != "background"}
-    raster, rates = plot.raster(recording, shaded), plot.rates(recording, windows=shaded)
+    raster = plot.raster(recording, shaded, ax=plot.blank())
+    rates = plot.rates(recording, windows=shaded, ax=plot.blank())
     with files.replacing(out) as work:
-        for name, figure in zip(saves.PICTURES, (raster, rates), strict=True):
-            figure.savefig(work / name, dpi=130)
+        for name, panels in zip(saves.PICTURES, (raster, rates), strict=True):
+            panels.savefig(work / name, dpi=130)
 
 
 def _files(arguments: argparse.Namespace) -> tuple[str, ...]:
