@@ -19,12 +19,11 @@ def slopes(p, cell, current):
     }
 
 
+membrane = {"c_m": 200.0, "g_l": 10.0, "e_l": -70.0, "v_t": -50.0, "d_t": 2.0, "v_peak": 0.0}
+adaptation = {"a": 2.0, "b": 0.0, "tau_w": 30.0, "v_reset": -58.0}
 cb.define_neuron(
     "exponential",
-    params={
-        **{"c_m": 200.0, "g_l": 10.0, "e_l": -70.0, "v_t": -50.0, "d_t": 2.0, "v_peak": 0.0},
-        **{"a": 2.0, "b": 0.0, "tau_w": 30.0, "v_reset": -58.0},
-    },
+    params=membrane | adaptation,
     start={"v": "e_l", "w": 0.0},
     slopes=slopes,
     reset=lambda p, cell: {"v": p.v_reset, "w": cell.w + p.b},

@@ -19,14 +19,19 @@ stdp = cb.define_rule(
 )
 lags = np.arange(-60, 61, 2.0)  # ms, from the presynaptic to the postsynaptic spike
 pairs = len(lags)
+one_to_one = cb.connect.OneToOne()
 spec = cb.Spec(
     "pairs",
     (cb.Population("pre", pairs, "relay"), cb.Population("post", pairs, "conductance")),
     (
         cb.Projection(
-            *("pre", "post", "exc"),
-            **{"weight": 0.5, "delay": 0.1, "w_max": 1.0},
-            connect=cb.connect.OneToOne(),
+            "pre",
+            "post",
+            "exc",
+            weight=0.5,
+            delay=0.1,
+            w_max=1.0,
+            connect=one_to_one,
             rule=stdp(),
         ),
     ),

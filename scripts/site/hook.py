@@ -1,8 +1,8 @@
 """Hooks of MkDocs: pages that are made of the repository's files when the site is built.
 
-An example of the guide or the gallery, a notebook, the reference of a subject, and every file that
-a page links to gets a page. Links of GitHub become links of the site, and names such as `cb.simulate`
-links to the reference.
+An example of the guide or the gallery, a notebook, the reference of a subject, and every file
+that a page links to gets a page. Links of GitHub become links of the site, and names such as
+`cb.simulate` links to the reference.
 """
 
 import ast
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import examples
 import links
-import notebooks
 import reference
 from examples import ROOT
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+import notebooks
 
 GALLERY = sorted((ROOT / "docs/gallery").glob("*.py"))
 GUIDE = sorted((ROOT / "docs/guide").glob("*.py"))

@@ -93,6 +93,17 @@ def keep(name: str) -> Path:
     return KEPT / path.name
 
 
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """The outputs of a cell, with neighbouring pieces of what it printed as one."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1] = nbformat.from_dict({**joined[-1], "text": joined[-1].text + output.text})
+        else:
+            joined.append(output)
+    return joined
+
+
 def page(path: Path) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by name."""
     book, pictures, parts = executed(path), {}, []
@@ -101,7 +112,7 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        for output in cell.outputs:
+        for output in _joined(cell.outputs):
             data = output.get("data", {})
             if "image/png" in data:
                 name = f"{len(pictures) + 1}.png"

@@ -2,8 +2,8 @@
 
     python scripts/site/run_example.py SCRIPT FOLDER [SCRIPT FOLDER ...]
 
-A folder appears when its example has ended without an error or a warning. It holds the pictures that
-the example wrote to the working folder, and `output.json`.
+A folder appears when its example has ended without an error or a warning. It holds the pictures
+that the example wrote to the working folder, and `output.json`.
 """
 
 import contextlib
