@@ -117,6 +117,8 @@ def _cards() -> str:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links of the repository become links of the site; the gallery gets its pictures."""
     uri = page.file.src_uri
+    if uri.startswith("coming-from/") or CARDS in markdown:
+        page.meta["hide"] = ["toc"]  # two columns of code, or of pictures, need the room
     if uri.startswith(("notebooks/", "api/", "source/")):
         return markdown
     text = links.rewritten(markdown, _origin(uri), uri)

@@ -25,15 +25,10 @@ class Browser:
         to_browser, ours_out = os.pipe()
         ours_in, from_browser = os.pipe()
 
-        def take_pipes() -> None:  # the protocol has 3 and 4
-            spare = [os.dup(end) for end in (to_browser, from_browser)]
-            for end, number in zip(spare, (3, 4), strict=True):
-                os.dup2(end, number)
-
+        shell = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'  # the protocol has 3 and 4
         self.process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
-            preexec_fn=take_pipes,
-            close_fds=False,
+            ["bash", "-c", shell, "-", program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            pass_fds=(to_browser, from_browser),
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
