@@ -13,13 +13,12 @@ from pathlib import Path
 
 import examples
 import links
+import notebook_pages
 import reference
 from examples import ROOT
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-import notebooks
 
 GALLERY = sorted((ROOT / "docs/gallery").glob("*.py"))
 GUIDE = sorted((ROOT / "docs/guide").glob("*.py"))
@@ -43,8 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         add(f"gallery/{path.stem}.md", _example(path, output))
         for picture in output.pictures:
             add(f"gallery/{path.stem}/{picture.name}", picture.read_bytes())
-    for path in notebooks.SOURCES:
-        text, pictures = notebooks.page(path)
+    for path in notebook_pages.SOURCES:
+        text, pictures = notebook_pages.page(path)
         add(
             f"notebooks/{path.stem}.md",
             links.rewritten(text, f"notebooks/{path.name}", f"notebooks/{path.stem}.md"),

@@ -170,12 +170,12 @@ def test_every_example_of_the_gallery_has_a_picture(site):
 def test_notebooks_that_were_edited_since_they_ran_are_refused(monkeypatch, tmp_path):
     """Their outputs would be those of other cells."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts/site"))
-    import notebooks
+    import notebook_pages
 
     book = (ROOT / "notebooks/02_published_rates.ipynb").read_text()
     (tmp_path / "02_published_rates.ipynb").write_text(book.replace("Cells alone", "Cells"))
     with pytest.raises(RuntimeError, match=r"edited since it was run; scripts/docs notebook 02"):
-        notebooks.executed(tmp_path / "02_published_rates.ipynb")
+        notebook_pages.executed(tmp_path / "02_published_rates.ipynb")
 
 
 def test_an_example_that_warns_stops_the_build(monkeypatch, tmp_path):

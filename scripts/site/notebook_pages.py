@@ -1,6 +1,6 @@
 """Notebooks with their outputs: run when the site is built, or, long ones, by hand.
 
-    python scripts/site/notebooks.py 03_teach_it_to_blink
+    python scripts/site/notebook_pages.py 03_teach_it_to_blink
 
 runs a notebook and writes it with its outputs to notebooks/executed, which is committed. The site
 takes it from there, and is not built if the notebook was edited since.
@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from examples import CACHE, ROOT, digest
@@ -93,12 +94,13 @@ def keep(name: str) -> Path:
     return KEPT / path.name
 
 
-def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+def _joined(outputs: list[Any]) -> list[Any]:
     """The outputs of a cell, with neighbouring pieces of what it printed as one."""
-    joined: list[nbformat.NotebookNode] = []
+    joined: list[Any] = []
     for output in outputs:
         if joined and output.output_type == joined[-1].output_type == "stream":
-            joined[-1] = nbformat.from_dict({**joined[-1], "text": joined[-1].text + output.text})
+            text = joined[-1].text + output.text
+            joined[-1] = nbformat.NotebookNode({**joined[-1], "text": text})
         else:
             joined.append(output)
     return joined
