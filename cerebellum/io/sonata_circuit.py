@@ -28,6 +28,7 @@ from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 from cerebellum.model.surrogate import Surrogate
+from cerebellum.parts import optional
 
 CONFIG = "circuit_config.json"
 TEMPLATE = "cerebellum:"

@@ -13,10 +13,11 @@ from jax import Array
 
 from cerebellum import system
 from cerebellum.documented import documented
-from cerebellum.errors import UsageError, is_number, is_whole, nearest, optional
+from cerebellum.errors import UsageError, is_number, is_whole, nearest
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
+from cerebellum.parts import optional
 from cerebellum.sim import drive as drives
 from cerebellum.sim import memory, numbers, simulate
 from cerebellum.sim.numbers import Target

@@ -302,7 +302,7 @@ def full_device(bench: Bench) -> Iterator[None]:
             self.wfile.write(b'device_memory_used_bytes{device="cuda:0"} 95e9\n')
             self.wfile.write(b'device_memory_total_bytes{device="cuda:0"} 100e9\n')
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Say nothing of each scrape."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
