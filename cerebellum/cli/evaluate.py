@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code.
 
     Raises:
-      UsageError: there is no model, the data do not fit it, or scikit-learn is not installed.
+      UsageError: there is no model, the data do not fit it, or a part is not installed.
     """
     training_run = learned.load(arguments.model)
     model = training_run.model

@@ -3,30 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cerebellum.errors import UsageError, nearest
-
-
-def library(reader: str) -> Any:
-    """The package h5py.
-
-    Args:
-      reader: the name of the format, which is that of the optional extra too, for the message.
-
-    Raises:
-      UsageError: it is not installed.
-    """
-    try:
-        return import_module("h5py")
-    except ImportError:
-        raise UsageError(
-            f"{reader}: h5py is not installed; pip install 'cerebellar-norse[{reader}]'"
-        ) from None
+from cerebellum.parts import optional
 
 
 @contextmanager
@@ -39,7 +22,7 @@ def opened(path: str | Path, reader: str) -> Iterator[Any]:
     Raises:
       UsageError: h5py is not installed, or this is no HDF5 file that can be read.
     """
-    h5py = library(reader)
+    h5py = optional("h5py", reader, reader)
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"{reader}: {type(path).__name__}; the path of an HDF5 file")
     if not Path(path).is_file():

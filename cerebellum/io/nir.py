@@ -25,10 +25,10 @@ import numpy as np
 
 from cerebellum.errors import UsageError, is_number
 from cerebellum.io import nir_circuit, nir_graph
-from cerebellum.io.nir_circuit import library
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.layers import Layer, Network
 from cerebellum.model.neurons import lif
+from cerebellum.parts import optional
 
 CELLS = ("CubaLIF", "CubaLI", "LIF", "LI")
 """Nodes that are layers."""
@@ -89,7 +89,7 @@ def network(graph: Any, dt: float | None = None) -> Network:
     Raises:
       UsageError: nir is not installed, or the graph has what layers cannot have; it names the node.
     """
-    library()
+    optional("nir", "nir", "nir")
     dt = _step(dt, graph)
     found = nir_graph.layout(graph, CELLS)
     layers = {}
@@ -136,7 +136,7 @@ def _params(node: Any, dt: float) -> tuple[lif.Params, np.ndarray]:
 
 def _graph_of(network: Network, dt: float) -> Any:
     """The graph of a network."""
-    nir = library()
+    nir = optional("nir", "nir", "nir")
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     for name, channels in network.inputs.items():

@@ -12,24 +12,16 @@ from cerebellum.model.circuit import Circuit
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import current
 from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.parts import optional
 
 LARGEST = 100_000_000
 """Most weights of a `Linear` node, 800 MB."""
 SIGN = {"exc": 1.0, "inh": -1.0}
 
 
-def library() -> Any:
-    """The package nir, or UsageError."""
-    try:
-        import nir
-    except ImportError:
-        raise UsageError('nir: not installed; pip install "cerebellar-norse[nir]"') from None
-    return nir
-
-
 def graph_of(circuit: Circuit, leave_out: Any) -> Any:
     """The graph of a circuit; see `nir.graph`."""
-    nir = library()
+    nir = optional("nir", "nir", "nir")
     spec = circuit.spec
     found = omit.beyond_cells_and_weights(circuit)
     heard = {p.target for p in spec.projections}
@@ -141,7 +133,7 @@ def _synapses(
 
 def circuit_of(graph: Any, dt: float, key: Any, **options: Any) -> Circuit:
     """The circuit of a graph; see `nir.circuit`."""
-    library()
+    optional("nir", "nir", "nir")
     found = nir_graph.layout(graph, ("CubaLIF", "LIF", "LI"))
     kinds = {name: type(node).__name__ for name, node in found.cells.items()}
     synapses = {name for name, kind in kinds.items() if kind == "LI"}

@@ -28,6 +28,7 @@ from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.spec import Population, Projection, Spec
 from cerebellum.model.surrogate import Surrogate
+from cerebellum.parts import optional
 
 CONFIG = "circuit_config.json"
 TEMPLATE = "cerebellum:"
@@ -51,7 +52,7 @@ def save(
     leave_out: Any,
 ) -> Path:
     """Write a circuit; see `sonata.save_circuit`."""
-    h5py = hdf5.library("sonata")
+    h5py = optional("h5py", "sonata", "sonata")
     spec = circuit.spec
     found = omit.beyond_cells_and_weights(circuit)
     left_out = omit.check("sonata", found, leave_out)
