@@ -128,6 +128,16 @@ def test_the_settings_of_matplotlib_stay_as_they_are(recording):
         cb.plot.style("sepia")  # pyright: ignore[reportArgumentType]
 
 
+def test_a_backend_that_becomes_interactive_within_a_plot_stays_so():
+    """As that of notebooks does when the first figure loads it."""
+    try:
+        with cb.plot.style("light"):
+            plt.ion()
+        assert plt.isinteractive()
+    finally:
+        plt.ioff()
+
+
 def test_what_is_no_axes_is_refused(recording):
     with pytest.raises(cb.UsageError, match="raster: ax 'left'; Axes or a figure"):
         cb.plot.raster(recording, ax="left")  # pyright: ignore[reportArgumentType]
