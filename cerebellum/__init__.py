@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import io, plot, store
+    from cerebellum import analysis, io, plot, store
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.learn import arrays, losses, tasks
     from cerebellum.learn.fit import FitInterrupted, fit
-    from cerebellum.model import connect, neurons, presets
+    from cerebellum.model import connect, layers, neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
@@ -63,6 +63,7 @@ _HOMES = {
     "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
+    "analysis": "cerebellum",
     "arrays": "cerebellum.learn",
     "build": "cerebellum.model.anatomy",
     "connect": "cerebellum.model",
@@ -74,6 +75,7 @@ _HOMES = {
     "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
+    "layers": "cerebellum.model",
     "losses": "cerebellum.learn",
     "neurons": "cerebellum.model",
     "plot": "cerebellum",
@@ -93,10 +95,12 @@ _HOMES = {
 }
 
 _MODULES = {
+    "analysis",
     "arrays",
     "connect",
     "drive",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",
@@ -126,6 +130,7 @@ __all__ = [
     "UsageError",
     "Window",
     "__version__",
+    "analysis",
     "arrays",
     "build",
     "compilation_cache",
@@ -137,6 +142,7 @@ __all__ = [
     "fit",
     "init",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",

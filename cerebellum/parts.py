@@ -4,13 +4,20 @@
 which are the extras of pyproject.toml: `pip install "cerebellar-norse[service,ticks]"`.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from cerebellum.errors import UsageError
 
 PARTS = {
+    "analysis": ("elephant", "neo"),
     "bsb": ("h5py",),
     "eval": ("sklearn",),
+    "neo": ("neo",),
+    "nir": ("nir",),
+    "nwb": ("pynwb",),
+    "pandas": ("pandas",),
     "service": ("fastapi", "httptools", "prometheus_client", "uvicorn"),
     "sonata": ("h5py",),
     "ticks": ("polars",),
@@ -34,11 +41,33 @@ def need(what: str, *parts: str) -> None:
     """
     missing = [part for part in parts if not is_there(part)]
     if missing:
-        noun = "part" if len(missing) == 1 else "parts"
-        raise UsageError(
-            f"{what}: needs the {' and '.join(missing)} {noun}: "
-            f'pip install "cerebellar-norse[{",".join(missing)}]"'
-        )
+        raise _missing(what, *missing)
+
+
+def optional(module: str, part: str, what: str) -> Any:
+    """Import a module of a part.
+
+    Args:
+      what: what needs it, as for `need`.
+
+    Raises:
+      UsageError: the part is not installed; the line has the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        library = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != library:
+            raise
+        raise _missing(what, part) from None
+
+
+def _missing(what: str, *parts: str) -> UsageError:
+    noun = "part" if len(parts) == 1 else "parts"
+    return UsageError(
+        f"{what}: needs the {' and '.join(parts)} {noun}: "
+        f'pip install "cerebellar-norse[{",".join(parts)}]"'
+    )
 
 
 def found(module: str) -> bool:

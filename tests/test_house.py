@@ -24,6 +24,7 @@ FLOORS = {
     "sim": 3,
     "plot": 4,
     "io": 4,
+    "analysis": 4,
     "extend": 5,
     "learn": 4,
     "configure": 4,

@@ -129,6 +129,13 @@ def _simulate_results(simulate: argparse.ArgumentParser) -> None:
         default="results/simulate",
         help="directory of results (default: %(default)s)",
     )
+    simulate.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=("csv", "nwb", "sonata"),
+        help="write the recording in this format, too; may be repeated",
+    )
     simulate.add_argument("--no-plots", action="store_true", help="draw no pictures")
     simulate.add_argument(
         "--checkpoint",

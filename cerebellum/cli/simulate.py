@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cerebellum import backends, config, configure, files, io, plot, program, store, system
-from cerebellum.cli import processes, saves
+from cerebellum.cli import exports, processes, saves
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State, init
@@ -87,6 +87,7 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     if devices > 1:
         shard.part_of(spec, devices)
     out = files.directory(arguments.out)
+    exports.check(out, arguments.format)
     with saves.locked(out) if processes.leads() else nullcontext(), _stopped_by_sigterm():
         checkpoint, parts = None, []
         if arguments.resume:
@@ -441,10 +442,14 @@ def _write(
         },
         "result": result,
     }
+    outdated = set(exports.earlier(out)) - set(exports.files(arguments.format))
     try:
         with files.replacing(out) as work:
             io.save(recording, work / saves.RECORDING)
+            exports.write(recording, work, arguments.format)
             (work / saves.DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
+        for name in outdated:
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise FailedError(
             f"--out: {out}: {files.reason(error)}; no result is written, a disk with room"
@@ -464,16 +469,18 @@ def _draw(out: Path, recording: Recording, windows: Windows, wanted: bool) -> No
             (out / name).unlink(missing_ok=True)
         return
     shaded = {name: window for name, window in windows.items() if name != "background"}
-    raster, rates = plot.raster(recording, shaded), plot.rates(recording, windows=shaded)
+    raster = plot.raster(recording, shaded, ax=plot.blank())
+    rates = plot.rates(recording, windows=shaded, ax=plot.blank())
     with files.replacing(out) as work:
-        for name, figure in zip(saves.PICTURES, (raster, rates), strict=True):
-            figure.savefig(work / name, dpi=130)
+        for name, panels in zip(saves.PICTURES, (raster, rates), strict=True):
+            panels.savefig(work / name, dpi=130)
 
 
 def _files(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Names of the files of results."""
     pictures = () if arguments.no_plots else saves.PICTURES
-    return (saves.RECORDING, saves.DESCRIPTION, *pictures)
+    exported = exports.files(arguments.format)
+    return (saves.RECORDING, saves.DESCRIPTION, *exported, *pictures)
 
 
 def _report(

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from cerebellum.errors import UsageError, is_number, is_whole, nearest
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
+from cerebellum.parts import optional
 from cerebellum.sim import drive as drives
 from cerebellum.sim import memory, numbers, simulate
 from cerebellum.sim.numbers import Target
@@ -50,11 +50,7 @@ class Table:
 
     def to_pandas(self) -> Any:
         """The table as a DataFrame; UsageError if pandas is not installed."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise UsageError("to_pandas: pandas is not installed; pip install pandas") from None
-        return pandas.DataFrame(self.columns)
+        return optional("pandas", "pandas", "to_pandas").DataFrame(self.columns)
 
     def __repr__(self) -> str:
         shown = min(len(self), 20)

@@ -35,7 +35,9 @@ from cerebellum.store import arrays, manifest
 from cerebellum.store.arrays import Declaration, Place
 from cerebellum.store.manifest import DamagedError, Problem
 
-SAVING, DAMAGED, REPLACED = ".saving-", "damaged-", ".replaced-"
+SAVING = ".saving-"
+DAMAGED = "damaged-"
+REPLACED = ".replaced-"
 """Prefixes of the names of checkpoints that are being written, of damaged ones, and of those whose
 place a new one is just taking."""
 DIGITS = 12
