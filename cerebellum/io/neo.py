@@ -5,7 +5,7 @@ A block has a segment for each recording and a group for each population. A segm
 trace and for the number of spikes of each population in each step. Elephant reads all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,15 +54,26 @@ def block(
     placed = placed_um(listed[0], positions)
     about = {"dt_ms": listed[0].dt, "sizes": dict(listed[0].sizes)}
     made = neo.Block(name="cerebellum", **about)
-    groups = {name: neo.Group(name=name) for name in listed[0].sizes}
-    for index, recording in enumerate(listed):
-        segment = _segment(neo, recording, index, placed)
-        made.segments.append(segment)
-        for item in (*segment.spiketrains, *segment.analogsignals):
-            if "population" in item.annotations:
-                groups[item.annotations["population"]].add(item)
-    made.groups.extend(groups.values())
+    segments = [_segment(neo, each, index, placed) for index, each in enumerate(listed)]
+    made.segments.extend(segments)
+    spiking = _by_population(train for segment in segments for train in segment.spiketrains)
+    sampled = _by_population(signal for segment in segments for signal in segment.analogsignals)
+    for name in listed[0].sizes:
+        group = neo.Group(name=name)
+        # At once: Neo compares each with all that were there before.
+        group.spiketrains.extend(spiking.get(name, []))
+        group.analogsignals.extend(sampled.get(name, []))
+        made.groups.append(group)
     return made
+
+
+def _by_population(items: Iterable[Any]) -> dict[str, list[Any]]:
+    """Trains or signals by the population that their annotation names."""
+    grouped: dict[str, list[Any]] = {}
+    for item in items:
+        if "population" in item.annotations:
+            grouped.setdefault(item.annotations["population"], []).append(item)
+    return grouped
 
 
 def placed_um(recording: Recording, positions: Positions | None) -> dict[str, np.ndarray]:
@@ -92,11 +103,13 @@ def trains(neo: Any, recording: Recording, population: str, **annotations: Any) 
       neo: the module.
       annotations: for each train, besides `population` and `cell`.
     """
-    start, stop = recording.start_ms, tables.stop_ms(recording)
+    # Objects, not numbers and text: Neo parses the name of a unit anew for each train.
+    ms = optional("quantities", "neo", "to_neo").ms
+    start, stop = recording.start_ms * ms, tables.stop_ms(recording) * ms
     return [
         neo.SpikeTrain(
             times,
-            units="ms",
+            units=ms,
             t_start=start,
             t_stop=stop,
             name=f"{population} {cell}",
@@ -113,12 +126,12 @@ def _segment(neo: Any, recording: Recording, index: int, placed: dict[str, np.nd
     segment = neo.Segment(name=f"recording {index}", index=index)
     segment.annotate(backend=recording.backend, path=recording.path)
     segment.annotate(**{f"counts:{name}": counts for name, counts in recording.counts.items()})
-    for name in recording.rasters:
-        made = trains(neo, recording, name)
+    made = [train for name in recording.rasters for train in trains(neo, recording, name)]
+    for train in made:
+        name, cell = train.annotations["population"], train.annotations["cell"]
         if name in placed:
-            for train in made:
-                train.annotate(position_um=placed[name][train.annotations["cell"]].tolist())
-        segment.spiketrains.extend(made)
+            train.annotate(position_um=placed[name][cell].tolist())
+    segment.spiketrains.extend(made)
     for label, trace in recording.traces.items():
         segment.analogsignals.append(_signal(neo, recording, label, trace))
     for name, spikes in recording.spikes.items():
