@@ -28,7 +28,8 @@ def block(
     Segment i is recording i. Times are in ms from step zero of the state; a spike has the time at
     which its step ends. The annotations of a train are `population`, `cell` and, where it is
     known, `position_um`; a signal has the cells of its columns, or the `source` and `target` of
-    synapses, as array annotations. Counts of spikes by cell are annotations of the segment.
+    synapses, as array annotations. Counts of spikes, and the counted cells, are annotations of the
+    segment.
 
     Args:
       positions: um [cells, 3] by population, those that the circuit was built with.
@@ -126,6 +127,7 @@ def _segment(neo: Any, recording: Recording, index: int, placed: dict[str, np.nd
     segment = neo.Segment(name=f"recording {index}", index=index)
     segment.annotate(backend=recording.backend, path=recording.path)
     segment.annotate(**{f"counts:{name}": counts for name, counts in recording.counts.items()})
+    segment.annotate(**{f"counted:{name}": cells for name, cells in recording.counted.items()})
     made = [train for name in recording.rasters for train in trains(neo, recording, name)]
     for train in made:
         name, cell = train.annotations["population"], train.annotations["cell"]
