@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Collection
-from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
 
@@ -49,24 +48,3 @@ def perhaps(name: Any, known: Collection[str]) -> str:
     """The known name that is nearest to an unknown one, for a message; empty if none is near."""
     near = difflib.get_close_matches(str(name), known, n=1)
     return f"perhaps {near[0]}" if near else ""
-
-
-def optional(module: str, extra: str, whose: str) -> Any:
-    """Import a module of an optional library.
-
-    Args:
-      extra: the optional extra of this package that installs it.
-      whose: what needs it, for the message.
-
-    Raises:
-      UsageError: the library is not installed; the message says how to install it.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        library = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != library:
-            raise
-        raise UsageError(
-            f"{whose}: {library} is not installed; pip install 'cerebellar-norse[{extra}]'"
-        ) from None

@@ -4,6 +4,8 @@ import fcntl
 import logging
 import os
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -181,6 +183,36 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
                 assert main.main(["train", *map(str, given)]) == 0
             done.touch()
     return folder / "models", ticks
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The folder of the documentation site, built with warnings as errors; it is only read.
+
+    Workers share it, as they do `trained`. What examples printed and drew is kept for the next run.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir"]
+            environment = {
+                **os.environ,
+                "NO_MKDOCS_2_WARNING": "1",
+                "CEREBELLUM_DOCS_CACHE": str(ROOT / ".pytest_cache/docs"),
+            }
+            built = subprocess.run(
+                [*command, str(folder / "html")],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert built.returncode == 0, built.stderr[-5_000:]
+            (folder / "done").touch()
+    return folder / "html"
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from cerebellum.analysis.spikes import Binner, positive, raster_of
-from cerebellum.errors import UsageError, optional
+from cerebellum.errors import UsageError
 from cerebellum.io import neo as blocks
+from cerebellum.parts import optional
 from cerebellum.sim.record import Recording
 
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from cerebellum.analysis.spikes import Recordings, raster_of, steps_of, trials
-from cerebellum.errors import UsageError, optional
+from cerebellum.errors import UsageError
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 

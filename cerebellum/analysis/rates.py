@@ -13,8 +13,9 @@ from cerebellum.analysis.spikes import (
     steps_of,
     trials,
 )
-from cerebellum.errors import UsageError, is_number, optional
+from cerebellum.errors import UsageError, is_number
 from cerebellum.io import tables
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError, is_number, nearest, optional
+from cerebellum.errors import UsageError, is_number, nearest
 from cerebellum.io import tables
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Raster, Recording
 

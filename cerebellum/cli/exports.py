@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cerebellum.cli import saves
-from cerebellum.errors import UsageError, optional
+from cerebellum.errors import UsageError
 from cerebellum.io import csv, nwb, sonata_records
+from cerebellum.parts import optional
 from cerebellum.sim.record import Recording
 
 

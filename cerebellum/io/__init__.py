@@ -3,7 +3,8 @@
 `cerebellum.register("writer", name, writer)` adds a format from a user's script. The modules `neo`
 and `pandas` give recordings as objects of these libraries; `nwb`, `csv` and `sonata_records` write
 them as files for other programs. `sonata` and `bsb` read the synapses of networks that other
-programs have built.
+programs have built; `nir` turns layers and circuits of current-based cells into graphs of NIR, and
+back.
 """
 
 import os
@@ -16,6 +17,7 @@ from cerebellum.io import (
     consistency,
     csv,
     neo,
+    nir,
     npz,
     nwb,
     pandas,
@@ -35,6 +37,7 @@ __all__ = [
     "csv",
     "load",
     "neo",
+    "nir",
     "nwb",
     "pandas",
     "save",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError, nearest, optional
+from cerebellum.errors import UsageError, nearest
+from cerebellum.parts import optional
 
 
 @contextmanager

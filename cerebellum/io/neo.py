@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError, nearest, optional
+from cerebellum.errors import UsageError, nearest
 from cerebellum.io import tables
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording, Trace
 from cerebellum.sim.recorders import WEIGHTS

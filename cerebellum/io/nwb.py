@@ -19,9 +19,10 @@ from uuid import uuid4
 
 import numpy as np
 
-from cerebellum.errors import UsageError, first_line, optional
+from cerebellum.errors import UsageError, first_line
 from cerebellum.io import tables, whole
 from cerebellum.io.neo import Positions, placed_um
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim import stream
 from cerebellum.sim.record import Raster, Recording, Trace

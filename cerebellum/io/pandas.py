@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import optional
 from cerebellum.io import tables
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError, optional
+from cerebellum.errors import UsageError
 from cerebellum.io import tables, whole
 from cerebellum.io.sonata_file import MAGIC
+from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 from cerebellum.sim.recorders import WEIGHTS

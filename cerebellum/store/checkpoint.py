@@ -29,13 +29,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import files
+from cerebellum import files, program
 from cerebellum.errors import UsageError
 from cerebellum.store import arrays, manifest
 from cerebellum.store.arrays import Declaration, Place
 from cerebellum.store.manifest import DamagedError, Problem
 
-SAVING, DAMAGED, REPLACED = ".saving-", "damaged-", ".replaced-"
+SAVING = ".saving-"
+DAMAGED = "damaged-"
+REPLACED = ".replaced-"
 """Prefixes of the names of checkpoints that are being written, of damaged ones, and of those whose
 place a new one is just taking."""
 DIGITS = 12
@@ -205,8 +207,12 @@ def recover(folder: Path) -> None:
 
 def _versions() -> dict[str, str]:
     """The versions of Python and of the packages that wrote a checkpoint."""
-    packages = ("cerebellar-norse", "jax", "orbax-checkpoint", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = {name: version(name) for name in ("jax", "orbax-checkpoint", "numpy")}
+    return {
+        "python": platform.python_version(),
+        program.NAME: program.__version__,
+        **packages,
+    }
 
 
 def load(

@@ -305,5 +305,5 @@ def test_a_recording_without_elephant_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "elephant", None)
     helper = {**OF_SPIKES, "power_spectrum": analysis.power_spectrum}[name]
     arguments = (10.0,) if name in ("power_spectrum", "fano_factor", "psth") else ()
-    with pytest.raises(cb.UsageError, match=r"elephant is not installed; .*\[analysis\]"):
+    with pytest.raises(cb.UsageError, match=r"needs the analysis part: .*\[analysis\]"):
         helper(example(), "golgi", *arguments)

@@ -68,7 +68,7 @@ def test_what_cannot_be_written_is_refused_before_the_run(run, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "pynwb", None)
     code, _, err = simulate(run, tmp_path, "nwb")
     assert code == 2
-    assert "--format nwb: pynwb is not installed; pip install 'cerebellar-norse[nwb]'" in err
+    assert '--format nwb: needs the nwb part: pip install "cerebellar-norse[nwb]"' in err
 
 
 def test_the_program_knows_every_format():

@@ -84,7 +84,7 @@ def test_a_library_that_is_not_installed_is_named(library, monkeypatch):
     with pytest.raises(cb.UsageError) as problem:
         getattr(example(), f"to_{library}")()
     assert str(problem.value) == (
-        f"to_{library}: {library} is not installed; pip install 'cerebellar-norse[{library}]'"
+        f'to_{library}: needs the {library} part: pip install "cerebellar-norse[{library}]"'
     )
 
 

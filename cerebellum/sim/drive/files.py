@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cerebellum.errors import UsageError, nearest, optional
+from cerebellum.errors import UsageError, nearest
+from cerebellum.parts import optional
 from cerebellum.sim.drive.checks import check_spikes
 from cerebellum.sim.drive.sources import SpikeTimes
 from cerebellum.sim.drive.targets import Cells
