@@ -11,19 +11,18 @@ Names are loaded when they are first used, so that programs which only parse arg
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cerebellum import xla
 
 if TYPE_CHECKING:
-    from cerebellum import io, plot, store
+    from cerebellum import analysis, io, plot, store
     from cerebellum.compiled import compilation_cache
     from cerebellum.errors import UsageError
     from cerebellum.extend import register
     from cerebellum.learn import arrays, losses, tasks
     from cerebellum.learn.fit import FitInterrupted, fit
-    from cerebellum.model import connect, neurons, presets
+    from cerebellum.model import connect, layers, neurons, presets
     from cerebellum.model.anatomy import build
     from cerebellum.model.circuit import Circuit, init
     from cerebellum.model.consolidation import consolidate
@@ -37,16 +36,17 @@ if TYPE_CHECKING:
     from cerebellum.model.step import step
     from cerebellum.model.surrogate import Surrogate
     from cerebellum.model.values import Distribution, LogNormal, Normal, Uniform
+    from cerebellum.program import __version__
     from cerebellum.sim import drive, record, shard
     from cerebellum.sim.interrupt import Interrupted
     from cerebellum.sim.simulate import simulate, simulate_batch
     from cerebellum.sim.sweep import sweep
 
-    __version__: str
 
 xla.guard()
 
 _HOMES = {
+    "__version__": "cerebellum.program",
     "Circuit": "cerebellum.model.circuit",
     "Distribution": "cerebellum.model.values",
     "Edges": "cerebellum.model.edges",
@@ -63,6 +63,7 @@ _HOMES = {
     "Uniform": "cerebellum.model.values",
     "UsageError": "cerebellum.errors",
     "Window": "cerebellum.model.plasticity",
+    "analysis": "cerebellum",
     "arrays": "cerebellum.learn",
     "build": "cerebellum.model.anatomy",
     "connect": "cerebellum.model",
@@ -74,6 +75,7 @@ _HOMES = {
     "fit": "cerebellum.learn.fit",
     "init": "cerebellum.model.circuit",
     "io": "cerebellum",
+    "layers": "cerebellum.model",
     "losses": "cerebellum.learn",
     "neurons": "cerebellum.model",
     "plot": "cerebellum",
@@ -93,10 +95,12 @@ _HOMES = {
 }
 
 _MODULES = {
+    "analysis",
     "arrays",
     "connect",
     "drive",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",
@@ -126,6 +130,7 @@ __all__ = [
     "UsageError",
     "Window",
     "__version__",
+    "analysis",
     "arrays",
     "build",
     "compilation_cache",
@@ -137,6 +142,7 @@ __all__ = [
     "fit",
     "init",
     "io",
+    "layers",
     "losses",
     "neurons",
     "plot",
@@ -157,8 +163,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name == "__version__":
-        return version("cerebellar-norse")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import jax
+import psutil
 
 from cerebellum import config
 from cerebellum.config import Performance, Settings, shown
@@ -135,7 +136,7 @@ def memory_there() -> int:
     if of_gpu is not None:
         # Without a pool XLA tells no limit.
         return of_gpu
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    total = psutil.virtual_memory().total
     group = Path("/sys/fs/cgroup/memory.max")
     limit = group.read_text().strip() if group.is_file() else "max"
     return min(total, int(limit)) if limit.isdecimal() else total

@@ -1,6 +1,7 @@
 """Files of results: their directory, and writing them whole or not at all."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,8 +52,14 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the directory entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file, or the directory entries of a folder, to the disk.
+
+    Windows flushes files alone, and those that may be written.
+    """
+    on_windows = sys.platform == "win32"
+    if on_windows and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -82,7 +89,7 @@ def keep_owner(path: Path) -> None:
     Only root can, and only root has to: a service that runs as another user could not read or
     replace what root leaves there.
     """
-    if os.geteuid() != 0:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return
     owner = path.parent.stat()
     paths = [Path(parent, name) for parent, *names in os.walk(path) for name in chain(*names)]

@@ -1,16 +1,16 @@
 """Which program this is: its version, and a digest that tells programs of one version apart."""
 
 import hashlib
-from importlib.metadata import version as installed_version
 from pathlib import Path
+
+__version__ = "0.1.0"
+"""The version of the package, and the one place where it is written; pyproject.toml reads it."""
+
+NAME = "cerebellar-norse"
+"""The name of the distribution."""
 
 DIGITS = 12
 SOURCES = (".py", ".cc", ".h", ".html")
-
-
-def version() -> str:
-    """The version of the package."""
-    return installed_version("cerebellar-norse")
 
 
 def digest(folder: Path = Path(__file__).parent) -> str:

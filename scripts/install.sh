@@ -137,17 +137,17 @@ rollback() {
 
 # Builds a release below `releases`, whole or not at all; `built` is then its folder.
 build() {
-    local python revision release extra=''
+    local python revision release extras=service,ticks
     python=$(find_python)
     revision=$(git -c safe.directory="$PWD" describe --always --dirty --exclude '*' 2>/dev/null) ||
         revision=unknown
     release=releases/$(date -u +%Y%m%dT%H%M%S)-$revision
-    ! command -v nvidia-smi >/dev/null 2>&1 || extra='[cuda]'
+    ! command -v nvidia-smi >/dev/null 2>&1 || extras=$extras,cuda
     trap 'rm -rf "$program/$release"' EXIT
     "$python" -m venv "$program/$release"
     # The service's account may not write there: each of its starts would compile all that it imports.
     export UV_COMPILE_BYTECODE=${UV_COMPILE_BYTECODE-1}
-    install_into "$program/$release" "$source$extra"
+    install_into "$program/$release" "$source[$extras]"
     install -d "$program/$release/share/units" "$program/$release/share/scripts"
     install -m 644 -t "$program/$release/share" docs/operations.md docs/troubleshooting.md
     install -m 644 -t "$program/$release/share/scripts" \

@@ -83,6 +83,23 @@ def analysis(lines, folder):
     assert (folder / "result.png").stat().st_size > 5_000
 
 
+def export(lines, folder):
+    frame, neo, nwb = lines
+    spikes, cells = numbers(frame)
+    assert cells == 20
+    assert spikes > 300
+    rate, tiling, peak = numbers(neo)
+    assert rate == pytest.approx(spikes / 20 / 2, rel=0.1)
+    assert 0.05 < tiling < 0.6, "two cells with common input"
+    assert peak < 50
+    assert nwb.endswith("the same spikes when it is read: True")
+    assert {path.name for path in (folder / "result").iterdir()} == {
+        "recording.nwb",
+        "sonata",
+        "csv",
+    }
+
+
 def lesions(lines, folder):
     control, silenced, halved, threshold = (numbers(line) for line in lines)
     assert silenced[0] > 1.5 * control[0]
@@ -122,6 +139,7 @@ CHECKS: dict[str, Callable] = {
     "stimuli": stimuli,
     "recording": recording,
     "analysis": analysis,
+    "export": export,
     "lesions": lesions,
     "sweep": sweep,
     "checkpoint": checkpoint,

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cerebellum import system
 from cerebellum.bench import ALIASES, BENCHMARKS
 from cerebellum.bench.result import Options, Result, machine
 from cerebellum.errors import UsageError
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _options(arguments: argparse.Namespace) -> Options:
     """The options of the benchmarks, from the command line."""
-    available = len(os.sched_getaffinity(0))
+    available = len(system.processors())
     if not 1 <= arguments.cores <= available:
         raise UsageError(f"--cores: {arguments.cores}; from 1 to the {available} that there are")
     sizes = tuple(arguments.size or ("S", "M"))
@@ -85,7 +86,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _pin(cores: int) -> None:
     """Pin this process to the first cores. Benchmarks that migrate between cores are slower."""
     os.environ["OMP_NUM_THREADS"] = str(cores)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    system.pin(system.processors()[:cores])
 
 
 def _path(name: str) -> Path:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import backends
+from cerebellum import backends, program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,10 @@ def machine(cores: int) -> dict[str, Any]:
         "cores_there": os.cpu_count(),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "jaxlib")},
+        "versions": {
+            program.NAME: program.__version__,
+            **{name: version(name) for name in ("jax", "jaxlib")},
+        },
         "kernels": "native" if native_problem is None else f"xla ({native_problem})",
         "bandwidth_bytes_s": {"1 MB": bandwidth(2**20), "256 MB": bandwidth(2**28)},
     }

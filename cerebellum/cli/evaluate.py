@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code.
 
     Raises:
-      UsageError: there is no model, the data do not fit it, or scikit-learn is not installed.
+      UsageError: there is no model, the data do not fit it, or a part is not installed.
     """
     training_run = learned.load(arguments.model)
     model = training_run.model
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = directory(arguments.out or str(Path(arguments.model) / "evaluation"))
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     if not arguments.no_plots:
-        plot.evaluation(result).savefig(out / "evaluation.png", dpi=130)
+        plot.evaluation(result, ax=plot.blank()).savefig(out / "evaluation.png", dpi=130)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from cerebellum import compiled, xla
+from cerebellum import compiled, parts, xla
 from cerebellum.errors import FailedError, UsageError
 
 BROKEN_PIPE = 141
@@ -207,6 +207,13 @@ def _simulate_results(simulate: argparse.ArgumentParser) -> None:
         metavar="DIR",
         default="results/simulate",
         help="directory of results (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=("csv", "nwb", "sonata"),
+        help="write the recording in this format, too; may be repeated",
     )
     simulate.add_argument("--no-plots", action="store_true", help="draw no pictures")
     simulate.add_argument(
@@ -477,6 +484,7 @@ def _run(top: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     command_config = getattr(arguments, f"{name}_config", None)
     if command_config is not None:
         arguments.config = command_config
+    parts.need(name, *_PARTS.get(name, ()))
     if name in _COMPILING:
         compiled.for_programs()
     return _COMMANDS[name](arguments)
@@ -506,7 +514,7 @@ def _command_name(arguments: argparse.Namespace) -> str | None:
 def _version(arguments: argparse.Namespace) -> int:
     from cerebellum import program
 
-    print(f"cerebellar-norse {program.version()}, source {program.digest()}")
+    print(f"cerebellar-norse {program.__version__}, source {program.digest()}")
     return 0
 
 
@@ -537,6 +545,9 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from cerebellum import system
+
+    system.need_posix("serve")
     # Until the service can reread its configuration, which takes seconds: SIGHUP would end it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     xla.one_thread()
@@ -619,6 +630,14 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "restore": _manage_checkpoints,
 }
 """What runs each command. A command imports its modules itself, when it is run."""
+
+_PARTS = {
+    "--validate-only": ("service",),
+    "serve": ("service",),
+    "train": ("ticks",),
+    "evaluate": ("ticks", "eval"),
+}
+"""Parts of the distribution without which a command does not start."""
 
 _COMPILING = ("serve", "simulate", "reproduce", "train", "evaluate")
 """Commands that keep what they compile for the next time; `bench` and `profile` measure it."""

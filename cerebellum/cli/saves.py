@@ -7,7 +7,6 @@ A part is on the disk before its checkpoint. Nothing in a folder is ever deleted
 """
 
 import argparse
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cerebellum import files, io, store
+from cerebellum import files, io, store, system
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model.spec import Spec
 from cerebellum.sim import record
@@ -48,9 +47,15 @@ def locked(out: Path) -> Iterator[None]:
     for name in (PARTS, store.FOLDER):
         if (out / name).exists() and not (out / name).is_dir():
             raise UsageError(f"--out: {out} has a file {name}; another --out, or rename it")
-    handle = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        # Windows opens no folders.
+        log.debug("%s cannot be locked (%s)", out, error)
+        yield
+        return
+    try:
+        system.lock(handle)
     except BlockingIOError:
         os.close(handle)
         raise UsageError(f"--out: {out}; another run is writing there, another --out") from None

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import signal
 import sys
 import threading
@@ -19,8 +18,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cerebellum import backends, config, configure, files, io, plot, store
-from cerebellum.cli import processes, saves
+from cerebellum import backends, config, configure, files, io, plot, program, store, system
+from cerebellum.cli import exports, processes, saves
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State, init
@@ -88,6 +87,7 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     if devices > 1:
         shard.part_of(spec, devices)
     out = files.directory(arguments.out)
+    exports.check(out, arguments.format)
     with saves.locked(out) if processes.leads() else nullcontext(), _stopped_by_sigterm():
         checkpoint, parts = None, []
         if arguments.resume:
@@ -377,7 +377,7 @@ def _result(
         "realtime_factor": wall / (recording.duration_ms * 1e-3),
         "build_s": simulation.build_s,
         "compile_s": recording.seconds["compile"],
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": system.peak_memory(),
         "populations": {
             name: {
                 "cells": size,
@@ -418,7 +418,10 @@ def _write(
     spec = circuit.spec
     about = {
         "arguments": vars(arguments),
-        "versions": {name: version(name) for name in ("cerebellar-norse", "jax", "numpy")},
+        "versions": {
+            program.NAME: program.__version__,
+            **{name: version(name) for name in ("jax", "numpy")},
+        },
         "python": sys.version.split()[0],
         "spec": {
             "name": spec.name,
@@ -439,10 +442,14 @@ def _write(
         },
         "result": result,
     }
+    outdated = set(exports.earlier(out)) - set(exports.files(arguments.format))
     try:
         with files.replacing(out) as work:
             io.save(recording, work / saves.RECORDING)
+            exports.write(recording, work, arguments.format)
             (work / saves.DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
+        for name in outdated:
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise FailedError(
             f"--out: {out}: {files.reason(error)}; no result is written, a disk with room"
@@ -462,16 +469,18 @@ def _draw(out: Path, recording: Recording, windows: Windows, wanted: bool) -> No
             (out / name).unlink(missing_ok=True)
         return
     shaded = {name: window for name, window in windows.items() if name != "background"}
-    raster, rates = plot.raster(recording, shaded), plot.rates(recording, windows=shaded)
+    raster = plot.raster(recording, shaded, ax=plot.blank())
+    rates = plot.rates(recording, windows=shaded, ax=plot.blank())
     with files.replacing(out) as work:
-        for name, figure in zip(saves.PICTURES, (raster, rates), strict=True):
-            figure.savefig(work / name, dpi=130)
+        for name, panels in zip(saves.PICTURES, (raster, rates), strict=True):
+            panels.savefig(work / name, dpi=130)
 
 
 def _files(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Names of the files of results."""
     pictures = () if arguments.no_plots else saves.PICTURES
-    return (saves.RECORDING, saves.DESCRIPTION, *pictures)
+    exported = exports.files(arguments.format)
+    return (saves.RECORDING, saves.DESCRIPTION, *exported, *pictures)
 
 
 def _report(

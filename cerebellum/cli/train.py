@@ -136,7 +136,7 @@ def _finish(
     _write(out / "result.json", result)
     _write(out / "history.json", history)
     if history and not arguments.no_plots:
-        plot.history(history).savefig(out / "history.png", dpi=130)
+        plot.history(history, ax=plot.blank()).savefig(out / "history.png", dpi=130)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -1,21 +1,50 @@
 """Recordings as files: `save` and `load`, in a format that the suffix of the file name selects.
 
-`cerebellum.register("writer", name, writer)` adds a format from a user's script. The modules
-`sonata` and `bsb` read the synapses of networks that other programs have built.
+`cerebellum.register("writer", name, writer)` adds a format from a user's script. The modules `neo`
+and `pandas` give recordings as objects of these libraries; `nwb`, `csv` and `sonata_records` write
+them as files for other programs. `sonata` and `bsb` read the synapses of networks that other
+programs have built; `nir` turns layers and circuits of current-based cells into graphs of NIR, and
+back.
 """
 
 import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from cerebellum import files
 from cerebellum.errors import UsageError
-from cerebellum.io import bsb, consistency, npz, sonata
+from cerebellum.io import (
+    bsb,
+    consistency,
+    csv,
+    neo,
+    nir,
+    npz,
+    nwb,
+    pandas,
+    sonata,
+    sonata_records,
+    whole,
+)
 from cerebellum.model import registry
 from cerebellum.sim import record, stream
 from cerebellum.sim.record import Recording
 
-__all__ = ["NAMES", "WRITERS", "Writer", "bsb", "load", "save", "sonata", "writer_of"]
+__all__ = [
+    "NAMES",
+    "WRITERS",
+    "Writer",
+    "bsb",
+    "csv",
+    "load",
+    "neo",
+    "nir",
+    "nwb",
+    "pandas",
+    "save",
+    "sonata",
+    "sonata_records",
+    "writer_of",
+]
 
 
 class Writer(Protocol):
@@ -38,7 +67,7 @@ class Writer(Protocol):
 NAMES = ("suffix", "write", "read")
 """The attributes that a format must have."""
 
-WRITERS: dict[str, Writer] = {"npz": npz.WRITER}
+WRITERS: dict[str, Writer] = {"npz": npz.WRITER, "nwb": nwb.WRITER}
 """Formats by name. If two have the same suffix, the one that was added last is used."""
 
 
@@ -92,21 +121,8 @@ def save(recording: Recording, path: str | Path) -> None:
         raise UsageError(f"recording: {recording!r}; first the recording, then the path")
     record.check(recording)
     writer = writer_of(path)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise UsageError(f"recording: {str(path)!r}; in a folder that is there")
-    if path.is_dir():
-        raise UsageError(f"recording: {str(path)!r}: a folder; the name of a file")
-    with files.replacing(path.parent) as folder:
-        scratch = folder / "scratch"
-        scratch.mkdir()
-        writer.write(recording, scratch / path.name)
-        if not (scratch / path.name).is_file():
-            written = ", ".join(entry.name for entry in scratch.iterdir()) or "nothing"
-            raise UsageError(
-                f"recording: {str(path)!r}: its format has written {written}; exactly that name"
-            )
-        (scratch / path.name).rename(folder / path.name)
+    with whole.new_file(path) as scratch:
+        writer.write(recording, scratch)
 
 
 def load(path: str | Path) -> Recording:

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cerebellum.errors import UsageError, nearest
+from cerebellum.parts import optional
 
 
 @contextmanager
@@ -22,12 +22,7 @@ def opened(path: str | Path, reader: str) -> Iterator[Any]:
     Raises:
       UsageError: h5py is not installed, or this is no HDF5 file that can be read.
     """
-    try:
-        h5py = import_module("h5py")
-    except ImportError:
-        raise UsageError(
-            f"{reader}: h5py is not installed; pip install 'cerebellar-norse[{reader}]'"
-        ) from None
+    h5py = optional("h5py", reader, reader)
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"{reader}: {type(path).__name__}; the path of an HDF5 file")
     if not Path(path).is_file():

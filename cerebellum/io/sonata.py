@@ -1,4 +1,7 @@
-"""Synapses of a SONATA network, as the edges of a projection.
+"""Circuits as SONATA networks, and synapses of such networks as the edges of a projection.
+
+    cb.io.sonata.save_circuit(circuit, "network", positions={"granule": um})
+    circuit = cb.io.sonata.load_circuit("network")
 
     inhibitory = cb.io.sonata.Select(edge_types=[101], source=range(200, 300), sign="negative")
     edges = cb.io.sonata.edges("v1_v1_edges.h5", types="v1_v1_edge_types.csv", select=inhibitory)
@@ -11,7 +14,7 @@ read as of version 1.2) writes it, and counts as it is counted here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,7 +22,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cerebellum.errors import UsageError, is_number
-from cerebellum.io import hdf5, sonata_file
+from cerebellum.io import hdf5, sonata_circuit, sonata_file
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.edges import Edges, Multapses
 
 Sign = Literal["positive", "negative"]
@@ -61,6 +65,61 @@ class Select:
         for name in ("source", "target", "edge_types"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _ids(name, getattr(self, name)))
+
+
+def save_circuit(
+    circuit: Circuit,
+    folder: str | Path,
+    *,
+    state: State | None = None,
+    positions: Mapping[str, Any] | None = None,
+    leave_out: Any = (),
+) -> Path:
+    """Write a circuit as a SONATA network, completely or not at all.
+
+    Populations are nodes with the parameters of their model, projections are edges with a weight
+    and a delay each; weights of the receptor "inh" are negative. `sonata_circuit` describes the
+    files.
+
+    Args:
+      folder: where the files go; those of an earlier network there are replaced.
+      state: the state that plastic weights are taken from; None for the first weights.
+      positions: positions of cells, um [cells, 3], by population, where they are known.
+      leave_out: what to leave out of what SONATA has no place for: the words of the error that
+        names it, such as "rule" and "short_term".
+
+    Returns:
+      The path of the circuit's configuration, circuit_config.json.
+
+    Raises:
+      UsageError: h5py is not installed; the circuit has what SONATA has no place for; or positions
+        are not one for each cell.
+      OSError: the disk refused.
+    """
+    placed = {} if positions is None else positions
+    return sonata_circuit.save(circuit, Path(folder), state, placed, leave_out)
+
+
+def load_circuit(folder: str | Path, key: Any = 0, **options: Any) -> Circuit:
+    """Read a circuit that `save_circuit` wrote.
+
+    Args:
+      key: the key or seed of `cb.build`; nothing is drawn.
+      options: `path` and `backend`, as of `cb.build`.
+
+    Raises:
+      UsageError: h5py is not installed, or this is not such a network.
+    """
+    return sonata_circuit.load(Path(folder), key, **options)
+
+
+def positions(path: str | Path, population: str) -> np.ndarray:
+    """The positions of the nodes of a population, from a nodes file, um, float64 [cells, 3].
+
+    Raises:
+      UsageError: h5py is not installed, or this is no nodes file with positions of that population.
+    """
+    return sonata_circuit.positions(Path(path), population)
 
 
 def edges(

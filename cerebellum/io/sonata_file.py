@@ -40,28 +40,53 @@ def population(file: Any, name: str | None, between: tuple[str, str] | None, whe
     groups = hdf5.child(file, "edges", where)
     if name is not None:
         group = hdf5.child(groups, name, where)
-        ends = _ends(group, where)
-        if between is not None and ends != between:
+        found = ends(group, where)
+        if between is not None and found != between:
             raise UsageError(
-                f"{where}: {name!r} goes from nodes {ends[0]!r} to {ends[1]!r}; "
+                f"{where}: {name!r} goes from nodes {found[0]!r} to {found[1]!r}; "
                 f"{between[0]!r} to {between[1]!r}"
             )
         return group
-    ends_by_name = {name: _ends(hdf5.child(groups, name, where), where) for name in groups}
-    fitting = [n for n, ends in ends_by_name.items() if between is None or ends == between]
+    ends_by_name = {name: ends(hdf5.child(groups, name, where), where) for name in groups}
+    fitting = [n for n, pair in ends_by_name.items() if between is None or pair == between]
     if len(fitting) != 1:
         listed = ", ".join(f"{n} ({a} to {b})" for n, (a, b) in ends_by_name.items()) or "none"
         raise UsageError(f"{where}: {len(fitting)} edge populations fit; one of {listed}")
     return groups[fitting[0]]
 
 
-def _ends(group: Any, where: str) -> tuple[str | None, str | None]:
+def ends(group: Any, where: str) -> tuple[str | None, str | None]:
     """The names of the node populations that an edge population connects."""
     source, target = (
         hdf5.text(hdf5.child(group, name, where).attrs.get("node_population"))
         for name in ("source_node_id", "target_node_id")
     )
     return source, target
+
+
+def table(path: str | Path, key: str) -> list[dict[str, str]]:
+    """The rows of a file of node or edge types, each as text by column.
+
+    Args:
+      key: the column that such a file must have, "node_type_id" or "edge_type_id".
+
+    Raises:
+      UsageError: there is no such file, or it is not such a table.
+    """
+    kind = f"{'an' if key[0] in 'aeiou' else 'a'} {key.removesuffix('_id').replace('_', ' ')}s file"
+    try:
+        lines = [line.strip() for line in Path(path).read_text().splitlines()]
+    except (OSError, ValueError, TypeError):
+        raise UsageError(f"{path}: no such file; {kind}, in text") from None
+    rows = list(csv.reader(filter(None, lines), delimiter=" ", skipinitialspace=True))
+    columns = rows[0] if rows else []
+    if key not in columns:
+        listed = ", ".join(columns) or "no columns"
+        raise UsageError(f"{path}: {listed}; a column {key}, divided by spaces")
+    for row in rows[1:]:
+        if len(row) != len(columns):
+            raise UsageError(f"{path}: {len(row)} fields in {' '.join(row)!r}; {len(columns)}")
+    return [dict(zip(columns, row, strict=True)) for row in rows[1:]]
 
 
 def types_table(path: str | Path, name: str) -> dict[int, dict[str, str]]:
@@ -73,20 +98,8 @@ def types_table(path: str | Path, name: str) -> dict[int, dict[str, str]]:
     Raises:
       UsageError: there is no such file, or it is not a table of edge types.
     """
-    try:
-        lines = [line.strip() for line in Path(path).read_text().splitlines()]
-    except (OSError, ValueError, TypeError):
-        raise UsageError(f"{path}: no such file; an edge types file, in text") from None
-    rows = list(csv.reader(filter(None, lines), delimiter=" ", skipinitialspace=True))
-    columns = rows[0] if rows else []
-    if "edge_type_id" not in columns:
-        listed = ", ".join(columns) or "no columns"
-        raise UsageError(f"{path}: {listed}; a column edge_type_id, divided by spaces")
-    table = {}
-    for row in rows[1:]:
-        if len(row) != len(columns):
-            raise UsageError(f"{path}: {len(row)} fields in {' '.join(row)!r}; {len(columns)}")
-        fields = dict(zip(columns, row, strict=True))
+    by_id = {}
+    for fields in table(path, "edge_type_id"):
         if fields.get("population", name) != name:
             continue
         try:
@@ -94,10 +107,10 @@ def types_table(path: str | Path, name: str) -> dict[int, dict[str, str]]:
         except ValueError:
             wrong = fields["edge_type_id"]
             raise UsageError(f"{path}: edge_type_id {wrong!r}; a whole number") from None
-        if number in table:
+        if number in by_id:
             raise UsageError(f"{path}: edge_type_id {number} twice; each once")
-        table[number] = fields
-    return table
+        by_id[number] = fields
+    return by_id
 
 
 class Rows:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError
+from cerebellum import parts
 from cerebellum.learn.tasks.ticks import Data, Split, Stream, raw
 
 BLOCK = 50
@@ -24,12 +24,9 @@ MOST = 100_000
 
 
 def _sklearn():
-    try:
-        import sklearn.metrics
-    except ImportError:
-        raise UsageError(
-            "evaluate: needs scikit-learn; pip install 'cerebellar-norse[eval]'"
-        ) from None
+    parts.need("evaluate", "eval")
+    import sklearn.metrics
+
     return sklearn.metrics
 
 
@@ -176,6 +173,7 @@ def _logistic(
 
     It is fitted on at most `MOST` samples. The features are computed in one pass over the ticks.
     """
+    parts.need("evaluate", "eval")
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

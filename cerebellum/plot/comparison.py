@@ -5,48 +5,67 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cerebellum.plot.figure import COLOURS, stacked
+from cerebellum.plot.figure import Panels, legend, single, stacked
+from cerebellum.plot.look import CYCLE, colour, styled
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+
+    from cerebellum.plot.figure import Target
 
 
-def compare(groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str) -> "Figure":
+@styled
+def compare(
+    groups: Mapping[str, Mapping[str, tuple[float, float]]], unit: str, ax: "Target" = None
+) -> Panels:
     """Plot measured next to published values: one panel a group, a pair of bars a quantity.
 
     Args:
       groups: (measured, published) by group and quantity.
+      ax: where to draw, as for every plot: None (a new figure), a figure, or Axes, one a panel.
+
+    Raises:
+      UsageError: `ax` does not fit.
     """
-    figure, axes = stacked(len(groups), [2.2] * len(groups), sharex=False)
+    panels = stacked("compare", list(groups), [2.2] * len(groups), ax, sharex=False)
     longest = max(map(len, groups.values()))
-    for axis, (group, values) in zip(axes, groups.items(), strict=True):
+    for (group, values), axis in zip(groups.items(), panels, strict=True):
         position = np.arange(len(values))
         for shift, index in ((-0.2, 0), (0.2, 1)):
             heights = [pair[index] for pair in values.values()]
-            colours = [COLOURS.get(name, "#333333") for name in values]
-            bars = {"color": colours} if index == 0 else {"color": "none", "edgecolor": colours}
-            axis.bar(position + shift, heights, 0.38, **bars)
-        axis.set_xticks(position, [name.replace("_", "\n") for name in values], fontsize=8)
+            colours = [colour(name) for name in values]
+            filled = colours if index == 0 else "none"
+            axis.bar(
+                position + shift, heights, 0.38, color=filled, edgecolor=colours, linewidth=1.2
+            )
+        axis.set_xticks(position, [name.replace("_", "\n") for name in values])
         axis.set_ylabel(f"{group}\n({unit})")
         axis.set_xlim(-0.6, longest - 0.4)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_title("filled: measured; outlined: published", fontsize=9, loc="left")
-    return figure
+    panels[0].set_title("filled: measured; outlined: published")
+    return panels
 
 
+@styled
 def curves(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], x_label: str, y_label: str
-) -> "Figure":
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    x_label: str,
+    y_label: str,
+    ax: "Target" = None,
+) -> "Axes":
     """Plot lines over one axis.
 
     Args:
       lines: (x, y) by label.
+      ax: where to draw: None (a new figure), a figure, or Axes.
+
+    Raises:
+      UsageError: `ax` does not fit.
     """
-    figure, (axis,) = stacked(1, [3.2])
-    for label, (x, y) in lines.items():
-        axis.plot(x, y, linewidth=1.3, label=label)
+    axis = single("curves", ax, (10.0, 4.2))
+    for k, (label, (x, y)) in enumerate(lines.items()):
+        style = ("-", "--", ":", "-.")[k // len(CYCLE) % 4]
+        axis.plot(x, y, style, color=CYCLE[k % len(CYCLE)], linewidth=1.3, label=label)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
-    return figure
+    legend(axis)
+    return axis

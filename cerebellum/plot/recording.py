@@ -1,108 +1,215 @@
 """Figures of one recording."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cerebellum.errors import UsageError
-from cerebellum.plot.figure import COLOURS, Windows, few_ticks, shade, stacked
-from cerebellum.sim.record import Recording, check, rate_course
+from cerebellum.errors import UsageError, nearest
+from cerebellum.plot.figure import (
+    Panels,
+    Windows,
+    few_ticks,
+    legend,
+    shade,
+    side_label,
+    spoken,
+    stacked,
+)
+from cerebellum.plot.look import CYCLE, colour, faint, styled
+from cerebellum.sim.record import Raster, Recording, check, rate_course
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+
+    from cerebellum.plot.figure import Target
+
+TICKED = 3.0
+"""Spikes are upright strokes if each cell has so much height, points, and dots if it has less."""
 
 
-def raster(recording: Recording, windows: Windows | None = None) -> "Figure":
-    """Plot every recorded raster: one panel for each population, a dot for each spike.
+@styled
+def raster(
+    recording: Recording,
+    windows: Windows | None = None,
+    populations: Sequence[str] | str | None = None,
+    ax: "Target" = None,
+) -> Panels:
+    """Plot recorded rasters: one panel for each population, a stroke or a dot for each spike.
+
+    The recorded cells lie one above the other without gaps, in the order of their numbers, which
+    the ticks show. The label says how many of a population were recorded, and which.
+
+    Args:
+      populations: whose rasters; None for all that were recorded.
+      ax: where to draw, as for every plot: None (a new figure), a figure, or Axes, one a panel.
 
     Raises:
-      UsageError: the recording has no raster.
+      UsageError: the recording has no raster, or not of these populations, or `ax` does not fit.
     """
     check(recording)
-    names = list(recording.rasters)
-    if not names:
+    if not recording.rasters:
         raise UsageError("raster: none recorded; simulate with record=('raster:POPULATION',)")
+    names = _chosen("raster", populations, list(recording.rasters))
     heights = [0.5 + 0.9 * np.sqrt(len(recording.rasters[n].cells) / 600) for n in names]
-    figure, axes = stacked(len(names), np.clip(heights, 0.6, 2.4).tolist())
-    for axis, name in zip(axes, names, strict=True):
-        raster = recording.rasters[name]
-        recorded, size = len(raster.cells), recording.sizes[name]
-        order = np.argsort(raster.cells)
-        row = order[np.searchsorted(raster.cells, raster.cell, sorter=order)]
-        dot_size = float(np.clip(60 / max(recorded, 1), 0.4, 4))
-        colour = COLOURS.get(name, "#333333")
-        axis.scatter(raster.time_ms, row, s=dot_size, c=colour, linewidths=0, rasterized=True)
-        axis.set_ylim(-0.5, recorded - 0.5)
-        axis.set_yticks([])
-        share = "" if recorded == size else f"\n{recorded:,} of"
-        label = f"{name.replace('_', ' ')}{share}\n{size:,} cells"
-        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    low, high = (0.7, 2.4) if len(names) > 1 else (1.8, 3.4)
+    panels = stacked("raster", names, np.clip(heights, low, high).tolist(), ax)
+    for name, axis in zip(names, panels, strict=True):
+        _spikes(axis, name, recording.rasters[name])
+        which = _which(recording.rasters[name].cells, recording.sizes[name])
+        if len(names) > 1:
+            side_label(axis, f"{spoken(name)}\n{which}")
+        else:
+            axis.set_ylabel(f"{spoken(name)} cell")
+            axis.set_title(which.replace("\n", " "))
         shade(axis, windows)
-    _finish(axes, recording)
-    return figure
+    _finish(panels.axes, recording)
+    return panels
 
 
+def _chosen(what: str, wanted: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
+    """The names of what is drawn."""
+    if wanted is None:
+        return list(known)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{what}: {name!r}; {nearest(name, list(known), 'the recording')}")
+    if not names:
+        raise UsageError(f"{what}: no populations; at least one, or None for all")
+    return names
+
+
+def _spikes(axis: "Axes", name: str, raster: Raster) -> None:
+    """Draw the spikes of a population, sized to the room that there is."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    recorded = max(len(raster.cells), 1)
+    ordered = np.sort(raster.cells)
+    row = np.searchsorted(ordered, raster.cell)
+    box = axis.get_window_extent()
+    points = 72 / axis.get_figure(root=True).dpi  # pyright: ignore[reportOptionalMemberAccess]
+    height = box.height * points / recorded
+    common = {"c": colour(name), "rasterized": True}
+    if height >= TICKED:
+        length = min(0.8 * height, 12.0)
+        axis.scatter(raster.time_ms, row, s=length**2, marker="|", linewidths=1.1, **common)
+    else:
+        room = box.width * box.height * points**2 / max(row.size, 1)
+        width = np.clip(min(1.6 * height, 0.9 * np.sqrt(room)), 1.1, 2.4)
+        axis.scatter(raster.time_ms, row, s=width**2, linewidths=0, **common)
+    if not row.size:
+        where = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+        axis.text(0.5, 0.5, "no spikes", color=faint(axis), **where)
+    axis.set_ylim(-0.5, recorded - 0.5)
+    axis.yaxis.set_major_locator(
+        MaxNLocator(min(5, max(1, int(box.height * points / 14))), integer=True)
+    )
+    axis.yaxis.set_major_formatter(
+        FuncFormatter(
+            lambda place, _: f"{ordered[round(place)]:,}" if 0 <= place < ordered.size else ""
+        )
+    )
+
+
+def _which(cells: np.ndarray, size: int) -> str:
+    """How many cells of a population are shown, and which, in words and two lines at most."""
+    count, ordered = len(cells), np.sort(cells)
+    if count == size:
+        return f"{size:,} cells"
+    if count < 2:
+        return f"cell {', '.join(map(str, cells)) or 'none'}\nof {size:,}"
+    gaps = np.unique(np.diff(ordered))
+    first, last = ordered[0], ordered[-1]
+    if gaps.size == 1 and gaps[0] == 1:
+        return f"cells {first:,} to {last:,}\nof {size:,}"
+    if gaps.size == 1:
+        return f"{count:,} of {size:,} cells,\none in {gaps[0]}"
+    return f"{count:,} of {size:,} cells,\nfrom {first:,} to {last:,}"
+
+
+@styled
 def rates(
-    recording: Recording, bin_ms: float | None = None, windows: Windows | None = None
-) -> "Figure":
-    """Plot the rate of every active population over time, one panel each.
+    recording: Recording,
+    bin_ms: float | None = None,
+    windows: Windows | None = None,
+    populations: Sequence[str] | str | None = None,
+    ax: "Target" = None,
+) -> Panels:
+    """Plot the rate of populations over time, one panel each.
 
     Args:
       bin_ms: width of the bins, and what happens without it, as in `record.rate_course`.
+      populations: whose rates; None for all that were active.
+      ax: where to draw, as for every plot: None (a new figure), a figure, or Axes, one a panel.
 
     Raises:
-      UsageError: the bins are not whole steps, at least one, or are longer than the recording.
+      UsageError: the bins are not whole steps, at least one, or are longer than the recording; the
+        recording lacks a population, or `ax` does not fit.
     """
     time_ms, courses = rate_course(recording, bin_ms)
-    shown = {name: course for name, course in courses.items() if course.any()}
-    if not shown:
-        shown = courses
-    figure, axes = stacked(len(shown), [0.9] * len(shown))
-    for axis, (name, course) in zip(axes, shown.items(), strict=True):
-        colour = COLOURS.get(name, "#333333")
-        axis.fill_between(time_ms, course, step="mid", color=colour, alpha=0.25, linewidth=0)
-        axis.step(time_ms, course, where="mid", color=colour, linewidth=1.0)
+    active = [name for name, course in courses.items() if course.any()] or list(courses)
+    names = active if populations is None else _chosen("rates", populations, list(courses))
+    panels = stacked("rates", names, [0.9 if len(names) > 1 else 2.0] * len(names), ax)
+    for name, axis in zip(names, panels, strict=True):
+        course, shown = courses[name], colour(name)
+        axis.fill_between(time_ms, course, step="mid", color=shown, alpha=0.25, linewidth=0)
+        axis.step(time_ms, course, where="mid", color=shown, linewidth=1.0)
         axis.set_ylim(0, None)
         axis.yaxis.set_major_locator(few_ticks())
-        axis.set_ylabel(f"{name.replace('_', ' ')}\n(Hz)", rotation=0, ha="right", va="center")
+        if len(names) > 1:
+            side_label(axis, f"{spoken(name)}\n(Hz)")
+        else:
+            axis.set_ylabel(f"{spoken(name)} (Hz)")
         shade(axis, windows)
-    _finish(axes, recording)
-    return figure
+    _finish(panels.axes, recording)
+    return panels
 
 
-def traces(recording: Recording, windows: Windows | None = None) -> "Figure":
-    """Plot every recorded variable over time: one panel each, a line for each cell.
+@styled
+def traces(
+    recording: Recording,
+    windows: Windows | None = None,
+    names: Sequence[str] | str | None = None,
+    ax: "Target" = None,
+) -> Panels:
+    """Plot recorded variables over time: one panel each, a line for each cell.
+
+    Args:
+      names: of the traces, such as "v:golgi"; None for all that were recorded.
+      ax: where to draw, as for every plot: None (a new figure), a figure, or Axes, one a panel.
 
     Raises:
-      UsageError: the recording has no trace.
+      UsageError: the recording has no trace, or none of these names, or `ax` does not fit.
     """
     check(recording)
-    names = list(recording.traces)
-    if not names:
+    if not recording.traces:
         raise UsageError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
-    figure, axes = stacked(len(names), [1.6] * len(names))
-    for axis, name in zip(axes, names, strict=True):
+    names = _chosen("traces", names, list(recording.traces))
+    panels = stacked("traces", names, [1.6 if len(names) > 1 else 2.4] * len(names), ax)
+    for name, axis in zip(names, panels, strict=True):
         variable, _, population = name.partition(":")
         trace = recording.traces[name]
         time_ms = (
             recording.start_ms + (np.arange(len(trace.values)) + 1) * trace.every * recording.dt
         )
         cells = trace.cells.tolist() or ["mean"]
-        for column, cell in zip(trace.values.T, cells, strict=True):
-            name = f"{cell[0]} to {cell[1]}" if isinstance(cell, list) else cell
-            axis.plot(time_ms, column, linewidth=0.7, label=f"{population} {name}")
+        for k, (column, cell) in enumerate(zip(trace.values.T, cells, strict=True)):
+            label = f"{cell[0]} to {cell[1]}" if isinstance(cell, list) else cell
+            shown = CYCLE[k % len(CYCLE)]
+            axis.plot(time_ms, column, color=shown, linewidth=0.8, label=f"{population} {label}")
         unit = f" ({trace.unit})" if trace.unit else ""
         axis.set_ylabel(f"{population}\n{variable}{unit}")
-        if len(trace.cells) <= 6:
-            axis.legend(loc="upper right", fontsize=8, frameon=False)
+        if len(cells) <= 6:
+            legend(axis, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        else:
+            axis.set_title(f"{len(cells)} lines, in the order of the recorded cells")
         shade(axis, windows)
-    _finish(axes, recording)
-    return figure
+    _finish(panels.axes, recording)
+    return panels
 
 
-def _finish(axes: np.ndarray, recording: Recording) -> None:
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
+def _finish(axes: Sequence["Axes"], recording: Recording) -> None:
     axes[-1].set_xlabel("time (ms)")
-    start = recording.start_ms
-    axes[-1].set_xlim(start, start + recording.duration_ms)
+    for axis in axes:
+        axis.set_xlim(recording.start_ms, recording.start_ms + recording.duration_ms)

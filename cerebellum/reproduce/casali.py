@@ -9,7 +9,7 @@ from cerebellum import plot
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
 from cerebellum.model.presets.casali import PROTOCOL, PUBLISHED_LOW_HZ
-from cerebellum.reproduce.report import Report, Row, close
+from cerebellum.reproduce.report import Report, Row, close, picture
 from cerebellum.reproduce.workers import spread
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record
@@ -74,8 +74,8 @@ def _report(window: str, seed: int | None, say: Callable[[str], None]) -> Report
         note=f"Bogdan et al. 2021, background, Hz: {scaffold}. There Purkinje cells, driven mostly "
         "by 250 strong ascending-axon synapses, are slower, and nuclei faster. Nuclei: 3 Hz.",
         figures={
-            "raster.png": plot.raster(recordings[0], spans),
-            "rates.png": plot.rates(recordings[0], windows=spans),
+            "raster.png": picture(plot.raster, recordings[0], spans),
+            "rates.png": picture(plot.rates, recordings[0], windows=spans),
         },
     )
 

@@ -16,7 +16,7 @@ from cerebellum import plot
 from cerebellum.learn.tasks.eyeblink_trial import US_GAP
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
-from cerebellum.reproduce.report import Report, Row, bounded, close
+from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 from cerebellum.reproduce.workers import spread
 from cerebellum.sim import drive as drives
 from cerebellum.sim.simulate import simulate
@@ -247,7 +247,7 @@ def complex_spikes(seed: int | None, say: Callable[[str], None]) -> Report:
         }
         for population, kinds in results[0][1].items()
     }
-    figure = plot.around(np.arange(-BEFORE_MS, AFTER_MS) + 0.5, means)
+    figure = picture(plot.around, np.arange(-BEFORE_MS, AFTER_MS) + 0.5, means)
     return Report(
         rows=rows_of(by_name),
         source="rates of the olive: Kim, Ohmae & Medina 2020; the ranges of the other rows are "

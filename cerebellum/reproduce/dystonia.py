@@ -17,7 +17,7 @@ from cerebellum.learn.tasks.eyeblink import Phases, Session
 from cerebellum.learn.tasks.eyeblink_disorder import DISORDERS
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
-from cerebellum.reproduce.report import Report, Row, bounded, close
+from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 
 BLOCK, LEARNING = 10, 10.0
 """Trials to a block, and the factor on the rates of learning."""
@@ -103,7 +103,7 @@ def report(trained: Mapping[str, Sequence[Trained]], seeds: Sequence[int]) -> Re
         seeds=seeds,
         note=_note(sessions, percent),
         figures={
-            "curves.png": plot.blocks(percent, f"block of {BLOCK} pairings"),
+            "curves.png": picture(plot.blocks, percent, f"block of {BLOCK} pairings"),
             "rates.png": _rates(sessions),
         },
     )
@@ -186,4 +186,4 @@ def _rates(sessions: Mapping[str, Sequence[Session]]):
         for case, group in sessions.items()
     }
     windows = {"tone": (0.0, float(timing.cs))}
-    return plot.grid(time_ms, courses, windows, mark_ms=timing.isi_ms)
+    return picture(plot.grid, time_ms, courses, windows, mark_ms=timing.isi_ms)

@@ -22,7 +22,7 @@ from cerebellum.model.presets.eglif import (
     Condition,
     bursting,
 )
-from cerebellum.reproduce.report import Report, Row, close
+from cerebellum.reproduce.report import Report, Row, close, picture
 from cerebellum.reproduce.workers import spread
 from cerebellum.sim import drive as drives
 from cerebellum.sim import record
@@ -142,7 +142,7 @@ def basal(seed: int | None, say: Callable[[str], None]) -> Report:
         "in 5 s under 4 Hz in all mossy fibres",
         seeds=seeds,
         note=" ".join(means),
-        figures={"rates.png": plot.compare(compared, "Hz")},
+        figures={"rates.png": picture(plot.compare, compared, "Hz")},
     )
 
 
@@ -198,7 +198,7 @@ def burst(seed: int | None, say: Callable[[str], None]) -> Report:
         note="Published rises are scaled by the mossy fibres' own, whose stimulated share differs "
         f"between circuits (measured, published): {'; '.join(notes)}.",
         figures={
-            "raster.png": plot.raster(example, windows),
-            "rates.png": plot.rates(example, windows=windows),
+            "raster.png": picture(plot.raster, example, windows),
+            "rates.png": picture(plot.rates, example, windows=windows),
         },
     )

@@ -11,7 +11,7 @@ from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks import eyeblink_response as detector
 from cerebellum.learn.tasks.eyeblink import Course, Phases
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
-from cerebellum.reproduce.report import Report, Row, bounded, close
+from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "no plasticity": {"learning": 0.0},
@@ -65,9 +65,11 @@ def condition(seed: int | None, say: Callable[[str], None], folder: Path) -> Rep
         + ". Times are of the mean response to the tone alone after acquisition; a quantity "
         "without a value did not occur.",
         figures={
-            "learning_curve.png": plot.learning_curve(phases, {"acquisition": mice}, "mice"),
-            "responses.png": plot.evoked(*_evoked(trained)),
-            "trials.png": plot.single_trials(*_single(trained[0])),
+            "learning_curve.png": picture(
+                plot.learning_curve, phases, {"acquisition": mice}, "mice"
+            ),
+            "responses.png": picture(plot.evoked, *_evoked(trained)),
+            "trials.png": picture(plot.single_trials, *_single(trained[0])),
         },
     )
 

@@ -9,7 +9,7 @@ from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink_response as detector
 from cerebellum.learn.tasks.eyeblink import Phases, Session
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
-from cerebellum.reproduce.report import Report, Row, bounded
+from cerebellum.reproduce.report import Report, Row, bounded, picture
 
 INTERVALS = (200, 300, 500)
 """From the onset of the tone to the puff, ms."""
@@ -69,7 +69,7 @@ def report(trained: Mapping[int, Sequence[Trained]], seeds: Sequence[int]) -> Re
         )
         + ".",
         figures={
-            f"{name}.png": plot.intervals(_changes(trained, name), name)
+            f"{name}.png": picture(plot.intervals, _changes(trained, name), name)
             for name in ("nuclei", "purkinje")
         },
     )

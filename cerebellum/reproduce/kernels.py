@@ -21,7 +21,7 @@ from cerebellum.model.plasticity import (
     ring_steps,
 )
 from cerebellum.model.spec import Population, Projection, Spec
-from cerebellum.reproduce.report import Report, Row, close
+from cerebellum.reproduce.report import Report, Row, close, picture
 from cerebellum.sim import drive as drives
 from cerebellum.sim.simulate import simulate
 
@@ -214,7 +214,7 @@ def kernels(seed: int | None, say: Callable[[str], None]) -> Report:
         "change is settled, not when it arises. The published fibres' spikes are not public: ours "
         "are drawn. PF: parallel fibre, PC: Purkinje cell, MLI: basket and stellate cell, MF: "
         "mossy fibre, DCN: nuclear cell. Place and window count s = t_pre - (t_teacher - 1 ms).",
-        figures={"kernels.png": plot.curves(_curves(), "s (ms)", "k")},
+        figures={"kernels.png": picture(plot.curves, _curves(), "s (ms)", "k")},
     )
 
 

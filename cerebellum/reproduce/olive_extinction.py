@@ -15,7 +15,7 @@ from cerebellum.learn.tasks.eyeblink import Phases
 from cerebellum.learn.tasks.eyeblink_trial import Session
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
-from cerebellum.reproduce.report import Report, Row, bounded, close
+from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 
 LEARNED: Phases = (("acquisition", "paired", 5),)
 """As long as it takes to the level of the mice, 61 to 66 %."""
@@ -77,7 +77,7 @@ def report(trained: dict[str, list[Trained]], seeds: Sequence[int]) -> Report:
             for name, group in trained.items()
         )
         + "; mice 61, 66 and 64 %.",
-        figures={"sessions.png": plot.sessions(curves)},
+        figures={"sessions.png": picture(plot.sessions, curves)},
     )
 
 

@@ -1,6 +1,6 @@
 """The report of a reproduction, and its table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,8 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from cerebellum import plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +48,17 @@ class Report:
     @property
     def passed(self) -> bool:
         return all(row.passed for row in self.rows)
+
+
+def picture(draw: Callable[..., Any], *args: Any, **options: Any) -> "Figure":
+    """The figure of a plot, one that pyplot does not know.
+
+    Args:
+      draw: a function of `plot`, which is called with `args`, `options` and the figure.
+    """
+    figure = plot.blank()
+    draw(*args, ax=figure, **options)
+    return figure
 
 
 def close(

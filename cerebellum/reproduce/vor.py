@@ -6,7 +6,7 @@ import numpy as np
 
 from cerebellum import plot
 from cerebellum.learn.tasks import vor
-from cerebellum.reproduce.report import Report, bounded
+from cerebellum.reproduce.report import Report, bounded, picture
 from cerebellum.reproduce.workers import spread
 
 SEEDS = (10, 11, 12)
@@ -19,6 +19,8 @@ RUNS = {
     "up, no olive": {"gain": 1.5, "olive": False},
 }
 """Options of `vor.adapt` by kind of run."""
+
+X_LABEL = "cycle of the head (1 s)"
 
 SOURCE = (
     "protocol of this project (no published one): demanded gain 1.5 and 0.5 from 1.0; at least 40 "
@@ -76,7 +78,7 @@ def adapt(seed: int | None, say: Callable[[str], None]) -> Report:
         seeds=seeds,
         note=f"Means of the last {LAST} cycles. Learning is off after cycle {vor.CYCLES}.",
         figures={
-            "gain.png": plot.curves(curves("gain"), "cycle of the head (1 s)", "gain"),
-            "phase.png": plot.curves(curves("phase"), "cycle of the head (1 s)", "phase (deg)"),
+            "gain.png": picture(plot.curves, curves("gain"), X_LABEL, "gain"),
+            "phase.png": picture(plot.curves, curves("phase"), X_LABEL, "phase (deg)"),
         },
     )

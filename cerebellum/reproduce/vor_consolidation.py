@@ -18,7 +18,7 @@ from cerebellum import plot, store
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import vor_consolidation as task
 from cerebellum.learn.tasks.vor_consolidation import HOUR, Probe, Progress, Subject, retained
-from cerebellum.reproduce.report import Report, bounded, close
+from cerebellum.reproduce.report import Report, bounded, close, picture
 from cerebellum.reproduce.workers import spread
 from cerebellum.store import snapshot
 
@@ -147,7 +147,7 @@ def report(trained: Mapping[str, Sequence[Trained]], seeds: Sequence[int]) -> Re
         note=f"An hour is {HOUR} cycles of the head, of 1 s: compressed {3600 // HOUR}-fold. 3 "
         f"days end with their third session, after {last} h. Kept: the change of the gain while no "
         "Purkinje cell emits spikes, as a part of the intact circuit's.",
-        figures={"consolidation.png": plot.lesions(shown, MONKEYS)},
+        figures={"consolidation.png": picture(plot.lesions, shown, MONKEYS)},
     )
 
 

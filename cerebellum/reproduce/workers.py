@@ -1,10 +1,11 @@
 """Independent runs in parallel, one to a processor."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
+
+from cerebellum import system
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -12,7 +13,7 @@ Result = TypeVar("Result")
 
 def _pin(processors) -> None:
     """Pin this process to a processor, which it takes from a queue."""
-    os.sched_setaffinity(0, {processors.get()})
+    system.pin([processors.get()])
 
 
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -22,7 +23,7 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     pinned to one processor, because two processes that migrate take a third longer. XLA's flags are
     inherited through the environment. The function, the items and the results must be picklable.
     """
-    available = sorted(os.sched_getaffinity(0))
+    available = system.processors()
     count = min(len(items), len(available))
     if count <= 1:
         return [function(item) for item in items]

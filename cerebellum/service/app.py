@@ -327,7 +327,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
-            version=program.version(),
+            version=program.__version__,
             description=app.description,
             routes=app.routes,
         )

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import logging
 import os
-import resource
 import socket
 
 from cerebellum.config import shown
@@ -105,6 +104,8 @@ def room(wanted: int) -> int:
     Raises:
       UsageError: the hard limit leaves no room for any.
     """
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + RESERVE
     if 0 <= soft < needed:

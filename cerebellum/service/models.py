@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cerebellum import files, store
-from cerebellum.store import choice, manifest
-from cerebellum.store.copies import ASIDE
+from cerebellum.store import choice, copies, manifest
 from cerebellum.store.manifest import DamagedError
 
 UNTRAINED = "untrained"
@@ -53,7 +52,7 @@ def find(folder: Path) -> Model:
     if store.steps(checkpoints):
         return newest(folder, checkpoints)
     record = folder / RECORD
-    for aside in sorted(folder.glob(f"{store.FOLDER}{ASIDE}*"), reverse=True):
+    for aside in reversed(copies.replaced(folder)):
         try:
             model = newest(folder, aside)
         except (DamagedError, ValueError):
@@ -96,8 +95,7 @@ def version_of(path: Path) -> str:
 
 def expected(folder: Path) -> bool:
     """Whether a trained model is there or should be; nothing is read or verified."""
-    asides = folder.glob(f"{store.FOLDER}{ASIDE}*")
-    return bool(store.steps(folder / store.FOLDER)) or any(asides)
+    return bool(store.steps(folder / store.FOLDER) or copies.replaced(folder))
 
 
 def record(folder: Path, name: str, version: str) -> None:

@@ -4,7 +4,6 @@ A run holds a lock on a file of its folder while it works, also when the service
 has been killed.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from cerebellum import system
 
 LOCK = "lock"
 STATUS = "status.json"
@@ -85,7 +86,7 @@ def locked(run: Path):
     """
     handle = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        system.lock(handle)
         yield handle
     finally:
         os.close(handle)
@@ -93,22 +94,22 @@ def locked(run: Path):
 
 def works(run: Path) -> bool:
     """Whether a process works at a run."""
-    return _shared(run, fcntl.LOCK_SH | fcntl.LOCK_NB) is False
+    return _shared(run) is False
 
 
 def wait(run: Path) -> None:
     """Wait until no process works at a run."""
-    _shared(run, fcntl.LOCK_SH)
+    _shared(run, wait=True)
 
 
-def _shared(run: Path, how: int) -> bool | None:
+def _shared(run: Path, wait: bool = False) -> bool | None:
     """Whether the lock of a run could be shared; None if it has none."""
     try:
         handle = os.open(run / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(handle, how)
+        system.lock(handle, shared=True, wait=wait)
     except BlockingIOError:
         return False
     finally:

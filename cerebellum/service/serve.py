@@ -176,7 +176,7 @@ def _serve(
 ) -> int:
     """Serve on a bound socket until a signal; returns the exit code."""
     info = {
-        "version": program.version(),
+        "version": program.__version__,
         "source": program.digest(),
         "jax": jax.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cerebellum import parts
 from cerebellum.config import PREFIX, Settings
+from cerebellum.errors import UsageError
 from cerebellum.service import runs
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Start
@@ -59,9 +61,13 @@ class Trainer:
         """Start the command `train`; returns the id of the run.
 
         Raises:
-          RefusedError: there is no such data.
+          RefusedError: there is no such data, or the part `ticks` is not installed.
           RunningError: another run is in progress.
         """
+        try:
+            parts.need("training", "ticks")
+        except UsageError as error:
+            raise RefusedError(str(error)) from None
         with self._lock:
             for run in self._runs():
                 if runs.works(run):

@@ -6,6 +6,7 @@ from pathlib import Path as FilePath
 
 import jax
 import numpy as np
+import psutil
 
 from cerebellum.errors import UsageError
 from cerebellum.model import events, values, widths
@@ -183,7 +184,7 @@ def check_recording(
     """
     size, most = (copies * x for x in recording(watches, spec, steps, chunk_steps))
     there, needed = available(), most if folder is None else most - size
-    if there is not None and needed > there:
+    if needed > there:
         right = "fewer cells, a shorter run, or smaller chunks"
         if folder is None:
             right += '; cb.simulate(..., to="folder") writes it to the disk'
@@ -201,16 +202,9 @@ def check_recording(
         )
 
 
-def available() -> int | None:
-    """Bytes of memory of the machine, or of this process's group, that are free to be used.
-
-    None where the system does not say.
-    """
-    numbers = []
-    meminfo = FilePath("/proc/meminfo")
-    if meminfo.is_file():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        numbers.append(1024 * int(fields["MemAvailable"].split()[0]))
+def available() -> int:
+    """Bytes of memory of the machine, or of this process's group, that are free to be used."""
+    numbers = [psutil.virtual_memory().available]
     group = FilePath("/sys/fs/cgroup")
     if (group / "memory.max").is_file():
         limit = (group / "memory.max").read_text().strip()
@@ -218,4 +212,4 @@ def available() -> int | None:
         if limit.isdecimal():
             used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
             numbers.append(max(0, int(limit) - used))
-    return min(numbers, default=None)
+    return min(numbers)

@@ -1,10 +1,13 @@
 """Recordings of runs, and what is computed from them; `of` and `weights` say what to record."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from importlib import import_module
 from itertools import pairwise
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ __all__ = [
     "Raster",
     "Recording",
     "Trace",
+    "bin_steps",
     "check",
     "join",
     "of",
@@ -109,6 +113,96 @@ class Recording:
     @property
     def duration_ms(self) -> float:
         return self.steps * self.dt
+
+    def to_pandas(self, record: str = "raster") -> Any:
+        """One kind of record as a tidy DataFrame: a row for each spike, count or sample.
+
+        Args:
+          record: "raster" (population, cell, time_ms), "counts" (population, cell, spikes),
+            "rates" (population, time_ms, spikes: of all cells in the step that ends then), a
+            variable such as "v" (population, cell, time_ms, value, unit) or "weights"
+            (projection, source, target, time_ms, value, unit), of all populations that have it;
+            or one record, such as "v:golgi".
+
+        Raises:
+          UsageError: pandas is not installed, or there is no such record.
+        """
+        return _format("pandas").frame(self, record)
+
+    def to_neo(self, positions: Mapping[str, Any] | None = None) -> Any:
+        """The recording as a `neo.Block` of one segment, as `cb.io.neo.block` describes it.
+
+        Args:
+          positions: um [cells, 3] by population, which become annotations of the spike trains.
+
+        Raises:
+          UsageError: neo is not installed, or positions do not fit the populations.
+        """
+        return _format("neo").block(self, positions=positions)
+
+    def to_nwb(
+        self,
+        path: str | Path,
+        *,
+        identifier: str | None = None,
+        session_start_time: datetime | None = None,
+        description: str | None = None,
+        positions: Mapping[str, Any] | None = None,
+        **metadata: Any,
+    ) -> None:
+        """Write the recording to a file of NWB, whole or not at all; `cb.io.load` reads it again.
+
+        Args:
+          path: of the file; its name may have any ending, `cb.io.load` wants .nwb.
+          identifier: a text that no other file has; by default a UUID.
+          session_start_time: date and time of time zero, with its time zone; by default now.
+          description: of the session; by default the number of cells, the duration, the version.
+          positions: um [cells, 3] by population, columns of the table of units.
+          metadata: other fields of `pynwb.NWBFile`, such as `lab` or `experimenter`.
+
+        Raises:
+          UsageError: pynwb is not installed or refuses the metadata, positions do not fit, or the
+            folder of the file is not there.
+          OSError: the disk refused.
+        """
+        _format("nwb").save(
+            self,
+            path,
+            identifier=identifier,
+            session_start_time=session_start_time,
+            description=description,
+            positions=positions,
+            **metadata,
+        )
+
+    def to_csv(self, folder: str | Path) -> None:
+        """Write the recording to a new folder: raster.csv, counts.csv, rates.csv, v.csv and so on.
+
+        The columns are those of `to_pandas`.
+
+        Raises:
+          UsageError: the folder is there already, or the one that it is to be in is not.
+          OSError: the disk refused.
+        """
+        _format("csv").save(self, folder)
+
+    def to_sonata(self, folder: str | Path) -> None:
+        """Write the spikes and the variables of cells to a new folder of files of SONATA.
+
+        They are spikes.h5, and v_report.h5 and so on. Weights and counts have no place in SONATA:
+        the log names those that are not written.
+
+        Raises:
+          UsageError: h5py is not installed, there are neither spikes nor variables, the folder is
+            there already, or the one that it is to be in is not.
+          OSError: the disk refused.
+        """
+        _format("sonata_records").save(self, folder)
+
+
+def _format(name: str) -> Any:
+    """A module of `cerebellum.io`, which stands above this one: loaded when it is called."""
+    return import_module(f"cerebellum.io.{name}")
 
 
 def join(parts: Sequence[Recording]) -> Recording:
@@ -264,7 +358,7 @@ def rate_course(
     if bin_ms is None:
         width = max(1, min(round(BIN_MS / recording.dt), recording.steps))
     else:
-        width = _bin_steps(recording, bin_ms)
+        width = bin_steps(recording, bin_ms)
     bins = recording.steps // width
     centres = recording.start_ms + (np.arange(bins) + 0.5) * width * recording.dt
     scale = 1.0 / (width * recording.dt * 1e-3)
@@ -275,8 +369,12 @@ def rate_course(
     }
 
 
-def _bin_steps(recording: Recording, bin_ms: float) -> int:
-    """The number of steps of a bin."""
+def bin_steps(recording: Recording, bin_ms: float) -> int:
+    """The number of steps of a bin of so many ms.
+
+    Raises:
+      UsageError: it is not whole steps, at least one, or is longer than the recording.
+    """
     steps = _number("bin_ms", bin_ms) / recording.dt
     if steps < 0.5 or abs(steps - round(steps)) > 1e-6 * steps:
         raise UsageError(f"bin_ms: {bin_ms:g}; whole steps of {recording.dt:g} ms, at least one")

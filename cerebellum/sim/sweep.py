@@ -1,11 +1,9 @@
 """Sweeps: a circuit run with many values of its parameters, several at once in one program."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -13,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum import system
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole, nearest
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, Params, State
+from cerebellum.parts import optional
 from cerebellum.sim import drive as drives
 from cerebellum.sim import memory, numbers, simulate
 from cerebellum.sim.numbers import Target
@@ -50,11 +50,7 @@ class Table:
 
     def to_pandas(self) -> Any:
         """The table as a DataFrame; UsageError if pandas is not installed."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise UsageError("to_pandas: pandas is not installed; pip install pandas") from None
-        return pandas.DataFrame(self.columns)
+        return optional("pandas", "pandas", "to_pandas").DataFrame(self.columns)
 
     def __repr__(self) -> str:
         shown = min(len(self), 20)
@@ -306,8 +302,7 @@ def default_threads(circuit: Circuit, targets: Sequence[Target], at_once: int) -
     """
     if not _one_by_one(circuit):
         return 1
-    there = getattr(os, "sched_getaffinity", None)
-    cores = len(there(0)) if there else os.cpu_count() or 1
+    cores = len(system.processors())
     return max(1, min(cores, _room(circuit, targets) // at_once))
 
 
@@ -319,8 +314,6 @@ def _one_by_one(circuit: Circuit) -> bool:
 def _room(circuit: Circuit, targets: Sequence[Target]) -> int:
     """How many runs `MEMORY_SHARE` of the free memory holds, at least one."""
     there = memory.available()
-    if there is None:
-        return 1_000_000
     state = jax.eval_shape(lambda: circuits.initial(circuit, jnp.zeros(2, jnp.uint32), False))
     arrays = [*jax.tree.leaves(state)]
     arrays += [circuit.params.weights[t.owner] for t in targets if t.group == "weights"]

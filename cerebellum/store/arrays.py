@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
-from orbax.checkpoint.experimental.v1._src.saving import execution
 
-from cerebellum.store import manifest
+from cerebellum.store import alone, manifest
 from cerebellum.store.manifest import DamagedError, Problem
 
 FOLDER = "arrays"
@@ -108,7 +107,7 @@ def _save_pieces(path: Path, arrays: dict[str, np.ndarray]) -> None:
     context.memory.write_concurrent_bytes = CONCURRENT_BYTES
     context.memory.deepcopy_host_arrays = False
     try:
-        with context, _without_thread_tracebacks():
+        with context, alone.saving(jax.process_count()), _without_thread_tracebacks():
             ocp.save(str(path.absolute()), arrays)
     except ValueError as error:  # TensorStore reports errors of the disk as ValueError.
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -122,10 +121,6 @@ def _local_context() -> ocp.Context:
     context, process = ocp.Context(), jax.process_index()
     context.multiprocessing.primary_host = process
     context.multiprocessing.active_processes = {process}
-    # Orbax 0.12 still compares the path among all processes, and would wait for processes that do
-    # not save.
-    if jax.process_count() > 1 and hasattr(execution, "_check_directory_consistency"):
-        execution._check_directory_consistency = lambda directory: None
     return context
 
 

@@ -1,7 +1,6 @@
 """The store of a run: it saves checkpoints in the background and removes old ones."""
 
 import copy
-import fcntl
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cerebellum import files
+from cerebellum import files, system
 from cerebellum.errors import UsageError
 from cerebellum.store.checkpoint import SAVING, check, recover, steps, write
 from cerebellum.store.retention import Retention
@@ -35,9 +34,9 @@ def _lock(folder: Path) -> int:
     handle = -1
     try:
         files.make_folder(folder)
-        flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        handle = os.open(folder / LOCK, flags, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flags = system.descriptor_flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CREAT | flags, 0o644)
+        system.lock(handle)
         files.keep_owner(folder / LOCK)
     except BlockingIOError:
         os.close(handle)

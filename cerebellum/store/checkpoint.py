@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import files
+from cerebellum import files, program
 from cerebellum.errors import UsageError
 from cerebellum.store import arrays, manifest
 from cerebellum.store.arrays import Declaration, Place
@@ -207,8 +207,12 @@ def recover(folder: Path) -> None:
 
 def _versions() -> dict[str, str]:
     """The versions of Python and of the packages that wrote a checkpoint."""
-    packages = ("cerebellar-norse", "jax", "orbax-checkpoint", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = {name: version(name) for name in ("jax", "orbax-checkpoint", "numpy")}
+    return {
+        "python": platform.python_version(),
+        program.NAME: program.__version__,
+        **packages,
+    }
 
 
 def load(

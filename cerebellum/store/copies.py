@@ -80,6 +80,16 @@ def restore(
     return Path(target) / store.FOLDER / copy.name
 
 
+def replaced(run: str | Path) -> list[Path]:
+    """The folders of checkpoints that restores have set aside in a run, the oldest first."""
+
+    def order(path: Path) -> tuple[str, int]:
+        time_, _, number = path.name.partition(ASIDE)[2].partition("-")
+        return time_, int(number) if number.isdecimal() else 0
+
+    return sorted(Path(run).glob(f"{store.FOLDER}{ASIDE}*"), key=order)
+
+
 def restore_as(
     source: str | Path,
     target: str | Path,
@@ -123,27 +133,29 @@ def restore_part(
       The folder of the new checkpoint, and the names of the arrays that were replaced.
 
     Raises:
-      UsageError: `only` names no array of the source, or arrays of other shapes or types.
+      UsageError: `only` names no array of the source, or arrays of other shapes or types; or a
+        process saves into the run.
       DamagedError: one of the two checkpoints is not intact.
     """
     other = choice.read(choice.choose(source, step), wanted=choice.selected(only))
     replacements = names.translated(other.arrays, other.about)
     path = choice.choose(target)
-    checkpoint = choice.read(path)
-    present = names.translated(checkpoint.arrays, checkpoint.about)
-    if not replacements:
-        raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
-    for name, array in replacements.items():
-        old = present.get(name)
-        if old is None or (old.shape, old.dtype) != (array.shape, array.dtype):
-            has = "nothing" if old is None else f"{old.dtype} {list(old.shape)}"
-            raise UsageError(f"{name}: {array.dtype} {list(array.shape)}; {target} has {has} there")
-    about = {key: value for key, value in checkpoint.about.items() if key not in DERIVED}
-    about, arrays = {**about, "names": names.VERSION}, {**present, **replacements}
-    written = store.write(path.parent / ".parts", checkpoint.step, arrays, about)
-    path.rename(path.with_name(f"replaced-{path.name}-{_timestamp()}"))
-    written.rename(path)
-    written.parent.rmdir()
+    with store.locked(path.parent):
+        checkpoint = choice.read(path)
+        present = names.translated(checkpoint.arrays, checkpoint.about)
+        if not replacements:
+            raise UsageError(f"--only: {only!r}; params, state, or a projection or population")
+        for name, array in replacements.items():
+            old = present.get(name)
+            if old is None or (old.shape, old.dtype) != (array.shape, array.dtype):
+                has = "nothing" if old is None else f"{old.dtype} {list(old.shape)}"
+                expected = f"{array.dtype} {list(array.shape)}"
+                raise UsageError(f"{name}: {expected}; {target} has {has} there")
+        about = {key: value for key, value in checkpoint.about.items() if key not in DERIVED}
+        about, arrays = {**about, "names": names.VERSION}, {**present, **replacements}
+        written = store.write(path.parent / ".parts", checkpoint.step, arrays, about)
+        _swap(written, path, path.with_name(f"replaced-{path.name}-{_timestamp()}"))
+        written.parent.rmdir()
     return path, sorted(replacements)
 
 
@@ -179,19 +191,22 @@ def _replacing(target: str | Path, force: bool) -> Iterator[Path]:
         work = folder.with_name(f"{RESTORING}{os.getpid()}")
         try:
             yield work
-            _swap(work, folder)
+            _swap(work, folder, folder.with_name(f"{folder.name}{ASIDE}{_timestamp()}"))
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """Set a folder aside and give its name to a new one beside it; or change nothing.
+def _swap(new: Path, folder: Path, aside: Path) -> None:
+    """Set a folder aside and give its name to a new one; or change nothing.
+
+    Args:
+      aside: the name of the old one from now on; with a number behind it if that name is taken.
 
     Raises:
       OSError: the disk refused.
     """
-    aside = _free(folder.with_name(f"{folder.name}{ASIDE}{_timestamp()}"))
+    aside = _free(aside)
     folder.rename(aside)
     try:
         new.rename(folder)

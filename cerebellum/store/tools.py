@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cerebellum import configure, store
+from cerebellum import configure, parts, store
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import csv
@@ -60,7 +60,8 @@ def verify(root: str | Path, columns: Mapping[str, str] | None = None) -> dict[s
       columns: header names of the tables, see `csv.read`.
 
     Raises:
-      UsageError: there is no such directory.
+      UsageError: there is no such directory, or there is a table in it and the part `ticks`, which
+        reads tables, is not installed.
     """
     root = Path(root)
     if not root.is_dir():
@@ -84,6 +85,7 @@ def verify(root: str | Path, columns: Mapping[str, str] | None = None) -> dict[s
                 problems.append({"file": str(file), "problem": problem.problem})
         for name in sorted(files):
             if csv.is_table(name):
+                parts.need("--verify-data", "ticks")
                 checked += 1
                 problem, note = _read_table(folder / name, columns)
                 file = str((folder / name).relative_to(root))

@@ -23,16 +23,16 @@ puffs = cb.drive.RateFunction(lambda t_ms: jnp.where(t_ms < 20, 80.0, 10.0), per
 state, recording = cb.simulate(
     circuit, cb.init(circuit, 1), {"mossy": puffs}, duration_ms=10_000, record="raster:golgi"
 )
-trains = recording.rasters["golgi"].trains()
 print("rate", cb.record.rates(recording)["golgi"], "Hz")
 
-intervals = [np.diff(train) for train in trains.values()]
-print(f"mean interval {np.concatenate(intervals).mean():.1f} ms", end=", ")
-print(f"mean CV {np.mean([cell.std() / cell.mean() for cell in intervals]):.2f}")
+intervals = cb.analysis.isi(recording, "golgi")  # ms, by cell
+print(f"mean interval {np.concatenate([*intervals.values()]).mean():.1f} ms", end=", ")
+print(f"mean CV {cb.analysis.cv(recording, 'golgi').mean():.2f}")
 
-psth = cb.record.rate_course(recording, bin_ms=5)[1]["golgi"].reshape(-1, 100).mean(axis=0)
+psth = cb.analysis.psth(recording, "golgi", 5, onsets_ms=500 * np.arange(20), span_ms=(0, 500))[1]
 print(f"PSTH: peak {psth.max():.0f} Hz at {5 * psth.argmax()} ms, then {psth[20:].mean():.1f} Hz")
 
+trains = recording.rasters["golgi"].trains()
 counts = np.array([np.histogram(train, np.arange(0, 10_001, 2))[0] for train in trains.values()])
 one, other = (half - half.mean() for half in (counts[:10].sum(axis=0), counts[10:].sum(axis=0)))
 correlation = np.correlate(one, other[50:-50], "valid") / (len(one) * one.std() * other.std())

@@ -1,16 +1,17 @@
-"""Every alert that a CPU can have, in a real Prometheus beside a real service: fires, falls silent.
+"""Every alert in a real Prometheus beside a real service: fires, falls silent.
 
     python scripts/soak/alerts.py [--only NAME ...]
 
-A Prometheus (Debian's) scrapes a service of 200 granule cells each second and evaluates
-configs/prometheus/rules.yml with windows of seconds instead of minutes. Each alert is caused, as it
-would be in practice, and then cured. Exits 1 where an alert did not fire, or did not fall silent.
-DeviceMemoryHigh needs a GPU, and three alerts need a trained model: for them there is only
-configs/prometheus/rules_test.yml.
+A Prometheus (Debian's) scrapes a service of 200 granule cells, trained for a moment, each second,
+and evaluates configs/prometheus/rules.yml with windows of seconds instead of minutes. Each alert is
+caused, as it would be in practice, and then cured. Exits 1 where an alert did not fire, or did not
+fall silent. DeviceMemoryHigh needs a GPU: a page of numbers as a GPU would give them is scraped in
+its place.
 """
 
 import argparse
 import contextlib
+import http.server
 import json
 import re
 import shutil
@@ -27,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/learn"))
+import series  # pyright: ignore[reportMissingImports]
 import serving  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +97,15 @@ def client(bench: Bench) -> None:
 def configured(folder: Path, port: int) -> Path:
     sections = {"training": {"checkpoint_interval": 1.0}, "server": {"latency_slo": SLO}}
     return serving.configuration(folder, port, **sections)
+
+
+def train(folder: Path, config: Path) -> None:
+    """Leave a trained model where the service looks for one."""
+    ticks = series.write(folder / "ticks.csv", series.steps(2_000, 0.85, 0))
+    given = "--data", ticks, "--out", folder / "models", "--config", config, "--no-plots"
+    given = *given, "--method", "climbing_fiber"
+    program = sys.executable, "-m", "cerebellum.cli", "train", *map(str, given)
+    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def prometheus(folder: Path, port: int) -> subprocess.Popen:
@@ -239,15 +251,84 @@ def rising_loss(bench: Bench) -> Iterator[None]:
 def damaged(bench: Bench) -> Iterator[None]:
     """A byte of the newest state is another one when the service starts."""
     bench.service.stop()
-    newest = max((bench.folder / "models/service/checkpoints").glob("[0-9]*"))
-    path = max(
-        (p for p in (newest / "arrays").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
-    )
+    spoil(max((bench.folder / "models/service/checkpoints").glob("[0-9]*")))
+    bench.service.start()
+    yield
+
+
+@contextmanager
+def model_gone(bench: Bench) -> Iterator[None]:
+    """The folder of the model is moved while the service runs."""
+    with moved(bench.folder / "models/checkpoints"):
+        bench.service.process.send_signal(signal.SIGHUP)
+        yield
+    bench.service.process.send_signal(signal.SIGHUP)
+
+
+@contextmanager
+def newer_model_damaged(bench: Bench) -> Iterator[None]:
+    """A newer model comes, of which a byte is another one."""
+    newest = max((bench.folder / "models/checkpoints").glob("[0-9]*"))
+    newer = newest.with_name(f"{int(newest.name) + 1:0{len(newest.name)}}")
+    shutil.copytree(newest, newer)
+    spoil(newer)
+    bench.service.process.send_signal(signal.SIGHUP)
+    yield
+    shutil.rmtree(newer)
+    bench.service.process.send_signal(signal.SIGHUP)
+
+
+@contextmanager
+def another_model(bench: Bench) -> Iterator[None]:
+    """The service starts without the model whose markets were saved."""
+    bench.service.tick("remembered", 0)
+    bench.service.stop()
+    with moved(bench.folder / "models/checkpoints"):
+        bench.service.start()
+        yield
+        bench.service.stop()
+    bench.service.start()
+
+
+@contextmanager
+def full_device(bench: Bench) -> Iterator[None]:
+    """A page of numbers is scraped, of a device of which 95 % is used."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(b'device_memory_used_bytes{device="cuda:0"} 95e9\n')
+            self.wfile.write(b'device_memory_total_bytes{device="cuda:0"} 100e9\n')
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing of each scrape."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        bench.target(server.server_port)
+        yield
+        bench.target(bench.service.port)
+        server.shutdown()
+
+
+@contextmanager
+def moved(path: Path) -> Iterator[None]:
+    """A folder lies elsewhere for a while."""
+    away = path.with_name(f"away-{path.name}")
+    path.rename(away)
+    yield
+    away.rename(path)
+
+
+def spoil(checkpoint: Path) -> None:
+    """Let a byte of a checkpoint's largest array be another one."""
+    files = (path for path in (checkpoint / "arrays").rglob("*") if path.is_file())
+    path = max(files, key=lambda path: path.stat().st_size)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    bench.service.start()
-    yield
 
 
 @contextmanager
@@ -293,6 +374,10 @@ SCENARIOS: dict[str, Callable] = {
     "TrainingLossRising": rising_loss,
     "LogLinesLost": log_blocked,
     "CheckpointDamaged": damaged,
+    "ModelMissing": model_gone,
+    "ModelOld": newer_model_damaged,
+    "MarketsReset": another_model,
+    "DeviceMemoryHigh": full_device,
     "CerebellarNorseDown": down,
     "CerebellarNorseAbsent": absent,
     "Flapping": flapping,
@@ -331,6 +416,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder, port = Path(temporary), serving.free_port()
         path = configured(folder, port)
+        train(folder, path)
         service = serving.Serving(config=path, port=port, folder=folder)
         stack.callback(lambda: service.process.kill())
         prometheus_port = serving.free_port()

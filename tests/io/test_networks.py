@@ -415,5 +415,5 @@ def positions(path):
 def test_without_h5py_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     for read, extra in ((cb.io.sonata.edges, "sonata"), (positions, "bsb")):
-        with pytest.raises(UsageError, match=rf"h5py is not installed; pip install .*\[{extra}\]"):
+        with pytest.raises(UsageError, match=rf"needs the {extra} part: pip install .*\[{extra}\]"):
             read(tmp_path / "x")

@@ -128,7 +128,7 @@ def test_the_build_is_known_by_what_it_is_made_of(service, tmp_path):
     )
     assert labels["source"] == program.digest()
     said = call(sys.executable, "-m", "cerebellum.cli", "--version").stdout
-    assert said == f"cerebellar-norse {program.version()}, source {labels['source']}\n"
+    assert said == f"cerebellar-norse {program.__version__}, source {labels['source']}\n"
     copy = tmp_path / "package"
     shutil.copytree(ROOT / "cerebellum", copy, ignore=shutil.ignore_patterns("__pycache__"))
     assert program.digest(copy) == labels["source"]

@@ -357,7 +357,7 @@ def test_what_does_not_fit_is_refused_by_a_line(given, message):
         (lambda: drive.current(np.ones((2, 2))), r"values: \[2, 2\]; one value, or one a cell"),
         (lambda: SpikeTimes([0, [1]], [1.0, 2.0]), "SpikeTimes: neuron is ragged"),
         (lambda: drive.from_neo([3.0]), "from_neo: float at 0; a neo.SpikeTrain"),
-        (lambda: drive.from_nwb("missing.nwb"), "from_nwb: pynwb is not installed; pip install"),
+        (lambda: drive.from_nwb("missing.nwb"), "from_nwb: needs the nwb part: pip install"),
     ],
 )
 def test_sources_that_cannot_be_are_refused(make, message, monkeypatch):

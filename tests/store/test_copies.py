@@ -119,6 +119,14 @@ def test_a_folder_that_a_program_saves_into_is_not_replaced(run, source, tmp_pat
     assert values(target) == {7: 7.0}
 
 
+def test_of_many_that_were_set_aside_in_one_second_the_newest_is_known(source, monkeypatch):
+    monkeypatch.setattr(copies, "_timestamp", lambda: "20260101T000000")
+    for _ in range(11):
+        copies.restore(source, source, force=True)
+    names = [path.name.rpartition("T000000")[2] for path in copies.replaced(source)]
+    assert names == ["", *(f"-{number}" for number in range(2, 12))]
+
+
 def test_another_run_of_the_same_step_is_backed_up_beside_the_first(run, source, tmp_path):
     backups, other = tmp_path / "backups", tmp_path / "other"
     assert run("backup", source, backups)[0] == 0

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import circuits
 import jax
@@ -144,3 +145,33 @@ def test_an_array_of_the_first_version_is_selected_by_its_present_name():
     assert keep("state/rule_states/granule_purkinje")
     assert not keep("state/lines/granule")
     assert choice.selected("state/delay_lines")("state/lines/granule")
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"is": "Spec", "populations": 3}, r"^spec: Spec: .*missing 1 required .*'name'$"),
+        ({"is": "Spek"}, "^spec: 'Spek': not known here; perhaps Spec, or cb.register"),
+        ({"is": ["Spec"]}, "not known here"),
+        ({"name": "no class"}, "^spec: None: not known here"),
+        ({"is": "Spec", "dt": {1: 2}}, r"^spec: dt\.1.*: Input should be a valid string$"),
+        ([1.0, "text"], "^spec: not a circuit's"),
+    ],
+)
+def test_what_is_no_spec_is_said_in_a_line(tree, message):
+    with pytest.raises(cb.UsageError, match=message) as problem:
+        describe.from_json(tree)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"tau": 1.0}, "^spec: dict: cannot be stored; numbers, text, tuples"),
+        ((1.0, [2.0]), "^spec: a value of another type; numbers, text, tuples"),
+        (b"text", "^spec: bytes: cannot be stored"),
+    ],
+)
+def test_what_cannot_be_stored_is_said_in_a_line(value, message):
+    with pytest.raises(cb.UsageError, match=message):
+        describe.values_of(SimpleNamespace(field=value))

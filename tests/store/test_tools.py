@@ -174,6 +174,9 @@ def test_a_part_of_a_model(run, trained, tmp_path):
     """One projection of another run; everything else stays as it was."""
     run("restore", trained, tmp_path / "other", "--step", 50)
     older, newer = loaded(tmp_path / "other"), loaded(trained)
+    with store.locked(trained / "checkpoints"):
+        code, _, err = run("restore", tmp_path / "other", trained, "--only", "granule_purkinje")
+    assert (code, "saves there" in err) == (2, True)
     code, out, _ = run("restore", tmp_path / "other", trained, "--only", "granule_purkinje")
     assert code == 0
     assert "state/weights/granule_purkinje" in out

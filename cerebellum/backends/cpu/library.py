@@ -2,16 +2,19 @@
 
 The kernels do in one pass what XLA's CPU compiler does in many small operations. Each gives the
 same result as the XLA path, which is always available and runs if there is no compiler. The library
-is built once per machine and kept in the user's cache. Kernels run on one thread, or on as many as
-OMP_NUM_THREADS says when the first kernel is called, with the same result.
+is built when it is first needed, which the log says, and kept in the user's cache. Kernels run on
+one thread, or on as many as OMP_NUM_THREADS says when the first kernel is called, with the same
+result.
 """
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +31,9 @@ FLAGS = (
 TARGETS = ("current", "draw", "push", "settle", "take")
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Kernels:
     """Whether the kernels can be used in this process."""
@@ -39,9 +45,21 @@ class Kernels:
 
 @cache
 def kernels() -> Kernels:
-    """Compile the kernels if necessary, load them, and register them with JAX, once per process."""
+    """Compile the kernels if necessary, load them, and register them with JAX, once per process.
+
+    The log has a line when they are compiled, and where, or why they cannot be used.
+    """
+    found = _load()
+    if not found.ready:
+        log.warning("no C++ kernels: %s; circuits run on XLA alone, which is slower", found.why)
+    return found
+
+
+def _load() -> Kernels:
     import jax
 
+    if sys.platform == "win32":
+        return Kernels(False, "they are built on Linux and macOS")
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return Kernels(False, f"no C++ compiler ({', '.join(COMPILERS)}, or CXX)")
@@ -74,6 +92,7 @@ def _library(compiler: str, include: str) -> Path:
     path = folder / f"kernels-{name}.so"
     if path.exists():
         return path
+    log.warning("compiling the C++ kernels with %s, once, into %s", compiler, path)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         compiled = Path(work) / path.name
         sources = [str(file) for file in files if file.suffix == ".cc"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cerebellum import parts
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import header, lines, prices, table
 from cerebellum.learn.tasks.prices import Block
@@ -105,8 +106,10 @@ def read(
 
     Raises:
       UsageError: no rows, a missing column, timestamps of no known format, decreasing time, too
-        many invalid rows, or a damaged file. The message names the file and the line.
+        many invalid rows, or a damaged file. The message names the file and the line. Also where
+        the part `ticks` is not installed.
     """
+    parts.need(str(path), "ticks")
     counts, last_time, valid_rows = Bad(), -np.inf, 0
     for block, lone in prices.lone(_parsed(path, columns or {}, counts)):
         messages = [f"{path}:{line}: {fault}" for line, fault in lone]

@@ -1,14 +1,14 @@
 """Spikes from files and from other packages."""
 
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import UsageError, nearest
+from cerebellum.parts import optional
 from cerebellum.sim.drive.checks import check_spikes
 from cerebellum.sim.drive.sources import SpikeTimes
 from cerebellum.sim.drive.targets import Cells
@@ -67,23 +67,26 @@ def from_neo(
 
 
 def from_nwb(
-    path: str | Path, *, weight: ArrayLike | None = None, cells: Cells = None
+    path: str | Path,
+    *,
+    population: str | None = None,
+    weight: ArrayLike | None = None,
+    cells: Cells = None,
 ) -> SpikeTimes:
     """The spikes of the units of an NWB file: row i of the table is that of cell i.
 
     Time zero of the file is step zero of the state.
 
     Args:
+      population: of a file of `recording.to_nwb`, whose units have columns `population` and
+        `cell`: those of this population, each for the cell that had its number.
       weight, cells: as of `from_neo`.
 
     Raises:
-      UsageError: pynwb is not installed, or the file does not exist, is none of NWB, or has no
-        spike times.
+      UsageError: pynwb is not installed, or the file does not exist, is none of NWB, has no
+        spike times, or no such population.
     """
-    try:
-        pynwb = import_module("pynwb")
-    except ImportError:
-        raise UsageError("from_nwb: pynwb is not installed; pip install pynwb") from None
+    pynwb = optional("pynwb", "nwb", "from_nwb")
     if not Path(path).is_file():
         raise UsageError(f"{path}: no such file; an NWB file")
     try:
@@ -97,11 +100,35 @@ def from_nwb(
             raise UsageError(f"{path}: not read by pynwb; an NWB file") from None
         if units is None or "spike_times" not in units.colnames:
             raise UsageError(f"{path}: no units with spike_times; an NWB file that has them")
-        seconds = [np.asarray(units["spike_times"][row], np.float64) for row in range(len(units))]
-    return _of_trains([each * 1e3 for each in seconds], weight, cells)
+        rows, neuron = _rows(units, population, path)
+        seconds = [np.asarray(units["spike_times"][row], np.float64) for row in rows]
+    return _of_trains([each * 1e3 for each in seconds], weight, cells, neuron)
 
 
-def _of_trains(times: list[np.ndarray], weight: Any, cells: Cells) -> SpikeTimes:
-    """One list of the spikes of trains, ms, [spikes] each."""
-    neuron = np.repeat(np.arange(len(times)), [each.size for each in times])
-    return SpikeTimes(neuron, np.concatenate([np.zeros(0), *times]), weight, cells)
+def _rows(units: Any, population: str | None, path: str | Path) -> tuple[list[int], np.ndarray]:
+    """The rows of a population in a table of units, and the numbers of their cells."""
+    if population is None:
+        return list(range(len(units))), np.arange(len(units))
+    if not {"population", "cell"} <= set(units.colnames):
+        raise UsageError(
+            f"population: {population!r}; {path} has no columns population and cell, leave it out"
+        )
+    owners = np.asarray(units["population"][:]).astype(str)
+    rows = np.flatnonzero(owners == population)
+    if not len(rows):
+        known = nearest(population, list(dict.fromkeys(owners.tolist())), str(path))
+        raise UsageError(f"population: {population!r}; {known}")
+    return rows.tolist(), np.asarray(units["cell"][:], np.int64)[rows]
+
+
+def _of_trains(
+    times: list[np.ndarray], weight: Any, cells: Cells, neuron: np.ndarray | None = None
+) -> SpikeTimes:
+    """One list of the spikes of trains, ms, [spikes] each.
+
+    Args:
+      neuron: the number of the cell of each train; by default that of the train.
+    """
+    numbers = np.arange(len(times)) if neuron is None else neuron
+    neurons = np.repeat(numbers, [each.size for each in times])
+    return SpikeTimes(neurons, np.concatenate([np.zeros(0), *times]), weight, cells)
