@@ -163,6 +163,12 @@ def _settings(name: str, params: Any, numeric: set[str]) -> dict[str, Any]:
     return found
 
 
+def _put(group: Any, name: str, values: np.ndarray) -> None:
+    """Write a dataset of edges, compressed if it is not small."""
+    packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    group.create_dataset(name, data=values, **(packed if values.size > 1_000 else {}))
+
+
 def _write_edges(
     file: Any, kind: int, projection: Projection, edges: Edges, circuit: Circuit
 ) -> tuple[Any, ...]:
@@ -179,18 +185,19 @@ def _write_edges(
         ("source_node_id", edges.pre, projection.source),
         ("target_node_id", edges.post, projection.target),
     ):
-        group[end] = cells.astype(np.uint64)
+        _put(group, end, cells.astype(np.uint64))
         group[end].attrs["node_population"] = name
-    group["edge_type_id"] = np.full(count, kind, np.uint32)
-    group["edge_group_id"] = np.zeros(count, np.uint16)
-    group["edge_group_index"] = np.arange(count, dtype=np.uint64)
+    _put(group, "edge_type_id", np.full(count, kind, np.uint32))
+    _put(group, "edge_group_id", np.zeros(count, np.uint16))
+    _put(group, "edge_group_index", np.arange(count, dtype=np.uint64))
     for side, cells, name in (
         ("source_to_target", edges.pre, projection.source),
         ("target_to_source", edges.post, projection.target),
     ):
         ranges, ids = _index(cells, spec.population(name).size)
         index = group.create_group(f"indices/{side}")
-        index["node_id_to_ranges"], index["range_to_edge_id"] = ranges, ids
+        _put(index, "node_id_to_ranges", ranges)
+        _put(index, "range_to_edge_id", ids)
         index["node_id_to_range"] = index["node_id_to_ranges"]  # its name in bmtk; the same data
     in_degree = projection.in_degree if rows else "NULL"
     w_max = "NULL" if projection.w_max is None else repr(projection.w_max)
@@ -204,7 +211,7 @@ def _write_edges(
         own_weights = name == "syn_weight" and individual
         if count and (own_weights or (numbers != numbers[0]).any()):
             single = numbers.astype(np.float32)
-            own[name] = single if np.array_equal(single, numbers) else numbers
+            _put(own, name, single if np.array_equal(single, numbers) else numbers)
             row.append("NULL")
         else:
             row.append(repr(float(numbers[0] if count else means[name])))
