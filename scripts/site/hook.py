@@ -103,10 +103,11 @@ def _source(path: str) -> str:
     return f"# {path}\n\n```{language}\n{(ROOT / path).read_text()}\n```"
 
 
-def _cards() -> str:
-    """The examples of the gallery, each with its first picture."""
-    cards = []
-    for path, output in examples.outputs(GALLERY).items():
+def _cards(config: MkDocsConfig) -> str:
+    """The examples of the gallery in the order of the menu, each with its first picture."""
+    menu = str(config.nav)
+    outputs, cards = examples.outputs(GALLERY), []
+    for path, output in sorted(outputs.items(), key=lambda each: menu.find(f"/{each[0].stem}.md")):
         title = _title(path)[0]
         picture = output.pictures[0].name
         cards.append(
@@ -126,7 +127,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     text = links.rewritten(markdown, _origin(uri), uri)
     # A comment that stands directly above a table would take it into its block of HTML.
     text = re.sub(r"^(<!-- .* -->)\n(?=\|)", r"\1\n\n", text, flags=re.M)
-    return text.replace(CARDS, _cards()) if CARDS in text else text
+    return text.replace(CARDS, _cards(config)) if CARDS in text else text
 
 
 NAME = re.compile(r"<code>(cb(?:\.\w+)+)(\([^<]*\))?</code>(?!</a>)")
