@@ -28,6 +28,8 @@ from cerebellum.sim import stream
 from cerebellum.sim.record import Raster, Recording, Trace
 from cerebellum.sim.recorders import WEIGHTS
 
+__all__ = ["save"]
+
 SI = {"mV": ("volts", 1e-3), "nS": ("siemens", 1e-9), "pA": ("amperes", 1e-12)}
 """The unit in the file and the factor to it, by the unit of a trace; others stay as they are."""
 MODULE = "simulation"
@@ -56,10 +58,10 @@ def save(recording: Recording, path: str | Path, **about: Any) -> None:
     """Write a recording to a file, whole or not at all.
 
     Args:
-      about: as for `write`.
+      about: the arguments of `recording.to_nwb`.
 
     Raises:
-      UsageError: as for `write`, or the folder of the file is not there.
+      UsageError: as for `recording.to_nwb`.
       OSError: the disk refused; a file of that name is as it was.
     """
     records.check(recording)

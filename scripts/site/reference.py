@@ -66,6 +66,7 @@ PAGES = {
     ),
     "drives": Page("Drives", "What reaches a circuit from outside.", ("drive",)),
     "records": Page("Records", "What is recorded, and what follows from it.", ("record",)),
+    "analysis": Page("Analysis", "What Elephant computes from a recording.", ("analysis",)),
     "plots": Page("Plots", "Pictures of recordings and experiments.", ("plot",)),
     "files": Page(
         "Files",
