@@ -100,6 +100,7 @@ def write(
         "session_start_time": session_start_time or datetime.now(UTC),
         "session_description": description
         or f"simulation of {cells} for {recording.duration_ms:g} ms, cerebellar-norse {release}",
+        "keywords": ["simulation", *recording.sizes],
         "source_script": f"cerebellar-norse {release}",
         "source_script_file_name": "cerebellum",
     } | metadata
@@ -113,7 +114,10 @@ def write(
     for series in _traces(pynwb, recording):
         file.add_acquisition(series)
     for name, spikes in recording.spikes.items():
-        module.add(_series(pynwb, recording, f"spikes_{name}", spikes, "spikes", 1))
+        text = f"number of spikes of all {recording.sizes[name]:,} cells of {name} in each step"
+        module.add(
+            _series(pynwb, recording, f"spikes_{name}", spikes, "spikes", 1, description=text)
+        )
     for table in _column_tables(recording):
         module.add(table)
     rest = stream.about(recording) | {

@@ -93,6 +93,7 @@ def test_what_pynwb_reads(tmp_path):
         file = io.read()
         assert (file.identifier, file.session_start_time) == ("one of ours", start)
         assert (file.session_description, file.lab) == ("three Golgi cells", "ours")
+        assert file.keywords[:].tolist() == ["simulation", "mossy", "golgi"]
         units = file.units.to_dataframe()
         assert units.population.tolist() == ["golgi"] * 3
         assert units.cell.tolist() == [2, 0, 1]
