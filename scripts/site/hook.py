@@ -50,7 +50,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         )
         for name, data in pictures.items():
             add(f"notebooks/{path.stem}/{name}", data)
-    add("contributing.md", (ROOT / "CONTRIBUTING.md").read_text())
+    for name, uri in links.PAGES.items():
+        if uri != "index.md":  # which docs/ has
+            add(uri, (ROOT / name).read_text())
     for source in _linked(files):
         add(f"source/{source}.md", _source(source))
     return files
@@ -68,7 +70,8 @@ def _linked(files: Files) -> list[str]:
 
 def _origin(uri: str) -> str:
     """The path in the repository of the file that a page is made of."""
-    return "CONTRIBUTING.md" if uri == "contributing.md" else f"docs/{uri}"
+    copies = {page: name for name, page in links.PAGES.items() if page != "index.md"}
+    return copies.get(uri, f"docs/{uri}")
 
 
 def _title(path: Path) -> tuple[str, str, str]:
@@ -100,10 +103,11 @@ def _source(path: str) -> str:
     return f"# {path}\n\n```{language}\n{(ROOT / path).read_text()}\n```"
 
 
-def _cards() -> str:
-    """The examples of the gallery, each with its first picture."""
-    cards = []
-    for path, output in examples.outputs(GALLERY).items():
+def _cards(config: MkDocsConfig) -> str:
+    """The examples of the gallery in the order of the menu, each with its first picture."""
+    menu = str(config.nav)
+    outputs, cards = examples.outputs(GALLERY), []
+    for path, output in sorted(outputs.items(), key=lambda each: menu.find(f"/{each[0].stem}.md")):
         title = _title(path)[0]
         picture = output.pictures[0].name
         cards.append(
@@ -123,7 +127,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     text = links.rewritten(markdown, _origin(uri), uri)
     # A comment that stands directly above a table would take it into its block of HTML.
     text = re.sub(r"^(<!-- .* -->)\n(?=\|)", r"\1\n\n", text, flags=re.M)
-    return text.replace(CARDS, _cards()) if CARDS in text else text
+    return text.replace(CARDS, _cards(config)) if CARDS in text else text
 
 
 NAME = re.compile(r"<code>(cb(?:\.\w+)+)(\([^<]*\))?</code>(?!</a>)")

@@ -66,13 +66,11 @@ PAGES = {
     ),
     "drives": Page("Drives", "What reaches a circuit from outside.", ("drive",)),
     "records": Page("Records", "What is recorded, and what follows from it.", ("record",)),
-    "analysis": Page("Analysis", "What Elephant computes from a recording.", ("analysis",)),
-    "plots": Page("Plots", "Pictures of recordings and experiments.", ("plot",)),
-    "files": Page(
-        "Files",
-        "Recordings and networks as files.",
-        ("io",),
+    "analysis": Page(
+        "Analysis", "Intervals, correlations, spectra and synchrony, by Elephant.", ("analysis",)
     ),
+    "plots": Page("Plots", "Pictures of recordings and experiments.", ("plot",)),
+    "files": Page("Files", "Recordings and networks as files and for other programs.", ("io",)),
     "checkpoints": Page(
         "Checkpoints",
         "Circuits and their states, saved and restored.",
@@ -86,7 +84,7 @@ PAGES = {
     "training": Page(
         "Training",
         "A circuit that is trained on arrays of one's own, and the conditioning tasks.",
-        ("arrays", "losses", "tasks"),
+        ("arrays", "losses", "layers", "tasks"),
     ),
     "devices": Page("Devices", "One circuit, or a batch, on several devices.", ("shard",)),
     "extending": Page(
