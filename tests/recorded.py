@@ -33,6 +33,7 @@ def example(dt: float = 0.1, start_step: int = 250, steps: int = 1_000) -> Recor
         spikes={"mossy": mossy, "golgi": fired.sum(axis=1, dtype=np.int32)},
         rasters={"golgi": raster_of(fired, cells, dt, start_step)},
         counts={"mossy": np.full(4, steps // 20), "golgi": np.array([9, 2])},
+        counted={"mossy": np.arange(4), "golgi": np.array([0, 2])},
         traces={
             "v:golgi": Trace(values, np.array([2, 0]), "mV", 10, **clock),
             "weights:mossy_golgi": Trace(values[::10] + 100, pairs, "nS", 100, **clock),
@@ -64,5 +65,6 @@ def recordings(draw) -> Recording:
         spikes={"cells": fired.sum(axis=1, dtype=np.int32)},
         rasters={"cells": raster_of(fired, cells, dt, start)},
         counts={"cells": fired.sum(axis=0)},
+        counted={"cells": cells},
         traces={"v:cells": Trace(values, cells, "mV", every, start * dt, dt)},
     )

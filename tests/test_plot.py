@@ -54,7 +54,10 @@ OTHERS = {
     "sessions": ({"extinction": (np.full((2, 3), 40.0), np.array([50.0, 40.0, 30.0]))},),
     "single_trials": (TIME, {"before": np.stack([STEP, 2 * STEP])}, {"tone": (0, 50)}),
 }
-"""Arguments of every plot that is not of a recording."""
+"""Arguments of every plot of results."""
+
+OF_CIRCUITS = {"animate", "degrees", "diagram", "projections", "weight_matrix", "weights"}
+"""Plots that test_plot_circuits.py draws."""
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ def test_every_other_picture_is_drawn_on_a_figure_of_its_own_and_in_given_axes(n
 
 
 def test_every_plot_is_tested():
-    drawn = {*OTHERS, "raster", "rates", "traces"}
+    drawn = {*OTHERS, "raster", "rates", "traces", *OF_CIRCUITS}
     others = {"Lesions", "Panels", "Windows", "COLOURS", "blank", "style"}
     assert drawn | others == set(cb.plot.__all__)
 

@@ -56,6 +56,11 @@ def _of_records(recording: Recording) -> Iterator[str]:
         yield from _misshapen(
             f"counts of {name}", counts, (min(counts.size, recording.sizes[name]),)
         )
+    for name, counted in recording.counted.items():
+        if name not in recording.counts:
+            yield f"cells of the counts of {name!r}; of {', '.join(recording.counts) or 'none'}"
+        yield from _no_cells(f"counts of {name}", counted, recording.sizes[name])
+        yield from _misshapen(f"counts of {name}", recording.counts[name], counted.shape)
     for name, raster in recording.rasters.items():
         yield from _no_cells(f"raster of {name}", raster.cells, recording.sizes[name])
         yield from _misshapen(

@@ -5,7 +5,7 @@ A block has a segment for each recording and a group for each population. A segm
 trace and for the number of spikes of each population in each step. Elephant reads all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ def block(
     Segment i is recording i. Times are in ms from step zero of the state; a spike has the time at
     which its step ends. The annotations of a train are `population`, `cell` and, where it is
     known, `position_um`; a signal has the cells of its columns, or the `source` and `target` of
-    synapses, as array annotations. Counts of spikes by cell are annotations of the segment.
+    synapses, as array annotations. Counts of spikes, and the counted cells, are annotations of the
+    segment.
 
     Args:
       positions: um [cells, 3] by population, those that the circuit was built with.
@@ -55,15 +56,26 @@ def block(
     placed = placed_um(listed[0], positions)
     about = {"dt_ms": listed[0].dt, "sizes": dict(listed[0].sizes)}
     made = neo.Block(name="cerebellum", **about)
-    groups = {name: neo.Group(name=name) for name in listed[0].sizes}
-    for index, recording in enumerate(listed):
-        segment = _segment(neo, recording, index, placed)
-        made.segments.append(segment)
-        for item in (*segment.spiketrains, *segment.analogsignals):
-            if "population" in item.annotations:
-                groups[item.annotations["population"]].add(item)
-    made.groups.extend(groups.values())
+    segments = [_segment(neo, each, index, placed) for index, each in enumerate(listed)]
+    made.segments.extend(segments)
+    spiking = _by_population(train for segment in segments for train in segment.spiketrains)
+    sampled = _by_population(signal for segment in segments for signal in segment.analogsignals)
+    for name in listed[0].sizes:
+        group = neo.Group(name=name)
+        # At once: Neo compares each with all that were there before.
+        group.spiketrains.extend(spiking.get(name, []))
+        group.analogsignals.extend(sampled.get(name, []))
+        made.groups.append(group)
     return made
+
+
+def _by_population(items: Iterable[Any]) -> dict[str, list[Any]]:
+    """Trains or signals by the population that their annotation names."""
+    grouped: dict[str, list[Any]] = {}
+    for item in items:
+        if "population" in item.annotations:
+            grouped.setdefault(item.annotations["population"], []).append(item)
+    return grouped
 
 
 def placed_um(recording: Recording, positions: Positions | None) -> dict[str, np.ndarray]:
@@ -93,11 +105,13 @@ def trains(neo: Any, recording: Recording, population: str, **annotations: Any) 
       neo: the module.
       annotations: for each train, besides `population` and `cell`.
     """
-    start, stop = recording.start_ms, tables.stop_ms(recording)
+    # Objects, not numbers and text: Neo parses the name of a unit anew for each train.
+    ms = optional("quantities", "neo", "to_neo").ms
+    start, stop = recording.start_ms * ms, tables.stop_ms(recording) * ms
     return [
         neo.SpikeTrain(
             times,
-            units="ms",
+            units=ms,
             t_start=start,
             t_stop=stop,
             name=f"{population} {cell}",
@@ -114,12 +128,13 @@ def _segment(neo: Any, recording: Recording, index: int, placed: dict[str, np.nd
     segment = neo.Segment(name=f"recording {index}", index=index)
     segment.annotate(backend=recording.backend, path=recording.path)
     segment.annotate(**{f"counts:{name}": counts for name, counts in recording.counts.items()})
-    for name in recording.rasters:
-        made = trains(neo, recording, name)
+    segment.annotate(**{f"counted:{name}": cells for name, cells in recording.counted.items()})
+    made = [train for name in recording.rasters for train in trains(neo, recording, name)]
+    for train in made:
+        name, cell = train.annotations["population"], train.annotations["cell"]
         if name in placed:
-            for train in made:
-                train.annotate(position_um=placed[name][train.annotations["cell"]].tolist())
-        segment.spiketrains.extend(made)
+            train.annotate(position_um=placed[name][cell].tolist())
+    segment.spiketrains.extend(made)
     for label, trace in recording.traces.items():
         segment.analogsignals.append(_signal(neo, recording, label, trace))
     for name, spikes in recording.spikes.items():

@@ -114,9 +114,13 @@ def write(
         module.add(_series(pynwb, recording, f"spikes_{name}", spikes, "spikes", 1))
     for table in _column_tables(recording):
         module.add(table)
-    counted = {name: len(counts) for name, counts in recording.counts.items()}
+    rest = stream.about(recording) | {
+        "rasters": [*recording.rasters],
+        "counts": {name: len(counts) for name, counts in recording.counts.items()},
+        "counted": [*recording.counted],
+    }
     file.add_scratch(
-        json.dumps(stream.about(recording) | {"rasters": [*recording.rasters], "counts": counted}),
+        json.dumps(rest),
         name=ABOUT,
         description="the rest of the recording, in JSON, for cerebellum.io.load",
     )
@@ -237,12 +241,14 @@ def _column_tables(recording: Recording) -> Iterator[Any]:
             ],
         )
     counts = recording.counts
+    cells = [recording.counted.get(name, np.full(len(c), NONE)) for name, c in counts.items()]
     if sum(map(len, counts.values())):
         yield common.DynamicTable(
             name="counts",
             description="spikes of the recorded cells in the whole run",
             columns=[
                 _column("population", "the population", [n for n, c in counts.items() for _ in c]),
+                _column("cell", f"the cell; {NONE} if it is not known", np.concatenate(cells)),
                 _column("spikes", "the number of spikes", np.concatenate([*counts.values()])),
             ],
         )
@@ -282,7 +288,8 @@ def read(path: Path) -> Recording:
 def _recording(file: Any, about: dict[str, Any]) -> Recording:
     module = file.processing[MODULE]
     units, every = about.pop("units"), about.pop("every")
-    rasters, counted = about.pop("rasters"), about.pop("counts")
+    rasters, lengths, counted = (about.pop(name) for name in ("rasters", "counts", "counted"))
+    cells_of = _counts(module, lengths, "cell")
     clock = about["start_ms"], about["dt"]
     traces = {}
     for label, name in _names(units).items():
@@ -295,7 +302,8 @@ def _recording(file: Any, about: dict[str, Any]) -> Recording:
             name: np.asarray(module[f"spikes_{name}"].data[()], np.int32) for name in about["sizes"]
         },
         rasters=dict(_rasters(file.units, about["dt"], rasters)),
-        counts=_counts(module, counted),
+        counts=_counts(module, lengths, "spikes"),
+        counted={name: cells_of[name] for name in counted},
         traces=traces,
     )
 
@@ -320,13 +328,13 @@ def _rasters(units: Any, dt: float, names: list[str]) -> Iterator[tuple[str, Ras
         yield name, Raster(step[order] * dt, cells[index[order]], cells)
 
 
-def _counts(module: Any, counted: dict[str, int]) -> dict[str, np.ndarray]:
-    """The counts of spikes by population, of so many cells each."""
-    if not sum(counted.values()):
-        return {name: np.zeros(0, np.int64) for name in counted}
-    spikes = np.asarray(module["counts"]["spikes"].data[()], np.int64)
-    ends = np.cumsum([*counted.values()])[:-1]
-    return dict(zip(counted, np.split(spikes, ends), strict=True))
+def _counts(module: Any, lengths: dict[str, int], column: str) -> dict[str, np.ndarray]:
+    """A column of the table of counts by population, of so many cells each."""
+    if not sum(lengths.values()):
+        return {name: np.zeros(0, np.int64) for name in lengths}
+    values = np.asarray(module["counts"][column].data[()], np.int64)
+    ends = np.cumsum([*lengths.values()])[:-1]
+    return dict(zip(lengths, np.split(values, ends), strict=True))
 
 
 def _cells(module: Any, series: str, pairs: bool) -> np.ndarray:

@@ -3,7 +3,7 @@
 `spikes.h5` has a group /spikes/POPULATION for each raster. A variable such as `v` of any number of
 populations is `v_report.h5`, with a group /report/POPULATION of one element a cell. Node ids are
 the numbers of cells, times are in ms. The layout is that of the SONATA developer guide, written by
-h5py; libsonata, bmtk and SNAP read it.
+h5py.
 
 SONATA has no place for weights, counts of spikes by cell, and numbers of spikes by step.
 """

@@ -8,8 +8,8 @@
 | a variable, such as v | population, cell, time_ms, value, unit |
 | weights | projection, source, target, time_ms, value, unit |
 
-A column that is absent from a part is None: the cells of counts of which only some cells were
-recorded, which a recording does not name, and the ends of a mean of weights.
+A column that is absent from a part is None: the ends of a mean of weights, and the cells of counts
+of some cells in files of older versions, which do not name them.
 """
 
 from collections.abc import Mapping
@@ -88,8 +88,9 @@ def _part(recording: Recording, label: str) -> Part:
         return Part(owner, len(raster.cell), {"cell": raster.cell, "time_ms": raster.time_ms})
     if kind == "counts":
         counts = recording.counts[owner]
-        whole = len(counts) == recording.sizes[owner]
-        cells = np.arange(len(counts)) if whole else None
+        cells = recording.counted.get(owner)
+        if cells is None and len(counts) == recording.sizes[owner]:
+            cells = np.arange(len(counts))
         return Part(owner, len(counts), {"cell": cells, "spikes": counts})
     if kind == "rates":
         spikes = recording.spikes[owner]

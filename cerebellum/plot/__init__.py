@@ -5,8 +5,10 @@ of one panel returns its Axes, a plot of several returns `Panels`, the Axes by n
 and `savefig`. `style` gives plots of your own the same look, and a light or a dark background.
 """
 
+from cerebellum.plot.animation import animate
 from cerebellum.plot.comparison import compare, curves
 from cerebellum.plot.conditioning import blocks, intervals, learning_curve, sessions, single_trials
+from cerebellum.plot.connectivity import degrees, diagram, projections, weight_matrix, weights
 from cerebellum.plot.events import around, evoked, grid
 from cerebellum.plot.figure import Panels, Windows, blank
 from cerebellum.plot.look import COLOURS, style
@@ -19,11 +21,14 @@ __all__ = [
     "Lesions",
     "Panels",
     "Windows",
+    "animate",
     "around",
     "blank",
     "blocks",
     "compare",
     "curves",
+    "degrees",
+    "diagram",
     "evaluation",
     "evoked",
     "grid",
@@ -31,10 +36,13 @@ __all__ = [
     "intervals",
     "learning_curve",
     "lesions",
+    "projections",
     "raster",
     "rates",
     "sessions",
     "single_trials",
     "style",
     "traces",
+    "weight_matrix",
+    "weights",
 ]

@@ -53,10 +53,10 @@ SHEET: dict[str, Any] = {
 """Settings of matplotlib that all plots share; they leave the background and the ink alone."""
 
 
-def _theme(paper: str, ink: str) -> dict[str, Any]:
+def _theme(background: str, text: str) -> dict[str, Any]:
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     on_paper = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
-    return {**dict.fromkeys(inked, ink), **dict.fromkeys(on_paper, paper)}
+    return {**dict.fromkeys(inked, text), **dict.fromkeys(on_paper, background)}
 
 
 THEMES = {"light": _theme("#ffffff", "#1a1a1a"), "dark": _theme("#15171c", "#e4e6eb")}
@@ -111,13 +111,29 @@ def ink(ax: "Axes") -> str:
     return to_hex(ax.xaxis.label.get_color())
 
 
+def paper(ax: "Axes") -> tuple[float, float, float]:
+    """The colour of the background of a panel, RGB from 0 to 1."""
+    from matplotlib.colors import to_rgba
+
+    colour = to_rgba(ax.get_facecolor())
+    red, green, blue, _ = to_rgba(ax.figure.get_facecolor()) if colour[3] == 0 else colour
+    return red, green, blue
+
+
+def seen_colours(ax: "Axes") -> Any:
+    """Matplotlib's viridis without the end that vanishes on the background of a panel."""
+    import matplotlib
+    import numpy as np
+    from matplotlib.colors import ListedColormap
+
+    low, high = (0.25, 1.0) if sum(paper(ax)) < 1.5 else (0.0, 0.85)
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(low, high, 256)))
+
+
 def faint(ax: "Axes", share: float = 0.5) -> str:
     """The ink of a panel, thinned: with a share of 0 it is the background."""
     import numpy as np
-    from matplotlib.colors import to_hex, to_rgb, to_rgba
+    from matplotlib.colors import to_hex, to_rgb
 
-    paper = to_rgba(ax.get_facecolor())
-    if paper[3] == 0:
-        paper = to_rgba(ax.figure.get_facecolor())
-    mixed = share * np.array(to_rgb(ink(ax))) + (1 - share) * np.array(paper[:3])
+    mixed = share * np.array(to_rgb(ink(ax))) + (1 - share) * np.array(paper(ax))
     return to_hex(mixed.tolist())

@@ -50,7 +50,7 @@ def raster(
     check(recording)
     if not recording.rasters:
         raise UsageError("raster: none recorded; simulate with record=('raster:POPULATION',)")
-    names = _chosen("raster", populations, list(recording.rasters))
+    names = chosen("raster", populations, list(recording.rasters))
     heights = [0.5 + 0.9 * np.sqrt(len(recording.rasters[n].cells) / 600) for n in names]
     low, high = (0.7, 2.4) if len(names) > 1 else (1.8, 3.4)
     panels = stacked("raster", names, np.clip(heights, low, high).tolist(), ax)
@@ -67,7 +67,7 @@ def raster(
     return panels
 
 
-def _chosen(what: str, wanted: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
+def chosen(what: str, wanted: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
     """The names of what is drawn."""
     if wanted is None:
         return list(known)
@@ -149,7 +149,7 @@ def rates(
     """
     time_ms, courses = rate_course(recording, bin_ms)
     active = [name for name, course in courses.items() if course.any()] or list(courses)
-    names = active if populations is None else _chosen("rates", populations, list(courses))
+    names = active if populations is None else chosen("rates", populations, list(courses))
     panels = stacked("rates", names, [0.9 if len(names) > 1 else 2.0] * len(names), ax)
     for name, axis in zip(names, panels, strict=True):
         course, shown = courses[name], colour(name)
@@ -185,7 +185,7 @@ def traces(
     check(recording)
     if not recording.traces:
         raise UsageError("traces: none recorded; simulate with record=('v:POPULATION:0:3',)")
-    names = _chosen("traces", names, list(recording.traces))
+    names = chosen("traces", names, list(recording.traces))
     panels = stacked("traces", names, [1.6 if len(names) > 1 else 2.4] * len(names), ax)
     for name, axis in zip(names, panels, strict=True):
         variable, _, population = name.partition(":")

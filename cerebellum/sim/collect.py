@@ -86,6 +86,7 @@ class Collector:
             p.name: store.rows(f"spikes/{p.name}", np.int32, (), steps) for p in spec.populations
         }
         self.counts: dict[str, np.ndarray] = {}
+        self.counted: dict[str, np.ndarray] = {}
         self.traces: dict[str, Rows] = {}
         self.times: dict[str, Rows] = {}
         self.spiking: dict[str, Rows] = {}
@@ -96,6 +97,7 @@ class Collector:
                 self.traces[r.label] = store.rows(f"trace/{r.label}", np.float32, shape, samples)
             elif r.kind == "counts":
                 self.counts[r.owner] = np.zeros(watch.columns, np.int64)
+                self.counted[r.owner] = watch.cells
             else:
                 self.times[r.owner] = store.rows(f"raster_time_ms/{r.owner}", np.float64, (), None)
                 self.spiking[r.owner] = store.rows(f"raster_cell/{r.owner}", np.int64, (), None)
@@ -151,4 +153,5 @@ class Collector:
             seconds=seconds,
             backend=backend,
             path=path,
+            counted=self.counted,
         )

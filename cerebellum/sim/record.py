@@ -109,6 +109,8 @@ class Recording:
     """name of the backend that ran the circuit; empty in files of older versions"""
     path: str = ""
     """the path of the circuit that ran, "event" or "dense"; empty in files of older versions"""
+    counted: dict[str, np.ndarray] = field(default_factory=dict)
+    """the cells of the counts, by population; absent from files of older versions"""
 
     @property
     def duration_ms(self) -> float:
@@ -268,7 +270,12 @@ _ALIKE = ("dt", "sizes", "records")
 def _alike(part: Recording) -> tuple[Any, ...]:
     """What the parts of a run have in common, by the names of `_ALIKE`; of records, their cells."""
     rasters = [f"raster:{name} of {_cells(x.cells)}" for name, x in part.rasters.items()]
-    counts = [f"counts:{name} of {len(x)} cells" for name, x in part.counts.items()]
+    counts = [
+        f"counts:{name} of {_cells(part.counted[name])}"
+        if name in part.counted
+        else f"counts:{name} of {len(counts)} cells"
+        for name, counts in part.counts.items()
+    ]
     traces = [
         f"{name} of {_cells(x.cells)}" + (f" every {x.every} steps" if x.every > 1 else "")
         for name, x in part.traces.items()

@@ -40,6 +40,8 @@ def arrays_of(recording: Recording) -> dict[str, np.ndarray]:
         arrays[f"spikes/{name}"] = values
     for name, values in recording.counts.items():
         arrays[f"counts/{name}"] = values
+    for name, cells in recording.counted.items():
+        arrays[f"counts_cells/{name}"] = cells
     for name, raster in recording.rasters.items():
         arrays[f"raster_time_ms/{name}"] = raster.time_ms
         arrays[f"raster_cell/{name}"] = raster.cell
@@ -64,6 +66,7 @@ def recording_of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Record
         **about,
         spikes=groups["spikes"],
         counts=groups.get("counts", {}),
+        counted=groups.get("counts_cells", {}),
         rasters={
             name: Raster(times[name], cell[name], cells)
             for name, cells in groups.get("raster_cells", {}).items()

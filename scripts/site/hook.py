@@ -50,7 +50,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         )
         for name, data in pictures.items():
             add(f"notebooks/{path.stem}/{name}", data)
-    add("contributing.md", (ROOT / "CONTRIBUTING.md").read_text())
+    for name, uri in links.PAGES.items():
+        if uri != "index.md":  # which docs/ has
+            add(uri, (ROOT / name).read_text())
     for source in _linked(files):
         add(f"source/{source}.md", _source(source))
     return files
@@ -68,7 +70,8 @@ def _linked(files: Files) -> list[str]:
 
 def _origin(uri: str) -> str:
     """The path in the repository of the file that a page is made of."""
-    return "CONTRIBUTING.md" if uri == "contributing.md" else f"docs/{uri}"
+    copies = {page: name for name, page in links.PAGES.items() if page != "index.md"}
+    return copies.get(uri, f"docs/{uri}")
 
 
 def _title(path: Path) -> tuple[str, str, str]:

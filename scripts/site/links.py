@@ -13,7 +13,11 @@ from examples import ROOT
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=[)\s])")
 """The target of a Markdown link within the repository, and its anchor."""
 
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
 """Files outside docs/ that have a page of their own, by the page."""
 
 OWN_PAGES = ("docs/guide/", "docs/gallery/")

@@ -35,11 +35,17 @@ def variants() -> dict[str, Recording]:
     return {
         "everything": whole,
         "one step": example(steps=1),
-        "silent cells": replace(whole, rasters={"golgi": SILENT}, traces={}, counts={}),
-        "no cells": replace(whole, rasters={"golgi": NOBODY}, counts={"golgi": np.zeros(0, int)}),
+        "silent cells": replace(whole, rasters={"golgi": SILENT}, traces={}, counts={}, counted={}),
+        "no cells": replace(
+            whole,
+            rasters={"golgi": NOBODY},
+            counts={"golgi": np.zeros(0, int)},
+            counted={"golgi": np.zeros(0, int)},
+        ),
+        "of an older version": replace(whole, counted={}),
         "no cells and one": replace(whole, rasters={"golgi": NOBODY, "mossy": mossy}),
         "no sample": replace(whole, traces={"v:golgi": short}),
-        "rates": replace(whole, rasters={}, traces={}, counts={}),
+        "rates": replace(whole, rasters={}, traces={}, counts={}, counted={}),
     }
 
 

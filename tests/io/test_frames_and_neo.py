@@ -36,8 +36,11 @@ def test_frames_of_the_other_records():
         "mossy": 200,
         "golgi": 11,
     }
-    # Two of three Golgi cells were counted: the recording does not say which.
-    assert counts.cell.isna().sum() == 2
+    assert counts[counts.population == "golgi"].cell.tolist() == [0, 2]
+    # Older versions did not write which of the cells were counted.
+    old = replace(recording, counted={}).to_pandas("counts")
+    assert old.cell.isna().sum() == 2
+    assert old[old.population == "mossy"].cell.tolist() == [0, 1, 2, 3]
     v = recording.to_pandas("v")
     assert list(v.columns) == ["population", "cell", "time_ms", "value", "unit"]
     assert v.iloc[:3].time_ms.tolist() == [26.0, 26.0, 27.0]
@@ -109,6 +112,7 @@ def test_a_block_has_trains_signals_and_groups():
     assert weights.array_annotations["target"].tolist() == [0, 2]
     assert by_name["rates:mossy"].sum() == 200
     np.testing.assert_array_equal(segment.annotations["counts:golgi"], [9, 2])
+    np.testing.assert_array_equal(segment.annotations["counted:golgi"], [0, 2])
     groups = {group.name: group for group in block.groups}
     assert len(groups["golgi"].spiketrains) == 3
     assert [signal.name for signal in groups["mossy"].analogsignals] == ["rates:mossy"]

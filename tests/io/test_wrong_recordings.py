@@ -114,6 +114,10 @@ def test_arguments_of_save_in_the_other_order():
             "parts: records counts:golgi of 3 cells",
         ),
         (
+            [RECORDING, replace(NEXT, counted={"golgi": np.array([0, 3])})],
+            "parts: records counts:golgi of cells 0:4:3",
+        ),
+        (
             [replace(RECORDING, traces={}), NEXT],
             "parts: records .*, v:golgi of cells 0:3:2; counts:golgi of 2 cells, raster",
         ),
@@ -145,6 +149,9 @@ def test_parts_of_different_runs_are_not_joined(parts, message):
         ({"spikes/golgi": np.full(STEPS, "x")}, "spikes of golgi: <U1; numbers"),
         ({"counts/golgi": np.zeros(5)}, r"counts of golgi: \[5\]; \[4\]"),
         ({"counts/basket": np.zeros(5)}, "records of 'basket'; of golgi"),
+        ({"counts_cells/golgi": np.array([0, 9])}, "counts of golgi: cells 0 to 9; from 0 to 3"),
+        ({"counts_cells/golgi": np.array([0])}, r"counts of golgi: \[2\]; \[1\]"),
+        ({"counts_cells/basket": np.zeros(2)}, "cells of the counts of 'basket'; of golgi"),
         ({"raster_cell/golgi": np.zeros(3, int)}, r".*times of the raster of golgi: \[2\]; \[3\]"),
         ({"raster_cell/golgi": np.array([2, 3])}, "raster of golgi: spikes of cells that"),
         ({"trace/v:golgi": np.zeros((STEPS, 3))}, r"trace of v:golgi: \[100, 3\]; \[100, 2\]"),

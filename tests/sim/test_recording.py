@@ -43,6 +43,7 @@ def test_cells_by_list_mask_and_slice(circuit, whole, cells):
         part.traces["v:cells"].values, whole.traces["v:cells"].values[:, chosen]
     )
     np.testing.assert_array_equal(part.counts["cells"], whole.counts["cells"][chosen])
+    np.testing.assert_array_equal(part.counted["cells"], part.rasters["cells"].cells)
     ours, all_cells = part.rasters["cells"], whole.rasters["cells"]
     kept = np.isin(all_cells.cell, chosen)
     assert sorted(zip(ours.time_ms, ours.cell, strict=True)) == sorted(

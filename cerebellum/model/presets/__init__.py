@@ -4,6 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from jax import Array
+
+from cerebellum.errors import UsageError
+from cerebellum.model import noise
+from cerebellum.model.presets import casali_space, eglif_space
 from cerebellum.model.presets.beams import PROTOCOL as BEAMS
 from cerebellum.model.presets.beams import Sizes, beams
 from cerebellum.model.presets.casali import PROTOCOL as CASALI
@@ -40,6 +46,32 @@ PRESETS = {
 }
 """Presets by the name that the command line uses."""
 
+_POSITIONS = {
+    casali_space.place: casali_space.positions,
+    eglif_space.place: eglif_space.positions,
+}
+"""The functions that draw positions, by those that place cells."""
+
+
+def positions(spec: Spec, key: Array | int) -> dict[str, np.ndarray]:
+    """The positions of the cells of a preset that is laid out in space: um, [cells, 3].
+
+    Populations whose contacts do not depend on positions have none.
+
+    Args:
+      key: the key, or seed, with which the circuit is built.
+
+    Raises:
+      UsageError: the circuit of this spec is not laid out in space.
+    """
+    draw = _POSITIONS.get(getattr(spec.place, "func", None))
+    if draw is None:
+        raise UsageError(
+            f"positions: {spec.name} is not laid out in space; mouse_eglif(), mouse(wiring='space')"
+        )
+    return draw(noise.key_of(key), spec.place.keywords["sizes"])  # pyright: ignore
+
+
 __all__ = [
     "PRESETS",
     "TEMPORAL_BASIS",
@@ -54,4 +86,5 @@ __all__ = [
     "microcircuit",
     "mouse",
     "mouse_eglif",
+    "positions",
 ]
