@@ -1,7 +1,7 @@
 """Pictures of a circuit and of its weights.
 
-The mouse circuit as a diagram and as a matrix of projections; then a small circuit whose synapses learn, with
-its weights before and after.
+The mouse circuit as a diagram and as a matrix of projections; then a small circuit whose synapses
+learn, with its weights before and after.
 """
 
 import matplotlib.pyplot as plt
