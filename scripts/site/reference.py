@@ -37,7 +37,7 @@ PAGES = {
     "neurons": Page(
         "Neurons",
         "Neuron models, and how to add one.",
-        ("define_neuron", "neurons", "Surrogate", "layers"),
+        ("define_neuron", "neurons", "Surrogate"),
         {"cerebellum.model.surrogate": "Surrogate gradients of spikes."},
     ),
     "plasticity": Page(
