@@ -9,11 +9,11 @@ import numpy as np
 
 import cerebellum as cb
 
-spec = cb.presets.mouse_eglif("awake", dt=1.0)
-drive = cb.drive.standard(cb.presets.PRESETS["mouse-eglif-awake"].protocol, spec, 0)
-record = ["raster:golgi", "raster:purkinje", "v:golgi:0:2", "counts:granule"]
-_, recording = cb.simulate(cb.build(spec, 0), drive=drive, duration_ms=900, record=record)
-burst = {"burst": (700, 750)}
+spec = cb.presets.mouse(scale=0.05)
+drive = cb.drive.standard(cb.presets.PRESETS["mouse"].protocol, spec, 0)
+record = ["raster:golgi", "raster:basket", "v:golgi:0:2", "counts:granule"]
+_, recording = cb.simulate(cb.build(spec, 0), drive=drive, duration_ms=450, record=record)
+burst = {"burst": (300, 350)}
 with cb.plot.style():
     figure = plt.figure(figsize=(12, 8), layout="constrained")
     (one, two), (three, four) = figure.subfigures(2, 2)
@@ -22,9 +22,8 @@ with cb.plot.style():
     cb.plot.traces(recording, burst, ax=three)
     axis = four.subplots()
     spikes = recording.counts["granule"]
-    axis.hist(spikes, bins=np.arange(30) - 0.5, color=cb.plot.COLOURS["granule"])
+    axis.hist(spikes, bins=np.arange(20) - 0.5, color=cb.plot.COLOURS["granule"])
     axis.set(xlabel="spikes of a granule cell", ylabel="cells", yscale="log")
     figure.savefig("plots.png", dpi=100)
-print(
-    f"granule cells: {spikes.mean() / 0.9:.1f} Hz, {100 * (spikes == 0).mean():.0f} % of them silent"
-)
+silent = 100 * (spikes == 0).mean()
+print(f"granule cells: {spikes.mean() / 0.45:.1f} Hz, {silent:.0f} % of them silent")

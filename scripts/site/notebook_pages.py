@@ -114,8 +114,11 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        draws = any("image/png" in output.get("data", {}) for output in cell.outputs)
         for output in _joined(cell.outputs):
             data = output.get("data", {})
+            if draws and output.output_type == "execute_result" and "image/png" not in data:
+                continue  # the name of what is drawn
             if "image/png" in data:
                 name = f"{len(pictures) + 1}.png"
                 pictures[name] = base64.b64decode(data["image/png"])
