@@ -1,7 +1,7 @@
 """Analyses of recordings that people look for first, computed by Elephant.
 
 Elephant (Denker et al. 2018, https://doi.org/10.12751/incf.ni2018.0019) is an optional package:
-`pip install 'cerebellar-norse[analysis]'`. These helpers choose a population by its name, give it
+`pip install "cerebellar-norse[analysis]"`. These helpers choose a population by its name, give it
 to Elephant and return arrays of NumPy, with units in the names. Everything else in Elephant takes
 `recording.to_neo()`.
 
@@ -9,7 +9,7 @@ The time stamp of a spike is the end of its step. Where spikes are counted in bi
 the middle of its step: a bin has the spikes of its own steps, as in `cb.record.rate_course`.
 """
 
-from cerebellum.analysis.correlation import (
+from cerebellum.analysis.correlograms import (
     autocorrelogram,
     correlation,
     crosscorrelogram,

@@ -47,8 +47,8 @@ def lfp_proxy(
       alpha, delay_ms: the weight and the delay; the delay is rounded to samples.
 
     Returns:
-      Times, ms, float64 [samples], without the first `delay_ms`; and the proxy, of no unit. It is
-      NaN if the currents never change.
+      Times, ms, float64 [samples], without the first `delay_ms`.
+      The proxy, of no unit; NaN if the currents never change.
 
     Raises:
       UsageError: a trace was not recorded, or traces are of other cells or times.

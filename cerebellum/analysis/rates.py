@@ -40,8 +40,8 @@ def psth(
       span_ms: start and end of what is looked at, relative to an onset.
 
     Returns:
-      The centres of the bins, ms, from the onset or from the beginning of the recording, float64
-      [bins]; and rates of a cell, Hz, float64 [bins].
+      The centres of the bins, ms from the onset, or ms of the run without onsets, float64 [bins].
+      Rates of a cell, Hz, float64 [bins].
 
     Raises:
       UsageError: Elephant is not installed, there is no raster of this population, the span of an
@@ -128,7 +128,8 @@ def power_spectrum(
         half, and have a Hann window.
 
     Returns:
-      Frequencies, Hz, up to half the inverse of the time step; and power, Hz^2/Hz.
+      Frequencies, Hz, up to half the inverse of the time step.
+      Power, Hz^2/Hz.
 
     Raises:
       UsageError: Elephant is not installed, there is no such population, or the recording is

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cerebellum.cli import saves
 from cerebellum.errors import UsageError
+from cerebellum.files import replacing
 from cerebellum.io import csv, nwb, sonata_records
 from cerebellum.parts import optional
 from cerebellum.sim.record import Recording
@@ -55,10 +56,17 @@ def files(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(file for name in dict.fromkeys(names) for file in FORMATS[name].files)
 
 
-def write(recording: Recording, folder: Path, names: Sequence[str]) -> None:
-    """Write a recording in these formats."""
-    for name in dict.fromkeys(names):
-        FORMATS[name].write(recording, folder)
+def write(recording: Recording, out: Path, names: Sequence[str]) -> None:
+    """Write a recording in these formats: all of their files, or none.
+
+    Raises:
+      OSError: the disk refused.
+    """
+    if not names:
+        return
+    with replacing(out) as work:
+        for name in dict.fromkeys(names):
+            FORMATS[name].write(recording, work)
 
 
 def earlier(out: Path) -> tuple[str, ...]:

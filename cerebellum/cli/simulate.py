@@ -442,17 +442,23 @@ def _write(
         },
         "result": result,
     }
-    outdated = set(exports.earlier(out)) - set(exports.files(arguments.format))
+    earlier = exports.earlier(out)
     try:
         with files.replacing(out) as work:
             io.save(recording, work / saves.RECORDING)
-            exports.write(recording, work, arguments.format)
             (work / saves.DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
-        for name in outdated:
+        for name in earlier:
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise FailedError(
             f"--out: {out}: {files.reason(error)}; no result is written, a disk with room"
+        ) from None
+    try:
+        exports.write(recording, out, arguments.format)
+    except OSError as error:
+        raise FailedError(
+            f"--format: {out}: {files.reason(error)}; the recording is written as "
+            f"{saves.RECORDING} alone, a disk with room"
         ) from None
     try:
         _draw(out, recording, windows, not arguments.no_plots)

@@ -14,6 +14,8 @@ from cerebellum.io import tables, whole
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 
+__all__ = ["save"]
+
 AT_ONCE = 100_000
 """Rows that are text in memory at the same time."""
 

@@ -17,6 +17,8 @@ from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording, Trace
 from cerebellum.sim.recorders import WEIGHTS
 
+__all__ = ["block"]
+
 Positions = Mapping[str, Any]
 """Positions of cells by population, um [cells, 3], as for `cb.build`."""
 

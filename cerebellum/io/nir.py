@@ -131,7 +131,8 @@ def _params(node: Any, dt: float) -> tuple[lif.Params, np.ndarray]:
         "v_reset": np.asarray(node.v_reset, np.float64).ravel() if fires else np.zeros_like(r),
     }
     single = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
-    return replace(lif.Params(), **single), r * w_in * dt / tau_syn
+    alpha = float(node.metadata.get("alpha", lif.Params().alpha))
+    return replace(lif.Params(alpha=alpha), **single), r * w_in * dt / tau_syn
 
 
 def _graph_of(network: Network, dt: float) -> Any:
@@ -171,6 +172,7 @@ def _node(nir: Any, layer: Layer, dt: float) -> Any:
     tau_syn, tau_m = each(params.tau_syn), each(params.tau_m) / 1e3
     boxes = bool(np.all(tau_syn == np.float32(dt)))
     common = {"r": np.ones(size), "v_leak": each(params.v_leak)}
+    common["metadata"] = {"alpha": params.alpha}
     if layer.spiking:
         common |= {"v_threshold": each(params.v_th), "v_reset": each(params.v_reset)}
     if boxes:

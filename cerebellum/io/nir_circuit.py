@@ -1,5 +1,7 @@
 """Circuits of `current` cells as graphs of NIR, and graphs as circuits; see `nir`."""
 
+import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from cerebellum.model.circuit import Circuit
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import current
 from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.surrogate import Surrogate
 from cerebellum.parts import optional
 
 LARGEST = 100_000_000
@@ -33,7 +36,9 @@ def graph_of(circuit: Circuit, leave_out: Any) -> Any:
             raise UsageError(f"nir: relay {name} hears other cells; relays that only pass inputs")
         if model == "current" and np.any(np.asarray(circuit.params.cells[name].t_ref) > 0):
             found.setdefault("refractory", []).append(name)
-    omit.check("nir", found, leave_out)
+    learning = [name for words in found.values() for name in words]
+    plastic = [p.name for p in spec.projections if p.plastic and p.name not in learning]
+    omit.check("nir", found | ({"plastic": plastic} if plastic else {}), leave_out)
     relays = {p.name for p in spec.populations if p.model == "relay"}
     if not relays & {p.source for p in spec.projections}:
         raise UsageError(
@@ -60,6 +65,8 @@ def graph_of(circuit: Circuit, leave_out: Any) -> Any:
         nodes |= links[0]
         edges += links[1]
     metadata = {"dt_s": spec.dt / 1e3, "name": spec.name}
+    if spec.surrogate is not None:
+        metadata["surrogate"] = json.dumps(dataclasses.asdict(spec.surrogate))
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata)
 
 
@@ -158,7 +165,10 @@ def circuit_of(graph: Any, dt: float, key: Any, **options: Any) -> Circuit:
     if shown:
         raise UsageError(f"graph: {shown[0]!r} is an output without spikes; nir.network has those")
     name = _text(graph.metadata.get("name", "nir"))
-    return build(Spec(name, tuple(populations), dt=dt), key, edges, **options)
+    surrogate = graph.metadata.get("surrogate")
+    kept = None if surrogate is None else Surrogate(**json.loads(_text(surrogate)))
+    spec = Spec(name, tuple(populations), dt=dt, surrogate=kept)
+    return build(spec, key, edges, **options)
 
 
 def _text(value: Any) -> str:

@@ -28,6 +28,8 @@ from cerebellum.sim import stream
 from cerebellum.sim.record import Raster, Recording, Trace
 from cerebellum.sim.recorders import WEIGHTS
 
+__all__ = ["save"]
+
 SI = {"mV": ("volts", 1e-3), "nS": ("siemens", 1e-9), "pA": ("amperes", 1e-12)}
 """The unit in the file and the factor to it, by the unit of a trace; others stay as they are."""
 MODULE = "simulation"
@@ -56,10 +58,10 @@ def save(recording: Recording, path: str | Path, **about: Any) -> None:
     """Write a recording to a file, whole or not at all.
 
     Args:
-      about: as for `write`.
+      about: the arguments of `recording.to_nwb`.
 
     Raises:
-      UsageError: as for `write`, or the folder of the file is not there.
+      UsageError: as for `recording.to_nwb`.
       OSError: the disk refused; a file of that name is as it was.
     """
     records.check(recording)
@@ -98,6 +100,7 @@ def write(
         "session_start_time": session_start_time or datetime.now(UTC),
         "session_description": description
         or f"simulation of {cells} for {recording.duration_ms:g} ms, cerebellar-norse {release}",
+        "keywords": ["simulation", *recording.sizes],
         "source_script": f"cerebellar-norse {release}",
         "source_script_file_name": "cerebellum",
     } | metadata
@@ -111,7 +114,10 @@ def write(
     for series in _traces(pynwb, recording):
         file.add_acquisition(series)
     for name, spikes in recording.spikes.items():
-        module.add(_series(pynwb, recording, f"spikes_{name}", spikes, "spikes", 1))
+        text = f"number of spikes of all {recording.sizes[name]:,} cells of {name} in each step"
+        module.add(
+            _series(pynwb, recording, f"spikes_{name}", spikes, "spikes", 1, description=text)
+        )
     for table in _column_tables(recording):
         module.add(table)
     rest = stream.about(recording) | {

@@ -9,6 +9,8 @@ from cerebellum.parts import optional
 from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 
+__all__ = ["frame"]
+
 
 def frame(recording: Recording, record: str = "raster") -> Any:
     """One kind of record as a tidy frame: a row for each spike, count or sample.

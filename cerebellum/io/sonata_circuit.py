@@ -38,7 +38,7 @@ NODE_COLUMNS = ("node_type_id", "population", "model_type", "model_template", "d
 IN_DEGREE = "in_degree_of_rows"
 EDGE_COLUMNS = (
     *("edge_type_id", "population", "receptor", "label"),
-    *(IN_DEGREE, "syn_weight", "delay"),
+    *("plastic", "w_max", IN_DEGREE, "syn_weight", "delay"),
 )
 """Columns of edge types. The mean in-degree is there where a circuit has a row of weights for each
 source, which it has from some share of contacts on, and NULL where it has lists."""
@@ -193,7 +193,9 @@ def _write_edges(
         index["node_id_to_ranges"], index["range_to_edge_id"] = ranges, ids
         index["node_id_to_range"] = index["node_id_to_ranges"]  # its name in bmtk; the same data
     in_degree = projection.in_degree if rows else "NULL"
-    row = [kind, projection.name, projection.receptor, projection.label or "NULL", in_degree]
+    w_max = "NULL" if projection.w_max is None else repr(projection.w_max)
+    row = [kind, projection.name, projection.receptor, projection.label or "NULL"]
+    row += [bool(projection.plastic), w_max, in_degree]
     sign = -1.0 if projection.receptor == "inh" else 1.0
     own = group.create_group("0")
     means = {"syn_weight": sign * projection.mean_weight, "delay": values.typical(projection.delay)}
@@ -323,7 +325,8 @@ def _read_projections(folder: Path) -> tuple[list[Projection], dict[str | tuple,
             weights = np.abs(rows.weights("syn_weight"))
             delays = rows.required("delay", "delay")
             source, target = sonata_file.ends(group, path)
-            weight, delay, in_degree = (row[name] for name in ("syn_weight", "delay", IN_DEGREE))
+            columns = ("syn_weight", "delay", IN_DEGREE, "w_max")
+            weight, delay, in_degree, w_max = (row[name] for name in columns)
             one_weight, one_delay = (each not in sonata_file.ABSENT for each in (weight, delay))
             projection = Projection(
                 source=str(source),
@@ -332,6 +335,8 @@ def _read_projections(folder: Path) -> tuple[list[Projection], dict[str | tuple,
                 weight=abs(float(weight)) if one_weight else float(weights.mean()),
                 delay=float(delay) if one_delay else float(delays[0]),
                 in_degree=0.0 if in_degree in sonata_file.ABSENT else float(in_degree),
+                plastic=row["plastic"] == "True",
+                w_max=None if w_max in sonata_file.ABSENT else float(w_max),
                 label="" if row["label"] in sonata_file.ABSENT else row["label"],
             )
             projections.append(projection)

@@ -22,6 +22,8 @@ from cerebellum.sim import record as records
 from cerebellum.sim.record import Recording
 from cerebellum.sim.recorders import WEIGHTS
 
+__all__ = ["save"]
+
 SPIKES = "spikes.h5"
 VERSION = (0, 1)
 SORTING = {"none": 0, "by_id": 1, "by_time": 2}

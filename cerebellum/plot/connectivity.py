@@ -10,7 +10,7 @@ from cerebellum.errors import UsageError, nearest
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.spec import Projection
-from cerebellum.plot.figure import Panels, legend, single, spoken, stacked
+from cerebellum.plot.figure import Panels, legend, room, single, spoken, stacked
 from cerebellum.plot.look import CYCLE, colour, faint, ink, seen_colours, styled
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SIGNS = {"inh": CYCLE[0], "exc": CYCLE[1]}
 """The colours of inhibition and excitation."""
 
+
+SMALLEST = 4.0
+"""Numbers are left out where they would be smaller, points."""
 
 LOOP = np.array([0.13, 0.2])
 """Where the line of a population onto itself ends, from the middle of its box."""
@@ -63,7 +66,8 @@ def projections(circuit: Circuit, ax: "Target" = None) -> "Axes":
 
     A square has the mean number of synapses that a target cell receives, in the colour of
     excitation or inhibition, the stronger the more synapses there are. Several projections of two
-    populations are added; a square of both signs is halved.
+    populations are added; a square of both signs is halved. Squares that are too small for numbers
+    have none.
 
     Args:
       ax: where to draw: None (a new figure), a figure, or Axes.
@@ -84,6 +88,7 @@ def projections(circuit: Circuit, ax: "Target" = None) -> "Axes":
         square[shown] = square.get(shown, 0) + synapses_of(circuit, projection)
     side = 1.6 + 0.62 * len(names)
     axis = single("projections", ax, (side + 0.6, side))
+    letters = min(8.0, 0.3 * min(room(axis)) / len(names))
     most = math.log10(max(max(square.values()) for square in cells.values()) + 2)
     for (source, target), square in cells.items():
         row, column = names.index(source), names.index(target)
@@ -93,8 +98,9 @@ def projections(circuit: Circuit, ax: "Target" = None) -> "Axes":
             axis.add_patch(Rectangle((left, row - 0.5), width, 1, color=shown, alpha=alpha, lw=0))
             mean = count / spec.population(target).size
             text = f"{mean:.3g}" if mean < 1000 else f"{mean:,.0f}"
-            where = {"ha": "center", "va": "center", "fontsize": 8 - 1.5 * (len(square) - 1)}
-            axis.text(left + width / 2, row, text, color=ink(axis), **where)
+            where = {"ha": "center", "va": "center", "fontsize": letters / len(square) ** 0.4}
+            if letters >= SMALLEST:
+                axis.text(left + width / 2, row, text, color=ink(axis), **where)
     axis.set_xlim(-0.5, len(names) - 0.5)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_aspect("equal")
@@ -138,6 +144,8 @@ def diagram(circuit: Circuit, ax: "Target" = None) -> "Axes":
     tallest = 1 + max(abs(y) for _, y in places.values())
     size = (2.2 * columns + 0.8, max(2.4, 2.2 * tallest))
     axis = single("diagram", ax, size)
+    longest = max(len(name) for name in places)
+    letters = min(9.0, room(axis)[0] / columns / (0.62 * longest + 2))
     for population in spec.populations:
         name = population.name
         box = {
@@ -147,7 +155,7 @@ def diagram(circuit: Circuit, ax: "Target" = None) -> "Axes":
             "lw": 2,
         }
         text = f"{spoken(name)}\n{population.size:,}"
-        middle = {"ha": "center", "va": "center", "zorder": 3}
+        middle = {"ha": "center", "va": "center", "zorder": 3, "fontsize": letters}
         axis.text(*places[name], text, color=ink(axis), bbox=box, **middle)
     most = math.log10(max([synapses_of(circuit, p) for p in spec.projections], default=1) + 2)
     seen: dict[tuple[str, str], int] = {}

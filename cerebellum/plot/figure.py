@@ -208,6 +208,13 @@ def legend(ax: "Axes", **options: Any) -> None:
     ax.legend(labelcolor=ink(ax), frameon=False, **options)
 
 
+def room(ax: "Axes") -> tuple[float, float]:
+    """Width and height of a panel, points, before a layout has been found."""
+    box, figure = ax.get_window_extent(), ax.get_figure(root=True)
+    assert figure is not None
+    return box.width * 72 / figure.dpi, box.height * 72 / figure.dpi
+
+
 def spoken(name: str) -> str:
     """The name of a population, as a text has it."""
     return name.replace("_", " ")

@@ -1,6 +1,7 @@
 """The look of all plots: colours, a style sheet, and ink for a light or a dark background."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -79,12 +80,30 @@ def style(theme: Literal["light", "dark"] | None = None) -> "AbstractContextMana
       UsageError: there is no such theme.
     """
     from cycler import cycler
-    from matplotlib import rc_context
 
     if theme is not None and theme not in THEMES:
         raise UsageError(f"theme: {theme!r}; 'light', 'dark' or None")
     sheet: Any = SHEET | {"axes.prop_cycle": cycler(color=CYCLE)} | THEMES.get(theme or "", {})
-    return rc_context(sheet)
+    return _applied(sheet)
+
+
+@contextmanager
+def _applied(sheet: Any) -> Iterator[None]:
+    """Settings of matplotlib for the time of a block, but for whether pyplot is interactive.
+
+    The first figure makes pyplot load its backend, and that of notebooks switches it on, for good.
+    """
+    import matplotlib
+
+    interactive = matplotlib.is_interactive()
+    try:
+        with matplotlib.rc_context(sheet):
+            try:
+                yield
+            finally:
+                interactive = matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(interactive)
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:

@@ -11,6 +11,7 @@ from cerebellum.plot.figure import (
     Windows,
     few_ticks,
     legend,
+    room,
     shade,
     side_label,
     spoken,
@@ -87,24 +88,21 @@ def _spikes(axis: "Axes", name: str, raster: Raster) -> None:
     recorded = max(len(raster.cells), 1)
     ordered = np.sort(raster.cells)
     row = np.searchsorted(ordered, raster.cell)
-    box = axis.get_window_extent()
-    points = 72 / axis.get_figure(root=True).dpi  # pyright: ignore[reportOptionalMemberAccess]
-    height = box.height * points / recorded
+    wide, tall = room(axis)
+    height = tall / recorded
     common = {"c": colour(name), "rasterized": True}
     if height >= TICKED:
         length = min(0.8 * height, 12.0)
         axis.scatter(raster.time_ms, row, s=length**2, marker="|", linewidths=1.1, **common)
     else:
-        room = box.width * box.height * points**2 / max(row.size, 1)
-        width = np.clip(min(1.6 * height, 0.9 * np.sqrt(room)), 1.1, 2.4)
+        share = wide * tall / max(row.size, 1)
+        width = np.clip(min(1.6 * height, 0.9 * np.sqrt(share)), 1.1, 2.4)
         axis.scatter(raster.time_ms, row, s=width**2, linewidths=0, **common)
     if not row.size:
         where = {"transform": axis.transAxes, "ha": "center", "va": "center"}
         axis.text(0.5, 0.5, "no spikes", color=faint(axis), **where)
     axis.set_ylim(-0.5, recorded - 0.5)
-    axis.yaxis.set_major_locator(
-        MaxNLocator(min(5, max(1, int(box.height * points / 14))), integer=True)
-    )
+    axis.yaxis.set_major_locator(MaxNLocator(min(5, max(1, int(tall / 14))), integer=True))
     axis.yaxis.set_major_formatter(
         FuncFormatter(
             lambda place, _: f"{ordered[round(place)]:,}" if 0 <= place < ordered.size else ""

@@ -1,7 +1,9 @@
 """The log's file: it rotates by size, and a disk that is full costs lines, but not the service.
 
 Every line that is lost is counted. Standard error says when lines begin to be lost and when they
-are written again; then the log itself says how many were lost.
+are written again; then the log itself says how many were lost. The handlers of the standard
+library do not promise that: they drop a line that the disk refuses, leave half of it in the file,
+and, where a rotated file cannot be compressed, put the next one in its place.
 """
 
 import contextlib

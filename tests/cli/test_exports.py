@@ -1,6 +1,7 @@
 """`simulate --format`: the same recording in other formats, beside recording.npz."""
 
 import sys
+from dataclasses import replace
 
 import libsonata
 import numpy as np
@@ -54,6 +55,19 @@ def test_every_format_has_the_spikes_of_the_recording(run, tmp_path):
     assert names(tmp_path) == {"recording.npz", "run.json", "spikes.h5", "notes.csv"}
     assert simulate(run, tmp_path)[0] == 0
     assert names(tmp_path) == {"recording.npz", "run.json", "notes.csv"}
+
+
+def test_a_disk_that_refuses_a_format_keeps_the_recording(run, tmp_path, monkeypatch):
+    def refuse(recording, folder):
+        raise OSError(28, "No space left on device")
+
+    assert simulate(run, tmp_path, "csv")[0] == 0
+    refused = replace(exports.FORMATS["csv"], write=refuse)
+    monkeypatch.setitem(exports.FORMATS, "csv", refused)
+    code, _, err = simulate(run, tmp_path, "sonata", "csv")
+    assert code == 1
+    assert "No space left on device; the recording is written as recording.npz alone" in err
+    assert names(tmp_path) == {"recording.npz", "run.json"}, "no file of the earlier recording"
 
 
 def test_what_cannot_be_written_is_refused_before_the_run(run, tmp_path, monkeypatch):

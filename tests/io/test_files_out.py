@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import circuits
 import h5py
 import libsonata
 import numpy as np
@@ -92,6 +93,7 @@ def test_what_pynwb_reads(tmp_path):
         file = io.read()
         assert (file.identifier, file.session_start_time) == ("one of ours", start)
         assert (file.session_description, file.lab) == ("three Golgi cells", "ours")
+        assert file.keywords[:].tolist() == ["simulation", "mossy", "golgi"]
         units = file.units.to_dataframe()
         assert units.population.tolist() == ["golgi"] * 3
         assert units.cell.tolist() == [2, 0, 1]
@@ -271,3 +273,33 @@ def test_a_library_that_is_not_installed_is_named(library, extra, write, tmp_pat
     with pytest.raises(cb.UsageError, match=rf"{write}: needs the {extra} part: .*\[{extra}\]"):
         getattr(example(), write)(tmp_path / "r")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("to", [None, "run"])
+def test_a_run_goes_out_and_comes_back(to, tmp_path):
+    """In memory, and in memory maps of a folder, which cannot be written to."""
+    spec = circuits.feed_forward(60, 40, 10.0, weight=3.0, dt=0.5, plastic=True)
+    circuit = cb.build(spec, 0)
+    name = spec.projections[0].name
+    record = [
+        cb.record.of("raster", "input", [7, 3, 50]),
+        cb.record.of("counts", "cells", [39, 2]),
+        cb.record.of("v", "cells", [7, 3], every_ms=2.5),
+        cb.record.weights(name, every_ms=10.0),
+    ]
+    options = {} if to is None else {"to": tmp_path / to}
+    drive = {"input": cb.drive.poisson(80.0)}
+    state, first = cb.simulate(circuit, drive=drive, duration_ms=30, record=record)
+    recording = cb.simulate(circuit, state, drive, duration_ms=30, record=record, **options)[1]
+    assert len(recording.rasters["input"].time_ms) > 2
+    assert recording.rasters["input"].time_ms[0] > first.duration_ms
+    cb.io.save(recording, tmp_path / "r.nwb")
+    assert_same(cb.io.load(tmp_path / "r.nwb"), recording)
+    recording.to_sonata(tmp_path / "sonata")
+    recording.to_csv(tmp_path / "csv")
+    assert recording.to_pandas("counts").cell.tolist() == [39, 2]
+    assert recording.to_pandas("v").cell.tolist()[:2] == [7, 3]
+    (segment,) = recording.to_neo().segments
+    assert [len(train) for train in segment.spiketrains] == [
+        len(times) for times in recording.rasters["input"].trains().values()
+    ]

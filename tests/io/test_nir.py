@@ -1,5 +1,7 @@
 """Layers and circuits as graphs of NIR: back again, on disk, as Norse runs them, and refusals."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,7 @@ def network(seed: int, inputs: int = 6, hidden: int = 8, cells: int = 4) -> Netw
 
     def params(count):
         return lif.Params(
+            alpha=30.0,
             tau_m=jnp.asarray(rng.uniform(8, 20, count), jnp.float32),
             tau_syn=jnp.asarray(rng.uniform(3, 6, count), jnp.float32),
             v_th=jnp.asarray(rng.uniform(0.7, 1.0, count), jnp.float32),
@@ -73,6 +76,7 @@ def test_a_network_comes_back_from_a_file(tmp_path):
     assert (back.order, back.outputs) == (ours.order, ours.outputs)
     jax.tree.map(close, back.layers["hidden"].weights, ours.layers["hidden"].weights)
     close(back.layers["hidden"].params.tau_syn, ours.layers["hidden"].params.tau_syn)
+    assert back.layers["hidden"].params.alpha == ours.layers["hidden"].params.alpha == 30.0
     here, there = (run(each, {"x": drive(2)}, dt=1.0) for each in (ours, back))
     assert here["hidden"].sum() > 100
     assert here["second"].sum() > 50
@@ -145,7 +149,9 @@ def spec(taus, populations=2):
         )
         for name in names
     ]
-    return cb.Spec("net", (cb.Population("x", 10, "relay"), *each), dt=0.5)
+    return cb.Spec(
+        "net", (cb.Population("x", 10, "relay"), *each), dt=0.5, surrogate=cb.Surrogate(alpha=5.0)
+    )
 
 
 def edges(rng, pairs, sources, targets):
@@ -171,7 +177,7 @@ def test_a_circuit_comes_back_with_its_weights_and_spikes(tmp_path_factory, seed
     ours = circuit(seed, taus)
     graph = through_a_file(cb.io.nir.graph(ours), tmp_path_factory.mktemp("nir"))
     back = cb.io.nir.circuit(graph, path="event")
-    assert back.spec.dt == ours.spec.dt
+    assert (back.spec.dt, back.spec.surrogate) == (ours.spec.dt, ours.spec.surrogate)
     for projection in ours.spec.projections:
         found = next(
             p.name
@@ -221,6 +227,10 @@ def test_what_nir_has_no_place_for_is_named():
     assert [p.name for p in unheard.spec.projections] == ["x_cells0"]
     with pytest.raises(cb.UsageError, match=r"leave_out: 'rule'; this circuit has refractory"):
         cb.io.nir.graph(named, leave_out=["rule"])
+    held = cb.Projection("x", "cells1", "exc", weight=1.0, delay=0.5, in_degree=2, plastic=True)
+    holding = cb.build(replace(spec((4.0, 4.0)), projections=(held,)), 0)
+    with pytest.raises(cb.UsageError, match="no place for plastic of x_cells1"):
+        cb.io.nir.graph(holding)
     other = cb.Spec("c", (cb.Population("golgi", 2, "conductance"),))
     with pytest.raises(cb.UsageError, match="nir: golgi has conductance cells"):
         cb.io.nir.graph(cb.build(other, 0))

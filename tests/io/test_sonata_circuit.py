@@ -140,15 +140,17 @@ def test_the_synapses_are_read_as_those_of_any_network(tmp_path):
 
 
 def test_weights_are_those_of_a_state(tmp_path):
-    learner = spec(2).with_projection("zebra_cells", plastic=True)
+    learner = spec(2).with_projection("zebra_cells", plastic=True, w_max=200.0)
     ours = cb.build(learner, 2)
     state = cb.init(ours, 0)
     weights = {"zebra_cells": 2 * state.weights["zebra_cells"]}
     cb.io.sonata.save_circuit(ours, tmp_path, state=replace(state, weights=weights))
-    np.testing.assert_array_equal(
-        cb.io.sonata.load_circuit(tmp_path).edges("zebra_cells").weight,
-        2 * ours.edges("zebra_cells").weight,
-    )
+    back = cb.io.sonata.load_circuit(tmp_path)
+    weight = 2 * ours.edges("zebra_cells").weight
+    np.testing.assert_array_equal(back.edges("zebra_cells").weight, weight)
+    np.testing.assert_array_equal(back.edges("zebra_cells", cb.init(back, 0)).weight, weight)
+    first = back.spec.projections[0]
+    assert (first.plastic, first.w_max) == (True, 200.0)
 
 
 def test_what_sonata_has_no_place_for_is_named_and_left_out_only_if_it_is_asked(tmp_path):

@@ -236,7 +236,7 @@ def test_install_upgrade_go_back_and_remove(machine):
     assert not config.with_name("production.toml.new").exists()
     assert re.search(r"^granule_size = 4000000$", config.read_text(), re.M)
     machine.run(f"{program}/bin/cerebellar-norse --dump-schema >/dev/null")
-    machine.run(f"{program}/bin/python -c 'import fastapi, polars, prometheus_client, uvicorn'")
+    machine.run(f"{program}/current/bin/python -c 'import fastapi, polars, uvicorn'")
     config.write_text("# mine\n")
 
     blocks = SECTIONS["Upgrade, go back, remove"]

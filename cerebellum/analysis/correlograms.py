@@ -25,8 +25,8 @@ def autocorrelogram(
       span_ms: the largest lag, whole bins.
 
     Returns:
-      Lags, ms, float64 [2 L + 1], the centres of bins; and the rate, Hz. It is NaN if no cell
-      fires.
+      Lags, ms, float64 [2 L + 1], the centres of bins.
+      Rates, Hz, float64 [2 L + 1]; NaN if no cell fires.
 
     Raises:
       UsageError: Elephant is not installed, there is no raster of this population, or the span is
@@ -61,8 +61,8 @@ def crosscorrelogram(
       bin_ms, span_ms: as in `autocorrelogram`.
 
     Returns:
-      Lags, ms, float64 [2 L + 1]; and the rate of a target cell, Hz. It is NaN if no reference
-      cell fires, or there is no target cell.
+      Lags, ms, float64 [2 L + 1].
+      Rates of a target cell, Hz; NaN if no reference cell fires, or there is no target cell.
 
     Raises:
       UsageError: as for `autocorrelogram`.
