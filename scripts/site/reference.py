@@ -84,7 +84,7 @@ PAGES = {
     "training": Page(
         "Training",
         "A circuit that is trained on arrays of one's own, and the conditioning tasks.",
-        ("arrays", "losses", "tasks"),
+        ("arrays", "losses", "layers", "tasks"),
     ),
     "devices": Page("Devices", "One circuit, or a batch, on several devices.", ("shard",)),
     "extending": Page(
