@@ -1,7 +1,6 @@
 """The HTTP application: it checks requests and formats answers. The engine does the rest."""
 
 import asyncio
-import json
 import os
 import re
 import threading
@@ -20,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -269,7 +269,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
             "model": engine.served.name,
             "ticks": len(ticks),
         }
-        return Response(json.dumps(signals), media_type="application/json")
+        return Response(to_json(signals), media_type="application/json")
 
     @app.post(
         "/markets/reset",

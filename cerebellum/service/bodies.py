@@ -22,7 +22,7 @@ def parsed(model: type[Model], body: bytes) -> Model:
     try:
         value = model.model_validate_json(body)
         # pydantic takes the last of several keys of one name.
-        json.loads(body, object_pairs_hook=_unique)
+        _ONCE.decode(body.decode())
     except _TwiceError as error:
         raise HTTPException(422, f"{error}: given twice"[:300]) from None
     except ValidationError as error:
@@ -44,3 +44,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _TwiceError(next(name for name in names if names.count(name) > 1))
     return made
+
+
+_ONCE = json.JSONDecoder(object_pairs_hook=_unique)

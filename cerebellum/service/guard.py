@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cerebellum.config import shown
 from cerebellum.errors import UsageError
-from cerebellum.service.metrics import Metrics
+from cerebellum.service.metrics import Metrics, children
 
 OPEN = ("/", "/health", "/ready")
 """Paths that need no key: those of probes, and the page, which asks for a key."""
@@ -70,6 +70,8 @@ def guarded(
       is_served: whether requests with a Host header are answered, see `hosts`.
     """
 
+    durations, counts = children(metrics.http), children(metrics.requests)
+
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
@@ -93,9 +95,9 @@ def guarded(
                 await app(asked, _limited(receive, most_bytes), send_and_note)
         finally:
             path = path_name(scope["path"])
-            metrics.http.labels(path=path).observe(time.perf_counter() - began)
+            durations(path).observe(time.perf_counter() - began)
             method = scope["method"] if scope["method"] in METHODS else "other"
-            metrics.requests.labels(method=method, path=path, status=str(status["code"])).inc()
+            counts(method, path, str(status["code"])).inc()
 
     return guard
 

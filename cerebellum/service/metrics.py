@@ -1,11 +1,14 @@
 """The metrics of the service, for Prometheus. A process has one engine and one registry."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import jax
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 STEP_BUCKETS = tuple(float(f"{m}e{e}") for e in range(-6, 0) for m in (1, 2.5, 5))
@@ -122,6 +125,14 @@ def build(populations: Iterable[str], info: dict[str, str]) -> Metrics:
     for reason in ("bad", "made room", "refused", "timeout"):
         metrics.closed.labels(reason=reason)
     return metrics
+
+
+def children(metric: MetricWrapperBase) -> Callable[..., Any]:
+    """`metric.labels` for values in the order of the labels; what it gave is remembered.
+
+    The library takes a lock and makes text of every value at each call.
+    """
+    return lru_cache(maxsize=1024)(metric.labels)
 
 
 def _metrics(make: _Maker) -> Metrics:

@@ -3,13 +3,15 @@
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
 
 from cerebellum.config import Settings
-from cerebellum.service.metrics import QUANTILES_OF, Metrics
+from cerebellum.service.metrics import QUANTILES_OF, Metrics, children
 from cerebellum.service.recent import Pace, Refusals
 from cerebellum.service.served import Served
 
@@ -55,6 +57,8 @@ class Statistics:
     """the last answer to each of the markets that asked last, the newest at the end"""
     pace: Pace = field(default_factory=Pace)
     refusals: Refusals = field(init=False)
+    _spikes: Callable[..., Any] = field(init=False)
+    """the counter of a population"""
     _summary_at: float = field(default_factory=time.monotonic)
     _summary_ticks: int = field(init=False)
     """`ticks` at the last summary"""
@@ -62,6 +66,7 @@ class Statistics:
     def __post_init__(self) -> None:
         self._summary_ticks = self.ticks
         self.refusals = Refusals(self.metrics.refused)
+        self._spikes = children(self.metrics.spikes)
 
     def record(
         self, served: Served, counts: dict[str, int], processing_ns: int, waited_s: float | None
@@ -82,7 +87,7 @@ class Statistics:
         metrics.simulated.inc(served.tick_s)
         for name, count in counts.items():
             self.total[name] = self.total.get(name, 0) + count
-            metrics.spikes.labels(population=name).inc(count)
+            self._spikes(name).inc(count)
         self.last_counts = counts
         if waited_s is not None:
             metrics.tick.observe(waited_s)
