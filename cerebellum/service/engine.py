@@ -292,7 +292,7 @@ class Engine:
         """Take over what a call has computed; returns the requests that have more ticks."""
         answer = result.answer
         self.statistics.frames.append(answer.sample.tolist())
-        unfinished = []
+        unfinished, replies = [], []
         for index, request in enumerate(batch):
             if not answer.finite[index]:
                 self._reset(request)
@@ -304,13 +304,16 @@ class Engine:
             last = request.done == len(request.rows)
             waited_s = time.perf_counter() - request.queued if last else None
             self.statistics.record(self.served, counts, result.processing_ns, waited_s)
-            self.persistence.count(self.ticks)
             if last:
                 reply = Reply(answer.chances[index], counts, result.processing_ns)
                 self.statistics.said(request.market, reply.chances)
-                request.future.set_result(reply)
+                replies.append((request, reply))
             else:
                 unfinished.append(request)
+        # What is answered has been counted. Once a call: the write lets other threads run.
+        self.persistence.count(self.ticks)
+        for request, reply in replies:
+            request.future.set_result(reply)
         return unfinished
 
     def _refuse(self, batch: list[Request], failure: Failure) -> None:
