@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 import cerebellum as cb
-from cerebellum.plot import look
+from cerebellum.plot import figure, look
 
 KEY = jax.random.key(0)
 TIME = np.arange(-50.0, 100.0)
@@ -280,3 +280,18 @@ def test_the_colour_blind_tell_colours_apart(sight):
     for colours in (set(look.COLOURS.values()), look.CYCLE):
         seen = [lab(SIGHT[sight] @ linear(each)) for each in colours]
         assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
+
+
+@pytest.mark.parametrize(
+    "windows", [(100, 200), [(1, 2)], {"b": 5}, {"b": (200, 100)}, {"b": ("a", "b")}]
+)
+def test_windows_that_are_none_are_refused(windows):
+    with pytest.raises(cb.UsageError, match="windows: "):
+        figure.shade(figure.blank().subplots(), windows)
+
+
+@pytest.mark.parametrize("projection", ["polar", "3d"])
+def test_axes_that_are_not_rectilinear_are_refused(projection):
+    ax = figure.blank().add_subplot(projection=projection)
+    with pytest.raises(cb.UsageError, match=f"ax is {projection}"):
+        figure.single("raster", ax, (4, 3))

@@ -19,8 +19,13 @@ def isi(recording: Recording, population: str) -> dict[int, np.ndarray]:
     Raises:
       UsageError: Elephant is not installed, or there is no raster of this population.
     """
+    return _intervals(recording, population, "isi")
+
+
+def _intervals(recording: Recording, population: str, what: str) -> dict[int, np.ndarray]:
+    """The intervals of each cell, for the analysis `what`."""
     trains = raster_of(recording, population).trains()
-    statistics = optional("elephant.statistics", "analysis", "isi")
+    statistics = optional("elephant.statistics", "analysis", what)
     return {cell: np.asarray(statistics.isi(times)) for cell, times in trains.items()}
 
 
@@ -33,7 +38,7 @@ def cv(recording: Recording, population: str) -> np.ndarray:
     Raises:
       UsageError: as for `isi`.
     """
-    intervals = isi(recording, population)
+    intervals = _intervals(recording, population, "cv")
     statistics = optional("elephant.statistics", "analysis", "cv")
     return np.array([statistics.cv(x) if len(x) > 1 else np.nan for x in intervals.values()], float)
 
@@ -48,7 +53,7 @@ def cv2(recording: Recording, population: str) -> np.ndarray:
     Raises:
       UsageError: as for `isi`.
     """
-    intervals = isi(recording, population)
+    intervals = _intervals(recording, population, "cv2")
     statistics = optional("elephant.statistics", "analysis", "cv2")
     return np.array(
         [statistics.cv2(x) if len(x) > 1 else np.nan for x in intervals.values()], float
@@ -78,7 +83,7 @@ def fano_factor(recordings: Recordings, population: str, window_ms: float = 100.
         raster = raster_of(recording, population)
         if not np.array_equal(raster.cells, cells):
             raise UsageError(f"recordings: other cells of {population!r}; those of the first")
-        width = records.bin_steps(recording, window_ms)
+        width = records.bin_steps(recording, window_ms, "window_ms")
         edges = np.arange(recording.steps // width + 1) * width
         for counted, train in zip(windows, raster.trains().values(), strict=True):
             steps = steps_of(recording, train)

@@ -59,7 +59,7 @@ def psth(
             raise UsageError("recordings: another time step or number of cells; those of the first")
         steps = steps_of(recording, raster.time_ms)
         if onsets_ms is not None and span_ms is not None:
-            begins, bins = _windows(recording, np.asarray(onsets_ms, float), span_ms, width)
+            begins, bins = _windows(recording, _times(onsets_ms), span_ms, width)
             start = _steps(span_ms[0], first.dt)
             ends = np.searchsorted(steps, begins), np.searchsorted(steps, begins + bins * width)
             pooled += [steps[a:b] - begin for begin, a, b in zip(begins, *ends, strict=True)]
@@ -75,6 +75,14 @@ def psth(
 
 def _steps(time_ms: Any, dt: float) -> int:
     return round(time_ms / dt)
+
+
+def _times(onsets_ms: Any) -> np.ndarray:
+    """Onsets as an array, [onsets], or UsageError."""
+    times = np.atleast_1d(np.asarray(onsets_ms))
+    if times.ndim != 1 or times.dtype.kind not in "iuf":
+        raise UsageError(f"onsets_ms: {onsets_ms!r}; a list of numbers, ms")
+    return times.astype(float)
 
 
 def _windows(

@@ -76,6 +76,7 @@ def circuit(graph: Any, dt: float | None = None, key: Any = 0, **options: Any) -
       UsageError: nir is not installed, or the graph has what a circuit cannot have; it names the
         node.
     """
+    nir_graph.check(graph)
     return nir_circuit.circuit_of(graph, _step(dt, graph), key, **options)
 
 
@@ -90,6 +91,7 @@ def network(graph: Any, dt: float | None = None) -> Network:
       UsageError: nir is not installed, or the graph has what layers cannot have; it names the node.
     """
     optional("nir", "nir", "nir")
+    nir_graph.check(graph)
     dt = _step(dt, graph)
     found = nir_graph.layout(graph, CELLS)
     layers = {}

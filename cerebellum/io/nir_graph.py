@@ -51,6 +51,12 @@ class Layout:
     """what reaches each of the cells, without paths of zeros alone"""
 
 
+def check(graph: Any) -> None:
+    """Raise UsageError if this is no graph of NIR."""
+    if type(graph).__name__ != "NIRGraph":
+        raise UsageError(f"graph: {type(graph).__name__}; a nir.NIRGraph, such as of nir.read")
+
+
 def layout(graph: Any, cells: Collection[str]) -> Layout:
     """Read a graph.
 
@@ -62,8 +68,7 @@ def layout(graph: Any, cells: Collection[str]) -> Layout:
       UsageError: this is no graph, or a node of it has a type, a shape or a place that is not
         known; the message names the node.
     """
-    if type(graph).__name__ != "NIRGraph":
-        raise UsageError(f"graph: {type(graph).__name__}; a nir.NIRGraph, such as of nir.read")
+    check(graph)
     nodes, edges = _flat(graph, "")
     for name, node in nodes.items():
         if _type(node) not in (*cells, *PASSED):

@@ -9,6 +9,7 @@ the columns of traces and of counts. `scratch/cerebellum` is what else a recordi
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,6 +66,8 @@ def save(recording: Recording, path: str | Path, **about: Any) -> None:
       OSError: the disk refused; a file of that name is as it was.
     """
     records.check(recording)
+    if isinstance(path, str | os.PathLike) and Path(path).suffix != ".nwb":
+        raise UsageError(f"to_nwb: {os.fspath(path)!r}; a name that ends with .nwb")
     with whole.new_file(path) as scratch:
         write(recording, scratch, **about)
 

@@ -52,8 +52,8 @@ def check(what: str, found: Lacks, leave_out: Any) -> dict[str, list[str]]:
         raise UsageError(f"leave_out: {leave_out!r}; words such as ('rule', 'gap_junctions')")
     unknown = [word for word in words if word not in found]
     if unknown:
-        known = ", ".join(found) or "nothing that must be left out"
-        raise UsageError(f"leave_out: {unknown[0]!r}; this circuit has {known}")
+        known = ", ".join(found) or "nothing"
+        raise UsageError(f"leave_out: {unknown[0]!r}; what must be left out here is {known}")
     kept = {word: names for word, names in found.items() if word not in words}
     if kept:
         listed = "; ".join(f"{word} of {_some(names)}" for word, names in kept.items())

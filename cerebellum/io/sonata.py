@@ -14,6 +14,7 @@ read as of version 1.2) writes it, and counts as it is counted here.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,10 @@ def save_circuit(
         are not one for each cell.
       OSError: the disk refused.
     """
+    if not isinstance(circuit, Circuit):
+        raise UsageError(f"circuit: {type(circuit).__name__}; what cb.build returns")
     placed = {} if positions is None else positions
-    return sonata_circuit.save(circuit, Path(folder), state, placed, leave_out)
+    return sonata_circuit.save(circuit, _folder(folder), state, placed, leave_out)
 
 
 def load_circuit(folder: str | Path, key: Any = 0, **options: Any) -> Circuit:
@@ -110,7 +113,14 @@ def load_circuit(folder: str | Path, key: Any = 0, **options: Any) -> Circuit:
     Raises:
       UsageError: h5py is not installed, or this is not such a network.
     """
-    return sonata_circuit.load(Path(folder), key, **options)
+    return sonata_circuit.load(_folder(folder), key, **options)
+
+
+def _folder(folder: Any) -> Path:
+    """A folder as a path, or UsageError."""
+    if not isinstance(folder, str | os.PathLike):
+        raise UsageError(f"folder: {type(folder).__name__}; the path of a folder")
+    return Path(folder)
 
 
 def positions(path: str | Path, population: str) -> np.ndarray:

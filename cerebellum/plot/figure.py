@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cerebellum.errors import UsageError, nearest
+from cerebellum.errors import UsageError, is_number, nearest
 from cerebellum.plot.look import MARK, ink
 
 if TYPE_CHECKING:
@@ -155,8 +155,13 @@ def _given(what: str, ax: "Target", count: int, names: str) -> list["Axes"]:
     wrong = [each for each in axes if not isinstance(each, Axes)]
     if wrong:
         raise UsageError(f"{what}: ax {wrong[0]!r}; Axes or a figure of matplotlib, or None")
+    for each in axes:
+        if each.name != "rectilinear":
+            raise UsageError(f"{what}: ax is {each.name}; rectilinear Axes, such as of subplots()")
     if len(axes) != count:
-        raise UsageError(f"{what}: {len(axes)} Axes for {count} panels; one each ({names})")
+        raise UsageError(
+            f"{what}: {len(axes)} Axes for {count} panels; one each ({names}), or a figure"
+        )
     return axes
 
 
@@ -179,8 +184,18 @@ def _figure(ax: Any, size: tuple[float, float]) -> Any:
 
 
 def shade(ax: "Axes", windows: Windows | None) -> None:
-    """Shade windows of time in a panel."""
-    for start, stop in (windows or {}).values():
+    """Shade windows of time in a panel.
+
+    Raises:
+      UsageError: these are no windows, or one ends before it begins.
+    """
+    if windows is not None and not isinstance(windows, Mapping):
+        raise UsageError(f"windows: {windows!r}; such as {{'burst': (300, 350)}}, ms")
+    for name, window in (windows or {}).items():
+        pair = window if isinstance(window, Sequence | np.ndarray) else ()
+        if len(pair) != 2 or not all(map(is_number, pair)) or not pair[0] < pair[1]:
+            raise UsageError(f"windows: {name!r}: {window!r}; its start and its end, ms")
+        start, stop = pair
         ax.axvspan(start, stop, color=MARK, alpha=0.16, linewidth=0, zorder=0)
 
 

@@ -376,17 +376,20 @@ def rate_course(
     }
 
 
-def bin_steps(recording: Recording, bin_ms: float) -> int:
+def bin_steps(recording: Recording, bin_ms: float, name: str = "bin_ms") -> int:
     """The number of steps of a bin of so many ms.
+
+    Args:
+      name: of the argument, for messages.
 
     Raises:
       UsageError: it is not whole steps, at least one, or is longer than the recording.
     """
-    steps = _number("bin_ms", bin_ms) / recording.dt
+    steps = _number(name, bin_ms) / recording.dt
     if steps < 0.5 or abs(steps - round(steps)) > 1e-6 * steps:
-        raise UsageError(f"bin_ms: {bin_ms:g}; whole steps of {recording.dt:g} ms, at least one")
+        raise UsageError(f"{name}: {bin_ms:g}; whole steps of {recording.dt:g} ms, at least one")
     if round(steps) > recording.steps:
         raise UsageError(
-            f"bin_ms: {bin_ms:g}; at most {recording.duration_ms:g}, the length of the recording"
+            f"{name}: {bin_ms:g}; at most {recording.duration_ms:g}, the length of the recording"
         )
     return round(steps)

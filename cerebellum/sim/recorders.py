@@ -241,7 +241,7 @@ def _chosen(request: Request, size: int) -> np.ndarray:
         except (TypeError, ValueError):
             raise UsageError(f"{where}: cells {chosen!r}; whole numbers") from None
         if cells.step < 1 or not cells:
-            raise UsageError(f"{where}: no cells of the {size} there are")
+            raise UsageError(f"{where}: no cells of the {size} there are; 0 to {size - 1}")
         return np.arange(cells.start, cells.stop, cells.step)
     if is_whole(chosen):
         chosen = [chosen]
@@ -253,7 +253,7 @@ def _chosen(request: Request, size: int) -> np.ndarray:
             raise UsageError(f"{where}: a mask of {list(cells.shape)}; [{size}]")
         cells = np.flatnonzero(cells)
     if not cells.size:
-        raise UsageError(f"{where}: no cells of the {size} there are")
+        raise UsageError(f"{where}: no cells; some of the {size} there are, or leave it out")
     if cells.ndim != 1 or cells.dtype.kind not in "iu":
         raise UsageError(f"{where}: cells {cells.dtype} {list(cells.shape)}; whole numbers, [n]")
     outside = (cells < 0) | (cells >= size)

@@ -543,6 +543,8 @@ def _steps(lengths: dict[str, int], dt: float, duration_ms: float | None) -> int
             raise UsageError("duration_ms: missing; needed where the drive has no array")
         return min(lengths.values())
     try:
+        if isinstance(duration_ms, str | bytes):
+            raise TypeError
         duration_ms = duration_ms if isinstance(duration_ms, int) else float(duration_ms)
     except (TypeError, ValueError):
         raise UsageError(f"duration_ms: {duration_ms!r}; a number, ms") from None

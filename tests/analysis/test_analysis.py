@@ -71,6 +71,17 @@ def test_the_fano_factor_of_windows_and_of_trials():
         analysis.fano_factor([recording, *trials], "golgi", window_ms=25)
 
 
+def test_onsets_are_one_number_or_a_list_of_them():
+    recording = example()
+    one, several = (
+        analysis.psth(recording, "golgi", 10, onsets_ms=onsets, span_ms=(-10, 20))
+        for onsets in (50, [50])
+    )
+    np.testing.assert_array_equal(one[1], several[1])
+    with pytest.raises(cb.UsageError, match=r"onsets_ms: .*; a list of numbers, ms"):
+        analysis.psth(recording, "golgi", 10, onsets_ms=["50"], span_ms=(-10, 20))
+
+
 def test_a_psth_around_onsets():
     # At 11 ms the first step after the onset at 10 ms ends.
     recording = recording_of({0: [11, 20, 51, 61, 100], 1: [52]})

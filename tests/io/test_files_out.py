@@ -271,7 +271,13 @@ def test_a_folder_is_new(tmp_path):
 def test_a_library_that_is_not_installed_is_named(library, extra, write, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(cb.UsageError, match=rf"{write}: needs the {extra} part: .*\[{extra}\]"):
-        getattr(example(), write)(tmp_path / "r")
+        getattr(example(), write)(tmp_path / ("r.nwb" if extra == "nwb" else "r"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_without_the_ending_of_its_format_is_refused(tmp_path):
+    with pytest.raises(cb.UsageError, match=r"a name that ends with \.nwb"):
+        example().to_nwb(tmp_path / "r")
     assert not list(tmp_path.iterdir())
 
 

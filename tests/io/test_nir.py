@@ -225,7 +225,9 @@ def test_what_nir_has_no_place_for_is_named():
     unheard = cb.io.nir.circuit(cb.io.nir.graph(named, leave_out="refractory"))
     assert [p.name for p in unheard.spec.populations] == ["x", "cells0", "cells1"]
     assert [p.name for p in unheard.spec.projections] == ["x_cells0"]
-    with pytest.raises(cb.UsageError, match=r"leave_out: 'rule'; this circuit has refractory"):
+    with pytest.raises(
+        cb.UsageError, match=r"leave_out: 'rule'; what must be left out here is refractory"
+    ):
         cb.io.nir.graph(named, leave_out=["rule"])
     held = cb.Projection("x", "cells1", "exc", weight=1.0, delay=0.5, in_degree=2, plastic=True)
     holding = cb.build(replace(spec((4.0, 4.0)), projections=(held,)), 0)

@@ -170,7 +170,9 @@ def test_what_sonata_has_no_place_for_is_named_and_left_out_only_if_it_is_asked(
     with pytest.raises(cb.UsageError, match="no place for silenced of after; leave_out=") as error:
         cb.io.sonata.save_circuit(ours, tmp_path / "x", leave_out=["rule", "gap_junctions"])
     assert "\n" not in str(error.value)
-    with pytest.raises(cb.UsageError, match="leave_out: 'noise'; this circuit has rule"):
+    with pytest.raises(
+        cb.UsageError, match="leave_out: 'noise'; what must be left out here is rule"
+    ):
         cb.io.sonata.save_circuit(ours, tmp_path / "x", leave_out="noise")
     path = cb.io.sonata.save_circuit(
         ours, tmp_path / "x", leave_out=["rule", "gap_junctions", "silenced"]

@@ -219,6 +219,7 @@ def test_what_cannot_be_recorded_is_refused(circuit, text, message):
     [
         (None, "duration_ms: missing"),
         (-1.0, "duration_ms: -1.0"),
+        ("30", "duration_ms: '30'; a number, ms"),
         (0.0, "at least one step"),
         (float("nan"), "duration_ms: nan"),
         (1e308, "at most 2,000,000,000 steps of 0.5 ms"),
