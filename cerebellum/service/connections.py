@@ -72,7 +72,10 @@ class Connection(HttpToolsProtocol):
     refused = False
     unused_bytes = 0
     """that have come since the last byte of a body, or the end of a request"""
+    deadline: float | None = None
+    """when it has waited for its client too long, monotonic s; None: it does not wait for it"""
     timer: asyncio.TimerHandle | None = None
+    """looks at the deadline; it is not made anew for each request"""
 
     def connection_made(self, transport: Any) -> None:
         full = len(self.connections) >= self.most
@@ -87,7 +90,7 @@ class Connection(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        self._cancel_timer()
         self.lingering.discard(self)
         if self.flow is not None:
             super().connection_lost(exc)
@@ -126,9 +129,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_headers = False
-        head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if head > MOST_HEADER_BYTES:
-            raise _TooLongError
+        if self.unused_bytes > MOST_HEADER_BYTES:
+            # A part of it may be of what follows the header.
+            head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if head > MOST_HEADER_BYTES:
+                raise _TooLongError
         self.unused_bytes = 0
         super().on_headers_complete()
         if self.last:
@@ -155,7 +160,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.timer is None:
+        if self.deadline is None:
             self._start_timer()
 
     def resume_writing(self) -> None:
@@ -177,15 +182,27 @@ class Connection(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         self.since = time.monotonic()
-        self._stop_timer()
-        self.timer = self.loop.call_later(self.timeout_s, self._expire)
+        self.deadline = self.since + self.timeout_s
+        if self.timer is None:
+            self.timer = self.loop.call_later(self.timeout_s, self._expire)
 
     def _stop_timer(self) -> None:
+        self.deadline = None
+
+    def _cancel_timer(self) -> None:
+        self.deadline = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def _expire(self) -> None:
+        self.timer = None
+        if self.deadline is None:
+            return
+        left_s = self.deadline - time.monotonic()
+        if left_s > 0:
+            self.timer = self.loop.call_later(left_s, self._expire)
+            return
         # Closing would wait until what is written has been read.
         self._count("timeout")
         self.transport.abort()
@@ -236,7 +253,7 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
         with contextlib.suppress(OSError):  # The client has gone.
             self.transport.write_eof()
-        self._stop_timer()
+        self._cancel_timer()
         self.timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def _client_name(self) -> str:

@@ -292,7 +292,9 @@ class Engine:
         """Take over what a call has computed; returns the requests that have more ticks."""
         answer = result.answer
         self.statistics.frames.append(answer.sample.tolist())
-        unfinished, replies = [], []
+        unfinished = []
+        # What is answered has been counted. Once a call: the write lets other threads run.
+        self.persistence.count(self.ticks + int(answer.finite[: len(batch)].sum()))
         for index, request in enumerate(batch):
             if not answer.finite[index]:
                 self._reset(request)
@@ -307,13 +309,9 @@ class Engine:
             if last:
                 reply = Reply(answer.chances[index], counts, result.processing_ns)
                 self.statistics.said(request.market, reply.chances)
-                replies.append((request, reply))
+                request.future.set_result(reply)
             else:
                 unfinished.append(request)
-        # What is answered has been counted. Once a call: the write lets other threads run.
-        self.persistence.count(self.ticks)
-        for request, reply in replies:
-            request.future.set_result(reply)
         return unfinished
 
     def _refuse(self, batch: list[Request], failure: Failure) -> None:
