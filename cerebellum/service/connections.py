@@ -129,11 +129,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_headers = False
-        if self.unused_bytes > MOST_HEADER_BYTES:
-            # A part of it may be of what follows the header.
-            head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if head > MOST_HEADER_BYTES:
-                raise _TooLongError
+        # Not from `unused_bytes`, which begin anew where requests come in one packet.
+        head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if head > MOST_HEADER_BYTES:
+            raise _TooLongError
         self.unused_bytes = 0
         super().on_headers_complete()
         if self.last:

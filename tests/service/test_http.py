@@ -325,6 +325,8 @@ def test_a_flood_of_headers_is_cut_off(service):
     whole = request("/health", LOCAL, "x-a: " + "y" * 70_000)
     assert raw(service, whole).startswith(b"HTTP/1.1 431")
     assert raw(service, request("/" + "y" * 70_000, LOCAL)).startswith(b"HTTP/1.1 431")
+    # Behind a request that is good, in the same packet.
+    assert b"HTTP/1.1 431" in raw(service, request("/health", LOCAL) + whole)
     assert raw(service, b"\x16\x03\x01 what\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
