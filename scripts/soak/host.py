@@ -26,8 +26,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+import operators_guide  # pyright: ignore[reportMissingImports]
+
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = "docs/operations.md"
 NEEDED = ("unshare", "nsenter", "sudo", "systemctl", "jq", "curl", "promtool", "openssl")
 BOOT_S, SECTION_S = 60.0, 900.0
 """How long a start of the machine and a section may take."""
@@ -180,19 +182,6 @@ ORDER = (
 )
 
 
-def sections() -> dict[str, list[str]]:
-    """The blocks of commands of the guide, by heading."""
-    blocks: dict[str, list[str]] = {}
-    heading = "names"
-    text = (ROOT / GUIDE).read_text()
-    for match in re.finditer(r"^## ([^\n]+)$|^```sh\n(.*?)^```$", text, re.M | re.S):
-        if match[1]:
-            heading = match[1].split(":")[0]
-        else:
-            blocks.setdefault(heading, []).append(match[2])
-    return blocks
-
-
 @dataclass
 class Host:
     """A machine with systemd, in namespaces of its own."""
@@ -276,7 +265,7 @@ def memory_folder() -> Iterator[Path]:
 
 def walk(host: Host, names: Sequence[str]) -> int:
     """Walk sections; returns how many failed."""
-    blocks, failed = sections(), 0
+    blocks, failed = operators_guide.sections(), 0
     definitions = "\n".join(blocks["names"])
     for name in names:
         text = [definitions, "cd ~/cerebellum", CAUSES.get(name, ""), *blocks[name]]
@@ -307,9 +296,10 @@ def main() -> int:
         parser.error(
             f"needs root and: {', '.join(NEEDED)}; not here: {', '.join(missing) or 'root'}"
         )
-    unknown = set(sections()) - {"names", *ORDER}
+    unknown = set(operators_guide.sections()) - {"names", *ORDER}
     if unknown:
-        sys.exit(f"host: sections of {GUIDE} without a place in the walk: {', '.join(unknown)}")
+        guide = operators_guide.GUIDE.name
+        sys.exit(f"host: sections of {guide} without a place in the walk: {', '.join(unknown)}")
     names = [name for name in ORDER if name in arguments.sections or not arguments.sections]
     with memory_folder() as folder:
         host = Host(folder)

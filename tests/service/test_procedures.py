@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import operators_guide
 import pytest
 import serving
 from conftest import ROOT
@@ -21,7 +22,6 @@ from learn import series
 
 from cerebellum import store
 
-GUIDE = ROOT / "docs/operations.md"
 SHIMS = {
     "sudo": """
 [ "$1" != -u ] || shift 2
@@ -69,20 +69,7 @@ exec /usr/bin/install "${kept[@]}"
 """What stands for programs that change the machine."""
 
 
-def sections() -> dict[str, list[str]]:
-    """The blocks of commands, by heading."""
-    blocks: dict[str, list[str]] = {}
-    heading = "names"
-    text = GUIDE.read_text()
-    for match in re.finditer(r"^## ([^\n]+)$|^```sh\n(.*?)^```$", text, re.M | re.S):
-        if match[1]:
-            heading = match[1].split(":")[0]
-        else:
-            blocks.setdefault(heading, []).append(match[2])
-    return blocks
-
-
-SECTIONS = sections()
+SECTIONS = operators_guide.sections()
 
 
 class Machine:
