@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from cerebellum import system
 from cerebellum.backends import compiled
 
 OLDEST = (8, 0)
@@ -73,9 +74,14 @@ class Compiler:
         def compile_unit(unit: Path, object: Path) -> None:
             compiled.run([*command, "-c", str(unit), "-o", str(object)])
 
-        with ThreadPoolExecutor(max(1, min(len(units), os.cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(parallel(len(units))) as pool:
             list(pool.map(compile_unit, units, objects))
         compiled.run([*command, "-shared", *map(str, objects), "-o", str(path)])
+
+
+def parallel(jobs: int) -> int:
+    """How many of so many calls of nvcc run at once."""
+    return max(1, min(jobs, len(system.processors())))
 
 
 def find() -> Compiler | str:
