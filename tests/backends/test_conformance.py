@@ -19,6 +19,7 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum import backends
+from cerebellum.backends import compiled
 from cerebellum.backends.cpu import library
 from cerebellum.model import events, fixed, noise, plasticity
 from cerebellum.model.neurons import current
@@ -239,9 +240,9 @@ def test_draw(primitives, size, seed, rate, step):
 def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert library._cache() == tmp_path / "cache" / "cerebellum"
+    assert compiled.cache() == tmp_path / "cache" / "cerebellum"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert library._cache().name.startswith("cerebellum-")
+    assert compiled.cache().name.startswith("cerebellum-")
 
 
 def test_another_device_gets_none_of_it():

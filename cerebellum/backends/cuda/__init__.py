@@ -1,1 +1,1 @@
-"""The CUDA backend: kernels of our own for NVIDIA GPUs, behind `jax.ffi`."""
+"""The CUDA backend: kernels for NVIDIA's GPUs behind `jax.ffi`, compiled on this machine."""
