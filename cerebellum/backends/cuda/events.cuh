@@ -6,20 +6,19 @@
 
 #include "device.h"
 
-constexpr int kLanes = 32;
 constexpr int kBlock = 256;  // threads of a block
-constexpr int kWarps = kBlock / kLanes;
-constexpr int kBatch = kLanes;  // most events that are visited together
+constexpr int kWarps = kBlock / kWarp;
+constexpr int kBatch = kWarp;   // most events that are visited together
 constexpr int kQueue = 2 * kBatch;  // places of a warp for events, in shared memory
 constexpr int kQueues = kWarps * kQueue * sizeof(int32_t);  // bytes of a block
 
-DEVICE int lane_of_thread() { return static_cast<int>(threadIdx.x % kLanes); }
+DEVICE int lane_of_thread() { return static_cast<int>(threadIdx.x % kWarp); }
 
 DEVICE int64_t warp_of_thread() {
-  return int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes;
+  return int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
 }
 
-DEVICE int32_t* queue_of_warp() { return shared_memory<int32_t>() + threadIdx.x / kLanes * kQueue; }
+DEVICE int32_t* queue_of_warp() { return shared_memory<int32_t>() + threadIdx.x / kWarp * kQueue; }
 
 // A range of cells, of one beam or of all.
 struct Range {
@@ -39,7 +38,7 @@ DEVICE void for_events(const uint32_t* words, Range range, int32_t* queue, Visit
   const int lane = lane_of_thread();
   const int64_t from = range.first / 32, to = (range.last + 31) / 32;
   int waiting = 0;
-  for (int64_t at = from; at < to; at += kLanes) {
+  for (int64_t at = from; at < to; at += kWarp) {
     const int64_t index = at + lane;
     uint32_t word = index < to ? words[index] : 0;
     if (index == from) word &= FULL << (range.first % 32);

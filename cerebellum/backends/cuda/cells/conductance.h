@@ -17,11 +17,11 @@ struct Constants {
   float e_exc, e_inh;    // reversal potentials, mV
   float v_th, v_reset;
   float period;          // steps of the refractory period
-  float h;               // ms
+  float h, sixth;        // ms; and a sixth of it
   synapse::Constants exc, inh;            // for a step
   synapse::Constants half_exc, half_inh;  // for half a step
 };
-static_assert(sizeof(Constants) == (9 + 4 * 4) * sizeof(float));
+static_assert(sizeof(Constants) == (10 + 4 * 4) * sizeof(float));
 
 // The voltage's slope for fixed conductances: drive - rate v.
 struct Slope {
@@ -74,7 +74,7 @@ struct Cell {
     const float k2 = middle.drive - middle.rate * (v + c.h / 2 * k1);
     const float k3 = middle.drive - middle.rate * (v + c.h / 2 * k2);
     const float k4 = last.drive - last.rate * (v + c.h * k3);
-    return v + c.h / 6 * (k1 + 2 * (k2 + k3) + k4);
+    return v + c.sixth * (k1 + 2 * (k2 + k3) + k4);
   }
 
   // Advances the cell by a step, without arrivals, and returns whether it fires. `current` is the

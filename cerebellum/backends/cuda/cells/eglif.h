@@ -27,14 +27,14 @@ struct Constants {
   float half_dep;   // decay of i_dep in half a step
   float keep_dep;   // and in a step
   float period;     // steps of the refractory period
-  float h;          // ms
+  float h, sixth;   // ms; and a sixth of it
   Receptor receptors[kReceptors];
 };
 
 template <int kReceptors>
 struct Cell {
   using Constants = eglif::Constants<kReceptors>;
-  static_assert(sizeof(Constants) == (16 + 5 * kReceptors) * sizeof(float));
+  static_assert(sizeof(Constants) == (17 + 5 * kReceptors) * sizeof(float));
   static constexpr int kFloats = 3 + 2 * kReceptors;
   static constexpr bool kDraws = true;
 
@@ -85,8 +85,8 @@ struct Cell {
     const Rates k3 = slope(from + half * k2.v, adap + half * k2.adap, i_dep * c.half_dep);
     const Rates k4 =
         slope(from + c.h * k3.v, adap + c.h * k3.adap, i_dep * c.half_dep * c.half_dep);
-    v = from + c.h / 6 * (k1.v + 2 * (k2.v + k3.v) + k4.v);
-    i_adap = adap + c.h / 6 * (k1.adap + 2 * (k2.adap + k3.adap) + k4.adap);
+    v = from + c.sixth * (k1.v + 2 * (k2.v + k3.v) + k4.v);
+    i_adap = adap + c.sixth * (k1.adap + 2 * (k2.adap + k3.adap) + k4.adap);
   }
 
   // Advances the cell by a step, without arrivals, and returns whether it fires. `current` is the
