@@ -2,12 +2,11 @@
 //
 // The passes over the events are launches of one kernel, so that no sum depends on the order in which
 // threads come: ADD counts the spikes of every target, or adds up fixed-point values where weights
-// differ; COLLECT visits the same synapses again, takes each sum out once and adds it to the target
-// as one float. So memory is only touched where spikes arrive. CLEAR, before both, writes zeros
+// differ; COLLECT visits the same synapses again, takes each sum out once and adds it to the target. So memory is only touched where spikes arrive. CLEAR, before both, writes zeros
 // where the sums of a ring are too many to be cleared as a whole. Sums of rows, in levels, are whole
 // numbers in two limbs, of 16 and 31 bits, which COLLECT separates.
 //
-// A list with one weight adds weight * count, rounded once for each of the two operations.
+// See fixed.cuh for what is added.
 
 #pragma once
 
@@ -113,7 +112,8 @@ DEVICE void visit_synapse(const Projection& p, int64_t member, const Synapse& s)
     if constexpr (kPass == Pass::COLLECT) {
       const int32_t count = atomicExch(sum, 0);
       const float weight = static_cast<const float*>(p.weights)[member * p.weights_member];
-      if (count) static_cast<float*>(p.out)[at] += weight * static_cast<float>(count);
+      float* out = static_cast<float*>(p.out) + at;
+      if (count) *out = add_times(*out, weight, count);
     }
     return;
   }
@@ -123,7 +123,10 @@ DEVICE void visit_synapse(const Projection& p, int64_t member, const Synapse& s)
     const float* weights = static_cast<const float*>(p.weights) + member * p.weights_member;
     float value = p.single ? *weights : weights[s.at];
     if (p.gains) value *= p.gains[member * p.gains_member + s.cell];
-    atomicAdd(sum, to_fixed(value));
+    if (fits(value))
+      atomicAdd(sum, to_fixed(value));
+    else
+      static_cast<float*>(p.out)[at] = NAN;
   }
   if constexpr (kPass == Pass::COLLECT) {
     const Fixed total = atomicExch(sum, Fixed{0});
@@ -226,6 +229,8 @@ DEVICE void add_floats(const DeliverArgs& args, const Projection& p, const Deliv
   const float* gains = p.gains ? p.gains + task.member * p.gains_member : nullptr;
   const int64_t start = task.segment * kSegment + lane;
   Fixed sums[kColumns] = {};
+  bool finite[kColumns] = {true, true, true, true};
+  static_assert(kColumns == 4);
   for_events(task.words, task.cells, queue_of_warp(), [&](const int32_t* cells, int count) {
     for (int e = 0; e < count; ++e) {
       const float gain = gains ? gains[cells[e]] : 1.0f;
@@ -236,13 +241,19 @@ DEVICE void add_floats(const DeliverArgs& args, const Projection& p, const Deliv
                         ? load_once(table + cells[e] * p.width + start + k * kWarp)
                         : 0.0f;
 #pragma unroll
-      for (int k = 0; k < kColumns; ++k) sums[k] += to_fixed(gains ? values[k] * gain : values[k]);
+      for (int k = 0; k < kColumns; ++k) {
+        const float value = gains ? values[k] * gain : values[k];
+        finite[k] &= fits(value);
+        sums[k] += to_fixed(value);
+      }
     }
   });
-  Fixed* totals = static_cast<Fixed*>(p.sums) + (task.member * args.beams + task.beam) * p.width;
+  const int64_t group = (task.member * args.beams + task.beam) * p.width + start;
 #pragma unroll
-  for (int k = 0; k < kColumns; ++k)
-    if (sums[k]) atomicAdd(totals + start + k * kWarp, sums[k]);
+  for (int k = 0; k < kColumns; ++k) {
+    if (sums[k]) atomicAdd(static_cast<Fixed*>(p.sums) + group + k * kWarp, sums[k]);
+    if (!finite[k]) static_cast<float*>(p.out)[group + k * kWarp] = NAN;
+  }
 }
 
 // The sums of rows, one a thread of as many warps as there are segments.

@@ -1,7 +1,7 @@
 """The CUDA kernels as primitives, each next to the reference that it must equal.
 
-Sums over lists of one weight are `out + weight * count`; sums over lists and rows of floats are in
-fixed point (fixed.cuh), so that no order of threads changes a bit.
+No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and uint16 rows give what the
+reference gives, bit for bit; lists of floats, gains and rows of floats are summed in fixed point.
 """
 
 from collections.abc import Callable
