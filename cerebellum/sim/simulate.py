@@ -403,7 +403,8 @@ class _Run:
         """The recordings of what is collected."""
         run_seconds = time.perf_counter() - self.start - self.compile_seconds
         seconds = {"compile": self.compile_seconds, "run": run_seconds}
-        ran = backends.of(self.circuit).name, self.circuit.wiring.path
+        backend, path = backends.of(self.circuit).name, self.circuit.wiring.path
+        ran = backend, path, backends.explain(self.circuit, self.plan.recorders)
         recordings = [collector.recording(seconds, *ran) for collector in self.collectors]
         return recordings if self.folder is None else [self.folder.finish(recordings[0])]
 

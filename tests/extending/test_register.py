@@ -317,8 +317,27 @@ def test_a_backend_runs_a_circuit(backend, asked):
     assert backends.of(circuit) is backend
     _, got = run(circuit, record="raster:cells")
     assert asked in ASKED
+    assert got.loop == ("a loop of its own" if asked == "chunk" else backends.SCAN)
     np.testing.assert_array_equal(got.rasters["cells"].cell, want.rasters["cells"].cell)
     np.testing.assert_array_equal(got.spikes["cells"], want.spikes["cells"])
+
+
+@dataclass(frozen=True)
+class Explaining(Looping):
+    """One that says how it takes its steps."""
+
+    name: str = "explaining"
+
+    def explain(self, circuit: cb.Circuit, recorders):
+        return f"halves, with {len(recorders)} recorder"
+
+
+def test_a_backend_says_how_it_took_the_steps():
+    cb.register("backend", "explaining", Explaining())
+    _, recording = run(cb.build(spec(), KEY, path="event"), record="raster:cells")
+    assert (recording.backend, recording.loop) == ("explaining", "halves, with 1 recorder")
+    joined = cb.record.join([recording])
+    assert joined.loop == recording.loop
 
 
 @pytest.mark.parametrize(
