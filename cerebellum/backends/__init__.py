@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import jax
 
-from cerebellum.backends import cpu, xla
+from cerebellum.backends import cpu, cuda, xla
 from cerebellum.errors import UsageError
 from cerebellum.model import registry
 from cerebellum.model.circuit import Circuit
@@ -47,7 +47,9 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, Backend] = {each.name: each for each in (xla.BACKEND, cpu.BACKEND)}
+BACKENDS: dict[str, Backend] = {
+    each.name: each for each in (xla.BACKEND, cpu.BACKEND, cuda.STEPWISE, cuda.BACKEND)
+}
 """Backends by name. "auto" searches from the last one to the first, which suits every circuit and
 machine."""
 

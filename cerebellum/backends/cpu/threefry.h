@@ -1,16 +1,23 @@
-// Threefry-2x32, 20 rounds (Salmon et al. 2011), as in JAX and in model/noise.py.
+// Threefry-2x32, 20 rounds (Salmon et al. 2011), as in JAX and in model/noise.py. The CUDA kernels
+// include this file, too.
 
 #pragma once
 
 #include <cstdint>
 
-inline uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
+#ifdef __CUDACC__
+#define ANYWHERE __host__ __device__ inline  // for the processor and for the GPU
+#else
+#define ANYWHERE inline
+#endif
+
+ANYWHERE uint32_t turn(uint32_t x, int by) { return (x << by) | (x >> (32 - by)); }
 
 struct Pair {
   uint32_t a, b;
 };
 
-inline Pair threefry(Pair key, Pair x) {
+ANYWHERE Pair threefry(Pair key, Pair x) {
   const uint32_t ks[3] = {key.a, key.b, key.a ^ key.b ^ 0x1BD11BDAu};
   constexpr int kTurns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
   x.a += ks[0];
