@@ -103,11 +103,14 @@ SCAN = "a scan of single steps"
 """How XLA takes many steps."""
 
 
-def explain(circuit: Circuit, recorders: tuple[Any, ...] = ()) -> str:
-    """How the backend of a circuit takes many steps with these recorders, in a few words.
+def explain(circuit: Circuit, recorders: tuple[Any, ...] = (), inputs: Any | None = None) -> str:
+    """How the backend of a circuit takes many steps, in a few words.
 
-    They are those of the backend's method `explain(circuit, recorders)`, where it has one: whether
-    many steps are one launch on a device, or what of the circuit prevents that.
+    They are those of the backend's method `explain`, with the same arguments, where it has one:
+    that many steps are one launch on a device, or what prevents that.
+
+    Args:
+      inputs: the drive of a chunk (`sim.chunk.Inputs`), where it is known.
 
     Raises:
       UsageError: the backend of the circuit cannot be used on this machine.
@@ -115,7 +118,7 @@ def explain(circuit: Circuit, recorders: tuple[Any, ...] = ()) -> str:
     backend = of(circuit)
     own = getattr(backend, "explain", None)
     if own is not None:
-        return own(circuit, recorders)
+        return own(circuit, recorders, inputs)
     return SCAN if backend.chunk(circuit, 1, recorders) is None else "a loop of its own"
 
 

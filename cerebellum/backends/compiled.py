@@ -94,8 +94,8 @@ def cache() -> Path:
 
 
 def sources(folder: Path, *suffixes: str) -> list[Path]:
-    """The files of a folder with one of these suffixes, sorted by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+    """The files of a folder, and of folders in it, with one of these suffixes, sorted by name."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in suffixes)
 
 
 def run(command: Sequence[str]) -> str:

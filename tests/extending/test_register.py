@@ -328,14 +328,17 @@ class Explaining(Looping):
 
     name: str = "explaining"
 
-    def explain(self, circuit: cb.Circuit, recorders):
-        return f"halves, with {len(recorders)} recorder"
+    def explain(self, circuit: cb.Circuit, recorders, inputs):
+        return f"halves, {len(recorders)} recorder, drive {sorted(inputs.sources)}"
 
 
 def test_a_backend_says_how_it_took_the_steps():
     cb.register("backend", "explaining", Explaining())
     _, recording = run(cb.build(spec(), KEY, path="event"), record="raster:cells")
-    assert (recording.backend, recording.loop) == ("explaining", "halves, with 1 recorder")
+    assert (recording.backend, recording.loop) == (
+        "explaining",
+        "halves, 1 recorder, drive ['input']",
+    )
     joined = cb.record.join([recording])
     assert joined.loop == recording.loop
 

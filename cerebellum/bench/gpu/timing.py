@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cerebellum import backends, system
+from cerebellum import system
 from cerebellum.bench.gpu import circuits as built
 from cerebellum.bench.gpu.cases import RATES, Case
 from cerebellum.bench.network import device_memory, step_bytes
@@ -17,6 +17,7 @@ from cerebellum.bench.result import bandwidth
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit
+from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
 from cerebellum.sim import program
 from cerebellum.sim.chunk import Inputs, advance
@@ -86,7 +87,7 @@ def prepare(whole: Circuit, case: Case, quick: bool) -> Prepared:
         + sizes.output_size_in_bytes
         + sizes.temp_size_in_bytes
         - sizes.alias_size_in_bytes,
-        ran=backends.explain(circuit),
+        ran=chunks.explain(circuit, (), inputs),
     )
 
 
