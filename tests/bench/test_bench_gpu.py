@@ -84,7 +84,9 @@ def test_a_verdict_needs_tests_that_passed(tmp_path):
     assert not failed.holds
     assert "test_sweep[cuda]" in failed.line
     assert not laws.verdict(5, "no tests ran in 0.1s", log).holds
-    assert not laws.verdict(0, "3 skipped in 0.1s", log).holds
+    skipped = laws.verdict(0, "SKIPPED [3] x.py:4: cuda: no nvcc\n3 passed, 3 skipped in 1s", log)
+    assert not skipped.holds
+    assert "cuda: no nvcc" in skipped.line
 
 
 WORKER = """
