@@ -295,6 +295,27 @@ def counts_steps(circuit: Circuit, steps: int, recorders: tuple[Recorder, ...] =
     return backends.of(circuit).chunk(circuit, steps, recorders) is None
 
 
+def explain(
+    circuit: Circuit, recorders: tuple[Recorder, ...], inputs: Inputs, batched: tuple[str, ...] = ()
+) -> str:
+    """How the backend of a circuit takes the steps of a chunk with these inputs, in a few words.
+
+    Args:
+      batched: names of input arrays that have a batch axis, [B, steps, ...].
+    """
+    words = []
+
+    def trace(arrays: dict[str, Any]) -> None:
+        words.append(backends.explain(circuit, recorders, replace(inputs, arrays=arrays)))
+
+    def of_member(name: str, x: Any) -> Any:
+        axes = 1 if name in batched else 0
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), x)
+
+    jax.eval_shape(trace, {name: of_member(name, x) for name, x in inputs.arrays.items()})
+    return words[0]
+
+
 def of(
     circuit: Circuit,
     steps: int,

@@ -7,7 +7,7 @@ uses them may still be lowered for another device, where the reference runs.
 from dataclasses import dataclass
 from typing import Any
 
-from cerebellum.backends.cuda import library, operations
+from cerebellum.backends.cuda import library, operations, steps
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
 
@@ -37,6 +37,18 @@ class Cuda:
 
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None
+
+    def explain(self, circuit: Circuit, recorders: tuple[Any, ...], inputs: Any | None) -> str:
+        """Whether many steps are one launch, or what of the circuit or its drive prevents that."""
+        if circuit.wiring.path == "dense":
+            return "a scan of single steps"
+        if self.chunk(circuit, 1, recorders) is not None:
+            drive = inputs.relayed(circuit.wiring) if inputs is not None else None
+            if not isinstance(drive, str):
+                return "many steps in one launch"
+            return f"single steps by kernels: {drive}"
+        why = steps.unsuitable(circuit, recorders) if self.whole else None
+        return "single steps by kernels" if why is None else f"single steps by kernels: {why}"
 
 
 BACKEND = Cuda()
