@@ -162,6 +162,19 @@ def uniform(key: Array, numbers: Array) -> Array:
     return jnp.minimum(drawn, 1 - 2.0**-24)
 
 
+@struct.dataclass(kw_only=True)
+class Draws:
+    """Draws from (0, 1) for cells, one each, that are made when they are needed."""
+
+    key: Array
+    """uint32 [2]"""
+    cells: CellRange
+
+    def values(self) -> Array:
+        """The draws, as by `uniform`: float32 [n]."""
+        return uniform(self.key, self.cells.numbers)
+
+
 def fires(key: Array, chance: Array, numbers: Array) -> Array:
     """Which cells fire, each with its chance, bool [n].
 

@@ -6,7 +6,7 @@ fixed-point rows bit for bit, sums of rows of floats to rounding. tests/backends
 every available backend.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -51,8 +51,11 @@ def integrate(
     """Advance a population by one step of its model.
 
     Args:
+      input: what reaches the cells; its `uniform`, if the model draws noise, is `noise.Draws`.
       surrogate: how spikes pass gradients, for models whose spikes do.
     """
+    if model.DRAWS_NOISE:
+        input = replace(input, uniform=input.uniform.values())
     options = {"surrogate": surrogate} if model.PASSES_GRADIENTS else {}
     stepped, spikes = model.step(params, state, input, dt, **options)
     return stepped, spikes, events.pack(spikes)

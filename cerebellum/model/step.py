@@ -41,7 +41,7 @@ from cerebellum.model.circuit import (
 )
 from cerebellum.model.delivery import Delivery
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.noise import CellRange
+from cerebellum.model.noise import Draws
 from cerebellum.model.ordering import materialize_once, order_after
 from cerebellum.model.plasticity import Moment
 from cerebellum.model.primitives import REFERENCE, Primitives
@@ -156,27 +156,22 @@ def _step_keys(wiring: Wiring, state: State) -> dict[str, Array]:
     return noise.of_step(state.key, ["noise", *rules], state.step)
 
 
-def _draws(wiring: Wiring, key: Array) -> dict[str, Array]:
+def _draws(wiring: Wiring, key: Array) -> dict[str, Draws]:
     """Draws from (0, 1) for every cell of the models that ask for them, by population.
 
-    Cells count on through these populations, so that all are drawn at once.
+    Cells count on through these populations.
 
     Args:
       key: words of the key of the step's noise, uint32 [2].
     """
-    drawing = [p for p in wiring.spec.populations if CIRCUIT_MODELS[p.model].DRAWS_NOISE]
-    if not drawing:
-        return {}
-    firsts = np.cumsum([0, *(p.size for p in drawing)]).astype(np.uint32)
-    ranges = [wiring.cells(p.name) for p in drawing]
-    if wiring.part.count == 1:
-        numbers = CellRange(size=int(firsts[-1])).numbers
-    else:
-        pairs = zip(ranges, firsts[:-1], strict=True)
-        numbers = jnp.concatenate([cells.numbers + first for cells, first in pairs])
-    ends = np.cumsum([cells.size for cells in ranges])[:-1]
-    parts = jnp.split(noise.uniform(key, numbers), ends)
-    return {p.name: part for p, part in zip(drawing, parts, strict=True)}
+    draws, first = {}, 0
+    for population in wiring.spec.populations:
+        if CIRCUIT_MODELS[population.model].DRAWS_NOISE:
+            cells = wiring.cells(population.name)
+            numbered = replace(cells, offset=cells.offset + np.uint32(first))
+            draws[population.name] = Draws(key=key, cells=numbered)
+            first += population.size
+    return draws
 
 
 def _cells(
@@ -184,7 +179,7 @@ def _cells(
     wiring: Wiring,
     state: State,
     drive: Drive,
-    draws: dict[str, Array],
+    draws: dict[str, Draws],
     primitives: Primitives,
 ):
     """Integrate every population: its state, its spikes and its packed spikes, by name."""

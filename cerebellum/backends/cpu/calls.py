@@ -109,6 +109,43 @@ def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
     return tuple(call(stacked, bias.astype(jnp.float32), *state))
 
 
+def conductance(constants: tuple, current: Array, *state: Array) -> tuple[Array, ...]:
+    """The state after a step, and the packed spikes. See conductance.cc.
+
+    Args:
+      current: current into each cell, pA, [N] or [1].
+      state: v, exc and inh, for alpha synapses what makes each rise, and the refractory counters.
+    """
+    words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
+    call = jax.ffi.ffi_call(
+        "cerebellum_conductance",
+        (*map(_like, state), words),
+        input_output_aliases={2 + k: k for k in range(len(state))},
+        vmap_method="sequential",
+    )
+    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
+    return tuple(call(stacked, current.astype(jnp.float32), *state))
+
+
+def eglif(constants: tuple, current: Array, noise: Array, *state: Array) -> tuple[Array, ...]:
+    """The state after a step, and the packed spikes. See eglif.cc.
+
+    Args:
+      current: current into each cell, pA, [N] or [1].
+      noise: the key of the draws and the number of the first cell, uint32 [3].
+      state: v, i_adap, i_dep, the conductances, what makes each rise, the refractory counters.
+    """
+    words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
+    call = jax.ffi.ffi_call(
+        "cerebellum_eglif",
+        (*map(_like, state), words),
+        input_output_aliases={3 + k: k for k in range(len(state))},
+        vmap_method="sequential",
+    )
+    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
+    return tuple(call(stacked, current.astype(jnp.float32), noise, *state))
+
+
 def draw(
     key: Array, step: Array, chance: Array, cell_offset: Array, size: int, name_number: int
 ) -> Array:

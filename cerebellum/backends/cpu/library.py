@@ -28,7 +28,7 @@ FLAGS = (
 )
 """Contraction is off because a fused multiply-add rounds once where XLA rounds twice."""
 
-TARGETS = ("current", "draw", "push", "settle", "take")
+TARGETS = ("conductance", "current", "draw", "eglif", "push", "settle", "take")
 
 
 log = logging.getLogger(__name__)

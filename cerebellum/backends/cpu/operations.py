@@ -1,6 +1,7 @@
 """The native kernels as primitives, each next to the reference that it must equal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.backends.cpu import calls
-from cerebellum.model import events, fixed, plasticity, primitives
+from cerebellum.model import events, fixed, noise, plasticity, primitives
 from cerebellum.model.events import AllToAll, Events, FanOut
-from cerebellum.model.neurons import current
+from cerebellum.model.neurons import conductance, current, eglif
 from cerebellum.model.neurons.protocol import NeuronModel
 from cerebellum.model.noise import CellRange, name_number
 from cerebellum.model.plasticity import Closing, Synapses
@@ -32,19 +33,24 @@ def integrate(
     dt: float,
     surrogate: Surrogate | None,
 ) -> tuple[Any, Array, Array]:
-    """Integrate current-based cells with equal parameters by current.cc, others by the reference.
+    """Integrate cells with equal parameters natively, where their model has a kernel.
 
-    Voltages differ from those of the reference in the last bit where XLA rounds a product and a sum
-    together.
+    Others are the reference's. Voltages differ from those of the reference in the last bit where
+    XLA rounds a product and a sum together.
     """
-    if model is not current or not _are_alike(params, state):
+    if model is current and _are_alike(params, state):
+        stepped, words = step_current(params, state, input, dt)
+    elif model is conductance and params.integrator == "rk4" and _are_alike(params, state):
+        stepped, words = step_conductance(params, state, input, dt)
+    elif model is eglif and _are_alike(params, state) and 1 <= len(state.synapses) <= 4:
+        stepped, words = step_eglif(params, state, input, dt)
+    else:
         return primitives.integrate(model, params, state, input, dt, surrogate)
-    stepped, words = step_current(params, state, input, dt)
     return stepped, events.unpack(words, state.v.shape[-1]), words
 
 
-def _are_alike(params: current.Params, state: current.State) -> bool:
-    """Whether all cells have the same parameters, and the state the types of current.cc."""
+def _are_alike(params: Any, state: Any) -> bool:
+    """Whether all cells have the same parameters, and the state the types of the kernels."""
     same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
     return same and state.v.dtype == jnp.float32 and state.refractory.dtype == jnp.uint8
 
@@ -81,6 +87,114 @@ def step_current(
         return stepped, events.pack(spikes)
 
     return by_platform(native, reference, state, input)
+
+
+def step_conductance(
+    params: conductance.Params, state: conductance.State, input: conductance.Input, dt: float
+) -> tuple[conductance.State, Array]:
+    """`conductance.step` by Runge-Kutta for cells with the same parameters and a current as input.
+
+    Returns:
+      The state and the packed spikes, uint32 [W].
+    """
+    injected = jnp.atleast_1d(params.i_e + jnp.asarray(input.current))
+    if injected.size > 1:
+        injected = jnp.broadcast_to(injected, state.v.shape)
+
+    def factors(tau: Any, reversal: Any) -> tuple:
+        keep = (jnp.exp(-h / tau) for h in (dt / 2, dt))
+        return (*keep, jnp.e / tau * (dt / 2), jnp.e / tau * dt, reversal)
+
+    leak = 1.0 / jnp.asarray(params.tau_m)
+    constants = (
+        *(dt, leak, 1.0 / jnp.asarray(params.c_m), leak * params.e_l),
+        *(params.v_th, params.v_reset, jnp.round(jnp.asarray(params.t_ref) / dt)),
+        *factors(params.tau_exc, params.e_exc),
+        *factors(params.tau_inh, params.e_inh),
+    )
+
+    def native(state: conductance.State, injected: Array) -> tuple[conductance.State, Array]:
+        exc, inh = state.exc, state.inh
+        rises = [synapse.rise for synapse in (exc, inh) if synapse.rise is not None]
+        arrays = (state.v, exc.g, inh.g, *rises, state.refractory)
+        v, g_exc, g_inh, *rest, refractory, words = calls.conductance(constants, injected, *arrays)
+        exc_rise, inh_rise = rest or (None, None)
+        stepped = conductance.State(
+            v=v,
+            exc=conductance.Synapse(g=g_exc, rise=exc_rise),
+            inh=conductance.Synapse(g=g_inh, rise=inh_rise),
+            refractory=refractory,
+        )
+        return stepped, words
+
+    def reference(state: conductance.State, injected: Array) -> tuple[conductance.State, Array]:
+        stepped, spikes = conductance.step(params, state, input, dt)
+        return stepped, events.pack(spikes)
+
+    return by_platform(native, reference, state, injected)
+
+
+LEAST_DRAW = 2.0**-33
+"""The smallest value of `noise.uniform`, and of -log(1 - value)."""
+
+
+def step_eglif(
+    params: eglif.Params, state: eglif.State, input: eglif.Input, dt: float
+) -> tuple[eglif.State, Array]:
+    """`eglif.step` for cells with the same parameters.
+
+    Args:
+      input: its `uniform` is `noise.Draws`.
+
+    Returns:
+      The state and the packed spikes, uint32 [W].
+    """
+    injected = jnp.atleast_1d(params.i_e + jnp.asarray(input.current))
+    if injected.size > 1:
+        injected = jnp.broadcast_to(injected, state.v.shape)
+    hazard = jnp.asarray(params.lambda_0 * dt)
+    # A little below the exponent at which the hazard is that of the smallest draw.
+    possible = jnp.log(LEAST_DRAW / hazard) - 0.01
+    half = jnp.exp(-dt / 2 * params.k_1)
+    constants = [
+        *(dt, 1.0 / jnp.asarray(params.tau_m), params.e_l, 1.0 / jnp.asarray(params.c_m)),
+        *(params.v_min, params.v_reset, params.v_th, 1.0 / jnp.asarray(params.tau_v)),
+        *(hazard, possible, params.k_adap, params.k_2, half, jnp.exp(-dt * params.k_1)),
+        *(params.a_1, params.a_2, jnp.round(jnp.asarray(params.t_ref) / dt)),
+    ]
+    for tau, reversal in zip(params.tau_syn, params.e_rev, strict=True):
+        keep = jnp.exp(-dt / tau)
+        of_g, of_rise = tau / dt * (1 - keep), jnp.e / dt * (tau - (tau + dt) * keep)
+        constants += [of_g, of_rise, keep, jnp.e / tau * dt, reversal]
+
+    def native(
+        state: eglif.State, injected: Array, draws: noise.Draws
+    ) -> tuple[eglif.State, Array]:
+        first = jnp.asarray(draws.cells.offset).astype(jnp.uint32)
+        conductances = [synapse.g for synapse in state.synapses]
+        rises = [synapse.rise for synapse in state.synapses if synapse.rise is not None]
+        arrays = (state.v, state.i_adap, state.i_dep, *conductances, *rises, state.refractory)
+        key = jnp.append(draws.key, first)
+        *after, refractory, words = calls.eglif(tuple(constants), injected, key, *arrays)
+        v, i_adap, i_dep, *receptors = after
+        pairs = zip(receptors[: len(rises)], receptors[len(rises) :], strict=True)
+        stepped = eglif.State(
+            v=v,
+            i_adap=i_adap,
+            i_dep=i_dep,
+            synapses=tuple(conductance.Synapse(g=g, rise=rise) for g, rise in pairs),
+            refractory=refractory,
+        )
+        return stepped, words
+
+    def reference(
+        state: eglif.State, injected: Array, draws: noise.Draws
+    ) -> tuple[eglif.State, Array]:
+        drawn = replace(input, uniform=draws.values())
+        stepped, spikes = eglif.step(params, state, drawn, dt)
+        return stepped, events.pack(spikes)
+
+    return by_platform(native, reference, state, injected, input.uniform)
 
 
 def sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
@@ -122,9 +236,9 @@ def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
     else:
         targets, beams = fan.targets, 1
     cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
-    noise = jnp.concatenate([closing.key, synapses.contacts_key, cell_offset[None]])
+    words = jnp.concatenate([closing.key, synapses.contacts_key, cell_offset[None]])
     attributes = beams, fixed.threshold(synapses.share), synapses.w_max
-    return calls.settle(weights, closing.words, targets, change, noise, *attributes)
+    return calls.settle(weights, closing.words, targets, change, words, *attributes)
 
 
 def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) -> Array:
