@@ -54,7 +54,7 @@ def integrate(
         driving = jnp.atleast_1d(jnp.asarray(kernel.current(params, input, dt), jnp.float32))
         uniform = jnp.zeros(1)
         if model.DRAWS_NOISE:
-            uniform = jnp.broadcast_to(jnp.asarray(input.uniform, jnp.float32), state.v.shape)
+            uniform = input.uniform.values()
         held = [*kernel.arrays(state), state.refractory]
         operands = constants, driving, uniform, held, kernel.number, variant
         *after, refractory, words = calls.integrate(*operands)
