@@ -88,12 +88,10 @@ def deliver(
     none, operands, results, scratch = jnp.zeros(1, jnp.uint32), [words], [], []
     tables = zip(lists, weights, gains, sums, strict=True)
     for own, weight, gain, before in tables:
-        ring = own is not None and own.delays is not None
-        held = before.reshape(-1, *before.shape[2:]) if own is not None else before
-        targets = none if own is None else own.targets
-        delays = own.delays if own is not None and own.delays is not None else none
-        row = own.row if ring and own.row is not None else none
-        operands += [targets, delays, row, weight, gain, held]
+        held = before if own is None else before.reshape(-1, *before.shape[2:])
+        wiring = (None,) * 3 if own is None else (own.targets, own.delays, own.row)
+        operands += [none if x is None else x for x in wiring]
+        operands += [weight, gain, held]
         results.append(_like(held))
         counts = own is not None and weight.ndim == 1 and gain.ndim == 1
         levels = weight.dtype == jnp.uint16
@@ -120,7 +118,7 @@ def deliver(
 
 
 def _places(bytes: list[int], lists: tuple[Lists | None, ...]) -> tuple[np.ndarray, int, int]:
-    """Where the sums of each projection begin, how many bytes are to be cleared, and how many all are.
+    """Where the sums of each projection begin, and how many bytes are to be cleared and are needed.
 
     Those that are cleared as a whole come first.
     """

@@ -78,8 +78,11 @@ def _conductance_arrays(state: conductance.State) -> list[Array]:
 
 def _conductance_rebuilt(state: conductance.State, arrays: list[Array]) -> conductance.State:
     v, *rest = arrays
-    half = len(rest) // 2
-    exc, inh = conductance.Synapse(*rest[:half]), conductance.Synapse(*rest[half:])
+    names = ("g", "rise")[: len(rest) // 2]
+    exc, inh = (
+        conductance.Synapse(**dict(zip(names, part, strict=True)))
+        for part in (rest[: len(names)], rest[len(names) :])
+    )
     return replace(state, v=v, exc=exc, inh=inh)
 
 

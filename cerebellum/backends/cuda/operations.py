@@ -1,7 +1,7 @@
 """The CUDA kernels as primitives, each next to the reference that it must equal.
 
-No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and uint16 rows give what the
-reference gives, bit for bit; lists of floats, gains and rows of floats are summed in fixed point.
+No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and uint16 rows give
+what the reference gives, bit for bit; other lists and rows are summed in fixed point.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def integrate(
 ) -> tuple[Any, Array, Array]:
     """Integrate current-based, conductance-based and E-GLIF cells by integrate.cuh.
 
-    Voltages differ from those of the reference in the last bits where XLA rounds a product and a sum
-    together, or has another exponential function. Cells whose spikes pass gradients, and models
+    Voltages differ from those of the reference in the last bits where XLA rounds a product and a
+    sum together, or has another exponential function. Cells whose spikes pass gradients, and models
     without a kernel, are integrated by the reference.
     """
     kernel = models.of(model)
@@ -146,8 +146,13 @@ def take(platform: str, ring: Array, step: Array) -> tuple[Array, Array]:
 @cache
 def on(platform: str) -> Primitives:
     """The operations whose kernels run in programs for a platform of JAX, by its name."""
-    replaced = {f.__name__: partial(f, platform) for f in (integrate, sweep, settle, draw, take)}
-    return Primitives(**replaced)
+    return Primitives(
+        integrate=partial(integrate, platform),
+        sweep=partial(sweep, platform),
+        settle=partial(settle, platform),
+        draw=partial(draw, platform),
+        take=partial(take, platform),
+    )
 
 
 PRIMITIVES = on("cuda")
