@@ -1,6 +1,6 @@
-"""The most synapses that a cell has in a projection, which bounds the spikes that reach it in a step.
+"""The most synapses that a cell has in a projection: so many spikes may reach it in a step.
 
-It is counted once for each table of targets, on its device.
+They are counted once for each table of targets, on its device.
 """
 
 import weakref

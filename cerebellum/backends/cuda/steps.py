@@ -1,9 +1,9 @@
 """Many steps of a circuit in one launch: the chunk of the CUDA backend (steps.cu).
 
 It runs circuits of current-based cells and relays, on the event path: lists that share a weight or
-have one a synapse, rows of floats or of uint16, and rules of `plasticity.window` on rows of uint16. `unsuitable` says
-what else a circuit has. Where the inputs of a chunk are not spikes of relays alone, it returns
-NotImplemented, and the steps run one by one.
+have one a synapse, rows of floats or of uint16, and rules of `plasticity.window` on rows of uint16.
+`unsuitable` says what else a circuit has. Where the inputs of a chunk are not spikes of relays
+alone, it returns NotImplemented, and the steps run one by one.
 """
 
 from dataclasses import dataclass
@@ -104,6 +104,8 @@ class StepsChunk:
     def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Any) -> Any:
         drive = inputs.relayed(wiring)
         if isinstance(drive, str) or not _single_precision(state):
+            return NotImplemented
+        if sum(map(len, drive.values())) > steps_plan.LIMITS["drives"]:
             return NotImplemented
         launch = Launch(params, wiring, state, self.steps, dict(self.most))
         return launch(drive, self.recorders, inputs.chosen, self.queue)

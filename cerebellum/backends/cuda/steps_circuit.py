@@ -1,9 +1,10 @@
-"""A circuit, its state and its drive as the plan of a launch, and the launch's results as a state."""
+"""A circuit, its state and its drive as the plan of a launch, and the state that it results in."""
 
 from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cerebellum.backends.cuda import steps_plan
@@ -61,7 +62,7 @@ class Launch:
         self.names = [p.name for p in self.spec.populations]
         learning = [p for p in self.spec.projections if p.rule is not None]
         self.ruled = {p.name: number for number, p in enumerate(learning)}
-        self.teachers = {p.rule.teacher for p in learning if p.rule is not None}
+        self.teachers = {name for p in learning if p.rule for name in p.rule.teachers}
         self.projections = [self._projection(p) for p in in_order]
         self.rules = [self._rule(p) for p in learning]
         self.arrivals: list[int] = []
@@ -76,7 +77,7 @@ class Launch:
         chosen: dict[str, Array],
         queue: int,
     ) -> tuple[State, Any]:
-        """Run: the state after the steps, and the records of each as `sim.recorders.observe` has them.
+        """Run: the state after the steps, and the records of each (`sim.recorders.observe`).
 
         Args:
           drive: sources of spikes (`sim.drive.Relayed`) by population.
@@ -144,7 +145,7 @@ class Launch:
             for projection in bundle.projections
             if projection.target == name
         ]
-        record: Record = {field: 0 for field in steps_plan.POPULATION} | {
+        record: Record = dict.fromkeys(steps_plan.POPULATION, 0) | {
             **dict.fromkeys(("exc", "inh", "refractory", "constants", "bias", "raster"), None),
             "v": self._changed(("cells", name, "v"), cells.arrived if relays else cells.v),
             "line": None if line is None else self._changed(("delay_lines", name), line),
@@ -178,7 +179,7 @@ class Launch:
             weights = jnp.asarray(self.params.weights[p.name], jnp.float32)
         targets = self.spec.population(p.target).size
         copies = 3 if p.name in self.teachers else 2
-        record: Record = {field: 0 for field in steps_plan.PROJECTION} | {
+        record: Record = dict.fromkeys(steps_plan.PROJECTION, 0) | {
             "targets": None,
             "taught": None,
             "source": self.names.index(p.source),
@@ -226,7 +227,8 @@ class Launch:
 
     def _rule(self, p: Projection) -> Record:
         rule, dt = p.rule, self.spec.dt
-        assert isinstance(rule, plasticity.Rule), p.name
+        fan = self.wiring.fans[p.name]
+        assert isinstance(rule, plasticity.Rule) and isinstance(fan, AllToAll), p.name
         synapses = synapses_of(self.wiring, p)
         ahead, back = plasticity.ring_steps(rule, dt)
         pending = self.state.rule_states[p.name]
@@ -252,6 +254,7 @@ class Launch:
             "age": synapses.delay + rule.history(dt),
             "per_spike": bits_of(rule.per_spike),
             "per_pair": bits_of(rule.per_pair),
+            "inverse": bits_of(np.float32(1) / np.float32(fan.unit)),
             "share": fixed.threshold(synapses.share),
         }
 

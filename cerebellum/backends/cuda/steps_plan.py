@@ -37,13 +37,24 @@ POPULATION = (
     *("first_arrival", "arrivals", "first_drive", "drives", "first_trace", "traces"),
 )
 PROJECTION = (
-    *("targets", "weights", "sums", "taught", "kind", "source", "target", "receptor", "delay", "wide"),
+    *(
+        "targets",
+        "weights",
+        "sums",
+        "taught",
+        "kind",
+        "source",
+        "target",
+        "receptor",
+        "delay",
+        "wide",
+    ),
     *("fan", "pieces", "piece", "bits", "copies", "copy_bytes", "beams", "beam_sources", "unit"),
     "rule",
 )
 RULE = (
     *("pending", "window", "gain", "rounding", "contacts", "taught", "bits", "copies"),
-    *("copy_bytes", "depth", "ahead", "back", "age", "per_spike", "per_pair", "share"),
+    *("copy_bytes", "depth", "ahead", "back", "age", "per_spike", "per_pair", "inverse", "share"),
 )
 DRIVE = ("values", "starts", "key", "rows", "stride")
 RECORDER = ("out", "index", "chosen", "population", "variable", "choice", "room")

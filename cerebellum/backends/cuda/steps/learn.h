@@ -48,7 +48,8 @@ DEVICE void take_updates(const Block& b, const Unit& u) {
     float& place = pending[row * all + column];
     const float due = place;
     place = due * 0.0f;
-    const float change = *rule.gain * (per_spike + per_pair * due) / as_float(p.unit);
+    // Rounded as XLA rounds it, which computes the sum at once and multiplies by an inverse.
+    const float change = *rule.gain * fmaf(per_pair, due, per_spike) * as_float(rule.inverse);
     const float bounded = fminf(fmaxf(change, -32'767.0f), 32'766.0f);
     b.shared.levels[column] = static_cast<int>(rintf(bounded * 65'536.0f));
     b.shared.columns[column] =

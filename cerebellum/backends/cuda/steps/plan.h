@@ -77,7 +77,7 @@ struct Rule {
   int64_t bits, copies, copy_bytes;  // of them
   int64_t depth, ahead, back;
   int64_t age;               // steps from a spike to the step in which its window closes
-  int64_t per_spike, per_pair;  // bits of float32
+  int64_t per_spike, per_pair, inverse;  // bits of float32; 1 over the weight of a level
   int64_t share;             // contacts exist where the upper 24 bits of their word are below
 };
 constexpr int kRuleAddresses = 6;
@@ -109,7 +109,7 @@ constexpr int kHeaderAddresses = 2;
 
 static_assert(sizeof(void*) == 8);
 static_assert(sizeof(Population) == 8 * 25 && sizeof(Projection) == 8 * 20);
-static_assert(sizeof(Rule) == 8 * 16 && sizeof(Drive) == 8 * 5);
+static_assert(sizeof(Rule) == 8 * 17 && sizeof(Drive) == 8 * 5);
 static_assert(sizeof(Recorder) == 8 * 7 && sizeof(Header) == 8 * 10);
 
 struct Args {
