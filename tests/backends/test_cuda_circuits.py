@@ -11,7 +11,7 @@ import pytest
 
 import cerebellum as cb
 from cerebellum import backends
-from cerebellum.backends.cuda import compiler, operations, resources
+from cerebellum.backends.cuda import operations
 from cerebellum.model import events, plasticity
 from cerebellum.model.neurons import eglif
 from cerebellum.model.primitives import REFERENCE
