@@ -41,7 +41,8 @@ class Backend(Protocol):
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
         """The backend's own loop over `steps` steps (`sim.chunk.Chunk`), or None for a scan.
 
-        It must be hashable, and equal to another chunk that does the same.
+        It must be hashable, and equal to another chunk that does the same. A backend that has one
+        for some circuits may have a method `explain`, too (see the function).
         """
         ...
 
@@ -97,6 +98,30 @@ def of(circuit: Circuit) -> Backend:
 def primitives_of(circuit: Circuit) -> Primitives:
     """The operations of a step of a circuit, as its backend provides them."""
     return of(circuit).primitives(circuit)
+
+
+SCAN = "a scan of single steps"
+"""How XLA takes many steps."""
+
+
+def explain(circuit: Circuit, recorders: tuple[Any, ...] = (), inputs: Any | None = None) -> str:
+    """How the backend of a circuit takes many steps, in a few words.
+
+    They are those of the backend's method `explain`, with the same arguments, where it has one:
+    that many steps are one launch on a device, or what prevents that.
+
+    Args:
+      inputs: the drive of a chunk (`sim.chunk.Inputs`), where it is known; of arrays of spikes,
+        currents or weights it has shapes and dtypes alone.
+
+    Raises:
+      UsageError: the backend of the circuit cannot be used on this machine.
+    """
+    backend = of(circuit)
+    own = getattr(backend, "explain", None)
+    if own is not None:
+        return own(circuit, recorders, inputs)
+    return SCAN if backend.chunk(circuit, 1, recorders) is None else "a loop of its own"
 
 
 def usable() -> list[str]:

@@ -65,13 +65,13 @@ def library(recipe: Recipe) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, where the file system has locks."""
-    import fcntl  # not on Windows, where no library is compiled
-
+    """Hold the lock of a file, where the system has locks."""
     with path.open("w") as file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
+        except (ImportError, OSError) as error:
             # Without a lock two processes compile the same library; either file is complete.
             log.debug("%s: %s", path, error)
         try:
@@ -94,8 +94,8 @@ def cache() -> Path:
 
 
 def sources(folder: Path, *suffixes: str) -> list[Path]:
-    """The files of a folder with one of these suffixes, sorted by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+    """The files of a folder, and of folders in it, with one of these suffixes, sorted by name."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in suffixes)
 
 
 def run(command: Sequence[str]) -> str:

@@ -51,6 +51,16 @@ class Inputs:
     """Number of steps of the run before this chunk, int32 scalar, from which recorders that do not
     record every step count; None: no such recorder."""
 
+    def relayed(self, wiring: Wiring) -> dict[str, list[drives.Relayed]] | str:
+        """The spikes of relays by population, or which part of the drive is anything else."""
+        return drives.relayed(self.sources, self.arrays, wiring)
+
+    def unrelayed(self, wiring: Wiring) -> str | None:
+        """Which part of the drive is not spikes of relays, or None, from shapes and dtypes."""
+        found = []
+        jax.eval_shape(lambda inputs: found.append(inputs.relayed(wiring)), self)
+        return found[0] if isinstance(found[0], str) else None
+
 
 class Environment(Protocol):
     """Something that reads the spikes of a circuit in each step and drives it; it is hashable."""
@@ -82,7 +92,7 @@ class Chunk(Protocol):
     """Several steps: returns the state after them, and the records of each step, [steps, ...].
 
     The chunk of a backend is never given recorders that do not record every step, or a number of
-    steps in its inputs.
+    steps in its inputs. It may return NotImplemented, when it is traced: then a `ScanChunk` runs.
 
     In an environment the state is `Coupled`, and the records are those of `Environment.react`.
     """
@@ -197,6 +207,20 @@ def _loop(body: Any, carry: Any, arrays: Any, steps: int, count: Array | None) -
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnChunk:
+    """The chunk of a backend, and what runs where that returns NotImplemented."""
+
+    chunk: Any
+    scan: ScanChunk
+
+    def __call__(
+        self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
+    ) -> tuple[Any, Any]:
+        result = self.chunk(params, wiring, state, inputs)
+        return self.scan(params, wiring, state, inputs) if result is NotImplemented else result
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchChunk:
     """Runs a chunk for every member of a batch; the arrays of the state are [B, ...]."""
 
@@ -277,6 +301,23 @@ def counts_steps(circuit: Circuit, steps: int, recorders: tuple[Recorder, ...] =
     return backends.of(circuit).chunk(circuit, steps, recorders) is None
 
 
+def explain(
+    circuit: Circuit, recorders: tuple[Recorder, ...], inputs: Inputs, batched: tuple[str, ...] = ()
+) -> str:
+    """How the backend of a circuit takes the steps of a chunk with these inputs, in a few words.
+
+    Args:
+      batched: names of input arrays that have a batch axis, [B, steps, ...].
+    """
+
+    def of_member(name: str, x: Any) -> Any:
+        axes = 1 if name in batched else 0
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), x)
+
+    arrays = {name: of_member(name, x) for name, x in inputs.arrays.items()}
+    return backends.explain(circuit, recorders, replace(inputs, arrays=arrays))
+
+
 def of(
     circuit: Circuit,
     steps: int,
@@ -290,9 +331,10 @@ def of(
     """
     backend = backends.of(circuit)
     chunk = backend.chunk(circuit, steps, recorders) if environment is None else None
-    return chunk or ScanChunk(
+    scan = ScanChunk(
         steps=steps,
         recorders=recorders,
         primitives=backend.primitives(circuit),
         environment=environment,
     )
+    return scan if chunk is None else OwnChunk(chunk=chunk, scan=scan)

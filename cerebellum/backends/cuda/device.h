@@ -17,6 +17,7 @@ constexpr int kWarp = 32;
 #include <cuda_runtime.h>
 
 #define KERNEL __global__
+#define BOUNDED(threads) __launch_bounds__(threads)
 #define DEVICE __device__ __forceinline__
 #define BOTH __host__ __device__ __forceinline__
 

@@ -21,6 +21,8 @@ from cerebellum.backends.cuda import compiler
 from cerebellum.backends.cuda.compiler import Compiler
 
 FOLDER = Path(__file__).parent
+CPU = FOLDER.parent / "cpu"
+"""The C++ kernels, with which the CUDA kernels share headers."""
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ def build(found: Compiler, architectures: Sequence[str]) -> Path:
       subprocess.CalledProcessError: nvcc failed.
       OSError: nvcc cannot be started, or the disk refused.
     """
-    files = compiled.sources(FOLDER, ".cu", ".cuh", ".h")
+    files = [*compiled.sources(FOLDER, ".cu", ".cuh", ".h"), *compiled.sources(CPU, ".h")]
     call = [*found.command(architectures), found.version(), version("jaxlib")]
     recipe = compiled.Recipe(
         what="CUDA kernels",

@@ -35,7 +35,7 @@ from cerebellum.sim.drive.currents import (
     sine,
     step_current,
 )
-from cerebellum.sim.drive.draws import combine, draw
+from cerebellum.sim.drive.draws import Relayed, combine, draw, relayed
 from cerebellum.sim.drive.files import from_neo, from_nwb, read_spike_times
 from cerebellum.sim.drive.plan import Plan, plan
 from cerebellum.sim.drive.sources import (
@@ -63,6 +63,7 @@ __all__ = [
     "Plan",
     "Poisson",
     "RateFunction",
+    "Relayed",
     "Source",
     "SpikeTimes",
     "Values",
@@ -82,6 +83,7 @@ __all__ = [
     "population_of",
     "ramp",
     "read_spike_times",
+    "relayed",
     "sine",
     "spike_steps",
     "standard",

@@ -5,11 +5,13 @@ from functools import reduce
 from typing import Any
 
 import jax.numpy as jnp
+from flax import struct
 from jax import Array, lax
 
 from cerebellum.model import events, noise
 from cerebellum.model.circuit import Wiring
 from cerebellum.model.delays import GRID
+from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.noise import CellRange
 from cerebellum.model.ordering import materialize_once
 from cerebellum.model.primitives import REFERENCE, Primitives
@@ -82,6 +84,60 @@ def draw(
     if chance.size > 1:
         chance = jnp.broadcast_to(chance, (cells.size,))
     return primitives.draw(moment.key, use, moment.step, chance, cells)
+
+
+@struct.dataclass(kw_only=True)
+class Relayed:
+    """A source of spikes for the relays of a population, without a loop over steps.
+
+    It has chances, which change at some steps, or packed spikes.
+    """
+
+    use: str = struct.field(pytree_node=False)
+    """the name of its draws"""
+    packed: bool = struct.field(pytree_node=False)
+    """whether `draw`, or the array, gives packed spikes"""
+    chances: Array | None = None
+    """chance of a spike in a step, float32 [K, N] or [K, 1]"""
+    starts: Array | None = None
+    """the step from which on each row applies, int32 [K]"""
+    words: Array | None = None
+    """packed spikes, uint32 [steps, W]"""
+
+
+def relayed(
+    sources: dict[str, Any], arrays: dict[str, Any], wiring: Wiring
+) -> dict[str, list[Relayed]] | str:
+    """The drive of a circuit by population, if all of it is spikes of relays.
+
+    Returns:
+      What `combine` would give in each step; or, in one line, the slot that is something else.
+    """
+    found: dict[str, list[Relayed]] = {}
+    for slot, source in (*sources.items(), *arrays.items()):
+        key = key_of(slot)
+        population = wiring.spec.population(population_of(slot))
+        if "." in key or not CIRCUIT_MODELS[population.model].TAKES_SPIKES:
+            return f"drive {slot!r}: not spikes of relays"
+        use, size = f"drive {slot}", wiring.cells(key).size
+        if isinstance(source, Array):
+            words = source
+            if source.dtype != jnp.uint32:
+                each = jnp.broadcast_to(
+                    source.reshape(source.shape[0], -1), (source.shape[0], size)
+                )
+                words = events.pack(each)
+            drive = Relayed(use=use, packed=source.dtype == jnp.uint32, words=words)
+        elif isinstance(source, Poisson) and source.cells is None:
+            starts = jnp.asarray(source.starts)
+            if not jnp.issubdtype(starts.dtype, jnp.integer):
+                starts = jnp.ceil(starts / wiring.spec.dt - GRID).astype(jnp.int32)
+            chances = source.rates * (wiring.spec.dt * 1e-3)
+            drive = Relayed(use=use, packed=True, chances=chances, starts=starts)
+        else:
+            return f"drive {slot!r}: {type(source).__name__}, not Poisson or an array"
+        found.setdefault(key, []).append(drive)
+    return found
 
 
 def _row(starts: Any, moment: Moment) -> Array:

@@ -14,6 +14,7 @@
 #include <functional>
 
 #define KERNEL
+#define BOUNDED(threads)
 #define DEVICE inline
 #define BOTH inline
 

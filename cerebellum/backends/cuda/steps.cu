@@ -1,0 +1,133 @@
+// Many steps of a circuit in one launch (steps.py says of which circuits).
+//
+// All blocks are on the device at once, and wait for each other once a step. In step n a block
+//   1. applies the weight updates of step n - 1 to its rows (steps/learn.h),
+//   2. adds what arrived in step n - 1 to its cells, integrates them for step n, and writes their
+//      packed spikes (steps/cells.h),
+//   3. adds the weights of the spikes that are due in step n, all of them sent before the last
+//      barrier, to sums that their targets take in step n + 1 (steps/lists.h, steps/rows.h).
+// After the last step it does 1 and 2 once more, without integrating: the state is then that of
+// model.step. Spikes of the last steps lie in a front of kFronts rows, from which they go into the
+// delay lines two steps later, when nobody reads the row any more that they replace.
+//
+// Operands: the plan (steps/plan.h), and what it refers to. `changed` has for every result the
+// operand that it is aliased with.
+
+#include <algorithm>
+
+#include "handler.h"
+#include "steps/block.h"
+#include "steps/cells.h"
+#include "steps/learn.h"
+#include "steps/lists.h"
+#include "steps/record.h"
+#include "steps/rows.h"
+
+namespace steps {
+
+DEVICE void deliver_all(const Block& b) {
+  Shared& shared = b.shared;
+  bool first = true;
+  const auto sum_alone = [&](const Unit& u) { return [&b, u](int cell) { sum_row_alone(b, u, cell); }; };
+  each_unit(b, [&](const Unit& u) {
+    clear_columns(b);
+    __syncthreads();
+    if (first) find_list_events(b);
+    find_rows(b, u, shared.due[u.projection], sum_alone(u));
+    __syncthreads();
+    // Rows and lists are read side by side, by as many warps as they have events.
+    unsigned rows = b.warps;
+    if (first) {
+      const unsigned of_rows = queued_rows(shared);
+      unsigned of_lists = 0;
+      for (int p = 0; p < b.plan.header->projections; ++p) of_lists += queued(shared, p);
+      const unsigned all = of_rows + of_lists;
+      rows = of_rows == 0 ? 0 : of_rows * b.warps / all;
+      if (of_rows != 0 && rows == 0) rows = 1;
+      if (of_lists != 0 && rows == b.warps && b.warps > 1) rows = b.warps - 1;
+      if (b.warp >= rows) deliver_lists(b, rows, b.warps - rows);
+    }
+    if (b.warp < rows) sum_rows(b, u, 0, rows);
+    __syncthreads();
+    write_columns(b, u);
+    __syncthreads();
+    first = false;
+  });
+  if (!first) return;
+  find_list_events(b);
+  __syncthreads();
+  deliver_lists(b, 0, b.warps);
+}
+
+KERNEL void BOUNDED(kThreads) run(Args args) {
+  Shared& shared = *shared_memory<Shared>();
+  int64_t* plan_at = reinterpret_cast<int64_t*>(&shared + 1);
+  const Plan plan = load(args, plan_at);
+  const int start = *plan.header->start, end = start + static_cast<int>(plan.header->steps);
+  unsigned* queue = reinterpret_cast<unsigned*>(plan_at + args.words);
+  Block b{plan,  shared, queue, start, start, threadIdx.x % kWarp, threadIdx.x / kWarp,
+          blockDim.x / kWarp};
+  unsigned round = 0;
+  const auto wait = [&] { barrier_wait(plan.header->counter, gridDim.x, ++round); };
+  divide(b, args.queue);
+  from_lines(b);
+  prepare(b, start);
+  wait();
+  for (;; ++b.now) {
+    const bool last = b.now == end;
+    if (b.step() > 0) learn(b);
+    advance_cells(b, last);
+    if (b.step() > 0) record_spikes(b);
+    into_lines(b, b.now - 2);
+    __syncthreads();
+    if (last) break;
+    record_totals(b);
+    deliver_all(b);
+    __syncthreads();
+    prepare(b, b.now + 1);
+    wait();
+  }
+  wait();
+  into_lines(b, end - 1);
+}
+
+size_t shared_bytes(size_t words, size_t queue) { return sizeof(Shared) + 8 * words + 4 * queue; }
+
+}  // namespace steps
+
+ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
+                 ffi::Span<const int64_t> changed, int64_t queue) {
+  steps::Args args{};
+  const size_t given = operands.size(), made = results.size();
+  if (given + made > steps::kBuffers) return ffi::Error::InvalidArgument("too many arrays");
+  for (size_t i = 0; i < given; ++i) {
+    const auto operand = operands.get<ffi::AnyBuffer>(i);
+    if (!operand.has_value()) return operand.error();
+    args.buffers[i] = operand->untyped_data();
+    if (i == 0) args.words = static_cast<unsigned>(operand->size_bytes() / 8);
+  }
+  for (size_t i = 0; i < made; ++i) {
+    auto result = results.get<ffi::AnyBuffer>(i);
+    if (!result.has_value()) return result.error();
+    ffi::AnyBuffer buffer = *result.value();
+    args.buffers[given + i] = buffer.untyped_data();
+    if (changed[i] >= 0)
+      if (auto error = copy(args.buffers[given + i], args.buffers[changed[i]],
+                            buffer.size_bytes(), stream);
+          error.failure())
+        return error;
+  }
+  args.plan = static_cast<const int64_t*>(args.buffers[0]);
+  args.queue = static_cast<unsigned>(queue);
+  const size_t shared = steps::shared_bytes(args.words, args.queue);
+  const int blocks = blocks_at_once(steps::run, steps::kThreads, shared);
+  if (blocks < 1) return ffi::Error::Internal("the device holds no block of this kernel");
+  return launch_together(steps::run, blocks, steps::kThreads, shared, stream, args);
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_steps, Steps,
+                              BIND.RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<ffi::Span<const int64_t>>("changed")
+                                  .Attr<int64_t>("queue"),
+                              COMMANDS);

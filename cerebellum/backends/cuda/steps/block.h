@@ -1,0 +1,160 @@
+// What a block of the kernel in steps.cu knows: its share of the circuit, and the present step.
+
+#pragma once
+
+#include <cstdint>
+
+#include "../../cpu/threefry.h"
+#include "../device.h"
+#include "plan.h"
+
+namespace steps {
+
+constexpr int kThreads = kEmulated ? 64 : 1'024;
+constexpr int kPopulations = 48, kProjections = 96, kRules = 16, kDrives = 48;
+constexpr int kSegment = 128;  // most columns of rows that a block sums at once
+
+// A block's part of some words: so many from `first` on; and how many it has of those before.
+struct Share {
+  int first, count, before;
+};
+
+// The part of block `block` of `blocks`. `turn` is where the first part goes, so that what is small
+// does not always go to the same blocks.
+DEVICE Share share_of(int64_t words, int64_t block, int64_t blocks, int64_t turn) {
+  const int64_t at = (block + turn) % blocks;
+  const int64_t first = at * words / blocks, last = (at + 1) * words / blocks;
+  return {static_cast<int>(first), static_cast<int>(last - first), 0};
+}
+
+struct Shared {
+  const uint32_t* due[kProjections];  // spikes that a projection delivers in this step, packed
+  const uint32_t* closing[kRules];    // spikes whose window has closed in the step before
+  Pair rounding[kRules];              // key of that step
+  Pair draw_key[kDrives];             // key of this step
+  int draw_row[kDrives];              // row that applies, or -1; of packed spikes, the step
+  int totals[kPopulations];           // spikes of this block in this step
+  Share cells[kPopulations];          // words of cells
+  Share lists[kProjections];          // words of the source, once for each piece of a list
+  unsigned room[kProjections], place[kProjections];  // in the queue
+  unsigned queued[kProjections];
+  unsigned row_room, row_place, row_queued;
+  int words;                          // of cells, of all populations
+  int list_words;
+  unsigned low[kSegment], high[kSegment];  // sums of columns of rows
+  unsigned columns[kSegment];              // random words
+  int levels[kSegment];                    // what spikes add to weights, 65,536ths of a level
+};
+
+struct Block {
+  Plan plan;
+  Shared& shared;
+  unsigned* queue;
+  int start, now;  // steps of the state: the first one of the launch, and the present one
+  unsigned lane, warp, warps;
+
+  // The number of the present step in the launch.
+  DEVICE int step() const { return now - start; }
+  DEVICE unsigned blocks() const { return gridDim.x; }
+};
+
+DEVICE int remainder(int64_t step, int64_t depth) {
+  const int64_t row = step % depth;
+  return static_cast<int>(row < 0 ? row + depth : row);
+}
+
+DEVICE uint32_t* front_row(const Population& p, int64_t step) {
+  return p.front + remainder(step, kFronts) * p.words;
+}
+
+// The spikes of `step`, at least one before `now`: packed.
+DEVICE const uint32_t* spikes_of(const Population& p, int64_t step, int64_t now) {
+  if (now - step < kFronts - 1) return front_row(p, step);
+  return p.line + remainder(step, p.depth) * p.words;
+}
+
+DEVICE float as_float(int64_t bits) {
+  const uint32_t narrow = static_cast<uint32_t>(bits);
+  float value;
+  memcpy(&value, &narrow, 4);
+  return value;
+}
+
+// The counter of a number, of `bits` bits.
+DEVICE unsigned counter(const unsigned* counters, int64_t bits, unsigned number) {
+  const unsigned bit = number * static_cast<unsigned>(bits);
+  return load_fresh(counters + bit / 32) >> bit % 32 & (bits == 32 ? FULL : (1u << bits) - 1);
+}
+
+// Divide the circuit among the blocks.
+DEVICE void divide(const Block& b, unsigned queue) {
+  const Plan& plan = b.plan;
+  Shared& shared = b.shared;
+  if (threadIdx.x == 0) {
+    int before = 0;
+    for (int p = 0; p < plan.header->populations; ++p) {
+      Share& mine = shared.cells[p];
+      mine = share_of(plan.populations[p].words, blockIdx.x, b.blocks(), 37 * p);
+      mine.before = before;
+      before += mine.count;
+      shared.totals[p] = 0;
+    }
+    shared.words = before;
+    before = 0;
+    for (int p = 0; p < plan.header->projections; ++p) {
+      const Projection& projection = plan.projections[p];
+      Share& mine = shared.lists[p];
+      mine = {0, 0, 0};
+      if (projection.kind != kLevels)
+        mine = share_of(plan.populations[projection.source].words * projection.pieces, blockIdx.x,
+                        b.blocks(), 53 * p);
+      mine.before = before;
+      before += mine.count;
+    }
+    shared.list_words = before;
+    const unsigned of_lists = queue / 2;
+    unsigned place = 0;
+    for (int p = 0; p < plan.header->projections; ++p) {
+      const int64_t count = shared.lists[p].count;
+      shared.place[p] = place;
+      shared.room[p] = static_cast<unsigned>(before ? of_lists * count / before : 0);
+      place += shared.room[p];
+    }
+    shared.row_place = of_lists;
+    shared.row_room = queue - of_lists;
+  }
+  __syncthreads();
+}
+
+// Find what the step `now` needs to know, before the barrier that precedes it.
+DEVICE void prepare(const Block& b, int now) {
+  const Plan& plan = b.plan;
+  Shared& shared = b.shared;
+  const Header& header = *plan.header;
+  for (int i = threadIdx.x; i < header.projections; i += blockDim.x) {
+    const Projection& p = plan.projections[i];
+    shared.due[i] = spikes_of(plan.populations[p.source], now - p.delay, now);
+    shared.queued[i] = 0;
+    if (p.rule >= 0) {
+      const Rule& rule = plan.rules[p.rule];
+      shared.closing[p.rule] =
+          spikes_of(plan.populations[p.source], now - 1 - rule.age, now);
+      const Pair key{rule.rounding[0], rule.rounding[1]};
+      shared.rounding[p.rule] = threefry(key, {0, static_cast<uint32_t>(now - 1)});
+    }
+  }
+  for (int i = threadIdx.x; i < header.drives; i += blockDim.x) {
+    const Drive& drive = plan.drives[i];
+    if (drive.starts == nullptr) {
+      shared.draw_row[i] = now - b.start;
+      continue;
+    }
+    int row = -1;
+    for (int k = 0; k < drive.rows; ++k) row += drive.starts[k] <= now;
+    shared.draw_row[i] = row;
+    const Pair key{drive.key[0], drive.key[1]};
+    shared.draw_key[i] = threefry(key, {0, static_cast<uint32_t>(now)});
+  }
+}
+
+}  // namespace steps

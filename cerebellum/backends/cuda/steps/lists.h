@@ -1,0 +1,150 @@
+// Delivery through lists, and rows of floats: the spikes of a block's part of the source cells, into sums that all
+// blocks add to. Sums are integers, so that their order changes nothing.
+
+#pragma once
+
+#include "block.h"
+
+namespace steps {
+
+// Where a projection adds what arrives in this step.
+struct Sums {
+  unsigned char* weights;
+  unsigned* taught;  // or none
+  unsigned targets;
+
+  DEVICE Sums(const Block& b, const Projection& p)
+      : weights(p.sums + b.step() % p.copies * p.copy_bytes),
+        targets(static_cast<unsigned>(b.plan.populations[p.target].size)) {
+    taught = p.taught == nullptr ? nullptr : p.taught + b.step() % p.copies * targets;
+  }
+};
+
+// Add the weight of place `at` of all lists or rows to what arrives at a target.
+DEVICE void add_synapse(const Projection& p, const Sums& sums, unsigned target, int64_t at) {
+  if (p.kind == kOneWeight) {
+    const unsigned bit = target * static_cast<unsigned>(p.bits);
+    atomicAdd(reinterpret_cast<unsigned*>(sums.weights) + bit / 32, 1u << bit % 32);
+    return;
+  }
+  const double weight = static_cast<const float*>(p.weights)[at];
+  const auto fixed = static_cast<unsigned long long>(llrint(weight * 0x1p32));
+  if (fixed != 0)
+    atomicAdd(reinterpret_cast<unsigned long long*>(sums.weights) + target, fixed);
+  if (sums.taught != nullptr && (p.kind == kOwnWeights || weight > 0.0))
+    atomicAdd(sums.taught + target, 1u);
+}
+
+// The places of an event: a piece of the list or row of a source cell.
+struct Piece {
+  int64_t list;         // first place of the list
+  unsigned first, end;  // places of the piece in the list
+
+  DEVICE Piece(const Projection& p, unsigned event) {
+    const unsigned pieces = static_cast<unsigned>(p.pieces), fan = static_cast<unsigned>(p.fan);
+    const unsigned length = static_cast<unsigned>(p.piece);
+    list = static_cast<int64_t>(event / pieces) * fan;
+    first = event % pieces * length;
+    end = fan - first < length ? fan : first + length;
+  }
+};
+
+template <typename Target>
+DEVICE void deliver_list(const Projection& p, const Sums& sums, const Piece& piece, unsigned lane,
+                         unsigned lanes) {
+  constexpr int kAhead = 4;  // targets that a lane fetches at once
+  const Target* list = static_cast<const Target*>(p.targets) + piece.list;
+  for (unsigned at = piece.first + lane; at < piece.end; at += kAhead * lanes) {
+    unsigned target[kAhead];
+#pragma unroll
+    for (unsigned k = 0; k < kAhead; ++k)
+      target[k] = at + k * lanes < piece.end ? list[at + k * lanes] : FULL;
+#pragma unroll
+    for (unsigned k = 0; k < kAhead; ++k)
+      if (target[k] < sums.targets) add_synapse(p, sums, target[k], piece.list + at + k * lanes);
+  }
+}
+
+// One event of a projection, a source cell and a piece of its list, by `lanes` lanes.
+DEVICE void deliver_event(const Block& b, const Projection& p, unsigned event, unsigned lane,
+                          unsigned lanes) {
+  const Sums sums(b, p);
+  const Piece piece(p, event);
+  if (p.kind == kRows) {
+    const unsigned cell = event / static_cast<unsigned>(p.pieces);
+    const unsigned first = cell / static_cast<unsigned>(p.beam_sources) * p.fan;
+    for (unsigned at = piece.first + lane; at < piece.end; at += lanes)
+      if (first + at < sums.targets) add_synapse(p, sums, first + at, piece.list + at);
+  } else if (p.wide) {
+    deliver_list<uint32_t>(p, sums, piece, lane, lanes);
+  } else {
+    deliver_list<uint16_t>(p, sums, piece, lane, lanes);
+  }
+}
+
+// Find the events of all lists. What the queue has no room for, a thread delivers alone.
+DEVICE void find_list_events(const Block& b) {
+  constexpr int kAhead = 4;  // words that a thread fetches at once
+  Shared& shared = b.shared;
+  int number = 0;
+  for (int i = threadIdx.x; i < shared.list_words; i += kAhead * kThreads) {
+    uint32_t words[kAhead];
+    int from = number;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int at = i + k * kThreads;
+      words[k] = 0;
+      if (at >= shared.list_words) continue;
+      while (at >= shared.lists[from].before + shared.lists[from].count) ++from;
+      const int piece = shared.lists[from].first + at - shared.lists[from].before;
+      words[k] = load_fresh(shared.due[from] + piece / b.plan.projections[from].pieces);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      if (words[k] == 0) continue;
+      const int at = i + k * kThreads;
+      while (at >= shared.lists[number].before + shared.lists[number].count) ++number;
+      const Projection& p = b.plan.projections[number];
+      const unsigned piece = shared.lists[number].first + at - shared.lists[number].before;
+      const unsigned pieces = static_cast<unsigned>(p.pieces);
+      for (uint32_t left = words[k]; left != 0; left &= left - 1) {
+        const unsigned cell = piece / pieces * 32 + __ffs(static_cast<int>(left)) - 1;
+        const unsigned event = cell * pieces + piece % pieces;
+        const unsigned place = atomicAdd(shared.queued + number, 1u);
+        if (place < shared.room[number])
+          b.queue[shared.place[number] + place] = event;
+        else
+          deliver_event(b, p, event, 0, 1);
+      }
+    }
+  }
+}
+
+DEVICE unsigned queued(const Shared& shared, int number) {
+  const unsigned count = shared.queued[number], room = shared.room[number];
+  return count < room ? count : room;
+}
+
+// The number of lanes that share an event of a projection: a power of two.
+DEVICE unsigned lanes_of(const Projection& p) {
+  return p.piece > 16 ? 32 : p.piece > 8 ? 16 : p.piece > 4 ? 8 : 4;
+}
+
+// Deliver the events of the queue, by `warps` warps of the block from `first` on.
+DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
+  unsigned item = b.warp - first;
+  for (int number = 0; number < b.plan.header->projections; ++number) {
+    const unsigned count = queued(b.shared, number);
+    if (count == 0) continue;
+    const Projection& p = b.plan.projections[number];
+    const unsigned lanes = lanes_of(p), each = 32 / lanes, items = (count + each - 1) / each;
+    for (; item < items; item += warps) {
+      const unsigned event = item * each + b.lane / lanes;
+      if (event < count)
+        deliver_event(b, p, b.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
+    }
+    item -= items;
+  }
+}
+
+}  // namespace steps

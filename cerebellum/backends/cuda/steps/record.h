@@ -1,0 +1,64 @@
+// What a launch records beside the spikes of whole populations: variables of cells, and spikes of
+// chosen ones. All of it is of the step before the present one, when arrivals have been added.
+
+#pragma once
+
+#include "../cells/current.h"
+#include "block.h"
+
+namespace steps {
+
+// Record a variable of 32 cells. All lanes of a warp call it.
+DEVICE void trace(const Block& b, const Recorder& r, int word, int cell, bool exists,
+                  const current::Cell& state) {
+  const float value = r.variable == kV ? state.v : r.variable == kIExc ? state.exc : state.inh;
+  float* out = static_cast<float*>(r.out) + static_cast<int64_t>(b.step() - 1) * r.room;
+  if (r.choice == kAll) {
+    if (exists) out[cell] = value;
+    return;
+  }
+  if (r.choice == kRange) {
+    const int at = cell - r.index[0];
+    if (exists && at >= 0 && at < r.room) out[at] = value;
+    return;
+  }
+  for (uint32_t left = r.chosen[word]; left != 0; left &= left - 1) {
+    const int place = __ffs(static_cast<int>(left)) - 1;
+    const float wanted = __shfl_sync(FULL, value, place);
+    for (int k = b.lane; k < r.room; k += 32)
+      if (r.index[k] == word * 32 + place) out[k] = wanted;
+  }
+}
+
+// Record the spikes of chosen cells.
+DEVICE void record_spikes(const Block& b) {
+  for (int i = 0; i < b.plan.header->recorders; ++i) {
+    const Recorder& r = b.plan.recorders[i];
+    if (r.variable != kSpikes) continue;
+    const int64_t words = (r.room + 31) / 32;
+    const uint32_t* fired = front_row(b.plan.populations[r.population], b.now - 1);
+    uint32_t* out = static_cast<uint32_t*>(r.out) + (b.step() - 1) * words;
+    for (int64_t w = blockIdx.x + static_cast<int64_t>(b.warp) * b.blocks(); w < words;
+         w += static_cast<int64_t>(b.warps) * b.blocks()) {
+      const int64_t at = w * 32 + b.lane;
+      bool mine = false;
+      if (at < r.room) {
+        const int64_t cell = r.choice == kRange ? r.index[0] + at : r.index[at];
+        mine = load_fresh(fired + cell / 32) >> cell % 32 & 1;
+      }
+      const uint32_t packed = __ballot_sync(FULL, mine);
+      if (b.lane == 0) out[w] = packed;
+    }
+  }
+}
+
+// Add the numbers of spikes of the present step to the totals.
+DEVICE void record_totals(const Block& b) {
+  for (int p = threadIdx.x; p < b.plan.header->populations; p += blockDim.x) {
+    if (b.shared.totals[p] != 0)
+      atomicAdd(b.plan.populations[p].totals + b.step(), b.shared.totals[p]);
+    b.shared.totals[p] = 0;
+  }
+}
+
+}  // namespace steps
