@@ -112,7 +112,7 @@ DEVICE void find_list_events(const Block& b) {
         const unsigned event = cell * pieces + piece % pieces;
         const unsigned place = atomicAdd(shared.queued + number, 1u);
         if (place < shared.room[number])
-          b.queue[shared.place[number] + place] = event;
+          b.shared.queue[shared.place[number] + place] = event;
         else
           deliver_event(b, p, event, 0, 1);
       }
@@ -141,7 +141,7 @@ DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
     for (; item < items; item += warps) {
       const unsigned event = item * each + b.lane / lanes;
       if (event < count)
-        deliver_event(b, p, b.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
+        deliver_event(b, p, b.shared.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
     }
     item -= items;
   }
