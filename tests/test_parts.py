@@ -20,7 +20,7 @@ from cerebellum.service.requests import Start
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NOT_IMPORTED = {"all", "cuda", "dev", "docs"}
+NOT_IMPORTED = {"all", "cuda", "dev", "docs", "nvcc"}
 """Extras that no module of ours asks for by name."""
 
 SMALL = ("--granule-size", "300", "--duration-ms", "5", "--no-plots", "--json")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import jax
 
-from cerebellum.backends import cpu, xla
+from cerebellum.backends import cpu, cuda, loop_free, xla
 from cerebellum.errors import UsageError
 from cerebellum.model import registry
 from cerebellum.model.circuit import Circuit
@@ -41,14 +41,18 @@ class Backend(Protocol):
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
         """The backend's own loop over `steps` steps (`sim.chunk.Chunk`), or None for a scan.
 
-        It must be hashable, and equal to another chunk that does the same.
+        It must be hashable, and equal to another chunk that does the same. A backend that has one
+        for some circuits may have a method `explain`, too (see the function).
         """
         ...
 
 
-BACKENDS: dict[str, Backend] = {each.name: each for each in (xla.BACKEND, cpu.BACKEND)}
-"""Backends by name. "auto" searches from the last one to the first, which suits every circuit and
-machine."""
+BACKENDS: dict[str, Backend] = {
+    each.name: each
+    for each in (loop_free.BACKEND, xla.BACKEND, cpu.BACKEND, cuda.STEPWISE, cuda.BACKEND)
+}
+"""Backends by name. "auto" searches from the last one to "xla", which suits every circuit and
+machine, and so never gets to "loop-free": "xla" uses its operations where they are faster."""
 
 NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
 """The attributes that a backend must have."""
@@ -94,6 +98,30 @@ def of(circuit: Circuit) -> Backend:
 def primitives_of(circuit: Circuit) -> Primitives:
     """The operations of a step of a circuit, as its backend provides them."""
     return of(circuit).primitives(circuit)
+
+
+SCAN = "a scan of single steps"
+"""How XLA takes many steps."""
+
+
+def explain(circuit: Circuit, recorders: tuple[Any, ...] = (), inputs: Any | None = None) -> str:
+    """How the backend of a circuit takes many steps, in a few words.
+
+    They are those of the backend's method `explain`, with the same arguments, where it has one:
+    that many steps are one launch on a device, or what prevents that.
+
+    Args:
+      inputs: the drive of a chunk (`sim.chunk.Inputs`), where it is known; of arrays of spikes,
+        currents or weights it has shapes and dtypes alone.
+
+    Raises:
+      UsageError: the backend of the circuit cannot be used on this machine.
+    """
+    backend = of(circuit)
+    own = getattr(backend, "explain", None)
+    if own is not None:
+        return own(circuit, recorders, inputs)
+    return SCAN if backend.chunk(circuit, 1, recorders) is None else "a loop of its own"
 
 
 def usable() -> list[str]:

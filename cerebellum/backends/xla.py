@@ -1,8 +1,14 @@
-"""The reference backend: XLA's own operations, on any device that JAX uses."""
+"""The reference backend: XLA's own operations, on any device that JAX uses.
+
+On a GPU they are those of the backend "loop-free".
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
+from cerebellum.backends import loop_free
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
 
@@ -20,7 +26,7 @@ class Xla:
         return True
 
     def primitives(self, circuit: Circuit) -> Primitives:
-        return REFERENCE
+        return REFERENCE if jax.default_backend() == "cpu" else loop_free.PRIMITIVES
 
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None

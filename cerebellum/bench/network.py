@@ -96,11 +96,11 @@ def _second(
         },
         floor_s=moved * steps / bandwidth(int(min(moved, 2**28)), options.cores),
         rates_hz=rates,
-        extra=_device_memory(),
+        extra=device_memory(),
     )
 
 
-def _device_memory() -> dict[str, float]:
+def device_memory() -> dict[str, float]:
     """Peak use of an accelerator's memory so far, bytes; empty on a CPU."""
     stats = jax.devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")

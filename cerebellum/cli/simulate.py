@@ -373,6 +373,7 @@ def _result(
         "steps": recording.steps,
         "path": recording.path,
         "kernels": recording.backend,
+        "loop": recording.loop,
         "wall_s": wall,
         "realtime_factor": wall / (recording.duration_ms * 1e-3),
         "build_s": simulation.build_s,

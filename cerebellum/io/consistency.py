@@ -33,7 +33,7 @@ def _problems(recording: Recording) -> Iterator[str]:
     seconds = recording.seconds
     if not isinstance(seconds, Mapping) or not all(map(_is_number, seconds.values())):
         yield f"seconds {seconds!r}; wall times by name, s"
-    for name in ("backend", "path"):
+    for name in ("backend", "path", "loop"):
         if not isinstance(getattr(recording, name), str):
             yield f"{name} {getattr(recording, name)!r}; text"
     if recording.spikes.keys() != sizes.keys():

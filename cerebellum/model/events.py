@@ -140,7 +140,7 @@ def _descend(counts: Array, rank: Array) -> tuple[Array, Array]:
     return index, rank - jnp.max(jnp.where(before, cumulative, 0), axis=1)
 
 
-def _select_bit(word: Array, rank: Array) -> Array:
+def select_bit(word: Array, rank: Array) -> Array:
     """Position of the `rank`-th set bit of each word, by bisection: uint32 [K] to int32 [K]."""
     position = jnp.zeros_like(rank)
     for width in (16, 8, 4, 2, 1):
@@ -170,7 +170,7 @@ def select(words: Array, levels: list[Array], rank: Array) -> Array:
         child, rank = _descend(level[index], rank)
         index = index * _BRANCH + child
     index = jnp.minimum(index, words.shape[0] - 1)
-    return index * BITS + jnp.minimum(_select_bit(words[index], rank), BITS - 1)
+    return index * BITS + jnp.minimum(select_bit(words[index], rank), BITS - 1)
 
 
 def rank(words: Array, levels: list[Array], cell: Array) -> Array:
@@ -271,7 +271,7 @@ def _by_list(
         row = fan.row[batch * (fan.row.shape[0] > 1), None]
         delay = _take(fan.delays, batch, cell)
         out = out.reshape(members, -1)
-        target = _in_ring(target, delay, row, fan.depth, out.shape[1])
+        target = in_ring(target, delay, row, fan.depth, out.shape[1])
     if weight.ndim == 1:
         value = weight[batch * (weight.shape[0] > 1), None]
     else:
@@ -286,7 +286,7 @@ def _by_list(
     return added.reshape(shape)
 
 
-def _in_ring(target: Array, delay: Array, row: Array, depth: int, size: int) -> Array:
+def in_ring(target: Array, delay: Array, row: Array, depth: int, size: int) -> Array:
     """The places of synapses in a flat ring of arrivals, int32; `size` for unused entries.
 
     Args:
@@ -380,7 +380,7 @@ def _push(
     sent = Events(words=words, starts=starts, block=block)
     delivered = sweep(sent, fans, weights, gains, sums)
     return tuple(
-        value if isinstance(fan, FanOut) else out + _total(value, fan, out)
+        value if isinstance(fan, FanOut) else out + total_of_rows(value, fan, out)
         for fan, value, out in zip(fans, delivered, outs, strict=True)
     )
 
@@ -432,7 +432,7 @@ def _zero_sums(groups: int, weight: Array) -> Array:
     return jnp.zeros((groups, 1, weight.shape[-1]), weight.dtype)
 
 
-def _total(sums: Array, fan: AllToAll, out: Array) -> Array:
+def total_of_rows(sums: Array, fan: AllToAll, out: Array) -> Array:
     """Convert sums of rows [B G, limbs, R] to weights in the shape of `out`."""
     total = sums[:, 0]
     if sums.shape[1] == 2:
@@ -522,7 +522,7 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
         return out + sums.reshape(-1)[: out.shape[0]]
     value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
     if fan.delays is not None and fan.row is not None:
-        places = _in_ring(fan.targets, fan.delays, fan.row, fan.depth, out.size)
+        places = in_ring(fan.targets, fan.delays, fan.row, fan.depth, out.size)
         added = jnp.ravel(out).at[places].add(value.astype(out.dtype), mode="drop")
         return added.reshape(out.shape)
     return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cerebellum.model import events, noise, plasticity
+from cerebellum.model import delivery, events, noise, plasticity
 from cerebellum.model.neurons.protocol import NeuronModel
 from cerebellum.model.noise import CellRange
 from cerebellum.model.surrogate import Surrogate
@@ -92,8 +92,12 @@ class Primitives:
     integrate: Integrate = integrate
     sweep: events.Sweep = events.sweep
     """delivers packed spikes through the projections of a population"""
+    deliver: delivery.Deliver = delivery.deliver
+    """makes all deliveries of a step; the reference makes one after the other, by `sweep`"""
     settle: plasticity.Settle = plasticity.settle
     """writes the weights whose window has closed"""
+    incur: plasticity.Incur = plasticity.incur
+    """adds the effect of teaching spikes to the pending weight updates"""
     draw: Draw = draw
     take: Take = take
 

@@ -16,7 +16,16 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError, nearest
-from cerebellum.model import delays, events, fit, gap_junctions, homeostasis, noise, short_term
+from cerebellum.model import (
+    delays,
+    delivery,
+    events,
+    fit,
+    gap_junctions,
+    homeostasis,
+    noise,
+    short_term,
+)
 from cerebellum.model.circuit import (
     BEAM,
     Activity,
@@ -30,6 +39,7 @@ from cerebellum.model.circuit import (
     synapses_of,
     timing,
 )
+from cerebellum.model.delivery import Delivery
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.noise import CellRange
 from cerebellum.model.ordering import materialize_once, order_after
@@ -75,9 +85,11 @@ def step(
         cells = _outside_events(wiring, cells, drive)
     with jax.named_scope("synapses"):
         emitted = words if wiring.path == "event" else spikes
-        cells, terminals, arrivals = _synapses(params, wiring, state, cells, emitted, primitives)
+        operands = params, wiring, state, cells, emitted, primitives
+        cells, terminals, arrivals, teaching = _synapses(*operands)
     with jax.named_scope("learning"):
-        cells, weights, rule_states = _learn(params, wiring, state, cells, spikes, keys, primitives)
+        operands = params, wiring, state, cells, spikes, teaching, keys, primitives
+        cells, weights, rule_states = _learn(*operands)
         regulation = {
             name: homeostasis.adjust(
                 state.homeostasis[name],
@@ -239,48 +251,36 @@ def _synapses(
         arrivals.
 
     Returns:
-      The states of the cells after the arrivals, the terminals after use, and the rings.
+      The states of the cells after the arrivals, the terminals after use, the rings, and the number
+      of spikes of each teaching projection that reach its targets, by name.
     """
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
     receptors = {name: models[name].receptors(cell) for name, cell in cells.items()}
-    terminals = dict(state.terminals)
-    deliver = partial(_deliver, params, wiring, state, terminals, primitives)
-    for bundle in bundles(spec):
-        projections = [p for p in bundle.projections if not _own_delays(wiring, p)]
-        if not projections:
-            continue
-        spikes = delays.due(state.delay_lines[bundle.source], state.step, bundle.delay)
-        before = [receptors[p.target][p.receptor] for p in projections]
-        outs = [
-            out if p.scaling is None else jnp.zeros_like(out)
-            for p, out in zip(projections, before, strict=True)
-        ]
-        outs = deliver(spikes, projections, [wiring.fans[p.name] for p in projections], outs)
-        for p, value, out in zip(projections, before, outs, strict=True):
-            if p.scaling is not None:
-                out = value + state.homeostasis[p.name].value * out
-            receptors[p.target] = {**receptors[p.target], p.receptor: out}
-    arrivals = {}
+    arrays = {f"{name}.{key}": x for name, keys in receptors.items() for key, x in keys.items()}
+    terminals, taken = dict(state.terminals), {}
     for name, ring in state.arrivals.items():
-        taken, arrivals[name] = primitives.take(ring, state.step)
-        target, receptor = _end_of_ring(spec, name)
+        taken[name], arrays[f"ring {name}"] = primitives.take(ring, state.step)
+    deliveries = _deliveries(params, wiring, state, terminals, emitted)
+    teaching, zeros = _teaching(params, wiring, state)
+    arrays |= zeros
+    if wiring.path == "event":
+        arrays = _without_gradient(arrays)
+        arrays = primitives.deliver([*deliveries, *teaching], arrays, primitives.sweep)
+    else:
+        for each in [*deliveries, *teaching]:
+            arrays |= delivery.dense(each, arrays)
+    for name, arrived in taken.items():
+        end = _end_of_ring(spec, name)
         if name in state.homeostasis:
-            taken = state.homeostasis[name].value * taken
-        receptors[target] = {**receptors[target], receptor: receptors[target][receptor] + taken}
-    for projections in _ring_bundles(wiring):
-        names = [ring_of(p) for p in projections]
-        lists = [wiring.fans[p.name] for p in projections]
-        fans: list[events.Fan] = [
-            fan.into_ring(state.step, arrivals[name].shape[0])
-            for fan, name in zip(lists, names, strict=True)
-            if isinstance(fan, events.FanOut)
-        ]
-        filled = [arrivals[name] for name in names]
-        filled = deliver(emitted[projections[0].source], projections, fans, filled)
-        arrivals |= dict(zip(names, filled, strict=True))
-    cells = {n: models[n].with_receptors(cell, receptors[n]) for n, cell in cells.items()}
-    return cells, terminals, arrivals
+            arrived = state.homeostasis[name].value * arrived
+        arrays[end] = arrays[end] + arrived
+    arrivals = {name: arrays[f"ring {name}"] for name in taken}
+    cells = {
+        name: models[name].with_receptors(cell, {k: arrays[f"{name}.{k}"] for k in receptors[name]})
+        for name, cell in cells.items()
+    }
+    return cells, terminals, arrivals, {each.ends[0]: arrays[each.ends[0]] for each in teaching}
 
 
 def _own_delays(wiring: Wiring, projection: Projection) -> bool:
@@ -289,9 +289,9 @@ def _own_delays(wiring: Wiring, projection: Projection) -> bool:
     return isinstance(fan, events.FanOut) and fan.delays is not None
 
 
-def _end_of_ring(spec: Spec, name: str) -> tuple[str, str]:
-    """The population and the receptor at which a ring of arrivals ends."""
-    return next((p.target, p.receptor) for p in spec.projections if ring_of(p) == name)
+def _end_of_ring(spec: Spec, name: str) -> str:
+    """The receptor at which a ring of arrivals ends, as "golgi.exc"."""
+    return next(f"{p.target}.{p.receptor}" for p in spec.projections if ring_of(p) == name)
 
 
 def _ring_bundles(wiring: Wiring) -> list[list[Projection]]:
@@ -310,27 +310,59 @@ def _ring_bundles(wiring: Wiring) -> list[list[Projection]]:
     return groups
 
 
-def _deliver(
+def _deliveries(
     params: Params,
     wiring: Wiring,
     state: State,
     terminals: dict[str, short_term.Terminals],
-    primitives: Primitives,
+    emitted: dict[str, Array],
+) -> list[Delivery]:
+    """The deliveries of a step: of spikes whose delay has passed, then into rings of arrivals.
+
+    Args:
+      terminals: those of all projections, in which the used ones are replaced.
+      emitted: the spikes of this step, packed on the event path.
+    """
+    deliver = partial(_delivery, params, wiring, state, terminals)
+    deliveries = []
+    for bundle in bundles(wiring.spec):
+        projections = [p for p in bundle.projections if not _own_delays(wiring, p)]
+        if projections:
+            spikes = delays.due(state.delay_lines[bundle.source], state.step, bundle.delay)
+            fans = [wiring.fans[p.name] for p in projections]
+            ends = [f"{p.target}.{p.receptor}" for p in projections]
+            scaling = [p.name if p.scaling is not None else None for p in projections]
+            scales = [None if name is None else state.homeostasis[name].value for name in scaling]
+            deliveries.append(deliver(spikes, projections, fans, scales, ends))
+    for projections in _ring_bundles(wiring):
+        fans: list[events.Fan] = [
+            fan.into_ring(state.step, state.arrivals[ring_of(p)].shape[0])
+            for p in projections
+            if isinstance(fan := wiring.fans[p.name], events.FanOut)
+        ]
+        ends = [f"ring {ring_of(p)}" for p in projections]
+        scales = [None] * len(projections)
+        deliveries.append(deliver(emitted[projections[0].source], projections, fans, scales, ends))
+    return deliveries
+
+
+def _delivery(
+    params: Params,
+    wiring: Wiring,
+    state: State,
+    terminals: dict[str, short_term.Terminals],
     spikes: Array,
     projections: Sequence[Projection],
     fans: list[events.Fan],
-    outs: list[Array],
-) -> Sequence[Array]:
-    """Deliver the spikes of one population through some of its projections.
+    scales: Sequence[Array | None],
+    ends: Sequence[str],
+) -> Delivery:
+    """The delivery of the spikes of one population through some of its projections.
 
     Args:
       terminals: those of all projections, in which the used ones are replaced.
       spikes: packed on the event path, otherwise one number a cell.
-      fans: the wiring of each projection.
-      outs: for each projection the array to which the weights are added.
-
-    Returns:
-      The arrays after delivery.
+      fans, scales, ends: of each projection.
     """
     gains: list[Array | None] = []
     for p in projections:
@@ -343,20 +375,51 @@ def _deliver(
                 terminals[p.name], fired, p.short_term, wiring.spec.dt
             )
         gains.append(gain)
-    weights = [
+    weights = tuple(
         state.weights[p.name]
         if p.name in state.weights
         else each_weight(params.weights[p.name], wiring, p)
         for p in projections
-    ]
-    if wiring.path == "event":
-        weights, outs = _without_gradient((weights, outs))
-        operands = spikes, tuple(fans), tuple(weights), tuple(outs), tuple(gains)
-        return events.push(*operands, sweep=primitives.sweep)
-    return [
-        events.propagate(spikes if gain is None else spikes * gain, fan, weight, out, "dense")
-        for fan, weight, gain, out in zip(fans, weights, gains, outs, strict=True)
-    ]
+    )
+    return Delivery(
+        words=spikes,
+        fans=tuple(fans),
+        weights=_without_gradient(weights) if wiring.path == "event" else weights,
+        gains=tuple(gains),
+        scales=tuple(scales),
+        ends=tuple(ends),
+    )
+
+
+def _teaching(
+    params: Params, wiring: Wiring, state: State
+) -> tuple[list[Delivery], dict[str, Array]]:
+    """The deliveries that count the spikes of each teaching projection, and zeros to count from."""
+    spec = wiring.spec
+    by_name = {projection.name: projection for projection in spec.projections}
+    deliveries, zeros = [], {}
+    for projection in spec.projections:
+        for name in () if projection.rule is None else projection.rule.teachers:
+            end = f"teacher {name}"
+            if name == projection.target or end in zeros:
+                continue
+            teacher, fan = by_name[name], wiring.fans[name]
+            steps = delays.steps_of(teacher, spec.dt)
+            unit_weight = jnp.float32(1)
+            if isinstance(fan, events.AllToAll):
+                unit_weight = (params.weights[name] > 0).astype(jnp.float32)
+            zeros[end] = jnp.zeros(wiring.part.size(teacher.target))
+            deliveries.append(
+                Delivery(
+                    words=delays.due(state.delay_lines[teacher.source], state.step, steps),
+                    fans=(fan,),
+                    weights=(unit_weight,),
+                    gains=(None,),
+                    scales=(None,),
+                    ends=(end,),
+                )
+            )
+    return deliveries, zeros
 
 
 @jax.custom_jvp
@@ -378,21 +441,22 @@ def _learn(
     state: State,
     cells: dict[str, Any],
     spikes: dict[str, Array],
+    teaching: dict[str, Array],
     keys: dict[str, Array],
     primitives: Primitives,
 ):
     """Advance every learning rule: the cells, the weights, and the states of the rules."""
     spec = wiring.spec
     weights, rule_states = dict(state.weights), dict(state.rule_states)
-    by_name = {projection.name: projection for projection in spec.projections}
-    for name, projection in by_name.items():
+    for projection in spec.projections:
+        name = projection.name
         rule = projection.rule
         if rule is None:
             continue
         teaching_spikes = {
             teacher: spikes[teacher]
             if teacher == projection.target
-            else _teaching_spikes(params, wiring, state, by_name[teacher], primitives)
+            else teaching[f"teacher {teacher}"]
             for teacher in rule.teachers
         }
         # The cells were computed from these weights, which are overwritten below.
@@ -413,6 +477,7 @@ def _learn(
             gain=params.learning_gain[name],
             key=keys[f"learn {name}"],
             settle=primitives.settle,
+            incur=primitives.incur,
         )
         weights[name], rule_states[name] = rule.learn(
             weights[name], rule_states[name], moment, synapses
@@ -422,19 +487,3 @@ def _learn(
             rounded = materialize_once(weights[name])
             weights[name] = synapses.bounded(rounded, moment.fired.size)
     return cells, weights, rule_states
-
-
-def _teaching_spikes(
-    params: Params, wiring: Wiring, state: State, teacher: Projection, primitives: Primitives
-) -> Array:
-    """Number of spikes of a teaching projection that reach each target in this step, [T]."""
-    spec = wiring.spec
-    delay = delays.steps_of(teacher, spec.dt)
-    spikes = delays.due(state.delay_lines[teacher.source], state.step, delay)
-    fan, zeros = wiring.fans[teacher.name], jnp.zeros(wiring.part.size(teacher.target))
-    unit_weight = jnp.float32(1)
-    if isinstance(fan, events.AllToAll):
-        unit_weight = (params.weights[teacher.name] > 0).astype(jnp.float32)
-    if wiring.path == "event":
-        return events.push(spikes, (fan,), (unit_weight,), (zeros,), sweep=primitives.sweep)[0]
-    return events.dense(spikes, fan, unit_weight, zeros)

@@ -55,6 +55,12 @@ class Inputs:
         """The spikes of relays by population, or which part of the drive is anything else."""
         return drives.relayed(self.sources, self.arrays, wiring)
 
+    def unrelayed(self, wiring: Wiring) -> str | None:
+        """Which part of the drive is not spikes of relays, or None, from shapes and dtypes."""
+        found = []
+        jax.eval_shape(lambda inputs: found.append(inputs.relayed(wiring)), self)
+        return found[0] if isinstance(found[0], str) else None
+
 
 class Environment(Protocol):
     """Something that reads the spikes of a circuit in each step and drives it; it is hashable."""
@@ -293,6 +299,23 @@ def counts_steps(circuit: Circuit, steps: int, recorders: tuple[Recorder, ...] =
     A backend's own loop need not.
     """
     return backends.of(circuit).chunk(circuit, steps, recorders) is None
+
+
+def explain(
+    circuit: Circuit, recorders: tuple[Recorder, ...], inputs: Inputs, batched: tuple[str, ...] = ()
+) -> str:
+    """How the backend of a circuit takes the steps of a chunk with these inputs, in a few words.
+
+    Args:
+      batched: names of input arrays that have a batch axis, [B, steps, ...].
+    """
+
+    def of_member(name: str, x: Any) -> Any:
+        axes = 1 if name in batched else 0
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), x)
+
+    arrays = {name: of_member(name, x) for name, x in inputs.arrays.items()}
+    return backends.explain(circuit, recorders, replace(inputs, arrays=arrays))
 
 
 def of(

@@ -125,11 +125,11 @@ class Collector:
                 self.spiking[r.owner].append(watch.cells[index])
         self.steps += len(next(iter(totals.values())))
 
-    def recording(self, seconds: dict[str, float], backend: str, path: str) -> Recording:
+    def recording(self, seconds: dict[str, float], backend: str, path: str, loop: str) -> Recording:
         """The recording of all chunks so far.
 
         Args:
-          seconds, backend, path: as in `Recording`.
+          seconds, backend, path, loop: as in `Recording`.
         """
         dt, start_ms = self.spec.dt, self.start_step * self.spec.dt
         rasters, traces = {}, {}
@@ -153,5 +153,6 @@ class Collector:
             seconds=seconds,
             backend=backend,
             path=path,
+            loop=loop,
             counted=self.counted,
         )

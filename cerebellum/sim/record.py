@@ -109,6 +109,9 @@ class Recording:
     """name of the backend that ran the circuit; empty in files of older versions"""
     path: str = ""
     """the path of the circuit that ran, "event" or "dense"; empty in files of older versions"""
+    loop: str = ""
+    """how the backend took many steps: single steps in a scan of XLA, or many in one launch on a
+    device; empty in files of older versions"""
     counted: dict[str, np.ndarray] = field(default_factory=dict)
     """the cells of the counts, by population; absent from files of older versions"""
 
@@ -261,6 +264,7 @@ def join(parts: Sequence[Recording]) -> Recording:
         seconds={n: sum(part.seconds[n] for part in parts) for n in first.seconds},
         backend=_names([part.backend for part in parts]),
         path=_names([part.path for part in parts]),
+        loop=_names([part.loop for part in parts]),
     )
 
 

@@ -302,7 +302,7 @@ class _Run:
           folder: where the recording is written; None for memory.
         """
         self.circuit, self.plan, self.batch, self.folder = circuit, plan, batch, folder
-        self.steps = span[1]
+        self.steps, self.loop = span[1], ""
         self.collectors = [
             Collector(plan.watches, circuit.spec, *span, folder) for _ in range(batch or 1)
         ]
@@ -343,6 +343,9 @@ class _Run:
                     if isinstance(chunk, BatchChunk):
                         chunk = replace(chunk, swept=self.swept)
                     inputs = self._inputs(feed.inputs(arrays), cut)
+                    if not self.loop:
+                        recorders = self.plan.recorders
+                        self.loop = chunks.explain(self.circuit, recorders, inputs, feed.batched)
                     state, chunk_records = advance(chunk, lean.params, lean.wiring, state, inputs)
                     if (cut.room, cut.counted) not in rooms:
                         rooms.add((cut.room, cut.counted))
@@ -403,7 +406,7 @@ class _Run:
         """The recordings of what is collected."""
         run_seconds = time.perf_counter() - self.start - self.compile_seconds
         seconds = {"compile": self.compile_seconds, "run": run_seconds}
-        ran = backends.of(self.circuit).name, self.circuit.wiring.path
+        ran = backends.of(self.circuit).name, self.circuit.wiring.path, self.loop
         recordings = [collector.recording(seconds, *ran) for collector in self.collectors]
         return recordings if self.folder is None else [self.folder.finish(recordings[0])]
 

@@ -28,6 +28,7 @@ def about(recording: Recording) -> dict[str, Any]:
         "seconds": recording.seconds,
         "backend": recording.backend,
         "path": recording.path,
+        "loop": recording.loop,
         "units": {name: trace.unit for name, trace in recording.traces.items()},
         "every": {name: x.every for name, x in recording.traces.items() if x.every > 1},
     }

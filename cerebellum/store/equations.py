@@ -17,7 +17,7 @@ import numpy as np
 from cerebellum.model import events, registry
 from cerebellum.model.delays import steps_of
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.plasticity import RULES, WINDOWS, Moment, Sizes, Synapses, settle
+from cerebellum.model.plasticity import RULES, WINDOWS, Moment, Sizes, Synapses, incur, settle
 from cerebellum.model.spec import Population, Projection, Spec
 
 CELLS, SOURCES, STEPS = 8, 6, 10
@@ -156,6 +156,7 @@ def _synapses(projection: Projection, spec: Spec) -> Any:
             gain=jnp.float32(1),
             key=jnp.uint32([0, 1]),
             settle=settle,
+            incur=incur,
         )
         learned = rule.learn(*carried, moment, synapses)
         return learned, learned

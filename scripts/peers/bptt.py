@@ -10,65 +10,18 @@ import argparse
 import json
 import subprocess
 import sys
-import time
-from functools import partial
 from pathlib import Path
 
 from cerebellum import xla
 
 xla.one_thread()
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import optax  # noqa: E402
-from jax import lax  # noqa: E402
 
-from cerebellum.model.neurons import lif  # noqa: E402
+from cerebellum.bench import bptt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NORSE = ROOT / ".peers/norse/bin/python"
-CELL = lif.Params(alpha=10.0)
-
-
-def loss(weights, spikes, labels):
-    batch = spikes.shape[1]
-    states = tuple(lif.init(CELL, (batch, w.shape[1])) for w in weights)
-
-    def step(carry, given):
-        (first, second), total = carry
-        first, fired = lif.step(CELL, first, given @ weights[0], 1.0)
-        second, out = lif.step(CELL, second, fired @ weights[1], 1.0)
-        return ((first, second), total + out), None
-
-    zero = jnp.zeros((batch, weights[1].shape[1]))
-    (_, total), _ = lax.scan(step, (states, zero), spikes)
-    return optax.softmax_cross_entropy_with_integer_labels(total, labels).mean()
-
-
-@partial(jax.jit, donate_argnums=(0, 1))
-def update(weights, state, spikes, labels):
-    value, gradient = jax.value_and_grad(loss)(weights, spikes, labels)
-    moved, state = optax.adam(1e-3).update(gradient, state)
-    return optax.apply_updates(weights, moved), state, value
-
-
-def ours(inputs, hidden, outputs, batch, steps, updates) -> list[float]:
-    rng = np.random.default_rng(0)
-    spikes = jnp.asarray(rng.random((steps, batch, inputs)) < 0.05, jnp.float32)
-    labels = jnp.asarray(rng.integers(0, outputs, batch))
-    weights = (
-        jnp.asarray(rng.normal(size=(inputs, hidden)) * 3 / inputs**0.5, jnp.float32),
-        jnp.asarray(rng.normal(size=(hidden, outputs)) * 3 / hidden**0.5, jnp.float32),
-    )
-    state = optax.adam(1e-3).init(weights)
-    spans = []
-    for _ in range(updates + 1):
-        began = time.perf_counter()
-        weights, state, value = update(weights, state, spikes, labels)
-        value.block_until_ready()
-        spans.append(time.perf_counter() - began)
-    return spans[1:]
 
 
 def main() -> int:
@@ -84,7 +37,7 @@ def main() -> int:
     sizes = [*given.sizes, given.batch, given.steps, given.updates]
     mine, theirs = [], []
     for _ in range(given.rounds):
-        mine += ours(*sizes)
+        mine += bptt.updates(*sizes)
         script = Path(__file__).with_name("bptt_norse.py")
         told = subprocess.run(
             [NORSE, script, *map(str, sizes)], capture_output=True, text=True, check=True

@@ -270,6 +270,7 @@ def test_a_recording_says_how_it_was_made(simulate, tmp_path):
     assert (result["path"], result["kernels"]) == (recording.path, recording.backend)
     assert recording.path in ("event", "dense")
     assert recording.backend in ("native", "xla")
+    assert result["loop"] == recording.loop == "a scan of single steps"
     text = simulate(tmp_path / "r", 10)[1]
     assert f"{recording.path} path, {recording.backend} kernels" in text
 

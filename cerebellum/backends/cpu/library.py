@@ -8,18 +8,18 @@ result.
 """
 
 import ctypes
-import hashlib
 import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from cerebellum.backends import compiled
+from cerebellum.backends.compiled import Kernels
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
@@ -32,15 +32,6 @@ TARGETS = ("current", "draw", "push", "settle", "take")
 
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Whether the kernels can be used in this process."""
-
-    ready: bool
-    why: str
-    """path of the library, or the reason why there is none"""
 
 
 @cache
@@ -64,11 +55,10 @@ def _load() -> Kernels:
     if compiler is None:
         return Kernels(False, f"no C++ compiler ({', '.join(COMPILERS)}, or CXX)")
     try:
-        path = _library(compiler, jax.ffi.include_dir())
+        path = compiled.library(_recipe(compiler, jax.ffi.include_dir()))
         library = ctypes.CDLL(str(path))
     except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-        return Kernels(False, f"{compiler}: {lines[0]}")
+        return Kernels(False, f"{compiler}: {compiled.failure(error)}")
     except OSError as error:
         return Kernels(False, str(error))
     for name in TARGETS:
@@ -78,41 +68,25 @@ def _load() -> Kernels:
     return Kernels(True, str(path))
 
 
-def _library(compiler: str, include: str) -> Path:
-    """The path of the compiled library.
+def _recipe(compiler: str, include: str) -> compiled.Recipe:
+    """The library depends on the compiler, the files and the processor."""
+    files = compiled.sources(Path(__file__).parent, ".cc", ".h")
 
-    It comes from the cache if the same compiler has built it from the same files for the same
-    processor.
-    """
-    files = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".cc", ".h"))
-    ingredients = [*(file.read_bytes() for file in files), _machine()]
-    ingredients += [" ".join([compiler, *FLAGS, version("jaxlib")]).encode()]
-    name = hashlib.sha256(b"\0".join(ingredients)).hexdigest()[:16]
-    folder = _cache()
-    path = folder / f"kernels-{name}.so"
-    if path.exists():
-        return path
-    log.warning("compiling the C++ kernels with %s, once, into %s", compiler, path)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        compiled = Path(work) / path.name
-        sources = [str(file) for file in files if file.suffix == ".cc"]
-        command = [compiler, *FLAGS, "-I", include, *sources, "-o", str(compiled)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        compiled.replace(path)
-    return path
+    def build(path: Path) -> None:
+        units = [str(file) for file in files if file.suffix == ".cc"]
+        compiled.run([compiler, *FLAGS, "-I", include, *units, "-o", str(path)])
 
-
-def _cache() -> Path:
-    """The folder for the library in the user's cache, or else a temporary folder."""
-    try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = root / "cerebellum"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
-        return Path(tempfile.mkdtemp(prefix="cerebellum-"))
-    if os.access(folder, os.W_OK):
-        return folder
-    return Path(tempfile.mkdtemp(prefix="cerebellum-"))
+    return compiled.Recipe(
+        what="C++ kernels",
+        stem="kernels",
+        compiler=compiler,
+        ingredients=[
+            *(file.read_bytes() for file in files),
+            _machine(),
+            " ".join([compiler, *FLAGS, version("jaxlib")]).encode(),
+        ],
+        build=build,
+    )
 
 
 def _machine() -> bytes:

@@ -2,7 +2,7 @@
 
 from cerebellum.model import registry
 from cerebellum.model.plasticity import protocol
-from cerebellum.model.plasticity.protocol import Closing, Moment, Settle, Sizes, Synapses
+from cerebellum.model.plasticity.protocol import Closing, Incur, Moment, Settle, Sizes, Synapses
 from cerebellum.model.plasticity.window import (
     LATENCY_MS,
     WINDOWS,
@@ -10,6 +10,7 @@ from cerebellum.model.plasticity.window import (
     Window,
     incur,
     kernel,
+    kernel_by_row,
     mossy_fibre_nuclei,
     owed,
     pair_stdp,
@@ -17,6 +18,7 @@ from cerebellum.model.plasticity.window import (
     parallel_fibre_purkinje,
     ring_steps,
     settle,
+    updating,
 )
 
 RULES: dict[str, type] = {"window": Rule}
@@ -29,6 +31,7 @@ __all__ = [
     "RULES",
     "WINDOWS",
     "Closing",
+    "Incur",
     "Moment",
     "Rule",
     "Settle",
@@ -37,6 +40,7 @@ __all__ = [
     "Window",
     "incur",
     "kernel",
+    "kernel_by_row",
     "mossy_fibre_nuclei",
     "owed",
     "pair_stdp",
@@ -44,4 +48,5 @@ __all__ = [
     "parallel_fibre_purkinje",
     "ring_steps",
     "settle",
+    "updating",
 ]

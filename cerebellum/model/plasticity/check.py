@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from cerebellum.errors import UsageError
 from cerebellum.model.plasticity.protocol import Axis, Moment, Rule, Sizes, Synapses
-from cerebellum.model.plasticity.window import settle
+from cerebellum.model.plasticity.window import incur, settle
 
 
 def check(
@@ -49,6 +49,7 @@ def check(
             gain=jnp.float32(1),
             key=key,
             settle=settle,
+            incur=incur,
         )
         return rule.learn(weights, state, moment, synapses)
 

@@ -114,6 +114,14 @@ class Settle(Protocol):
     def __call__(self, weights: Array, closing: Closing, synapses: Synapses) -> Array: ...
 
 
+class Incur(Protocol):
+    """Add the effect of teaching spikes; a backend may replace the reference, `window.incur`."""
+
+    def __call__(
+        self, pending: Array, teaching_spikes: Array, step: Array, rule: Any, dt: float
+    ) -> Array: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Moment:
     """The quantities of one step that a rule may use."""
@@ -137,6 +145,8 @@ class Moment:
     """words of a random key of this run, projection and step, uint32 [2]"""
     settle: Settle
     """the backend's function that applies pending weight updates"""
+    incur: Incur
+    """the backend's function that adds the effect of teaching spikes to pending weight updates"""
 
 
 class Rule(Protocol):

@@ -157,7 +157,7 @@ class Rule:
           state: the ring of pending weight updates, float32 [D, G R].
         """
         dt, step = synapses.dt, moment.step
-        pending = incur(state, moment.teaching_spikes[self.teacher], step, self, dt)
+        pending = moment.incur(state, moment.teaching_spikes[self.teacher], step, self, dt)
         spikes = delays.due(moment.line, step, synapses.delay + self.history(dt))
         words = spikes if spikes.dtype == jnp.uint32 else events.pack(spikes)
         change, pending = owed(pending, step, moment.gain, synapses)
@@ -252,6 +252,13 @@ def kernel(rule: Rule, dt: float) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def kernel_by_row(pending: Array, step: Array, rule: Rule, dt: float) -> Array:
+    """What one teaching spike of a step adds to each row of the pending weight updates, [D]."""
+    depth, back = pending.shape[0], ring_steps(rule, dt)[1]
+    lag_index = jnp.remainder(step + back - jnp.arange(depth), depth)
+    return jnp.asarray(kernel(rule, dt))[lag_index]
+
+
 def incur(pending: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: float) -> Array:
     """Add the effect of teaching spikes to the pending weight updates.
 
@@ -260,10 +267,8 @@ def incur(pending: Array, teaching_spikes: Array, step: Array, rule: Rule, dt: f
       teaching_spikes: teaching spikes that arrive at each target in this step, float32 [T].
       step: int32 scalar.
     """
-    depth, width = pending.shape
-    back = ring_steps(rule, dt)[1]
-    lag_index = jnp.remainder(step + back - jnp.arange(depth), depth)
-    by_row = jnp.asarray(kernel(rule, dt))[lag_index]
+    width = pending.shape[1]
+    by_row = kernel_by_row(pending, step, rule, dt)
     words = events.pack(teaching_spikes)
     levels, total = events.tally(words), events.count(words)
     lanes = jnp.arange(8, dtype=jnp.int32)
@@ -309,19 +314,40 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
       closing: the spikes whose window closes, and the changes.
     """
     cells, width = weights.shape
-    block = events.block_size(width)
+    block, fan = events.block_size(width), synapses.fan
     lanes = jnp.arange(block, dtype=jnp.int32)
+    update = updating(closing, synapses, width)
+
+    def visit(weights, beam, cell, real):
+        rows = update(weights, beam[None], cell)
+        cell = jnp.where(real, cell, cells + lanes)
+        return weights.at[cell].set(rows, mode="drop", unique_indices=True)
+
+    beams = fan.beams if isinstance(fan, events.AllToAll) else 1
+    edges = jnp.asarray(events.beam_edges(cells, beams))
+    words = closing.words
+    return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
+
+
+def updating(
+    closing: Closing, synapses: Synapses, width: int
+) -> Callable[[Array, Array, Array], Array]:
+    """The function that updates the weights of some source cells, whose window closes.
+
+    Args:
+      width: number of weights of a cell.
+
+    Returns:
+      A function of all weights, the beams [K] or [1] of the cells, and the cells [K]; it returns
+      their new weights, [K, width].
+    """
     fan, share, w_max = synapses.fan, synapses.share, synapses.w_max
     change, key = closing.change, closing.key
     columns = noise.columns(key, width)
     cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
 
-    def write(weights, cell, real, rows):
-        cell = jnp.where(real, cell, cells + lanes)
-        return weights.at[cell].set(rows, mode="drop", unique_indices=True)
-
-    def visit_row(fan, weights, beam, cell, real):
-        rows, delta = weights[cell], change.reshape(-1, width)[beam][None]
+    def update_rows(fan: events.AllToAll, weights: Array, beam: Array, cell: Array) -> Array:
+        rows, delta = weights[cell], change.reshape(-1, width)[beam]
         if share < 1:
             number = cell_offset + cell.astype(jnp.uint32)
             exists = fixed.exists(synapses.contacts_key, number, width, share)
@@ -330,20 +356,13 @@ def settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
             delta = jnp.broadcast_to(delta, rows.shape)
         if weights.dtype == jnp.uint16:
             dither = fixed.dither(key, cell_offset + cell.astype(jnp.uint32), columns)
-            rows = fixed.add(rows, delta / fan.unit, dither)
-        else:
-            rows = jnp.clip(rows + delta, 0, w_max)
-        return write(weights, cell, real, rows)
+            return fixed.add(rows, delta / fan.unit, dither)
+        return jnp.clip(rows + delta, 0, w_max)
 
-    def visit_list(fan, weights, _, cell, real):
+    def update_lists(fan: events.FanOut, weights: Array, _: Array, cell: Array) -> Array:
         delta = change.at[fan.targets[cell]].get(mode="fill", fill_value=0)
-        rows = jnp.clip(weights[cell] + delta, 0, w_max)
-        return write(weights, cell, real, rows)
+        return jnp.clip(weights[cell] + delta, 0, w_max)
 
     if isinstance(fan, events.AllToAll):
-        beams, visit = fan.beams, partial(visit_row, fan)
-    else:
-        beams, visit = 1, partial(visit_list, fan)
-    edges = jnp.asarray(events.beam_edges(cells, beams))
-    words = closing.words
-    return events.walk_beams(words, events.tally(words), edges, block, visit, weights)
+        return partial(update_rows, fan)
+    return partial(update_lists, fan)

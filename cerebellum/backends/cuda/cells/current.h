@@ -19,8 +19,25 @@ struct Constants {
 static_assert(sizeof(Constants) == 9 * sizeof(float));
 
 struct Cell {
+  using Constants = current::Constants;
+  static constexpr int kFloats = 3;
+  static constexpr bool kDraws = false;
+
   float v, exc, inh;    // mV
   uint32_t refractory;  // remaining steps of the refractory period
+
+  DEVICE static Cell load(float* const* state, int64_t at, uint32_t refractory) {
+    return {state[0][at], state[1][at], state[2][at], refractory};
+  }
+
+  DEVICE void store(float* const* state, int64_t at) const {
+    state[0][at] = v;
+    state[1][at] = exc;
+    state[2][at] = inh;
+  }
+
+  // Advances the cell by a step: see `current::advance`.
+  DEVICE bool advance(const Constants& c, float bias, float);
 };
 
 // Advances a cell by a step, without arrivals, and returns whether it fires. `bias` is what constant
@@ -35,6 +52,10 @@ DEVICE bool advance(const Constants& c, float bias, Cell& cell) {
   cell.inh *= c.keep_inh;
   cell.refractory = fires ? static_cast<uint32_t>(c.period) : cell.refractory - silent;
   return fires;
+}
+
+DEVICE bool Cell::advance(const Constants& c, float bias, float) {
+  return current::advance(c, bias, *this);
 }
 
 }  // namespace current

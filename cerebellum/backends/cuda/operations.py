@@ -1,0 +1,158 @@
+"""The CUDA kernels as primitives, each next to the reference that it must equal.
+
+No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and uint16 rows give
+what the reference gives, bit for bit; other lists and rows are summed in fixed point.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from cerebellum.backends.cuda import calls, models
+from cerebellum.model import events, fixed, plasticity, primitives
+from cerebellum.model.events import AllToAll, Events, FanOut
+from cerebellum.model.neurons.protocol import NeuronModel
+from cerebellum.model.noise import CellRange, name_number
+from cerebellum.model.plasticity import Closing, Synapses
+from cerebellum.model.primitives import Primitives
+from cerebellum.model.surrogate import Surrogate
+
+
+def by_platform(platform: str, kernel: Callable, reference: Callable, *operands: Any) -> Any:
+    """Call `kernel` in programs for one platform, and `reference` in programs for others."""
+    return lax.platform_dependent(*operands, default=reference, **{platform: kernel})
+
+
+def integrate(
+    platform: str,
+    model: NeuronModel,
+    params: Any,
+    state: Any,
+    input: Any,
+    dt: float,
+    surrogate: Surrogate | None,
+) -> tuple[Any, Array, Array]:
+    """Integrate current-based, conductance-based and E-GLIF cells by integrate.cuh.
+
+    Voltages differ from those of the reference in the last bits where XLA rounds a product and a
+    sum together, or has another exponential function. Cells whose spikes pass gradients, and models
+    without a kernel, are integrated by the reference.
+    """
+    kernel = models.of(model)
+    if kernel is None or surrogate is not None:
+        return primitives.integrate(model, params, state, input, dt, surrogate)
+    arrays, variant = kernel.arrays(state), kernel.variant(params, state)
+    if variant is None or not models.takes(state, input, arrays):
+        return primitives.integrate(model, params, state, input, dt, surrogate)
+
+    def native(state: Any, input: Any) -> tuple[Any, Array]:
+        constants = models.by_cell(kernel.constants(params, dt))
+        driving = jnp.atleast_1d(jnp.asarray(kernel.current(params, input, dt), jnp.float32))
+        uniform = jnp.zeros(1)
+        if model.DRAWS_NOISE:
+            uniform = jnp.broadcast_to(jnp.asarray(input.uniform, jnp.float32), state.v.shape)
+        held = [*kernel.arrays(state), state.refractory]
+        operands = constants, driving, uniform, held, kernel.number, variant
+        *after, refractory, words = calls.integrate(*operands)
+        return replace(kernel.rebuilt(state, after), refractory=refractory), words
+
+    def reference(state: Any, input: Any) -> tuple[Any, Array]:
+        stepped, _, words = primitives.integrate(model, params, state, input, dt, None)
+        return stepped, words
+
+    stepped, words = by_platform(platform, native, reference, state, input)
+    return stepped, events.unpack(words, state.v.shape[-1]), words
+
+
+def sweep(
+    platform: str, sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple
+) -> tuple:
+    """Deliver all events by deliver.cuh, all projections in one launch of each pass."""
+    if not all(map(_is_known, fans, weights, gains, sums)):
+        return events.sweep(sent, fans, weights, gains, sums)
+    return by_platform(platform, _sweep, events.sweep, sent, fans, weights, gains, sums)
+
+
+def _is_known(fan: Any, weight: Array, gain: Array, sums: Array) -> bool:
+    """Whether deliver.cuh can add these weights."""
+    if isinstance(fan, FanOut):
+        return weight.dtype == gain.dtype == sums.dtype == jnp.float32
+    levels = weight.dtype == jnp.uint16 and sums.dtype == jnp.int32 and gain.ndim == 1
+    return levels or weight.dtype == gain.dtype == sums.dtype == jnp.float32
+
+
+def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
+    lists = tuple(_lists(fan) if isinstance(fan, FanOut) else None for fan in fans)
+    return calls.deliver(sent.words, lists, weights, gains, sums, len(sent.starts))
+
+
+def _lists(fan: FanOut) -> calls.Lists:
+    if fan.delays is None or fan.row is None:
+        return calls.Lists(fan.targets)
+    return calls.Lists(fan.targets, fan.delays, fan.row, fan.depth)
+
+
+def settle(platform: str, weights: Array, closing: Closing, synapses: Synapses) -> Array:
+    """Apply the weight updates of all rows in one launch, by settle.cuh."""
+    if weights.dtype not in (jnp.uint16, jnp.float32) or closing.change.dtype != jnp.float32:
+        return plasticity.settle(weights, closing, synapses)
+    return by_platform(platform, _settle, plasticity.settle, weights, closing, synapses)
+
+
+def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
+    fan, change = synapses.fan, closing.change
+    if isinstance(fan, AllToAll):
+        targets, beams = None, fan.beams
+        if weights.dtype == jnp.uint16:
+            change = fixed.fine(change / fan.unit)
+    else:
+        targets, beams = fan.targets, 1
+    cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
+    noise = jnp.concatenate([closing.key, synapses.contacts_key, cell_offset[None]])
+    attributes = beams, fixed.threshold(synapses.share), synapses.w_max
+    return calls.settle(weights, closing.words, targets, change, noise, *attributes)
+
+
+def draw(
+    platform: str, key: Array, name: str, step: Array, chance: Array, cells: CellRange
+) -> Array:
+    """Draw the same spikes in one launch, with the derivation of their keys, by draw.cuh."""
+
+    def kernel(key: Array, step: Array, chance: Array) -> Array:
+        cell_offset = jnp.asarray(cells.offset).astype(jnp.uint32)
+        return calls.draw(key, step, chance, cell_offset, cells.size, name_number(name))
+
+    def reference(key: Array, step: Array, chance: Array) -> Array:
+        return primitives.draw(key, name, step, chance, cells)
+
+    return by_platform(platform, kernel, reference, key, step, chance)
+
+
+def take(platform: str, ring: Array, step: Array) -> tuple[Array, Array]:
+    """Take a row out of a ring in place, by draw.cuh."""
+    if ring.dtype != jnp.float32:
+        return primitives.take(ring, step)
+
+    def kernel(ring: Array, step: Array) -> tuple[Array, Array]:
+        return calls.take(ring, jnp.remainder(step, ring.shape[0]))
+
+    return by_platform(platform, kernel, primitives.take, ring, step)
+
+
+@cache
+def on(platform: str) -> Primitives:
+    """The operations whose kernels run in programs for a platform of JAX, by its name."""
+    return Primitives(
+        integrate=partial(integrate, platform),
+        sweep=partial(sweep, platform),
+        settle=partial(settle, platform),
+        draw=partial(draw, platform),
+        take=partial(take, platform),
+    )
+
+
+PRIMITIVES = on("cuda")
