@@ -42,7 +42,7 @@ class InOneLaunch:
     """XLA's operations, and steps.cu on the CPU where it runs a circuit."""
 
     name: str = "in-one-launch"
-    room: Room = Room()
+    room: Room = many_steps.ROOM
 
     def unavailable(self, platform: str) -> str | None:
         return None

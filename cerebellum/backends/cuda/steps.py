@@ -19,6 +19,8 @@ from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS, current, relay
 from cerebellum.model.spec import Population, Projection
 
+ROOM = Room()
+
 
 def chunk(circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> "StepsChunk | None":
     """The chunk that runs `steps` steps of a circuit in one launch, or None (see `unsuitable`)."""
@@ -96,7 +98,7 @@ class StepsChunk:
     recorders: tuple[Any, ...]
     most: tuple[tuple[str, int], ...]
     """the most synapses that a cell has in the lists of each projection"""
-    room: Room = Room()
+    room: Room = ROOM
 
     def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Any) -> Any:
         drive = inputs.relayed(wiring)

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "../fixed.cuh"
 #include "block.h"
 
 namespace steps {
@@ -59,7 +60,7 @@ DEVICE void add_counters(const Block& b, const Projection& p, const Group& g, un
   const unsigned bits = static_cast<unsigned>(p.bits), mask = (1u << bits) - 1;
 #pragma unroll
   for (unsigned j = 0; j < kEach; ++j)
-    values[j] = values[j] + weight * static_cast<float>(held >> j * bits & mask);
+    values[j] = add_times(values[j], weight, static_cast<int32_t>(held >> j * bits & mask));
 }
 
 // Add the arrivals of any projection.
@@ -73,14 +74,13 @@ OUTLINE void add_arrivals(const Block& b, const Projection& p, const Group& g, f
       p.taught[(b.step() + 1) % p.copies * b.plan.populations[p.target].size + cell] = 0;
     if (p.kind == kOneWeight) {
       const unsigned count = counter(reinterpret_cast<const unsigned*>(sums), p.bits, cell);
-      values[j] = values[j] + weight_of(p) * static_cast<float>(count);
+      values[j] = add_times(values[j], weight_of(p), static_cast<int32_t>(count));
     } else if (p.kind == kLevels) {
       const auto sum = load_fresh(reinterpret_cast<const unsigned long long*>(sums) + cell);
       const float upper = static_cast<float>(sum >> 16), lower = static_cast<float>(sum & 0xFFFF);
       values[j] = values[j] + (upper * 65'536.0f + lower) * as_float(p.unit);
     } else {
-      const long long sum = load_fresh(reinterpret_cast<const long long*>(sums) + cell);
-      values[j] = values[j] + static_cast<float>(static_cast<double>(sum) * 0x1p-32);
+      values[j] = values[j] + from_fixed(load_fresh(reinterpret_cast<const Fixed*>(sums) + cell));
     }
   }
   if (p.kind == kLevels) return;  // each step overwrites them

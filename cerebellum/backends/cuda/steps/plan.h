@@ -20,7 +20,7 @@ constexpr int64_t kSharedAll = 1 << 24;  // every contact of a row exists
 enum Receptor : int64_t { kExc = 0, kInh = 1 };  // of relays there is only the first
 enum Weights : int64_t {
   kOneWeight = 0,    // lists that share a weight; spikes are counted, `bits` bits a target
-  kOwnWeights = 1,   // lists with a float a synapse; sums are int64, in units of 2^-32
+  kOwnWeights = 1,   // lists with a float a synapse; sums in fixed point (fixed.cuh)
   kRows = 2,         // rows of floats; sums as of kOwnWeights
   kLevels = 3,       // rows of uint16; sums are uint64
 };
