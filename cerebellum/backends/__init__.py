@@ -111,7 +111,8 @@ def explain(circuit: Circuit, recorders: tuple[Any, ...] = (), inputs: Any | Non
     that many steps are one launch on a device, or what prevents that.
 
     Args:
-      inputs: the drive of a chunk (`sim.chunk.Inputs`), where it is known.
+      inputs: the drive of a chunk (`sim.chunk.Inputs`), where it is known; of arrays of spikes,
+        currents or weights it has shapes and dtypes alone.
 
     Raises:
       UsageError: the backend of the circuit cannot be used on this machine.

@@ -125,7 +125,6 @@ def machine(cores: int) -> dict[str, Any]:
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    native_problem = backends.BACKENDS["native"].unavailable(jax.default_backend())
     return {
         "processor": model,
         "cores": cores,
@@ -136,6 +135,6 @@ def machine(cores: int) -> dict[str, Any]:
             program.NAME: program.__version__,
             **{name: version(name) for name in ("jax", "jaxlib")},
         },
-        "kernels": "native" if native_problem is None else f"xla ({native_problem})",
+        "backends": backends.usable(),
         "bandwidth_bytes_s": {"1 MB": bandwidth(2**20), "256 MB": bandwidth(2**28)},
     }

@@ -209,7 +209,9 @@ def _add_bench(commands) -> None:
         "--network", choices=("common", "anatomical"), help="the wiring of networks (default: both)"
     )
     bench.add_argument(
-        "--kernels", choices=("native", "xla"), help="backend of networks (default: both)"
+        "--kernels",
+        choices=("cuda", "cuda-step", "native", "xla"),
+        help="backend of networks (default: all that this machine can use)",
     )
     bench.add_argument(
         "--cores",

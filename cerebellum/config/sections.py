@@ -73,7 +73,7 @@ class Performance(Section):
     batch_size: Annotated[Count, Field(le=512)] = Field(
         default=1, description="markets that are processed in one batch"
     )
-    kernels: Literal["auto", "xla", "native"] = Field(
+    kernels: Literal["auto", "xla", "native", "cuda"] = Field(
         default="auto", description="the backend of the event path"
     )
     threads: Annotated[Count, Field(le=1_024)] | None = Field(

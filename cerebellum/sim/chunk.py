@@ -55,6 +55,12 @@ class Inputs:
         """The spikes of relays by population, or which part of the drive is anything else."""
         return drives.relayed(self.sources, self.arrays, wiring)
 
+    def unrelayed(self, wiring: Wiring) -> str | None:
+        """Which part of the drive is not spikes of relays, or None, from shapes and dtypes."""
+        found = []
+        jax.eval_shape(lambda inputs: found.append(inputs.relayed(wiring)), self)
+        return found[0] if isinstance(found[0], str) else None
+
 
 class Environment(Protocol):
     """Something that reads the spikes of a circuit in each step and drives it; it is hashable."""
@@ -303,17 +309,13 @@ def explain(
     Args:
       batched: names of input arrays that have a batch axis, [B, steps, ...].
     """
-    words = []
-
-    def trace(arrays: dict[str, Any]) -> None:
-        words.append(backends.explain(circuit, recorders, replace(inputs, arrays=arrays)))
 
     def of_member(name: str, x: Any) -> Any:
         axes = 1 if name in batched else 0
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), x)
 
-    jax.eval_shape(trace, {name: of_member(name, x) for name, x in inputs.arrays.items()})
-    return words[0]
+    arrays = {name: of_member(name, x) for name, x in inputs.arrays.items()}
+    return backends.explain(circuit, recorders, replace(inputs, arrays=arrays))
 
 
 def of(

@@ -58,7 +58,7 @@ def test_json_is_one_document_with_the_promised_keys(quick, run, tmp_path):
     promised = {
         *("preset", "seed", "dt_ms", "duration_ms", "steps", "devices", "wall_s"),
         *("realtime_factor", "build_s", "compile_s", "peak_memory_bytes", "populations"),
-        *("path", "kernels"),
+        *("path", "kernels", "loop"),
         *("windows", "output"),
     }
     assert set(result) == promised

@@ -7,7 +7,8 @@ uses them may still be lowered for another device, where the reference runs.
 from dataclasses import dataclass
 from typing import Any
 
-from cerebellum.backends.cuda import library, operations, steps
+from cerebellum.backends.cuda import library, operations
+from cerebellum.backends.cuda import steps as many_steps
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
 
@@ -35,20 +36,19 @@ class Cuda:
         dense = circuit.wiring.path == "dense"
         return REFERENCE if dense else operations.on(self.platform)
 
-    def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
-        return None
+    def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
+        return many_steps.chunk(circuit, steps, recorders) if self.whole else None
 
     def explain(self, circuit: Circuit, recorders: tuple[Any, ...], inputs: Any | None) -> str:
         """Whether many steps are one launch, or what of the circuit or its drive prevents that."""
         if circuit.wiring.path == "dense":
             return "a scan of single steps"
-        if self.chunk(circuit, 1, recorders) is not None:
-            drive = inputs.relayed(circuit.wiring) if inputs is not None else None
-            if not isinstance(drive, str):
-                return "many steps in one launch"
-            return f"single steps by kernels: {drive}"
-        why = steps.unsuitable(circuit, recorders) if self.whole else None
-        return "single steps by kernels" if why is None else f"single steps by kernels: {why}"
+        if not self.whole:
+            return "single steps by kernels"
+        why = many_steps.unsuitable(circuit, recorders)
+        if why is None and inputs is not None:
+            why = inputs.unrelayed(circuit.wiring)
+        return "many steps in one launch" if why is None else f"single steps by kernels: {why}"
 
 
 BACKEND = Cuda()
