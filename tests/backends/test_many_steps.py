@@ -21,8 +21,8 @@ from same import same
 import cerebellum as cb
 from cerebellum import backends
 from cerebellum.backends import cuda
-from cerebellum.backends.cuda import steps
-from cerebellum.backends.cuda.steps_circuit import counter_bits
+from cerebellum.backends.cuda import steps as many_steps
+from cerebellum.backends.cuda.steps_circuit import Room, counter_bits
 from cerebellum.model.homeostasis import Threshold
 from cerebellum.model.neurons import current
 from cerebellum.model.plasticity import Rule
@@ -42,7 +42,7 @@ class InOneLaunch:
     """XLA's operations, and steps.cu on the CPU where it runs a circuit."""
 
     name: str = "in-one-launch"
-    queue: int = steps.QUEUE
+    room: Room = many_steps.ROOM
 
     def unavailable(self, platform: str) -> str | None:
         return None
@@ -53,9 +53,9 @@ class InOneLaunch:
     def primitives(self, circuit: cb.Circuit):
         return REFERENCE
 
-    def chunk(self, circuit: cb.Circuit, count: int, recorders: tuple[Any, ...]):
-        chunk = steps.chunk(circuit, count, recorders)
-        return chunk and replace(chunk, queue=self.queue)
+    def chunk(self, circuit: cb.Circuit, steps: int, recorders: tuple[Any, ...]):
+        chunk = many_steps.chunk(circuit, steps, recorders)
+        return chunk and replace(chunk, room=self.room)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,7 +63,7 @@ def kernels():
     if compiler() is None:
         pytest.skip("no C++ compiler")
     register(library(Path(cuda.__file__).with_name("steps.cu")), "cerebellum_cuda_steps")
-    both = InOneLaunch(), InOneLaunch("small-queue", 40)
+    both = InOneLaunch(), InOneLaunch("small-room", Room(queue=40, slots=1))
     added: dict[str, backends.Backend] = {each.name: each for each in both}
     backends.BACKENDS.update(added)
     yield
@@ -166,7 +166,7 @@ def run(spec, drive, ms, backend, *, record=("rates",), limit=1_000, state=None,
     circuit = cb.build(spec, KEY, path="event", backend=backend)
     for name, cells in silenced:
         circuit = cb.silence(circuit, name, cells)
-    assert steps.unsuitable(circuit, ()) is None
+    assert many_steps.unsuitable(circuit, ()) is None
     if state is None:
         state = cb.init(circuit, KEY, spread=True)
     options = {"duration_ms": ms, "record": record, "chunk_steps": limit, "progress": False}
@@ -201,13 +201,13 @@ def test_it_is_a_scan_over_steps(name):
 @examples(9)
 @given(limit=st.sampled_from([1, 7, 50]), cut=st.integers(1, 59), seed=st.sampled_from("012"))
 def test_how_it_is_cut_changes_no_bit(limit, cut, seed):
-    """Nor the order of threads and blocks, nor how many events fit into the queue of a block."""
+    """Nor the order of threads and blocks, nor how much fits into the shared memory of a block."""
     drive, record = CASES["learning"][1], ("rates", "raster:granule", "v:nuclei")
     whole = run(TWO_BEAMS, drive, 60, "in-one-launch", record=record)
     assert whole[1].spikes["granule"].sum() > 100
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CEREBELLUM_EMULATE_SEED", seed)
-        backend = "small-queue" if seed == "2" else "in-one-launch"
+        backend = "small-room" if seed == "2" else "in-one-launch"
         options = {"record": record, "limit": limit}
         state, first = run(TWO_BEAMS, drive, cut, backend, **options)
         state, second = run(TWO_BEAMS, drive, 60 - cut, backend, state=state, **options)
@@ -265,7 +265,7 @@ UNSUITABLE = {
 def test_a_circuit_that_needs_single_steps_is_said(why):
     spec, options = UNSUITABLE[why]
     circuit = cb.build(spec, KEY, **{"path": "event", "backend": "in-one-launch", **options})
-    assert (steps.unsuitable(circuit, ()) or "").startswith(why)
+    assert (many_steps.unsuitable(circuit, ()) or "").startswith(why)
     assert isinstance(chunk_of(circuit, 5), ScanChunk)
 
 

@@ -19,6 +19,7 @@ constexpr int kWarp = 32;
 #define KERNEL __global__
 #define BOUNDED(threads) __launch_bounds__(threads)
 #define DEVICE __device__ __forceinline__
+#define OUTLINE __device__ __noinline__
 #define BOTH __host__ __device__ __forceinline__
 
 constexpr bool kEmulated = false;

@@ -80,6 +80,18 @@ int blocks_at_once(void (*kernel)(Args), unsigned block, size_t shared) {
   return processors * each;
 }
 
+// The most dynamic shared memory that a block may have on the current device; 0 if there is none.
+inline size_t most_shared() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+          cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return static_cast<size_t>(bytes);
+}
+
 inline ffi::Error zero(void* at, size_t bytes, Stream stream) {
   return checked(cudaMemsetAsync(at, 0, bytes, stream), "memset");
 }
@@ -120,6 +132,8 @@ template <typename Args>
 int blocks_at_once(void (*)(Args), unsigned, size_t shared) {
   return shared <= emulation::kSharedBytes ? emulation::kBlocksAtOnce : 0;
 }
+
+inline size_t most_shared() { return emulation::kSharedBytes; }
 
 inline ffi::Error zero(void* at, size_t bytes, Stream) {
   std::memset(at, 0, bytes);

@@ -3,29 +3,32 @@
 // All blocks are on the device at once, and wait for each other once a step. In step n a block
 //   1. applies the weight updates of step n - 1 to its rows (steps/learn.h),
 //   2. adds what arrived in step n - 1 to its cells, integrates them for step n, and writes their
-//      packed spikes (steps/cells.h),
+//      packed spikes (steps/cells.h, steps/arrivals.h),
 //   3. adds the weights of the spikes that are due in step n, all of them sent before the last
 //      barrier, to sums that their targets take in step n + 1 (steps/lists.h, steps/rows.h).
 // After the last step it does 1 and 2 once more, without integrating: the state is then that of
 // model.step. Spikes of the last steps lie in a front of kFronts rows, from which they go into the
-// delay lines two steps later, when nobody reads the row any more that they replace.
+// delay lines two steps later, when nobody reads the row any more that they replace (steps/lines.h).
 //
 // Operands: the plan (steps/plan.h), and what it refers to. `changed` has for every result the
-// operand that it is aliased with.
+// operand that it is aliased with, `sizes` the numbers of current-based cells of each population;
+// `queue` and `slots` are the most events and groups of cells for which a block takes shared memory.
 
 #include <algorithm>
 
 #include "handler.h"
+#include "steps/arrivals.h"
 #include "steps/block.h"
 #include "steps/cells.h"
 #include "steps/learn.h"
+#include "steps/lines.h"
 #include "steps/lists.h"
 #include "steps/record.h"
 #include "steps/rows.h"
 
 namespace steps {
 
-DEVICE void deliver_all(const Block& b) {
+OUTLINE void deliver_all(const Block& b) {
   Shared& shared = b.shared;
   bool first = true;
   const auto sum_alone = [&](const Unit& u) { return [&b, u](int cell) { sum_row_alone(b, u, cell); }; };
@@ -61,16 +64,25 @@ DEVICE void deliver_all(const Block& b) {
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
   Shared& shared = *shared_memory<Shared>();
-  int64_t* plan_at = reinterpret_cast<int64_t*>(&shared + 1);
-  const Plan plan = load(args, plan_at);
-  const int start = *plan.header->start, end = start + static_cast<int>(plan.header->steps);
+  float* resident = reinterpret_cast<float*>(&shared + 1);
+  int64_t* plan_at = reinterpret_cast<int64_t*>(resident + 3 * kGroup * args.slots);
   unsigned* queue = reinterpret_cast<unsigned*>(plan_at + args.words);
-  Block b{plan,  shared, queue, start, start, threadIdx.x % kWarp, threadIdx.x / kWarp,
-          blockDim.x / kWarp};
+  load(args, plan_at, shared.plan);
+  const int start = *shared.plan.header->start;
+  const int end = start + static_cast<int>(shared.plan.header->steps);
+  if (threadIdx.x == 0) {
+    shared.queue = queue;
+    shared.resident = resident;
+    shared.slots = args.slots;
+    shared.start = start;
+  }
+  __syncthreads();
+  Block b(shared, start);
   unsigned round = 0;
-  const auto wait = [&] { barrier_wait(plan.header->counter, gridDim.x, ++round); };
+  const auto wait = [&] { barrier_wait(b.plan.header->counter, gridDim.x, ++round); };
   divide(b, args.queue);
   from_lines(b);
+  take_cells(b);
   prepare(b, start);
   wait();
   for (;; ++b.now) {
@@ -87,19 +99,31 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
     prepare(b, b.now + 1);
     wait();
   }
+  return_cells(b);
   wait();
   into_lines(b, end - 1);
 }
 
-size_t shared_bytes(size_t words, size_t queue) { return sizeof(Shared) + 8 * words + 4 * queue; }
+size_t shared_bytes(const Args& args) {
+  return sizeof(Shared) + kGroupBytes * args.slots + 8 * args.words + 4 * args.queue;
+}
+
+// The groups of current-based cells that a block of so many has, at most.
+int64_t groups_of(ffi::Span<const int64_t> sizes, int blocks) {
+  int64_t groups = 0;
+  for (const int64_t size : sizes) groups += (size + kGroup * blocks - 1) / (kGroup * blocks);
+  return groups;
+}
 
 }  // namespace steps
 
 ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
-                 ffi::Span<const int64_t> changed, int64_t queue) {
-  steps::Args args{};
+                 ffi::Span<const int64_t> changed, ffi::Span<const int64_t> sizes, int64_t queue,
+                 int64_t slots) {
+  using namespace steps;
+  Args args{};
   const size_t given = operands.size(), made = results.size();
-  if (given + made > steps::kBuffers) return ffi::Error::InvalidArgument("too many arrays");
+  if (given + made > kBuffers) return ffi::Error::InvalidArgument("too many arrays");
   for (size_t i = 0; i < given; ++i) {
     const auto operand = operands.get<ffi::AnyBuffer>(i);
     if (!operand.has_value()) return operand.error();
@@ -111,23 +135,31 @@ ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
     if (!result.has_value()) return result.error();
     ffi::AnyBuffer buffer = *result.value();
     args.buffers[given + i] = buffer.untyped_data();
-    if (changed[i] >= 0)
-      if (auto error = copy(args.buffers[given + i], args.buffers[changed[i]],
-                            buffer.size_bytes(), stream);
-          error.failure())
-        return error;
+    if (changed[i] < 0) continue;
+    if (auto error = copy(args.buffers[given + i], args.buffers[changed[i]], buffer.size_bytes(),
+                          stream);
+        error.failure())
+      return error;
   }
   args.plan = static_cast<const int64_t*>(args.buffers[0]);
   args.queue = static_cast<unsigned>(queue);
-  const size_t shared = steps::shared_bytes(args.words, args.queue);
-  const int blocks = blocks_at_once(steps::run, steps::kThreads, shared);
-  if (blocks < 1) return ffi::Error::Internal("the device holds no block of this kernel");
-  return launch_together(steps::run, blocks, steps::kThreads, shared, stream, args);
+  const size_t least = shared_bytes(args), most = most_shared();
+  const int blocks = blocks_at_once(run, kThreads, least);
+  if (blocks < 1 || least > most)
+    return ffi::Error::Internal("the device holds no block of this kernel");
+  // Cells that do not fit into shared memory stay where the state lies.
+  const size_t room = std::min<size_t>((most - least) / kGroupBytes, slots);
+  args.slots = static_cast<unsigned>(std::min<size_t>(room, groups_of(sizes, blocks)));
+  const size_t shared = shared_bytes(args);
+  const int grid = std::min(blocks, blocks_at_once(run, kThreads, shared));
+  return launch_together(run, grid, kThreads, shared, stream, args);
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_steps, Steps,
                               BIND.RemainingArgs()
                                   .RemainingRets()
                                   .Attr<ffi::Span<const int64_t>>("changed")
-                                  .Attr<int64_t>("queue"),
+                                  .Attr<ffi::Span<const int64_t>>("sizes")
+                                  .Attr<int64_t>("queue")
+                                  .Attr<int64_t>("slots"),
                               COMMANDS);

@@ -12,15 +12,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from cerebellum.backends.cuda import contacts, steps_plan
-from cerebellum.backends.cuda.steps_circuit import Launch
+from cerebellum.backends.cuda.steps_circuit import Launch, Room
 from cerebellum.model import plasticity
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS, current, relay
 from cerebellum.model.spec import Population, Projection
 
-QUEUE = 8_192
-"""Number of events that a block has room for in a step; single threads deliver what is more."""
+ROOM = Room()
 
 
 def chunk(circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> "StepsChunk | None":
@@ -99,7 +98,7 @@ class StepsChunk:
     recorders: tuple[Any, ...]
     most: tuple[tuple[str, int], ...]
     """the most synapses that a cell has in the lists of each projection"""
-    queue: int = QUEUE
+    room: Room = ROOM
 
     def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Any) -> Any:
         drive = inputs.relayed(wiring)
@@ -108,7 +107,7 @@ class StepsChunk:
         if sum(map(len, drive.values())) > steps_plan.LIMITS["drives"]:
             return NotImplemented
         launch = Launch(params, wiring, state, self.steps, dict(self.most))
-        return launch(drive, self.recorders, inputs.chosen, self.queue)
+        return launch(drive, self.recorders, inputs.chosen, self.room)
 
 
 def _single_precision(state: State) -> bool:

@@ -1,6 +1,6 @@
 """A circuit, its state and its drive as the plan of a launch, and the state that it results in."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,6 +20,9 @@ TARGET = "cerebellum_cuda_steps"
 FRONTS = 4
 """Steps whose spikes are kept outside the delay lines (steps/plan.h)."""
 
+GROUP = 128
+"""Cells of a warp at once."""
+
 PIECE = 512
 """Longest part of a list that one warp delivers."""
 
@@ -38,6 +41,21 @@ def words_of(size: int) -> int:
 def counter_bits(most: int) -> int:
     """Bits of a counter of up to `most` spikes, a divisor of 32."""
     return next((bits for bits in (4, 8, 16) if most < 1 << bits), 32)
+
+
+def padded(size: int) -> int:
+    """A number of cells as whole groups (steps/block.h), of which each is cleared as a whole."""
+    return -(-size // GROUP) * GROUP
+
+
+@dataclass(frozen=True)
+class Room:
+    """The most that a block takes of shared memory, beside what it needs."""
+
+    queue: int = 8_192
+    """events of a step; single threads deliver those that are more"""
+    slots: int = 4_096
+    """groups of cells whose variables stay there; those of others stay where the state lies"""
 
 
 class Launch:
@@ -75,7 +93,7 @@ class Launch:
         drive: dict[str, list[Any]],
         recorders: tuple[Any, ...],
         chosen: dict[str, Array],
-        queue: int,
+        room: Room,
     ) -> tuple[State, Any]:
         """Run: the state after the steps, and the records of each (`sim.recorders.observe`).
 
@@ -83,7 +101,7 @@ class Launch:
           drive: sources of spikes (`sim.drive.Relayed`) by population.
           recorders: of spikes and variables of cells (`sim.recorders.Recorder`).
           chosen: the cells of recorders that do not record all, by label.
-          queue: number of events that a block has room for.
+          room: what a block takes of shared memory at most.
         """
         for name, sources in drive.items():
             self._drive(name, sources)
@@ -98,7 +116,9 @@ class Launch:
         for r in recorders:
             if not r.traced:
                 self._recorder(r, chosen)
-        results = steps_plan.run(TARGET, self.arrays, self._plan(), queue)
+        sizes = [p["size"] for p in self.populations if not p["relay"]]
+        attributes = {"sizes": np.array(sizes, np.int64), **vars(room)}
+        results = steps_plan.run(TARGET, self.arrays, self._plan(), **attributes)
         return self._state(results), self._records(results, recorders)
 
     def _plan(self) -> list[tuple[tuple[str, ...], Record]]:
@@ -209,7 +229,7 @@ class Launch:
             record["wide"] = int(fan.targets.dtype == jnp.uint32)
             if weights.ndim == 0:
                 bits = counter_bits(self.most[p.name])
-        size = 4 * words_of(targets) * bits
+        size = padded(targets) * bits // 8
         learns = p.name in self.ruled
         if copies == 3 and record["kind"] != ONE_WEIGHT:
             record["taught"] = self.arrays.scratch(copies * 4 * targets)
@@ -228,7 +248,8 @@ class Launch:
     def _rule(self, p: Projection) -> Record:
         rule, dt = p.rule, self.spec.dt
         fan = self.wiring.fans[p.name]
-        assert isinstance(rule, plasticity.Rule) and isinstance(fan, AllToAll), p.name
+        assert isinstance(rule, plasticity.Rule), p.name
+        assert isinstance(fan, AllToAll), p.name
         synapses = synapses_of(self.wiring, p)
         ahead, back = plasticity.ring_steps(rule, dt)
         pending = self.state.rule_states[p.name]

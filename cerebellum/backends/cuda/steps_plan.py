@@ -111,13 +111,16 @@ class Arrays:
 
 
 def run(
-    target: str, arrays: Arrays, plan: Sequence[tuple[tuple[str, ...], Record]], queue: int
+    target: str,
+    arrays: Arrays,
+    plan: Sequence[tuple[tuple[str, ...], Record]],
+    **attributes: Any,
 ) -> Sequence[Array]:
     """Launch, and return the results by number.
 
     Args:
       plan: the records, with the names of their fields, in the order of steps/plan.h.
-      queue: number of events that a block has room for.
+      attributes: as steps.cu documents them.
     """
     zeros = jnp.zeros(arrays.scratch_bytes // 4, jnp.uint32)
     # The plan and the scratch memory come first.
@@ -140,10 +143,8 @@ def run(
         vmap_method="sequential",
     )
     words = jnp.asarray(np.array(numbers, np.int64).view(np.uint32))
-    made = call(
-        words, zeros, *arrays.given, changed=np.array(changed, np.int64), queue=np.int64(queue)
-    )
-    return made[1:]
+    attributes["changed"] = np.array(changed, np.int64)
+    return call(words, zeros, *arrays.given, **attributes)[1:]
 
 
 def bits_of(value: Any) -> int:

@@ -16,6 +16,7 @@
 #define KERNEL
 #define BOUNDED(threads)
 #define DEVICE inline
+#define OUTLINE inline
 #define BOTH inline
 
 constexpr bool kEmulated = true;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "../../cpu/threefry.h"
+#include "../cells/current.h"
 #include "../device.h"
 #include "plan.h"
 
@@ -12,9 +13,12 @@ namespace steps {
 
 constexpr int kThreads = kEmulated ? 64 : 1'024;
 constexpr int kPopulations = 48, kProjections = 96, kRules = 16, kDrives = 48;
-constexpr int kSegment = 128;  // most columns of rows that a block sums at once
+constexpr int kSegment = 128;       // most columns of rows that a block sums at once
+constexpr int kEach = 4;            // cells of a lane
+constexpr int kGroup = 32 * kEach;  // cells of a warp at once
+constexpr size_t kGroupBytes = 3 * kGroup * sizeof(float);  // of their variables
 
-// A block's part of some words: so many from `first` on; and how many it has of those before.
+// A block's part of some things: so many from `first` on; and how many it has of those before.
 struct Share {
   int first, count, before;
 };
@@ -27,19 +31,26 @@ DEVICE Share share_of(int64_t words, int64_t block, int64_t blocks, int64_t turn
   return {static_cast<int>(first), static_cast<int>(last - first), 0};
 }
 
-struct Shared {
+struct alignas(16) Shared {
+  Plan plan;
+  unsigned* queue;
+  float* resident;  // variables of groups, [slots][3][kGroup]
+  unsigned slots;
+  int start;        // step of the state before the launch
   const uint32_t* due[kProjections];  // spikes that a projection delivers in this step, packed
   const uint32_t* closing[kRules];    // spikes whose window has closed in the step before
   Pair rounding[kRules];              // key of that step
   Pair draw_key[kDrives];             // key of this step
   int draw_row[kDrives];              // row that applies, or -1; of packed spikes, the step
   int totals[kPopulations];           // spikes of this block in this step
-  Share cells[kPopulations];          // words of cells
+  Share cells[kPopulations];          // groups of cells
+  int first_slot[kPopulations];       // places of their variables in shared memory, from this on
+  current::Constants constants[kPopulations];  // where all cells of a population are alike
   Share lists[kProjections];          // words of the source, once for each piece of a list
   unsigned room[kProjections], place[kProjections];  // in the queue
   unsigned queued[kProjections];
   unsigned row_room, row_place, row_queued;
-  int words;                          // of cells, of all populations
+  int groups;                         // of all populations
   int list_words;
   unsigned low[kSegment], high[kSegment];  // sums of columns of rows
   unsigned columns[kSegment];              // random words
@@ -47,15 +58,39 @@ struct Shared {
 };
 
 struct Block {
-  Plan plan;
   Shared& shared;
-  unsigned* queue;
-  int start, now;  // steps of the state: the first one of the launch, and the present one
+  const Plan& plan;
+  int now;  // the present step of the state
   unsigned lane, warp, warps;
 
+  DEVICE Block(Shared& shared, int now)
+      : shared(shared),
+        plan(shared.plan),
+        now(now),
+        lane(threadIdx.x % kWarp),
+        warp(threadIdx.x / kWarp),
+        warps(blockDim.x / kWarp) {}
+
   // The number of the present step in the launch.
-  DEVICE int step() const { return now - start; }
+  DEVICE int step() const { return now - shared.start; }
   DEVICE unsigned blocks() const { return gridDim.x; }
+};
+
+// The cells of a lane in a group: four side by side.
+struct Group {
+  int first;    // cell of this lane
+  int present;  // how many of the four exist
+  int local;    // number of the group among those of its population in this block
+
+  DEVICE Group(const Block& b, const Population& p, int number, int local) : local(local) {
+    first = number * kGroup + kEach * static_cast<int>(b.lane);
+    const int64_t left = p.size - first;
+    present = left <= 0 ? 0 : left < kEach ? static_cast<int>(left) : kEach;
+  }
+
+  DEVICE bool has(int j) const { return j < present; }
+  DEVICE unsigned mask() const { return (1u << present) - 1; }
+  DEVICE int first_word() const { return first / kGroup * (kGroup / 32); }
 };
 
 DEVICE int remainder(int64_t step, int64_t depth) {
@@ -91,15 +126,22 @@ DEVICE void divide(const Block& b, unsigned queue) {
   const Plan& plan = b.plan;
   Shared& shared = b.shared;
   if (threadIdx.x == 0) {
-    int before = 0;
+    int before = 0, slot = 0;
     for (int p = 0; p < plan.header->populations; ++p) {
+      const Population& population = plan.populations[p];
       Share& mine = shared.cells[p];
-      mine = share_of(plan.populations[p].words, blockIdx.x, b.blocks(), 37 * p);
+      const int64_t groups = (population.size + kGroup - 1) / kGroup;
+      mine = share_of(groups, blockIdx.x, b.blocks(), 37 * p);
       mine.before = before;
       before += mine.count;
       shared.totals[p] = 0;
+      shared.first_slot[p] = slot;
+      if (population.relay) continue;
+      slot += mine.count;
+      if (!population.own_constants)
+        memcpy(&shared.constants[p], population.constants, sizeof(current::Constants));
     }
-    shared.words = before;
+    shared.groups = before;
     before = 0;
     for (int p = 0; p < plan.header->projections; ++p) {
       const Projection& projection = plan.projections[p];
@@ -146,7 +188,7 @@ DEVICE void prepare(const Block& b, int now) {
   for (int i = threadIdx.x; i < header.drives; i += blockDim.x) {
     const Drive& drive = plan.drives[i];
     if (drive.starts == nullptr) {
-      shared.draw_row[i] = now - b.start;
+      shared.draw_row[i] = now - shared.start;
       continue;
     }
     int row = -1;

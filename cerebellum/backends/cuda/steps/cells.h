@@ -1,12 +1,12 @@
 // Cells in a step: what has arrived is added, they are integrated, and their spikes are packed.
 //
-// A warp has 32 cells of a population at once. Arrivals of a step are added in the next one, before
-// the cells are integrated, or after the last step of a launch.
+// A warp has a group of cells at once, four to a lane. As many groups as fit lie in shared memory
+// for the whole launch, the others where the state lies. Arrivals of a step are added in the next
+// one, before the cells are integrated, or after the last step.
 
 #pragma once
 
-#include "../cells/current.h"
-#include "block.h"
+#include "arrivals.h"
 #include "record.h"
 
 namespace steps {
@@ -24,62 +24,207 @@ DEVICE bool fires(Pair key, uint32_t cell, float chance) {
   return high < upper || (high == upper && drawn.b < lower);
 }
 
-// Whether a relay is driven in this step.
-DEVICE bool driven(const Block& b, const Population& p, int word, int cell) {
-  bool any = false;
+// Which of four relays are driven in this step, a bit each.
+DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
+  unsigned any = 0;
   for (int64_t d = p.first_drive; d < p.first_drive + p.drives; ++d) {
     const Drive& drive = b.plan.drives[d];
     const int64_t row = b.shared.draw_row[d];
     if (drive.starts == nullptr) {
-      const uint32_t* words = static_cast<const uint32_t*>(drive.values);
-      any |= words[row * drive.stride + word] >> b.lane & 1;
+      const int word = g.first / 32;
+      if (word >= p.words) continue;
+      const uint32_t* words = static_cast<const uint32_t*>(drive.values) + row * drive.stride;
+      any |= words[word] >> g.first % 32;
     } else if (row >= 0) {
-      const float* chances = static_cast<const float*>(drive.values);
-      const float chance = chances[row * drive.stride + (drive.stride > 1 ? cell : 0)];
-      any |= fires(b.shared.draw_key[d], static_cast<uint32_t>(cell), chance);
+      const float* chances = static_cast<const float*>(drive.values) + row * drive.stride;
+      for (int j = 0; j < kEach; ++j)
+        if (g.has(j) && fires(b.shared.draw_key[d], static_cast<uint32_t>(g.first + j),
+                              chances[drive.stride > 1 ? g.first + j : 0]))
+          any |= 1u << j;
     }
   }
-  return any;
+  return any & g.mask();
 }
 
-// A value of 32 cells after the arrivals of the step before through one projection, whose sums are
-// cleared for a later step. All lanes of a warp call it.
-DEVICE float add_arrivals(const Block& b, const Projection& p, float value, int word, bool exists) {
-  const int before = b.step() - 1, cell = word * 32 + static_cast<int>(b.lane);
-  unsigned char* sums = p.sums + before % p.copies * p.copy_bytes;
-  // Others may still read the sums of a teacher, of which there are three copies.
-  unsigned char* stale = p.sums + (p.copies > 2 ? b.step() + 1 : before) % p.copies * p.copy_bytes;
-  if (p.kind == kOneWeight) {
-    const int bits = static_cast<int>(p.bits), bit = static_cast<int>(b.lane) * bits;
-    const int at = word * bits + bit / 32;
-    const unsigned held = load_fresh(reinterpret_cast<unsigned*>(sums) + at);
-    const unsigned count = held >> bit % 32 & (bits == 32 ? FULL : (1u << bits) - 1);
-    __syncwarp();
-    if (bit % 32 == 0 && (held != 0 || p.copies > 2)) reinterpret_cast<unsigned*>(stale)[at] = 0;
-    if (count != 0) value = value + *static_cast<const float*>(p.weights) * static_cast<float>(count);
-    return value;
+// Four relays: which of them fire, a bit each.
+OUTLINE unsigned relays(const Block& b, const Population& p, const Group& g, bool last) {
+  if (p.repeats) return last ? 0 : driven(b, p, g);
+  float arrived[kEach] = {};
+  if (b.step() == 0) {
+    for (int j = 0; j < kEach; ++j) arrived[j] = g.has(j) ? p.v[g.first + j] : 0.0f;
+  } else {
+    for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
+      add_arrivals(b, b.plan.projections[b.plan.arrivals[a]], g, arrived);
   }
-  if (!exists) return value;
-  if (p.taught != nullptr)
-    p.taught[(b.step() + 1) % p.copies * b.plan.populations[p.target].size + cell] = 0;
-  if (p.kind == kOwnWeights || p.kind == kRows) {
-    const long long sum = load_fresh(reinterpret_cast<long long*>(sums) + cell);
-    if (sum != 0 || p.copies > 2) reinterpret_cast<long long*>(stale)[cell] = 0;
-    if (sum == 0) return value;
-    return value + static_cast<float>(static_cast<double>(sum) * 0x1p-32);
+  if (last) {
+    for (int j = 0; j < kEach; ++j)
+      if (g.has(j)) p.v[g.first + j] = arrived[j];
+    return 0;
   }
-  const unsigned long long sum = load_fresh(reinterpret_cast<unsigned long long*>(sums) + cell);
-  const float upper = static_cast<float>(sum >> 16), lower = static_cast<float>(sum & 0xFFFF);
-  return value + (upper * 65'536.0f + lower) * as_float(p.unit);
+  unsigned fired = driven(b, p, g);
+  for (int j = 0; j < kEach; ++j) fired |= (arrived[j] > 0.0f) << j;
+  return fired & g.mask();
 }
 
-DEVICE current::Constants constants_of(const Population& p, int cell) {
+// A voltage, or what is left of a refractory period: then the voltage is that of the reset.
+constexpr uint32_t kSilent = 0x7FFF;  // upper half of a number that is none
+
+DEVICE float as_voltage(float v, uint32_t refractory) {
+  if (refractory == 0) return v;
+  const uint32_t bits = kSilent << 16 | refractory;
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+DEVICE current::Cell as_cell(float v, float exc, float inh, float v_reset) {
+  uint32_t bits;
+  memcpy(&bits, &v, 4);
+  const bool silent = bits >> 16 == kSilent;
+  return {silent ? v_reset : v, exc, inh, silent ? bits & 0xFFFF : 0};
+}
+
+// Where the variables of a group lie, those of this lane first.
+struct Place {
+  float *v, *exc, *inh;
+  bool whole;  // whether all four may be read and written at once
+};
+
+DEVICE Place place_of(const Block& b, const Population& p, int number, const Group& g) {
+  const int slot = b.shared.first_slot[number] + g.local;
+  if (slot < static_cast<int>(b.shared.slots)) {
+    float* at = b.shared.resident + slot * 3 * kGroup + kEach * b.lane;
+    return {at, at + kGroup, at + 2 * kGroup, true};
+  }
+  return {p.v + g.first, p.exc + g.first, p.inh + g.first, g.has(kEach - 1)};
+}
+
+struct alignas(16) Four {
+  float values[kEach];
+};
+
+DEVICE Four get(const float* at, const Place& place, const Group& g) {
+  if (place.whole) return *reinterpret_cast<const Four*>(at);
+  Four four{};
+  for (int j = 0; j < kEach; ++j)
+    if (g.has(j)) four.values[j] = at[j];
+  return four;
+}
+
+DEVICE void put(float* at, const Four& four, const Place& place, const Group& g) {
+  if (place.whole) {
+    *reinterpret_cast<Four*>(at) = four;
+    return;
+  }
+  for (int j = 0; j < kEach; ++j)
+    if (g.has(j)) at[j] = four.values[j];
+}
+
+OUTLINE current::Constants constants_of(const Population& p, int cell) {
   current::Constants c;
   float* fields = reinterpret_cast<float*>(&c);
   constexpr int kFields = sizeof(c) / sizeof(float);
-  for (int k = 0; k < kFields; ++k)
-    fields[k] = p.own_constants ? p.constants[k * p.size + cell] : p.constants[k];
+  for (int k = 0; k < kFields; ++k) fields[k] = p.constants[k * p.size + cell];
   return c;
+}
+
+// Four current-based cells: which of them fire, a bit each.
+DEVICE unsigned currents(const Block& b, const Population& p, int number, const Group& g,
+                         const Counters& counters, bool last) {
+  const Place place = place_of(b, p, number, g);
+  Four v = get(place.v, place, g), exc = get(place.exc, place, g), inh = get(place.inh, place, g);
+  if (b.step() > 0)
+    for (int a = 0; a < p.arrivals; ++a) {
+      const Projection& projection = b.plan.projections[b.plan.arrivals[p.first_arrival + a]];
+      float* values = projection.receptor == kExc ? exc.values : inh.values;
+      if (a < kFetched && is_small(projection))
+        add_counters(b, projection, g, counters.held[a], values);
+      else
+        add_arrivals(b, projection, g, values);
+    }
+  unsigned fired = 0;
+  const current::Constants& alike = b.shared.constants[number];
+  if (b.step() > 0 && p.traces > 0) {
+    for (int64_t r = p.first_trace; r < p.first_trace + p.traces; ++r)
+      for (int j = 0; j < kEach; ++j) {
+        const float reset =
+            p.own_constants && g.has(j) ? constants_of(p, g.first + j).v_reset : alike.v_reset;
+        const current::Cell cell = as_cell(v.values[j], exc.values[j], inh.values[j], reset);
+        trace(b, b.plan.recorders[r], g, j, cell);
+      }
+  }
+  if (!last) {
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int own = g.has(j) ? g.first + j : 0;
+      const current::Constants c = p.own_constants ? constants_of(p, own) : alike;
+      current::Cell cell = as_cell(v.values[j], exc.values[j], inh.values[j], c.v_reset);
+      fired |= static_cast<unsigned>(current::advance(c, p.bias[p.own_bias ? own : 0], cell)) << j;
+      v.values[j] = as_voltage(cell.v, cell.refractory);
+      exc.values[j] = cell.exc;
+      inh.values[j] = cell.inh;
+    }
+    put(place.v, v, place, g);
+  }
+  put(place.exc, exc, place, g);
+  put(place.inh, inh, place, g);
+  return fired & g.mask();
+}
+
+// Eight bits, each to the first of four.
+DEVICE uint32_t spread(uint32_t bits) {
+  bits = (bits | bits << 12) & 0x000F000F;
+  bits = (bits | bits << 6) & 0x03030303;
+  return (bits | bits << 3) & 0x11111111;
+}
+
+// Write the spikes of a group, of which each lane has four.
+DEVICE void send(const Block& b, const Population& p, int number, const Group& g, unsigned fired) {
+  uint32_t sent = 0;
+#pragma unroll
+  for (int j = 0; j < kEach; ++j) {
+    const uint32_t votes = __ballot_sync(FULL, fired >> j & 1);
+    sent |= spread(votes >> 8 * (b.lane % kEach) & 0xFF) << j;
+  }
+  const int64_t word = g.first_word() + b.lane;
+  if (b.lane >= kGroup / 32 || word >= p.words) return;
+  if (p.alive != nullptr) sent &= p.alive[word];
+  front_row(p, b.now)[word] = sent;
+  if (p.raster != nullptr) p.raster[b.step() * p.words + word] = sent;
+  if (sent != 0) atomicAdd(b.shared.totals + number, __popc(sent));
+}
+
+// The next group of a warp, with counters that are fetched while the one before is computed.
+struct Next {
+  int number;  // of the population
+  Group group;
+  Counters counters;
+};
+
+DEVICE Next find_group(const Block& b, int i, int number) {
+  const Shared& shared = b.shared;
+  while (i >= shared.cells[number].before + shared.cells[number].count) ++number;
+  const Population& p = b.plan.populations[number];
+  const int local = i - shared.cells[number].before;
+  const Group group(b, p, shared.cells[number].first + local, local);
+  return {number, group, fetch(b, p, group)};
+}
+
+// All cells of the block. In the step after the `last` one they only take what has arrived.
+OUTLINE void advance_cells(const Block& b, bool last) {
+  const int groups = b.shared.groups, warps = static_cast<int>(b.warps);
+  int i = b.warp;
+  if (i >= groups) return;
+  Next next = find_group(b, i, 0);
+  for (; i < groups; i += warps) {
+    const Next here = next;
+    if (i + warps < groups) next = find_group(b, i + warps, here.number);
+    const Population& p = b.plan.populations[here.number];
+    const unsigned fired =
+        p.relay ? relays(b, p, here.group, last)
+                : currents(b, p, here.number, here.group, here.counters, last);
+    if (!last) send(b, p, here.number, here.group, fired);
+  }
 }
 
 DEVICE uint32_t refractory_of(const Population& p, int cell) {
@@ -94,91 +239,51 @@ DEVICE void set_refractory(const Population& p, int cell, uint32_t steps) {
     static_cast<uint8_t*>(p.refractory)[cell] = static_cast<uint8_t>(steps);
 }
 
-// 32 relays: whether each fires.
-DEVICE bool relays(const Block& b, const Population& p, int word, int cell, bool exists, bool last) {
-  if (p.repeats) return !last && exists && driven(b, p, word, cell);
-  float arrived = 0.0f;
-  if (b.step() == 0)
-    arrived = exists ? p.v[cell] : 0.0f;
-  else
-    for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
-      arrived = add_arrivals(b, b.plan.projections[b.plan.arrivals[a]], arrived, word, exists);
-  if (last && exists) p.v[cell] = arrived;
-  return !last && exists && (arrived > 0.0f || driven(b, p, word, cell));
-}
-
-// 32 current-based cells: whether each fires.
-DEVICE bool currents(const Block& b, const Population& p, int word, int cell, bool exists,
-                     bool last) {
-  current::Cell state{};
-  if (exists) state = {p.v[cell], p.exc[cell], p.inh[cell], refractory_of(p, cell)};
-  if (b.step() > 0) {
-    for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a) {
-      const Projection& projection = b.plan.projections[b.plan.arrivals[a]];
-      float& receptor = projection.receptor == kExc ? state.exc : state.inh;
-      receptor = add_arrivals(b, projection, receptor, word, exists);
-    }
-    for (int64_t r = p.first_trace; r < p.first_trace + p.traces; ++r)
-      trace(b, b.plan.recorders[r], word, cell, exists, state);
-  }
-  bool fired = false;
-  if (!last && exists)
-    fired = current::advance(constants_of(p, cell), p.bias[p.own_bias ? cell : 0], state);
-  if (exists) {
-    p.v[cell] = state.v;
-    p.exc[cell] = state.exc;
-    p.inh[cell] = state.inh;
-    set_refractory(p, cell, state.refractory);
-  }
-  return fired;
-}
-
-// All cells of the block. In the step after the `last` one they only take what has arrived.
-DEVICE void advance_cells(const Block& b, bool last) {
-  Shared& shared = b.shared;
-  int number = 0;
-  for (int i = b.warp; i < shared.words; i += b.warps) {
-    while (i >= shared.cells[number].before + shared.cells[number].count) ++number;
-    const Population& p = b.plan.populations[number];
-    const int word = shared.cells[number].first + i - shared.cells[number].before;
-    const int cell = word * 32 + static_cast<int>(b.lane);
-    const bool exists = cell < p.size;
-    const bool fired = p.relay ? relays(b, p, word, cell, exists, last)
-                               : currents(b, p, word, cell, exists, last);
-    const uint32_t all = __ballot_sync(FULL, fired);
-    if (last || b.lane != 0) continue;
-    const uint32_t sent = p.alive == nullptr ? all : all & p.alive[word];
-    front_row(p, b.now)[word] = sent;
-    if (p.raster != nullptr) p.raster[b.step() * p.words + word] = sent;
-    if (sent != 0) atomicAdd(shared.totals + number, __popc(sent));
-  }
-}
-
-// The spikes of `step` go from the front into the delay lines.
-DEVICE void into_lines(const Block& b, int step) {
-  if (step < b.start) return;
+// visit(population, its number, group) for the groups of current-based cells of the block.
+template <typename Visit>
+DEVICE void each_group(const Block& b, Visit visit) {
   for (int number = 0; number < b.plan.header->populations; ++number) {
     const Population& p = b.plan.populations[number];
     const Share& mine = b.shared.cells[number];
-    if (p.line == nullptr) continue;
-    uint32_t* row = p.line + remainder(step, p.depth) * p.words;
-    for (int i = threadIdx.x; i < mine.count; i += blockDim.x)
-      row[mine.first + i] = front_row(p, step)[mine.first + i];
+    for (int local = b.warp; !p.relay && local < mine.count; local += b.warps)
+      visit(p, number, Group(b, p, mine.first + local, local));
   }
 }
 
-// The spikes of the steps before the launch come from the delay lines into the front.
-DEVICE void from_lines(const Block& b) {
-  for (int number = 0; number < b.plan.header->populations; ++number) {
-    const Population& p = b.plan.populations[number];
-    const Share& mine = b.shared.cells[number];
-    if (p.line == nullptr) continue;
-    for (int age = 1; age < kFronts - 1 && age <= p.depth; ++age) {
-      const uint32_t* row = p.line + remainder(b.start - age, p.depth) * p.words;
-      for (int i = threadIdx.x; i < mine.count; i += blockDim.x)
-        front_row(p, b.start - age)[mine.first + i] = row[mine.first + i];
+// Bring the cells to where they are during the launch.
+DEVICE void take_cells(const Block& b) {
+  each_group(b, [&](const Population& p, int number, const Group& g) {
+    const Place place = place_of(b, p, number, g);
+    for (int j = 0; j < kEach; ++j) {
+      const int cell = g.first + j;
+      // Places that are no cells are computed, too, and never fire.
+      if (g.has(j)) {
+        place.v[j] = as_voltage(p.v[cell], refractory_of(p, cell));
+        place.exc[j] = p.exc[cell];
+        place.inh[j] = p.inh[cell];
+      } else if (place.whole) {
+        place.v[j] = place.exc[j] = place.inh[j] = 0.0f;
+      }
     }
-  }
+  });
+}
+
+// Bring them back.
+DEVICE void return_cells(const Block& b) {
+  each_group(b, [&](const Population& p, int number, const Group& g) {
+    const Place place = place_of(b, p, number, g);
+    for (int j = 0; j < kEach; ++j) {
+      const int cell = g.first + j;
+      if (!g.has(j)) continue;
+      const float reset =
+          p.own_constants ? constants_of(p, cell).v_reset : b.shared.constants[number].v_reset;
+      const current::Cell own = as_cell(place.v[j], place.exc[j], place.inh[j], reset);
+      p.v[cell] = own.v;
+      p.exc[cell] = own.exc;
+      p.inh[cell] = own.inh;
+      set_refractory(p, cell, own.refractory);
+    }
+  });
 }
 
 }  // namespace steps

@@ -108,7 +108,7 @@ DEVICE void settle_cell(const Block& b, const Unit& u, int cell, int lane, int l
 }
 
 // Apply the updates of the step before to the units of the block.
-DEVICE void learn(const Block& b) {
+OUTLINE void learn(const Block& b) {
   each_unit(b, [&](const Unit& u) {
     const Projection& p = b.plan.projections[u.projection];
     if (p.rule < 0) return;
@@ -120,7 +120,7 @@ DEVICE void learn(const Block& b) {
     __syncthreads();
     const unsigned count = queued_rows(b.shared);
     for (unsigned at = b.warp; at < count; at += b.warps)
-      settle_cell(b, u, static_cast<int>(b.queue[b.shared.row_place + at]),
+      settle_cell(b, u, static_cast<int>(b.shared.queue[b.shared.row_place + at]),
                   static_cast<int>(b.lane), 32);
     __syncthreads();
   });

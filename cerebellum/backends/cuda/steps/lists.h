@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "../fixed.cuh"
 #include "block.h"
 
 namespace steps {
@@ -27,11 +28,9 @@ DEVICE void add_synapse(const Projection& p, const Sums& sums, unsigned target, 
     atomicAdd(reinterpret_cast<unsigned*>(sums.weights) + bit / 32, 1u << bit % 32);
     return;
   }
-  const double weight = static_cast<const float*>(p.weights)[at];
-  const auto fixed = static_cast<unsigned long long>(llrint(weight * 0x1p32));
-  if (fixed != 0)
-    atomicAdd(reinterpret_cast<unsigned long long*>(sums.weights) + target, fixed);
-  if (sums.taught != nullptr && (p.kind == kOwnWeights || weight > 0.0))
+  const float weight = static_cast<const float*>(p.weights)[at];
+  if (weight != 0.0f) atomicAdd(reinterpret_cast<Fixed*>(sums.weights) + target, to_fixed(weight));
+  if (sums.taught != nullptr && (p.kind == kOwnWeights || weight > 0.0f))
     atomicAdd(sums.taught + target, 1u);
 }
 
@@ -112,7 +111,7 @@ DEVICE void find_list_events(const Block& b) {
         const unsigned event = cell * pieces + piece % pieces;
         const unsigned place = atomicAdd(shared.queued + number, 1u);
         if (place < shared.room[number])
-          b.queue[shared.place[number] + place] = event;
+          b.shared.queue[shared.place[number] + place] = event;
         else
           deliver_event(b, p, event, 0, 1);
       }
@@ -141,7 +140,7 @@ DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
     for (; item < items; item += warps) {
       const unsigned event = item * each + b.lane / lanes;
       if (event < count)
-        deliver_event(b, p, b.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
+        deliver_event(b, p, b.shared.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
     }
     item -= items;
   }

@@ -20,7 +20,7 @@ constexpr int64_t kSharedAll = 1 << 24;  // every contact of a row exists
 enum Receptor : int64_t { kExc = 0, kInh = 1 };  // of relays there is only the first
 enum Weights : int64_t {
   kOneWeight = 0,    // lists that share a weight; spikes are counted, `bits` bits a target
-  kOwnWeights = 1,   // lists with a float a synapse; sums are int64, in units of 2^-32
+  kOwnWeights = 1,   // lists with a float a synapse; sums in fixed point (fixed.cuh)
   kRows = 2,         // rows of floats; sums as of kOwnWeights
   kLevels = 3,       // rows of uint16; sums are uint64
 };
@@ -116,6 +116,7 @@ struct Args {
   const int64_t* plan;
   unsigned words;           // of the plan, 64 bits each
   unsigned queue;           // events that a block has room for
+  unsigned slots;           // groups of cells whose variables it has room for
   void* buffers[kBuffers];
 };
 static_assert(sizeof(Args) < 4'000);
@@ -130,7 +131,8 @@ struct Plan {
   Drive* drives;
   Recorder* recorders;
 
-  DEVICE explicit Plan(int64_t* at) {
+  // Where its parts are, from `at` on.
+  DEVICE void lay(int64_t* at) {
     header = reinterpret_cast<Header*>(at);
     populations = reinterpret_cast<Population*>(header + 1);
     projections = reinterpret_cast<Projection*>(populations + header->populations);
@@ -153,11 +155,12 @@ DEVICE void find_addresses(Record* records, int64_t count, int addresses, const 
   }
 }
 
-// Copy the plan into shared memory, with addresses in place.
-DEVICE Plan load(const Args& args, int64_t* at) {
+// Copy the plan into shared memory, from `at` on, with addresses in place.
+DEVICE void load(const Args& args, int64_t* at, Plan& plan) {
   for (unsigned i = threadIdx.x; i < args.words; i += blockDim.x) at[i] = args.plan[i];
   __syncthreads();
-  const Plan plan(at);
+  if (threadIdx.x == 0) plan.lay(at);
+  __syncthreads();
   const Header counts = *plan.header;
   __syncthreads();
   find_addresses(plan.header, 1, kHeaderAddresses, args);
@@ -167,7 +170,6 @@ DEVICE Plan load(const Args& args, int64_t* at) {
   find_addresses(plan.drives, counts.drives, kDriveAddresses, args);
   find_addresses(plan.recorders, counts.recorders, kRecorderAddresses, args);
   __syncthreads();
-  return plan;
 }
 
 }  // namespace steps

@@ -8,25 +8,28 @@
 
 namespace steps {
 
-// Record a variable of 32 cells. All lanes of a warp call it.
-DEVICE void trace(const Block& b, const Recorder& r, int word, int cell, bool exists,
+// Record a variable of cell `j` of each lane. All lanes of a warp call it.
+OUTLINE void trace(const Block& b, const Recorder& r, const Group& g, int j,
                   const current::Cell& state) {
   const float value = r.variable == kV ? state.v : r.variable == kIExc ? state.exc : state.inh;
+  const int cell = g.first + j;
   float* out = static_cast<float*>(r.out) + static_cast<int64_t>(b.step() - 1) * r.room;
   if (r.choice == kAll) {
-    if (exists) out[cell] = value;
+    if (g.has(j)) out[cell] = value;
     return;
   }
   if (r.choice == kRange) {
     const int at = cell - r.index[0];
-    if (exists && at >= 0 && at < r.room) out[at] = value;
+    if (g.has(j) && at >= 0 && at < r.room) out[at] = value;
     return;
   }
-  for (uint32_t left = r.chosen[word]; left != 0; left &= left - 1) {
-    const int place = __ffs(static_cast<int>(left)) - 1;
-    const float wanted = __shfl_sync(FULL, value, place);
+  const bool chosen = g.has(j) && r.chosen[cell / 32] >> cell % 32 & 1;
+  for (uint32_t left = __ballot_sync(FULL, chosen); left != 0; left &= left - 1) {
+    const int lane = __ffs(static_cast<int>(left)) - 1;
+    const int wanted = __shfl_sync(FULL, cell, lane);
+    const float recorded = __shfl_sync(FULL, value, lane);
     for (int k = b.lane; k < r.room; k += 32)
-      if (r.index[k] == word * 32 + place) out[k] = wanted;
+      if (r.index[k] == wanted) out[k] = recorded;
   }
 }
 

@@ -66,7 +66,7 @@ DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Alo
         if (cell < u.first_cell || cell >= u.end_cell) continue;
         const unsigned place = atomicAdd(&b.shared.row_queued, 1u);
         if (place < b.shared.row_room)
-          b.queue[b.shared.row_place + place] = static_cast<unsigned>(cell);
+          b.shared.queue[b.shared.row_place + place] = static_cast<unsigned>(cell);
         else
           alone(cell);
       }
@@ -119,7 +119,7 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
   const Projection& p = b.plan.projections[u.projection];
   const uint16_t* weights = static_cast<const uint16_t*>(p.weights) + u.first;
   const Places places{b.lane};
-  const unsigned* cells = b.queue + b.shared.row_place;
+  const unsigned* cells = b.shared.queue + b.shared.row_place;
   const unsigned count = queued_rows(b.shared);
   unsigned sums[4] = {};
   for (unsigned at = b.warp - first; at < count; at += kAhead * warps) {
