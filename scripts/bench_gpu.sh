@@ -5,5 +5,6 @@
 # results (default: results/gpu). --help lists the options; docs/gpu.md explains the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=$PWD JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cerebellum/xla}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/cerebellum/xla}
 exec "${PYTHON:-python3}" -m cerebellum.bench.gpu.main "$@"

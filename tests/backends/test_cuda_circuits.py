@@ -11,10 +11,11 @@ import pytest
 
 import cerebellum as cb
 from cerebellum import backends
-from cerebellum.backends.cuda import compiler, operations, resources
+from cerebellum.backends.cuda import compiler, library, operations, resources
 from cerebellum.model import events, plasticity
 from cerebellum.model.neurons import eglif
 from cerebellum.model.primitives import REFERENCE
+from cerebellum.sim.chunk import Inputs, ScanChunk, advance
 
 KEY = jax.random.key(0)
 OURS = operations.on("cpu")
@@ -123,3 +124,58 @@ def test_a_run_may_be_cut_anywhere_and_batched(circuit, registered):
     states = jax.tree.map(lambda *x: jnp.stack(x), *map(start, keys))
     members, _ = cb.simulate_batch(circuit, states, DRIVE, duration_ms=60 * spec_dt)
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[1], members), whole)
+
+
+def lowered(spec: cb.Spec, platform: str, drive: dict) -> str:
+    """The program of five steps of a circuit with the kernels of a GPU, for a platform."""
+    circuit = cb.build(spec, KEY, path="event", backend="xla")
+    chunk = ScanChunk(steps=5, primitives=operations.PRIMITIVES)
+    operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), Inputs(sources=drive)
+    return advance.trace(chunk, *operands).lower(lowering_platforms=(platform,)).as_text()
+
+
+ALL = ("integrate", "deliver", "settle", "incur", "draw", "take")
+CIRCUITS = {
+    "small": (small, {"integrate", "deliver", "settle", "incur", "draw", "take"}),
+    "beams": (
+        lambda: cb.presets.beams(1_000, beams=2, learning_rate=2e-3),
+        {"integrate", "deliver", "settle", "incur", "draw"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_a_gpu_gets_kernels_and_no_loop_but_that_over_steps(name):
+    make, calls = CIRCUITS[name]
+    text = lowered(make(), "cuda", DRIVE)
+    assert {call for call in ALL if f"cerebellum_cuda_{call}" in text} == calls
+    assert text.count("stablehlo.while") == 1
+    elsewhere = lowered(make(), "cpu", DRIVE)
+    assert "cerebellum_cuda" not in elsewhere
+    assert elsewhere.count("stablehlo.while") > 1
+
+
+REGISTERS = 65_536
+"""Of a multiprocessor, on all of the architectures."""
+
+THREADS = 256
+"""Of a block of these kernels: `kBlock` of events.cuh."""
+
+
+@pytest.mark.slow
+def test_no_kernel_of_a_step_spills():
+    """And of each, two blocks fit on a multiprocessor, on all architectures."""
+    found = compiler.find()
+    if isinstance(found, str) and "CI" not in os.environ:
+        pytest.skip(found)
+    assert not isinstance(found, str), found
+    units = [unit for unit in library.units() if unit.stem in ("primitives", "deliver")]
+    kernels = resources.of_units(found, resources.ARCHITECTURES, units)
+    names = {kernel.kernel for kernel in kernels}
+    assert len(units) == 2
+    assert len(kernels) == len(names) * len(resources.ARCHITECTURES)
+    assert {"find", "take", "draw", "incur"} <= {name.split("::")[-1] for name in names}
+    for kernel in kernels:
+        assert (kernel.spill_stores, kernel.spill_loads, kernel.stack) == (0, 0, 0), kernel
+        assert 2 * THREADS * kernel.registers <= REGISTERS, kernel
+        assert kernel.shared == 0, kernel

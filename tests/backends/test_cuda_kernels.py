@@ -16,8 +16,8 @@ from laws import examples
 from test_conformance import tables
 
 import cerebellum as cb
-from cerebellum.backends.cuda import calls, operations
-from cerebellum.model import events, fixed, noise, plasticity, primitives
+from cerebellum.backends.cuda import delivery_calls, operations
+from cerebellum.model import delivery, events, fixed, noise, plasticity, primitives
 from cerebellum.model.neurons import conductance, current, eglif
 from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import REFERENCE
@@ -82,12 +82,12 @@ def test_lists_and_rings(sources, fan, delays, share, members, clear, seed):
 
         return jax.jit(jax.vmap(one) if members else one)(events.pack(jnp.asarray(fired)))
 
-    before = calls.CLEARED_BYTES
-    calls.CLEARED_BYTES = before if clear == "whole" else -1
+    before = delivery_calls.CLEARED_BYTES
+    delivery_calls.CLEARED_BYTES = before if clear == "whole" else -1
     try:
         ours = run(OURS)
     finally:
-        calls.CLEARED_BYTES = before
+        delivery_calls.CLEARED_BYTES = before
     chex.assert_trees_all_equal(ours[0], run(REFERENCE)[0])
     for k in (1, 2):
         check_sums(ours[k], outs[k], fans[k], weights[k], gains[k], fired)
@@ -113,6 +113,63 @@ def check_sums(ours, out, fan, weight, gain, fired):
         total = exact[:-1] + np.asarray(out).reshape(-1)
         bound = count[:-1] * 2.0**-33 + 2.0**-24 * (abs(exact[:-1]) + abs(total))
         assert (abs(own - total) <= bound * (1 + 1e-6)).all()
+
+
+@examples(9)
+@given(
+    count=st.sampled_from([1, 4, 12]),
+    members=st.sampled_from([0, 2]),
+    share=st.sampled_from([0.0, 0.05, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_all_deliveries_of_a_step(count, members, share, seed):
+    """Several onto the same targets, in their order, scaled or not, by lists, rings and rows."""
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "one": jnp.asarray(rng.normal(size=40), jnp.float32),
+        "two": jnp.asarray(rng.normal(size=40), jnp.float32),
+        "ring": jnp.asarray(rng.normal(size=(16, 7)), jnp.float32),
+    }
+
+    def make(number):
+        sources, end = int(rng.choice([1, 64, 330])), str(rng.choice(["one", "two", "ring"]))
+        scale = None
+        if end == "ring":
+            fan, weight = lists(rng, sources, 7, 3, np.uint16, np.uint8, step=seed), 0.5
+        elif number % 3 == 0:
+            fan, weight = lists(rng, sources, 40, 5, np.uint16), 0.3
+            scale = jnp.linspace(0.5, 1.5, 40) if rng.random() < 0.4 else None
+        else:
+            # The last of the targets that a beam's rows have room for is none.
+            fan, weight = (
+                events.AllToAll(beams=3, unit=1e-5),
+                rng.integers(0, 65_536, (sources, 14)),
+            )
+        weight = jnp.asarray(weight, jnp.uint16 if np.ndim(weight) else jnp.float32)
+        fired = rng.random((members, sources) if members else sources) < share
+        return events.pack(jnp.asarray(fired)), fan, weight, scale, end
+
+    made = [make(number) for number in range(count)]
+
+    def run(table):
+        def one(words):
+            sent = [
+                delivery.Delivery(
+                    words=word,
+                    fans=(fan,),
+                    weights=(weight,),
+                    gains=(None,),
+                    scales=(scale,),
+                    ends=(end,),
+                )
+                for word, (_, fan, weight, scale, end) in zip(words, made, strict=True)
+            ]
+            return table.deliver(sent, arrays, table.sweep)
+
+        words = [word for word, *_ in made]
+        return jax.jit(jax.vmap(one) if members else one)(words)
+
+    chex.assert_trees_all_equal(run(OURS), run(REFERENCE))
 
 
 def test_more_projections_than_one_launch_takes():

@@ -101,6 +101,9 @@ for case in job["cases"]:
     write("begin")
     if case["path"] == "hangs":
         time.sleep(60)
+    if case["path"] == "fails":
+        write("failed", why="XlaRuntimeError: misaligned address")
+        sys.exit(3)
     if case["path"] == "crashes":
         sys.exit("an illegal memory access")
     write("result", us=1.0)
@@ -118,7 +121,8 @@ def test_a_case_that_hangs_or_crashes_costs_its_own_figure_alone(tmp_path, monke
 
     monkeypatch.setattr(main.subprocess, "Popen", start)
     those = [
-        *(Case("mouse", "hangs", limit_s=1.0), Case("mouse", "crashes"), Case("mouse", "xla")),
+        *(Case("mouse", "hangs", limit_s=1.0), Case("mouse", "crashes")),
+        *(Case("mouse", "fails"), Case("mouse", "xla")),
         Case("L-random", "xla"),
     ]
     bench = main.Bench(those, tmp_path / "out", tmp_path, time.time() + 60, True)
@@ -128,12 +132,13 @@ def test_a_case_that_hangs_or_crashes_costs_its_own_figure_alone(tmp_path, monke
     assert why == {
         "mouse off hangs": "no result within 1 s",
         "mouse off crashes": "exit code 1; an illegal memory access",
+        "mouse off fails": "XlaRuntimeError: misaligned address",
     }
     measured = [event["case"] for event in events if event["event"] == "result"]
     assert measured == ["mouse off xla", "L-random off xla"]
     jobs = [json.loads(command[-1]) for command in commands]
-    assert [job["first"] for job in jobs] == [True, False, False, False]
-    assert [len(job["cases"]) for job in jobs] == [3, 2, 1, 1]
+    assert [job["first"] for job in jobs] == [True, False, False, False, False]
+    assert [len(job["cases"]) for job in jobs] == [4, 3, 2, 1, 1]
 
 
 def test_what_is_not_there_is_said(tmp_path, capsys, monkeypatch):

@@ -67,7 +67,7 @@ def test_a_circuit_that_is_cut_is_the_whole():
     shards=st.integers(1, 8),
     learning=st.booleans(),
     sparsity=st.sampled_from([0.0, 0.2]),
-    backend=st.sampled_from(["xla", "auto"]),
+    backend=st.sampled_from(["xla", "loop-free", "auto"]),
 )
 def test_shards_are_the_whole(granules, beams, shards, learning, sparsity, backend):
     spec = cb.presets.beams(granules, beams=beams, learning_rate=1e-3 * learning, sparsity=sparsity)

@@ -4,7 +4,7 @@ No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and 
 what the reference gives, bit for bit; other lists and rows are summed in fixed point.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -12,14 +12,19 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cerebellum.backends.cuda import calls, models
-from cerebellum.model import events, fixed, plasticity, primitives
-from cerebellum.model.events import AllToAll, Events, FanOut
+from cerebellum.backends import loop_free
+from cerebellum.backends.cuda import calls, delivery_calls, models
+from cerebellum.model import delivery, events, fixed, plasticity, primitives
+from cerebellum.model.delivery import Delivery
+from cerebellum.model.events import AllToAll, Events, Sweep
 from cerebellum.model.neurons.protocol import NeuronModel
 from cerebellum.model.noise import CellRange, name_number
 from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import Primitives
 from cerebellum.model.surrogate import Surrogate
+
+OTHERS = loop_free.PRIMITIVES
+"""The operations for what has no kernel."""
 
 
 def by_platform(platform: str, kernel: Callable, reference: Callable, *operands: Any) -> Any:
@@ -71,35 +76,37 @@ def integrate(
 def sweep(
     platform: str, sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple
 ) -> tuple:
-    """Deliver all events by deliver.cuh, all projections in one launch of each pass."""
-    if not all(map(_is_known, fans, weights, gains, sums)):
+    """Deliver the events of one population by deliver.cu."""
+    if not all(map(delivery_calls.has_types, fans, weights, gains, sums)):
         return events.sweep(sent, fans, weights, gains, sums)
-    return by_platform(platform, _sweep, events.sweep, sent, fans, weights, gains, sums)
+    operands = sent, fans, weights, gains, sums
+    return by_platform(platform, delivery_calls.sweep, events.sweep, *operands)
 
 
-def _is_known(fan: Any, weight: Array, gain: Array, sums: Array) -> bool:
-    """Whether deliver.cuh can add these weights."""
-    if isinstance(fan, FanOut):
-        return weight.dtype == gain.dtype == sums.dtype == jnp.float32
-    levels = weight.dtype == jnp.uint16 and sums.dtype == jnp.int32 and gain.ndim == 1
-    return levels or weight.dtype == gain.dtype == sums.dtype == jnp.float32
+def deliver(
+    platform: str, deliveries: Sequence[Delivery], arrays: Mapping[str, Array], sweep: Sweep
+) -> dict[str, Array]:
+    """Make all deliveries of a step by deliver.cu, in a launch of each of its passes."""
+    known = all(
+        delivery_calls.has_types(fan, weight, gain, arrays[end])
+        for each in deliveries
+        for fan, weight, gain, end in zip(
+            each.fans, each.weights, each.gains, each.ends, strict=True
+        )
+    )
+    if not known:
+        return OTHERS.deliver(deliveries, arrays, events.sweep)
 
+    def reference(deliveries: Sequence[Delivery], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return delivery.deliver(deliveries, arrays, events.sweep)
 
-def _sweep(sent: Events, fans: tuple, weights: tuple, gains: tuple, sums: tuple) -> tuple:
-    lists = tuple(_lists(fan) if isinstance(fan, FanOut) else None for fan in fans)
-    return calls.deliver(sent.words, lists, weights, gains, sums, len(sent.starts))
-
-
-def _lists(fan: FanOut) -> calls.Lists:
-    if fan.delays is None or fan.row is None:
-        return calls.Lists(fan.targets)
-    return calls.Lists(fan.targets, fan.delays, fan.row, fan.depth)
+    return by_platform(platform, delivery_calls.deliver, reference, list(deliveries), dict(arrays))
 
 
 def settle(platform: str, weights: Array, closing: Closing, synapses: Synapses) -> Array:
     """Apply the weight updates of all rows in one launch, by settle.cuh."""
     if weights.dtype not in (jnp.uint16, jnp.float32) or closing.change.dtype != jnp.float32:
-        return plasticity.settle(weights, closing, synapses)
+        return OTHERS.settle(weights, closing, synapses)
     return by_platform(platform, _settle, plasticity.settle, weights, closing, synapses)
 
 
@@ -143,12 +150,31 @@ def take(platform: str, ring: Array, step: Array) -> tuple[Array, Array]:
     return by_platform(platform, kernel, primitives.take, ring, step)
 
 
+def incur(
+    platform: str, pending: Array, teaching_spikes: Array, step: Array, rule: Any, dt: float
+) -> Array:
+    """Add the effect of teaching spikes where there are any, in one launch, by settle.cuh."""
+    if not pending.dtype == teaching_spikes.dtype == jnp.float32:
+        return OTHERS.incur(pending, teaching_spikes, step, rule, dt)
+
+    def kernel(pending: Array, teaching_spikes: Array, step: Array) -> Array:
+        by_row = plasticity.kernel_by_row(pending, step, rule, dt)
+        return calls.incur(pending, teaching_spikes, by_row)
+
+    def reference(pending: Array, teaching_spikes: Array, step: Array) -> Array:
+        return plasticity.incur(pending, teaching_spikes, step, rule, dt)
+
+    return by_platform(platform, kernel, reference, pending, teaching_spikes, step)
+
+
 @cache
 def on(platform: str) -> Primitives:
     """The operations whose kernels run in programs for a platform of JAX, by its name."""
     return Primitives(
         integrate=partial(integrate, platform),
         sweep=partial(sweep, platform),
+        deliver=partial(deliver, platform),
+        incur=partial(incur, platform),
         settle=partial(settle, platform),
         draw=partial(draw, platform),
         take=partial(take, platform),

@@ -1,5 +1,4 @@
-// The handlers of the primitives of a step. Operands have a leading axis: B for what every member of a
-// batch has of its own, 1 for what all members share. Sizes of grids follow from shapes alone.
+// The handlers of integrate, settle, incur, draw and take.
 
 #include <algorithm>
 #include <cstdint>
@@ -7,48 +6,13 @@
 #include "cells/conductance.h"
 #include "cells/current.h"
 #include "cells/eglif.h"
-#include "deliver.cuh"
 #include "draw.cuh"
 #include "handler.h"
 #include "integrate.cuh"
+#include "operands.h"
 #include "settle.cuh"
 
 namespace {
-
-constexpr int64_t kUsefulWarps = 4'096;  // more of them do not hide more latency
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-unsigned blocks_for(int64_t warps) { return static_cast<unsigned>(ceil_div(warps, kWarps)); }
-
-// How far it is from a member's part of an operand to the next member's; 0 if all members share it.
-int64_t stride(const ffi::AnyBuffer& x) {
-  return x.dimensions()[0] > 1 ? static_cast<int64_t>(x.element_count()) / x.dimensions()[0] : 0;
-}
-
-// Words of a slice, if `words` are divided among warps of which there are `others` for each slice.
-int64_t words_of_slice(int64_t words, int64_t others) {
-  return std::max<int64_t>(1, words * others / kUsefulWarps);
-}
-
-template <typename T>
-const T* data(const ffi::AnyBuffer& x) {
-  return static_cast<const T*>(x.untyped_data());
-}
-
-ffi::AnyBuffer result(const ffi::RemainingRets& results, size_t index) {
-  auto held = *results.get<ffi::AnyBuffer>(index);
-  return *held;
-}
-
-ffi::AnyBuffer operand(const ffi::RemainingArgs& operands, size_t index) {
-  return *operands.get<ffi::AnyBuffer>(index);
-}
-
-// What a handler updates in place, whether or not XLA has given it the same memory twice.
-ffi::Error in_place(ffi::AnyBuffer before, ffi::AnyBuffer after, Stream stream) {
-  return copy(after.untyped_data(), before.untyped_data(), before.size_bytes(), stream);
-}
 
 // ---- integrate ----
 
@@ -115,113 +79,14 @@ ffi::Error Integrate(STREAM ffi::RemainingArgs operands, ffi::RemainingRets resu
   return of_model(stream, args, refractory.element_type() == ffi::U8, model, variant);
 }
 
-// ---- deliver ----
-
-constexpr size_t kOperands = 6;  // of a projection
-
-Projection projection_of(const ffi::RemainingArgs& operands, const ffi::RemainingRets& results,
-                         size_t index, int64_t depth) {
-  const size_t first = 1 + kOperands * index;
-  const auto targets = operand(operands, first), delays = operand(operands, first + 1);
-  const auto row = operand(operands, first + 2), weights = operand(operands, first + 3);
-  const auto gains = operand(operands, first + 4), out = result(results, index);
-  const int64_t members = operand(operands, 0).dimensions()[0];
-  const bool listed = targets.dimensions().size() == 3;
-  Projection p{};
-  if (listed) p.targets = targets.untyped_data();
-  if (delays.dimensions().size() == 3) p.delays = delays.untyped_data();
-  p.row = data<int32_t>(row);
-  p.weights = weights.untyped_data();
-  if (gains.dimensions().size() == 2) p.gains = data<float>(gains);
-  p.out = out.untyped_data();
-  p.targets_member = stride(targets);
-  p.row_member = stride(row);
-  p.weights_member = stride(weights);
-  p.gains_member = stride(gains);
-  p.width = (listed ? targets : weights).dimensions()[2];
-  p.depth = static_cast<int32_t>(depth);
-  p.size = static_cast<int64_t>(out.element_count()) / members / depth;
-  p.wide = targets.element_type() == ffi::U32;
-  p.long_delays = delays.element_type() == ffi::U16;
-  p.single = weights.dimensions().size() == 1;
-  p.levels = weights.element_type() == ffi::U16;
-  return p;
-}
-
-// Shares the words of a beam out among warps.
-void divide(Projection& p, const DeliverArgs& args) {
-  const bool listed = p.targets != nullptr;
-  const int64_t beams = listed ? 1 : args.beams;
-  const int64_t cells = listed ? args.cells : args.cells_of_beam;
-  const int64_t words = ceil_div(cells, 32) + (beams > 1 ? 1 : 0);
-  p.segments = ceil_div(p.width, listed ? kPlaces : kSegment);
-  const int64_t others = args.members * beams * p.segments;
-  p.words_of_slice = std::min(kMostWords, words_of_slice(words, others));
-  p.slices = ceil_div(words, p.words_of_slice);
-}
-
-// Gives each projection its warps in a pass.
-void number_warps(DeliverArgs& args, Pass pass) {
-  args.warps = 0;
-  for (int32_t k = 0; k < args.projections; ++k) {
-    Projection& p = args.projection[k];
-    const int64_t beams = p.targets ? 1 : args.beams;
-    const bool as_events = p.targets ? pass != Pass::CLEAR || !p.cleared : pass == Pass::ADD;
-    const bool as_sums = !p.targets && pass == Pass::COLLECT;
-    const int64_t slices = as_events ? p.slices : as_sums ? 1 : 0;
-    p.first_warp = args.warps;
-    args.warps += args.members * beams * slices * p.segments;
-  }
-}
-
-template <Pass kPass>
-ffi::Error pass_over(Stream stream, DeliverArgs args) {
-  number_warps(args, kPass);
-  if (args.warps == 0) return ffi::Error::Success();
-  return launch(deliver<kPass>, blocks_for(args.warps), kBlock, kQueues, stream, args);
-}
-
-// Operands: words [B, W]; then for each projection its targets [1 or B, N, F] (or one word, for rows),
-// the delays of its synapses [1 or B, N, F] and the ring's row [1 or B] (or one word each, without a
-// ring), its weights, its gains [1] (none) or [1 or B, N], and what is added to, aliased: lists
-// [B T], a ring [B depth, T], or the sums of rows [B G, limbs, R]. Results: these, and bytes for
-// sums. Attributes: the number of beams and of cells; for each projection the rows of its ring (1
-// without one) and where in the bytes its sums begin; how many of the bytes are to be cleared.
-ffi::Error Deliver(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results, int64_t beams,
-                   int64_t cells, int64_t cleared, ffi::Span<const int64_t> depths,
-                   ffi::Span<const int64_t> places) {
-  const auto words = operand(operands, 0);
-  const size_t count = depths.size();
-  auto* sums = static_cast<unsigned char*>(result(results, count).untyped_data());
-  for (size_t k = 0; k < count; ++k) {
-    const auto before = operand(operands, kOperands * (k + 1));
-    if (auto error = in_place(before, result(results, k), stream); error.failure()) return error;
-  }
-  if (cleared > 0)
-    if (auto error = zero(sums, cleared, stream); error.failure()) return error;
-  for (size_t first = 0; first < count; first += kMostProjections) {
-    DeliverArgs args{};
-    args.words = data<uint32_t>(words);
-    args.members = words.dimensions()[0];
-    args.words_of_member = words.dimensions()[1];
-    args.cells = cells;
-    args.beams = beams;
-    args.cells_of_beam = ceil_div(cells, beams);
-    args.projections = static_cast<int32_t>(std::min<size_t>(kMostProjections, count - first));
-    for (int32_t k = 0; k < args.projections; ++k) {
-      Projection& p = args.projection[k];
-      p = projection_of(operands, results, first + k, depths[first + k]);
-      p.sums = sums + places[first + k];
-      p.cleared = places[first + k] < cleared;
-      divide(p, args);
-    }
-    for (auto pass : {pass_over<Pass::CLEAR>, pass_over<Pass::ADD>, pass_over<Pass::COLLECT>})
-      if (auto error = pass(stream, args); error.failure()) return error;
-  }
-  return ffi::Error::Success();
-}
-
 // ---- settle ----
+
+constexpr int64_t kUsefulWarps = 4'096;  // more of them do not hide more latency
+
+// Words of a slice, if `words` are divided among warps of which there are `others` for each slice.
+int64_t words_of_slice(int64_t words, int64_t others) {
+  return std::max<int64_t>(1, words * others / kUsefulWarps);
+}
 
 template <typename Weight, typename Change>
 ffi::Error settle_table(Stream stream, const SettleArgs& args, unsigned blocks, bool sparse) {
@@ -277,6 +142,25 @@ ffi::Error Settle(STREAM ffi::AnyBuffer words, ffi::AnyBuffer targets, ffi::AnyB
              : settle_table<float, float>(stream, args, blocks, sparse);
 }
 
+// Operands: teaching spikes [1 or B, T]; what one of them adds to each row [1 or B, D]; the pending
+// weight updates [B D, G R], aliased with the result.
+ffi::Error Incur(STREAM ffi::AnyBuffer spikes, ffi::AnyBuffer by_row, ffi::AnyBuffer before,
+                 ffi::Result<ffi::AnyBuffer> pending, int64_t members) {
+  if (auto error = in_place(before, *pending, stream); error.failure()) return error;
+  IncurArgs args{};
+  args.spikes = data<float>(spikes);
+  args.by_row = data<float>(by_row);
+  args.pending = static_cast<float*>(pending->untyped_data());
+  args.members = members;
+  args.depth = pending->dimensions()[0] / members;
+  args.width = pending->dimensions()[1];
+  args.targets = spikes.dimensions()[1];
+  args.spikes_member = stride(spikes);
+  args.by_row_member = stride(by_row);
+  const int64_t warps = members * ceil_div(args.targets, kWarp);
+  return launch(incur, blocks_for(warps), kBlock, 0, stream, args);
+}
+
 // ---- draw and take ----
 
 // Operands: key [1 or B, 2], step [1 or B], chance [1 or B, 1 or N], number of the first cell
@@ -326,16 +210,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_integrate, Integrate,
                                   .Attr<int64_t>("variant"),
                               COMMANDS);
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_deliver, Deliver,
-                              BIND.RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<int64_t>("beams")
-                                  .Attr<int64_t>("cells")
-                                  .Attr<int64_t>("cleared")
-                                  .Attr<ffi::Span<const int64_t>>("depths")
-                                  .Attr<ffi::Span<const int64_t>>("places"),
-                              COMMANDS);
-
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_settle, Settle,
                               BIND.Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
@@ -347,6 +221,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_settle, Settle,
                                   .Attr<int64_t>("beams")
                                   .Attr<int64_t>("share")
                                   .Attr<float>("w_max"),
+                              COMMANDS);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_incur, Incur,
+                              BIND.Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("members"),
                               COMMANDS);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_draw, Draw,

@@ -184,3 +184,32 @@ KERNEL void settle_lists(SettleArgs args) {
     }
   });
 }
+
+struct IncurArgs {
+  const float* spikes;  // [1 or B, T]
+  const float* by_row;  // [1 or B, D]
+  float* pending;       // [B, D, G R]
+  int64_t members, depth, width, targets;
+  int64_t spikes_member, by_row_member;  // strides; 0: shared
+};
+
+// Adds the effect of teaching spikes to pending weight updates: see plasticity.incur. A warp takes 32
+// targets, and shares out the rows of those that got spikes among its lanes.
+KERNEL void incur(IncurArgs args) {
+  const int64_t groups = (args.targets + kWarp - 1) / kWarp;
+  const int64_t group = warp_of_thread();
+  if (group >= args.members * groups) return;
+  const int64_t member = group / groups, first = group % groups * kWarp;
+  const int lane = lane_of_thread();
+  const float* by_row = args.by_row + member * args.by_row_member;
+  float* pending = args.pending + member * args.depth * args.width;
+  const float own = first + lane < args.targets
+                        ? args.spikes[member * args.spikes_member + first + lane]
+                        : 0.0f;
+  for (uint32_t left = __ballot_sync(FULL, own > 0.0f); left != 0; left &= left - 1) {
+    const int from = __ffs(left) - 1;
+    const float spikes = __shfl_sync(FULL, own, from);
+    for (int64_t row = lane; row < args.depth; row += kWarp)
+      pending[row * args.width + first + from] += by_row[row] * spikes;
+  }
+}

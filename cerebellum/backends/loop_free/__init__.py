@@ -20,6 +20,7 @@ class LoopFree:
     """The backend of loop-free operations, for any device."""
 
     name: str = "loop-free"
+    table: Primitives = PRIMITIVES
 
     def unavailable(self, platform: str) -> str | None:
         return None
@@ -28,7 +29,7 @@ class LoopFree:
         return circuit.wiring.path == "event"
 
     def primitives(self, circuit: Circuit) -> Primitives:
-        return PRIMITIVES
+        return self.table
 
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None

@@ -61,6 +61,6 @@ def incur(pending: Array, teaching_spikes: Array, step: Array, rule: Any, dt: fl
     A ring is a few megabytes, which a GPU reads and writes in less time than its host needs to
     learn how many teaching spikes there are.
     """
-    spikes = jnp.pad(teaching_spikes, (0, pending.shape[1] - teaching_spikes.size))
+    spikes = jnp.pad(teaching_spikes, (0, pending.shape[1] - teaching_spikes.size))[None]
     value = plasticity.kernel_by_row(pending, step, rule, dt)[:, None] * spikes
     return jnp.where(spikes > 0, pending + value, pending)

@@ -119,7 +119,7 @@ def _cumulative(words: Array) -> tuple[Array, ...]:
 def _running(counts: Array) -> Array:
     """Sums of each row up to and including each entry: a reduction, not a scan."""
     below = np.tri(counts.shape[1], dtype=bool)
-    return jnp.sum(jnp.where(below, counts[:, None], 0), axis=2, dtype=jnp.int32)
+    return jnp.sum(jnp.where(below[None], counts[:, None], 0), axis=2, dtype=jnp.int32)
 
 
 def _select(words: Array, levels: tuple[Array, ...], rank: Array) -> Array:

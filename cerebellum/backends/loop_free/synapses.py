@@ -171,7 +171,7 @@ def visit_all(
       walk: visits the spikes of a delivery.
       blocks: whether it may visit more than one block of them.
     """
-    sums = _with_largest(sent, plan, dict(carry.sums), walk)
+    sums = _with_exponents(sent, plan, carry, walk)
     arrays, added = dict(carry.arrays), dict.fromkeys(sums, 0)
     for each, size in zip(sent, plan, strict=True):
         names = {part.name for part in each.parts if part.is_fixed}
@@ -201,20 +201,27 @@ def visit_all(
     return Carry(arrays=arrays, sums=sums)
 
 
-def _with_largest(
-    sent: Sequence[Sent], plan: Sequence[int], sums: dict[str, exact.Sum], walk: Walk
+def _with_exponents(
+    sent: Sequence[Sent], plan: Sequence[int], carry: Carry, walk: Walk
 ) -> dict[str, exact.Sum]:
-    """The sums with the largest of the addends that they are to get."""
+    """The sums with the exponents of the largest addends that they are to get."""
+    sums = dict(carry.sums)
     for each, size in zip(sent, plan, strict=True):
         for part in each.parts:
             if part.is_fixed:
 
-                def visit(largest: Array, cells: Array, real: Array, part=part) -> Array:
-                    return exact.largest(largest, part.values(cells), real[..., None])
+                def visit(exponent: Array, cells: Array, real: Array, part=part) -> Array:
+                    exponents = exact.exponent_of(part.values(cells))
+                    out = carry.arrays[part.end]
+                    if part.is_row:
+                        exponents = jnp.max(jnp.where(real[..., None], exponents, 0), axis=1)
+                        return jnp.maximum(exponent, exponents.reshape(-1)[: out.size])
+                    places = part.places(cells, real, out)
+                    return exponent.at[places].max(exponents, mode="drop")
 
                 total = sums[part.name]
-                largest = walk(each, size, visit, total.largest)
-                sums[part.name] = replace(total, largest=largest)
+                exponent = walk(each, size, visit, total.exponent)
+                sums[part.name] = replace(total, exponent=exponent)
     return sums
 
 
@@ -253,15 +260,20 @@ def _add(part: Part, out: Array, cells: Array, real: Array) -> Array:
 
 def _add_fixed(part: Part, total: exact.Sum, out: Array, cells: Array, real: Array) -> exact.Sum:
     """Add a block of a projection to the sum of an array of the shape `out`."""
-    limbs = exact.split(part.values(cells), total.largest)
     if part.is_row:
+        groups, width = cells.shape[0], part.width
+        padded = jnp.pad(total.exponent, (0, groups * width - out.size))
+        limbs = exact.split(part.values(cells), padded.reshape(groups, 1, width))
         limbs = jnp.where(real[..., None, None], limbs, 0)
         for piece in _pieces(cells.shape[1]):
             total = exact.carry(total) if piece.start else total
             sums = jnp.sum(limbs[:, piece], axis=1).reshape(-1, 2)
             total = replace(total, limbs=total.limbs + sums[: out.size])
         return total
-    places, limbs = part.places(cells, real, out).reshape(-1), limbs.reshape(-1, 2)
+    places = part.places(cells, real, out)
+    exponent = total.exponent.at[places].get(mode="fill", fill_value=0)
+    limbs = exact.split(part.values(cells), exponent).reshape(-1, 2)
+    places = places.reshape(-1)
     for piece in _pieces(places.size):
         total = exact.carry(total) if piece.start else total
         added = total.limbs.at[places[piece]].add(limbs[piece], mode="drop")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ANEW = 3
+"""Exit code of a process whose case has failed: the device may then fail every other."""
+
 PATHS = ("cuda", "cuda-step", "xla")
 """Backends: many steps in one launch where possible, CUDA kernels step by step, XLA alone."""
 

@@ -46,9 +46,10 @@ def check(platform: str, limit_s: float, log: Path, whole: bool = False) -> Verd
     command += [] if whole else ["-m", "not soak"]
     if find_spec("xdist") is not None and on_gpu:
         command += ["-n", "6", "--dist", "worksteal"]
+    paths = (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH"))
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     with log.open("w") as file:

@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cerebellum.bench.gpu import laws, table
-from cerebellum.bench.gpu.cases import CIRCUITS, PATHS, Case, cases
+from cerebellum.bench.gpu.cases import ANEW, CIRCUITS, PATHS, Case, cases
 
 BUDGET_S = 235.0
 LAWS_S = 100.0
@@ -179,6 +179,8 @@ class Bench:
         begun = [event["case"] for event in events if event["event"] == "begin"]
         names = [case.name for case in group]
         at = names.index(begun[-1]) if begun and begun[-1] in names else 0
+        if worker.returncode == ANEW:
+            return group[at + 1 :], at_once
         why = f"{why}; {_last_line(log)}".rstrip("; ")
         if at_once and (not begun or begun[-1] not in names) and len(group) > 1:
             # A program that cannot be compiled must not cost the others theirs.

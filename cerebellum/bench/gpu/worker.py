@@ -4,6 +4,7 @@
 
 A line is JSON with an `event`: "machine" once, "begin" for each case, then "result" for each of its
 rates, "failed" or "skipped", and "end". `main` ends the process when a case takes too long.
+It exits with the code `ANEW` when a case has failed, because the device may then fail every other.
 """
 
 import json
@@ -18,7 +19,7 @@ import jax
 from cerebellum import backends
 from cerebellum.bench.gpu import circuits as built
 from cerebellum.bench.gpu import timing, work
-from cerebellum.bench.gpu.cases import CIRCUITS, PATHS, Case
+from cerebellum.bench.gpu.cases import ANEW, CIRCUITS, PATHS, Case
 from cerebellum.bench.result import bandwidth
 from cerebellum.errors import UsageError
 from cerebellum.model.circuit import Circuit
@@ -60,8 +61,8 @@ def machine(quick: bool) -> dict[str, Any]:
     }
 
 
-def run(job: dict[str, Any]) -> None:
-    """Measure the cases of a job, which are of one group."""
+def run(job: dict[str, Any]) -> int:
+    """Measure the cases of a job, which are of one group. Returns the exit code."""
     cases = [Case(**case) for case in job["cases"]]
     lines, quick = Lines(Path(job["out"])), job["quick"]
     if job["first"]:
@@ -79,8 +80,8 @@ def run(job: dict[str, Any]) -> None:
             lines.write("skipped", case=case.name, why="the budget is spent")
             continue
         lines.write("begin", case=case.name)
+        prepared = programs.pop(case, None)
         try:
-            prepared = programs.pop(case, None)
             if isinstance(prepared, Exception):
                 raise prepared
             measured = (
@@ -93,7 +94,10 @@ def run(job: dict[str, Any]) -> None:
         except Exception as error:
             text = str(error).strip().splitlines() or [""]
             lines.write("failed", case=case.name, why=f"{type(error).__name__}: {text[0]}"[:300])
+            if error is not prepared:
+                return ANEW
         lines.write("end", case=case.name)
+    return 0
 
 
 def _load(cases: list[Case], folder: Path) -> tuple[dict[str, Circuit], dict[Case, Exception]]:
@@ -115,4 +119,4 @@ def _load(cases: list[Case], folder: Path) -> tuple[dict[str, Circuit], dict[Cas
 
 
 if __name__ == "__main__":
-    run(json.loads(sys.argv[1]))
+    sys.exit(run(json.loads(sys.argv[1])))
