@@ -78,8 +78,7 @@ OUTLINE void add_arrivals(const Block& b, const Projection& p, const Group& g, f
     } else if (p.kind == kLevels) {
       const auto sum = load_fresh(reinterpret_cast<const unsigned long long*>(sums) + cell);
       const float upper = static_cast<float>(sum >> 16), lower = static_cast<float>(sum & 0xFFFF);
-      // Rounded once, as XLA rounds it.
-      values[j] = fmaf(upper * 65'536.0f + lower, as_float(p.unit), values[j]);
+      values[j] = values[j] + (upper * 65'536.0f + lower) * as_float(p.unit);
     } else {
       values[j] = values[j] + from_fixed(load_fresh(reinterpret_cast<const Fixed*>(sums) + cell));
     }

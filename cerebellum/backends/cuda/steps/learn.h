@@ -107,23 +107,32 @@ DEVICE void settle_cell(const Block& b, const Unit& u, int cell, int lane, int l
     settle_row<1>(b, u, cell, lane, lanes);
 }
 
-// Apply the updates of the step before to the units of the block.
+// Apply the updates of the step before to a unit. Its spikes may have been found ahead.
+DEVICE void learn_unit(const Block& b, const Unit& u, bool found) {
+  const Projection& p = b.plan.projections[u.projection];
+  if (p.rule < 0) return;
+  Queue& queue = b.shared.closing;
+  take_updates(b, u);
+  __syncthreads();
+  if (!found || queue.found > queue.room) {
+    __syncthreads();
+    if (threadIdx.x == 0) queue.found = 0;
+    __syncthreads();
+    find_rows(b, u, b.shared.window_closed[p.rule], queue,
+              [&](int cell) { settle_cell(b, u, cell, 0, 1); });
+    __syncthreads();
+  }
+  const unsigned count = queue.count();
+  for (unsigned at = b.warp; at < count; at += b.warps)
+    settle_cell(b, u, static_cast<int>(b.shared.queue[queue.first + at]),
+                static_cast<int>(b.lane), 32);
+  __syncthreads();
+}
+
 OUTLINE void learn(const Block& b) {
-  each_unit(b, [&](const Unit& u) {
-    const Projection& p = b.plan.projections[u.projection];
-    if (p.rule < 0) return;
-    clear_columns(b);
-    take_updates(b, u);
-    __syncthreads();
-    // A thread that settles a row alone reads the changes, which are complete.
-    find_rows(b, u, b.shared.closing[p.rule], [&](int cell) { settle_cell(b, u, cell, 0, 1); });
-    __syncthreads();
-    const unsigned count = queued_rows(b.shared);
-    for (unsigned at = b.warp; at < count; at += b.warps)
-      settle_cell(b, u, static_cast<int>(b.shared.queue[b.shared.row_place + at]),
-                  static_cast<int>(b.lane), 32);
-    __syncthreads();
-  });
+  if (b.shared.units == 0) return;
+  learn_unit(b, b.shared.unit, true);
+  each_other_unit(b, [&](const Unit& u) { learn_unit(b, u, false); });
 }
 
 }  // namespace steps

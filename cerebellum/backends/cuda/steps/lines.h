@@ -31,7 +31,7 @@ DEVICE void into_lines(const Block& b, int step) {
 // The spikes of the steps before the launch come from the delay lines into the front.
 DEVICE void from_lines(const Block& b) {
   each_word(b, [&](const Population& p, int word) {
-    for (int age = 1; age < kFronts - 1 && age <= p.depth; ++age)
+    for (int age = 1; age < kFronts && age <= p.depth; ++age)
       front_row(p, b.shared.start - age)[word] =
           p.line[remainder(b.shared.start - age, p.depth) * p.words + word];
   });

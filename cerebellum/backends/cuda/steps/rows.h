@@ -9,12 +9,6 @@
 
 namespace steps {
 
-struct Unit {
-  int projection;
-  int beam, first, columns;  // the beam, and its columns
-  int first_cell, end_cell;  // sources of the beam
-};
-
 DEVICE int ceiling(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
 // Columns of the units of a projection: a multiple of 32, such that all blocks have some.
@@ -49,10 +43,37 @@ DEVICE void each_unit(const Block& b, Visit visit) {
   }
 }
 
+// Keep the first unit of the block, and the number of its units.
+DEVICE void divide_rows(const Block& b) {
+  if (threadIdx.x == 0) {
+    int units = 0;
+    each_unit(b, [&](const Unit& u) {
+      if (units++ == 0) b.shared.unit = u;
+    });
+    b.shared.units = units;
+  }
+  for (int column = threadIdx.x; column < kSegment; column += blockDim.x)
+    b.shared.low[column] = b.shared.high[column] = 0;
+  __syncthreads();
+}
+
+// visit(unit) for the units of the block but the first.
+template <typename Visit>
+DEVICE void each_other_unit(const Block& b, Visit visit) {
+  if (b.shared.units < 2) return;
+  bool other = false;
+  each_unit(b, [&](const Unit& u) {
+    if (other) visit(u);
+    other = true;
+  });
+}
+
 // Find the spikes of the sources of a unit. What the queue has no room for, alone(cell) does.
 template <typename Alone>
-DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Alone alone) {
+DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Queue& queue,
+                      Alone alone) {
   constexpr int kAhead = 4;  // words that a thread fetches at once
+  const Projection& p = b.plan.projections[u.projection];
   const int first = u.first_cell / 32, end = ceiling(u.end_cell, 32);
   for (int at = first + static_cast<int>(threadIdx.x); at < end; at += kAhead * kThreads) {
     uint32_t words[kAhead];
@@ -64,18 +85,18 @@ DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Alo
       for (uint32_t left = words[k]; left != 0; left &= left - 1) {
         const int cell = (at + k * kThreads) * 32 + __ffs(static_cast<int>(left)) - 1;
         if (cell < u.first_cell || cell >= u.end_cell) continue;
-        const unsigned place = atomicAdd(&b.shared.row_queued, 1u);
-        if (place < b.shared.row_room)
-          b.shared.queue[b.shared.row_place + place] = static_cast<unsigned>(cell);
-        else
+        const unsigned place = atomicAdd(&queue.found, 1u);
+        if (place < queue.room) {
+          b.shared.queue[queue.first + place] = static_cast<unsigned>(cell);
+          const uint16_t* row = static_cast<const uint16_t*>(p.weights) + cell * p.fan + u.first;
+          prefetch(row);
+          prefetch(row + u.columns - 1);
+        } else {
           alone(cell);
+        }
       }
     }
   }
-}
-
-DEVICE unsigned queued_rows(const Shared& shared) {
-  return shared.row_queued < shared.row_room ? shared.row_queued : shared.row_room;
 }
 
 // Add to the sum of a column, in two limbs of 32 bits of which the upper one is in units of 2^16.
@@ -119,8 +140,8 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
   const Projection& p = b.plan.projections[u.projection];
   const uint16_t* weights = static_cast<const uint16_t*>(p.weights) + u.first;
   const Places places{b.lane};
-  const unsigned* cells = b.shared.queue + b.shared.row_place;
-  const unsigned count = queued_rows(b.shared);
+  const unsigned* cells = b.shared.queue + b.shared.rows.first;
+  const unsigned count = b.shared.rows.count();  // so few that no sum of 32 bits overflows
   unsigned sums[4] = {};
   for (unsigned at = b.warp - first; at < count; at += kAhead * warps) {
     Type held[kAhead][Places::kLoads];
@@ -169,19 +190,16 @@ DEVICE void sum_row_alone(const Block& b, const Unit& u, int cell) {
   for (int column = 0; column < u.columns; ++column) add_to_column(b.shared, column, row[column]);
 }
 
-DEVICE void clear_columns(const Block& b) {
-  for (int column = threadIdx.x; column < kSegment; column += blockDim.x)
-    b.shared.low[column] = b.shared.high[column] = 0;
-  if (threadIdx.x == 0) b.shared.row_queued = 0;
-}
-
+// Write the sums of a unit, and clear them for the next one.
 DEVICE void write_columns(const Block& b, const Unit& u) {
   const Projection& p = b.plan.projections[u.projection];
   auto* sums = reinterpret_cast<unsigned long long*>(p.sums + b.step() % p.copies * p.copy_bytes) +
                u.beam * p.fan + u.first;
-  for (int column = threadIdx.x; column < u.columns; column += blockDim.x)
+  for (int column = threadIdx.x; column < u.columns; column += blockDim.x) {
     sums[column] = (static_cast<unsigned long long>(b.shared.high[column]) << 16) +
                    b.shared.low[column];
+    b.shared.low[column] = b.shared.high[column] = 0;
+  }
 }
 
 }  // namespace steps
