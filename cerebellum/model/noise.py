@@ -175,6 +175,11 @@ class Draws:
         return uniform(self.key, self.cells.numbers)
 
 
+def drawn(uniform: Any) -> Array:
+    """The numbers of draws that may not have been made yet."""
+    return uniform.values() if isinstance(uniform, Draws) else jnp.asarray(uniform, jnp.float32)
+
+
 def fires(key: Array, chance: Array, numbers: Array) -> Array:
     """Which cells fire, each with its chance, bool [n].
 

@@ -51,11 +51,11 @@ def integrate(
     """Advance a population by one step of its model.
 
     Args:
-      input: what reaches the cells; its `uniform`, if the model draws noise, is `noise.Draws`.
+      input: what reaches the cells; its `uniform`, if the model draws noise, may be `noise.Draws`.
       surrogate: how spikes pass gradients, for models whose spikes do.
     """
     if model.DRAWS_NOISE:
-        input = replace(input, uniform=input.uniform.values())
+        input = replace(input, uniform=noise.drawn(input.uniform))
     options = {"surrogate": surrogate} if model.PASSES_GRADIENTS else {}
     stepped, spikes = model.step(params, state, input, dt, **options)
     return stepped, spikes, events.pack(spikes)

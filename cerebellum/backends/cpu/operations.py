@@ -42,7 +42,7 @@ def integrate(
         stepped, words = step_current(params, state, input, dt)
     elif model is conductance and params.integrator == "rk4" and _are_alike(params, state):
         stepped, words = step_conductance(params, state, input, dt)
-    elif model is eglif and _are_alike(params, state) and 1 <= len(state.synapses) <= 4:
+    elif model is eglif and _are_alike(params, state) and _is_drawn(state, input):
         stepped, words = step_eglif(params, state, input, dt)
     else:
         return primitives.integrate(model, params, state, input, dt, surrogate)
@@ -53,6 +53,11 @@ def _are_alike(params: Any, state: Any) -> bool:
     """Whether all cells have the same parameters, and the state the types of the kernels."""
     same = all(jnp.ndim(value) == 0 for value in jax.tree.leaves(params))
     return same and state.v.dtype == jnp.float32 and state.refractory.dtype == jnp.uint8
+
+
+def _is_drawn(state: eglif.State, input: eglif.Input) -> bool:
+    """Whether eglif.cc can make the draws, and has room for the receptors."""
+    return isinstance(input.uniform, noise.Draws) and 1 <= len(state.synapses) <= 4
 
 
 def step_current(

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from cerebellum.backends import loop_free
 from cerebellum.backends.cuda import calls, delivery_calls, models
-from cerebellum.model import delivery, events, fixed, plasticity, primitives
+from cerebellum.model import delivery, events, fixed, noise, plasticity, primitives
 from cerebellum.model.delivery import Delivery
 from cerebellum.model.events import AllToAll, Events, Sweep
 from cerebellum.model.neurons.protocol import NeuronModel
@@ -59,7 +59,7 @@ def integrate(
         driving = jnp.atleast_1d(jnp.asarray(kernel.current(params, input, dt), jnp.float32))
         uniform = jnp.zeros(1)
         if model.DRAWS_NOISE:
-            uniform = input.uniform.values()
+            uniform = jnp.broadcast_to(noise.drawn(input.uniform), state.v.shape)
         held = [*kernel.arrays(state), state.refractory]
         operands = constants, driving, uniform, held, kernel.number, variant
         *after, refractory, words = calls.integrate(*operands)
