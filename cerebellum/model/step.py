@@ -5,9 +5,7 @@ synapses, and puts the new spikes into the delay lines. In NEST's terms, a spike
 time stamp (n + 1) dt, and the conductances contain its effect `delay` later.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +15,7 @@ from jax import Array, lax
 
 from cerebellum.errors import UsageError, nearest
 from cerebellum.model import (
+    collect,
     delays,
     delivery,
     events,
@@ -24,7 +23,6 @@ from cerebellum.model import (
     gap_junctions,
     homeostasis,
     noise,
-    short_term,
 )
 from cerebellum.model.circuit import (
     BEAM,
@@ -34,18 +32,14 @@ from cerebellum.model.circuit import (
     State,
     Wiring,
     check_params,
-    each_weight,
-    ring_of,
     synapses_of,
     timing,
 )
-from cerebellum.model.delivery import Delivery
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.noise import Draws
 from cerebellum.model.ordering import materialize_once, order_after
 from cerebellum.model.plasticity import Moment
 from cerebellum.model.primitives import REFERENCE, Primitives
-from cerebellum.model.spec import Projection, Spec, bundles
 
 
 def step(
@@ -256,17 +250,17 @@ def _synapses(
     terminals, taken = dict(state.terminals), {}
     for name, ring in state.arrivals.items():
         taken[name], arrays[f"ring {name}"] = primitives.take(ring, state.step)
-    deliveries = _deliveries(params, wiring, state, terminals, emitted)
-    teaching, zeros = _teaching(params, wiring, state)
+    deliveries = collect.deliveries(params, wiring, state, terminals, emitted)
+    teaching, zeros = collect.teaching(params, wiring, state)
     arrays |= zeros
     if wiring.path == "event":
-        arrays = _without_gradient(arrays)
+        arrays = collect.without_gradient(arrays)
         arrays = primitives.deliver([*deliveries, *teaching], arrays, primitives.sweep)
     else:
         for each in [*deliveries, *teaching]:
             arrays |= delivery.dense(each, arrays)
     for name, arrived in taken.items():
-        end = _end_of_ring(spec, name)
+        end = collect.end_of_ring(spec, name)
         if name in state.homeostasis:
             arrived = state.homeostasis[name].value * arrived
         arrays[end] = arrays[end] + arrived
@@ -276,158 +270,6 @@ def _synapses(
         for name, cell in cells.items()
     }
     return cells, terminals, arrivals, {each.ends[0]: arrays[each.ends[0]] for each in teaching}
-
-
-def _own_delays(wiring: Wiring, projection: Projection) -> bool:
-    """Whether the synapses of a projection have delays of their own."""
-    fan = wiring.fans[projection.name]
-    return isinstance(fan, events.FanOut) and fan.delays is not None
-
-
-def _end_of_ring(spec: Spec, name: str) -> str:
-    """The receptor at which a ring of arrivals ends, as "golgi.exc"."""
-    return next(f"{p.target}.{p.receptor}" for p in spec.projections if ring_of(p) == name)
-
-
-def _ring_bundles(wiring: Wiring) -> list[list[Projection]]:
-    """Projections with delays of their own, grouped by source; no two of a group share a ring."""
-    groups: list[list[Projection]] = []
-    for p in wiring.spec.projections:
-        if not _own_delays(wiring, p):
-            continue
-        for group in groups:
-            shared = ring_of(p) in map(ring_of, group)
-            if group[0].source == p.source and not shared:
-                group.append(p)
-                break
-        else:
-            groups.append([p])
-    return groups
-
-
-def _deliveries(
-    params: Params,
-    wiring: Wiring,
-    state: State,
-    terminals: dict[str, short_term.Terminals],
-    emitted: dict[str, Array],
-) -> list[Delivery]:
-    """The deliveries of a step: of spikes whose delay has passed, then into rings of arrivals.
-
-    Args:
-      terminals: those of all projections, in which the used ones are replaced.
-      emitted: the spikes of this step, packed on the event path.
-    """
-    deliver = partial(_delivery, params, wiring, state, terminals)
-    deliveries = []
-    for bundle in bundles(wiring.spec):
-        projections = [p for p in bundle.projections if not _own_delays(wiring, p)]
-        if projections:
-            spikes = delays.due(state.delay_lines[bundle.source], state.step, bundle.delay)
-            fans = [wiring.fans[p.name] for p in projections]
-            ends = [f"{p.target}.{p.receptor}" for p in projections]
-            scaling = [p.name if p.scaling is not None else None for p in projections]
-            scales = [None if name is None else state.homeostasis[name].value for name in scaling]
-            deliveries.append(deliver(spikes, projections, fans, scales, ends))
-    for projections in _ring_bundles(wiring):
-        fans: list[events.Fan] = [
-            fan.into_ring(state.step, state.arrivals[ring_of(p)].shape[0])
-            for p in projections
-            if isinstance(fan := wiring.fans[p.name], events.FanOut)
-        ]
-        ends = [f"ring {ring_of(p)}" for p in projections]
-        scales = [None] * len(projections)
-        deliveries.append(deliver(emitted[projections[0].source], projections, fans, scales, ends))
-    return deliveries
-
-
-def _delivery(
-    params: Params,
-    wiring: Wiring,
-    state: State,
-    terminals: dict[str, short_term.Terminals],
-    spikes: Array,
-    projections: Sequence[Projection],
-    fans: list[events.Fan],
-    scales: Sequence[Array | None],
-    ends: Sequence[str],
-) -> Delivery:
-    """The delivery of the spikes of one population through some of its projections.
-
-    Args:
-      terminals: those of all projections, in which the used ones are replaced.
-      spikes: packed on the event path, otherwise one number a cell.
-      fans, scales, ends: of each projection.
-    """
-    gains: list[Array | None] = []
-    for p in projections:
-        gain = None
-        if p.short_term is not None:
-            fired = spikes
-            if wiring.path == "event":
-                fired = events.unpack(spikes, wiring.part.size(p.source))
-            terminals[p.name], gain = short_term.use(
-                terminals[p.name], fired, p.short_term, wiring.spec.dt
-            )
-        gains.append(gain)
-    weights = tuple(
-        state.weights[p.name]
-        if p.name in state.weights
-        else each_weight(params.weights[p.name], wiring, p)
-        for p in projections
-    )
-    return Delivery(
-        words=spikes,
-        fans=tuple(fans),
-        weights=_without_gradient(weights) if wiring.path == "event" else weights,
-        gains=tuple(gains),
-        scales=tuple(scales),
-        ends=tuple(ends),
-    )
-
-
-def _teaching(
-    params: Params, wiring: Wiring, state: State
-) -> tuple[list[Delivery], dict[str, Array]]:
-    """The deliveries that count the spikes of each teaching projection, and zeros to count from."""
-    spec = wiring.spec
-    by_name = {projection.name: projection for projection in spec.projections}
-    deliveries, zeros = [], {}
-    for projection in spec.projections:
-        for name in () if projection.rule is None else projection.rule.teachers:
-            end = f"teacher {name}"
-            if name == projection.target or end in zeros:
-                continue
-            teacher, fan = by_name[name], wiring.fans[name]
-            steps = delays.steps_of(teacher, spec.dt)
-            unit_weight = jnp.float32(1)
-            if isinstance(fan, events.AllToAll):
-                unit_weight = (params.weights[name] > 0).astype(jnp.float32)
-            zeros[end] = jnp.zeros(wiring.part.size(teacher.target))
-            deliveries.append(
-                Delivery(
-                    words=delays.due(state.delay_lines[teacher.source], state.step, steps),
-                    fans=(fan,),
-                    weights=(unit_weight,),
-                    gains=(None,),
-                    scales=(None,),
-                    ends=(end,),
-                )
-            )
-    return deliveries, zeros
-
-
-@jax.custom_jvp
-def _without_gradient(operands: Any) -> Any:
-    """Operands of the event path, of which a gradient is refused by name."""
-    return operands
-
-
-@_without_gradient.defjvp
-def _refuse_gradient(primals, tangents):
-    raise UsageError(
-        "path: 'event', which has no gradients; cb.build(..., path=\"dense\") with a surrogate"
-    )
 
 
 def _learn(
