@@ -128,7 +128,7 @@ def test_a_run_may_be_cut_anywhere_and_batched(circuit, registered):
 
 
 def test_one_launch_and_single_steps_give_the_same_bits(registered):
-    """With lists, rows, drawn spikes and learning."""
+    """With lists, rows, drawn spikes, and learning, whose window closes after 201 ms."""
     spec = cb.presets.beams(600, beams=2, learning_rate=2e-3)
     circuit = cb.build(spec, KEY, path="event")
     weights = np.asarray(cb.init(circuit, KEY, spread=True).weights["granule_purkinje"])
@@ -136,7 +136,7 @@ def test_one_launch_and_single_steps_give_the_same_bits(registered):
     for name in emulated.BACKENDS:
         own = replace(circuit, backend=name)
         assert backends.explain(own).startswith("many steps") == (name == "cuda-emulated")
-        state, recording = cb.simulate(own, cb.init(own, KEY, spread=True), DRIVE, duration_ms=60)
+        state, recording = cb.simulate(own, cb.init(own, KEY, spread=True), DRIVE, duration_ms=225)
         assert recording.spikes["purkinje"].sum() > 0
         states.append(state)
     chex.assert_trees_all_equal(*states)
