@@ -31,65 +31,65 @@ namespace steps {
 
 // Find what the next step delivers and learns, as far as it is known before this step ends: spikes of
 // delays above one step, and of windows.
-OUTLINE void look_ahead(const Block& b) {
-  const Shared& shared = b.shared;
+OUTLINE void look_ahead(Block b) {
+  const Shared& shared = b.shared();
   find_list_events(b, shared.near_words, shared.list_words, true);
   if (shared.units == 0) return;
   const Unit& u = shared.unit;
-  const Projection& p = b.plan.projections[u.projection];
+  const Projection& p = b.plan().projections[u.projection];
   const auto leave = [](int) {};
-  if (p.delay > 1) find_rows(b, u, shared.due[u.projection], b.shared.rows, leave);
-  if (p.rule >= 0) find_rows(b, u, shared.window_closed[p.rule], b.shared.closing, leave);
+  if (p.delay > 1) find_rows(b, u, shared.due[u.projection], b.shared().rows, leave);
+  if (p.rule >= 0) find_rows(b, u, shared.window_closed[p.rule], b.shared().closing, leave);
 }
 
 // Find the rest, and all of what had no room.
-OUTLINE void find_events(const Block& b) {
+OUTLINE void find_events(Block b) {
   find_list_events(b);
-  if (b.shared.units == 0) return;
-  const Unit& u = b.shared.unit;
-  Queue& queue = b.shared.rows;
-  if (b.plan.projections[u.projection].delay > 1) {
+  if (b.shared().units == 0) return;
+  const Unit& u = b.shared().unit;
+  Queue& queue = b.shared().rows;
+  if (b.plan().projections[u.projection].delay > 1) {
     if (queue.found <= queue.room) return;
     __syncthreads();
     if (threadIdx.x == 0) queue.found = 0;
     __syncthreads();
   }
-  find_rows(b, u, b.shared.due[u.projection], queue,
+  find_rows(b, u, b.shared().due[u.projection], queue,
             [&](int cell) { sum_row_alone(b, u, cell); });
 }
 
 // Deliver what was found: rows and lists side by side, by as many warps as they have events.
-OUTLINE void deliver(const Block& b) {
-  const unsigned of_rows = b.shared.units == 0 ? 0 : b.shared.rows.count();
+OUTLINE void deliver(Block b) {
+  const unsigned of_rows = b.shared().units == 0 ? 0 : b.shared().rows.count();
   unsigned of_lists = 0;
-  for (int p = 0; p < b.plan.header->projections; ++p) of_lists += b.shared.queues[p].count();
-  unsigned rows = of_rows == 0 ? 0 : of_rows * b.warps / (of_rows + of_lists);
+  for (int p = 0; p < b.plan().header->projections; ++p) of_lists += b.shared().queues[p].count();
+  unsigned rows = of_rows == 0 ? 0 : of_rows * b.warps() / (of_rows + of_lists);
   if (of_rows != 0 && rows == 0) rows = 1;
-  if (of_lists != 0 && rows == b.warps) rows = b.warps - 1;
-  if (b.warp < rows)
-    sum_rows(b, b.shared.unit, 0, rows);
+  if (of_lists != 0 && rows == b.warps()) rows = b.warps() - 1;
+  if (b.warp() < rows)
+    sum_rows(b, b.shared().unit, 0, rows);
   else
-    deliver_lists(b, rows, b.warps - rows);
+    deliver_lists(b, rows, b.warps() - rows);
 }
 
 // The sums of rows: those of the first unit are there, those of the others are yet to be summed.
-OUTLINE void finish_rows(const Block& b) {
-  if (b.shared.units == 0) return;
-  write_columns(b, b.shared.unit);
+OUTLINE void finish_rows(Block b) {
+  if (b.shared().units == 0) return;
+  write_columns(b, b.shared().unit);
   each_other_unit(b, [&](const Unit& u) {
-    Queue& queue = b.shared.rows;
+    Queue& queue = b.shared().rows;
     __syncthreads();
     if (threadIdx.x == 0) queue.found = 0;
     __syncthreads();
-    find_rows(b, u, b.shared.due[u.projection], queue,
+    find_rows(b, u, b.shared().due[u.projection], queue,
               [&](int cell) { sum_row_alone(b, u, cell); });
     __syncthreads();
-    sum_rows(b, u, 0, b.warps);
+    sum_rows(b, u, 0, b.warps());
     __syncthreads();
     write_columns(b, u);
   });
   // `prepare` replaces what was read here.
-  if (b.shared.units > 1) __syncthreads();
+  if (b.shared().units > 1) __syncthreads();
 }
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
@@ -107,8 +107,8 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
     shared.start = start;
   }
   __syncthreads();
-  Block b(shared, start);
-  unsigned* counter = b.plan.header->counter;
+  Block b{start};
+  unsigned* counter = b.plan().header->counter;
   unsigned round = 0;
   divide(b, args.queue);
   divide_rows(b);

@@ -58,6 +58,7 @@ struct alignas(16) Shared {
   int draw_row[kDrives];              // row that applies, or -1; of packed spikes, the step
   int totals[kPopulations];           // spikes of this block in this step
   Share cells[kPopulations];          // groups of cells
+  bool plain[kPopulations];           // see `currents` in cells.h
   int first_slot[kPopulations];       // places of their variables in shared memory, from this on
   current::Constants constants[kPopulations];  // where all cells of a population are alike
   // Words of the sources of lists, once for each piece of a list; delays of one step come first.
@@ -75,22 +76,17 @@ struct alignas(16) Shared {
 };
 
 struct Block {
-  Shared& shared;
-  const Plan& plan;
   int now;  // the present step of the state
-  unsigned lane, warp, warps;
 
-  DEVICE Block(Shared& shared, int now)
-      : shared(shared),
-        plan(shared.plan),
-        now(now),
-        lane(threadIdx.x % kWarp),
-        warp(threadIdx.x / kWarp),
-        warps(blockDim.x / kWarp) {}
-
-  // The number of the present step in the launch.
-  DEVICE int step() const { return now - shared.start; }
+  // Its address is a constant, and so takes no register.
+  DEVICE Shared& shared() const { return *shared_memory<Shared>(); }
+  DEVICE const Plan& plan() const { return shared().plan; }
+  DEVICE unsigned lane() const { return threadIdx.x % kWarp; }
+  DEVICE unsigned warp() const { return threadIdx.x / kWarp; }
+  DEVICE unsigned warps() const { return kThreads / kWarp; }
   DEVICE unsigned blocks() const { return gridDim.x; }
+  // The number of the present step in the launch.
+  DEVICE int step() const { return now - shared().start; }
 };
 
 // The cells of a lane in a group: four side by side.
@@ -100,7 +96,7 @@ struct Group {
   int local;    // number of the group among those of its population in this block
 
   DEVICE Group(const Block& b, const Population& p, int number, int local) : local(local) {
-    first = number * kGroup + kEach * static_cast<int>(b.lane);
+    first = number * kGroup + kEach * static_cast<int>(b.lane());
     const int64_t left = p.size - first;
     present = left <= 0 ? 0 : left < kEach ? static_cast<int>(left) : kEach;
   }
@@ -108,6 +104,11 @@ struct Group {
   DEVICE bool has(int j) const { return j < present; }
   DEVICE unsigned mask() const { return (1u << present) - 1; }
   DEVICE int first_word() const { return first / kGroup * (kGroup / 32); }
+};
+
+// A value of each of the four cells of a lane.
+struct alignas(16) Four {
+  float values[kEach];
 };
 
 DEVICE int remainder(int64_t step, int64_t depth) {
@@ -143,8 +144,8 @@ DEVICE bool has_levels(const Projection& p) { return p.kind == kLevels; }
 // Divide the sources of lists among the blocks, and the queue among what is found: a half of it for
 // lists, and a quarter each for rows and for rows that learn.
 DEVICE void divide_lists(const Block& b, unsigned queue) {
-  const Plan& plan = b.plan;
-  Shared& shared = b.shared;
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
   int before = 0, list = 0;
   for (int far = 0; far < 2; ++far) {
     for (int number = 0; number < plan.header->projections; ++number) {
@@ -174,10 +175,22 @@ DEVICE void divide_lists(const Block& b, unsigned queue) {
   shared.closing = {of_lists + of_rows, of_rows, 0};
 }
 
+constexpr int kFetched = 2;  // projections onto a population whose counters are fetched ahead
+
+// Whether the counters of four cells are 16 or 32 bits.
+DEVICE bool is_small(const Projection& p) { return p.kind == kOneWeight && p.bits <= 8; }
+
+DEVICE bool is_plain(const Plan& plan, const Population& p) {
+  bool plain = p.arrivals <= kFetched && !p.own_constants && !p.own_bias && p.traces == 0;
+  for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
+    plain = plain && is_small(plan.projections[plan.arrivals[a]]);
+  return plain;
+}
+
 // Divide the circuit among the blocks.
 DEVICE void divide(const Block& b, unsigned queue) {
-  const Plan& plan = b.plan;
-  Shared& shared = b.shared;
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
   if (threadIdx.x == 0) {
     int before = 0, slot = 0;
     for (int p = 0; p < plan.header->populations; ++p) {
@@ -190,6 +203,7 @@ DEVICE void divide(const Block& b, unsigned queue) {
       shared.totals[p] = 0;
       shared.first_slot[p] = slot;
       if (population.relay) continue;
+      shared.plain[p] = is_plain(plan, population);
       slot += mine.count;
       if (!population.own_constants)
         memcpy(&shared.constants[p], population.constants, sizeof(current::Constants));
@@ -202,11 +216,11 @@ DEVICE void divide(const Block& b, unsigned queue) {
 
 // Find where the spikes are that the step `now` delivers, and its keys; empty the queue.
 DEVICE void prepare(const Block& b, int now) {
-  const Plan& plan = b.plan;
-  Shared& shared = b.shared;
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
   const Header& header = *plan.header;
   if (threadIdx.x == 0) shared.rows.found = shared.closing.found = 0;
-  for (int i = threadIdx.x; i < header.projections; i += blockDim.x) {
+  for (int i = threadIdx.x; i < header.projections; i += kThreads) {
     const Projection& p = plan.projections[i];
     shared.due[i] = spikes_of(plan.populations[p.source], now - p.delay, now);
     shared.queues[i].found = 0;
@@ -218,7 +232,7 @@ DEVICE void prepare(const Block& b, int now) {
       shared.rounding[p.rule] = threefry(key, {0, static_cast<uint32_t>(now - 1)});
     }
   }
-  for (int i = threadIdx.x; i < header.drives; i += blockDim.x) {
+  for (int i = threadIdx.x; i < header.drives; i += kThreads) {
     const Drive& drive = plan.drives[i];
     if (drive.starts == nullptr) {
       shared.draw_row[i] = now - shared.start;

@@ -16,7 +16,7 @@ struct Sums {
 
   DEVICE Sums(const Block& b, const Projection& p)
       : weights(p.sums + b.step() % p.copies * p.copy_bytes),
-        targets(static_cast<unsigned>(b.plan.populations[p.target].size)) {
+        targets(static_cast<unsigned>(b.plan().populations[p.target].size)) {
     taught = p.taught == nullptr ? nullptr : p.taught + b.step() % p.copies * targets;
   }
 };
@@ -94,7 +94,7 @@ DEVICE void deliver_event(const Block& b, const Projection& p, unsigned event, u
 // room for, a thread delivers alone, or leaves where it is `ahead` of its step.
 DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
   constexpr int kAhead = 4;  // words that a thread fetches at once
-  Shared& shared = b.shared;
+  Shared& shared = b.shared();
   int list = 0;
   for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kAhead * kThreads) {
     uint32_t words[kAhead];
@@ -107,7 +107,7 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
       while (at >= shared.lists[from].before + shared.lists[from].count) ++from;
       const int piece = shared.lists[from].first + at - shared.lists[from].before;
       const int number = shared.list_of[from];
-      words[k] = load_fresh(shared.due[number] + piece / b.plan.projections[number].pieces);
+      words[k] = load_fresh(shared.due[number] + piece / b.plan().projections[number].pieces);
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
@@ -115,7 +115,7 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
       const int at = i + k * kThreads;
       while (at >= shared.lists[list].before + shared.lists[list].count) ++list;
       const int number = shared.list_of[list];
-      const Projection& p = b.plan.projections[number];
+      const Projection& p = b.plan().projections[number];
       Queue& queue = shared.queues[number];
       const unsigned piece = shared.lists[list].first + at - shared.lists[list].before;
       const unsigned pieces = static_cast<unsigned>(p.pieces);
@@ -137,14 +137,14 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
 // Find the events of all lists: those of delays above one step are found ahead, unless some had no
 // room.
 DEVICE void find_list_events(const Block& b) {
-  Shared& shared = b.shared;
+  Shared& shared = b.shared();
   find_list_events(b, 0, shared.near_words, false);
   int full = 0;
-  for (int k = threadIdx.x; k < b.plan.header->projections; k += blockDim.x)
-    full |= shared.queues[k].found > shared.queues[k].room && b.plan.projections[k].delay > 1;
+  for (int k = threadIdx.x; k < b.plan().header->projections; k += kThreads)
+    full |= shared.queues[k].found > shared.queues[k].room && b.plan().projections[k].delay > 1;
   if (!__syncthreads_or(full)) return;
-  for (int k = threadIdx.x; k < b.plan.header->projections; k += blockDim.x)
-    if (b.plan.projections[k].delay > 1) shared.queues[k].found = 0;
+  for (int k = threadIdx.x; k < b.plan().header->projections; k += kThreads)
+    if (b.plan().projections[k].delay > 1) shared.queues[k].found = 0;
   __syncthreads();
   find_list_events(b, shared.near_words, shared.list_words, false);
   __syncthreads();
@@ -157,17 +157,17 @@ DEVICE unsigned lanes_of(const Projection& p) {
 
 // Deliver the events of the queue, by `warps` warps of the block from `first` on.
 DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
-  unsigned item = b.warp - first;
-  for (int number = 0; number < b.plan.header->projections; ++number) {
-    const Queue& queue = b.shared.queues[number];
+  unsigned item = b.warp() - first;
+  for (int number = 0; number < b.plan().header->projections; ++number) {
+    const Queue& queue = b.shared().queues[number];
     const unsigned count = queue.count();
     if (count == 0) continue;
-    const Projection& p = b.plan.projections[number];
+    const Projection& p = b.plan().projections[number];
     const unsigned lanes = lanes_of(p), each = 32 / lanes, items = (count + each - 1) / each;
     for (; item < items; item += warps) {
-      const unsigned event = item * each + b.lane / lanes;
+      const unsigned event = item * each + b.lane() / lanes;
       if (event < count)
-        deliver_event(b, p, b.shared.queue[queue.first + event], b.lane % lanes, lanes);
+        deliver_event(b, p, b.shared().queue[queue.first + event], b.lane() % lanes, lanes);
     }
     item -= items;
   }
