@@ -59,6 +59,7 @@ def nvcc(sources, tmp_path, monkeypatch):
     (home / "bin" / "nvcc").chmod(0o755)
     log = tmp_path / "log"
     log.touch()
+    monkeypatch.delenv("CUDACXX", raising=False)
     for name, value in {"CUDA_HOME": home, "LOG": log, "FAILS": ""}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)

@@ -77,14 +77,18 @@ def test_a_table_has_a_line_for_every_case(tmp_path):
 
 def test_a_verdict_needs_tests_that_passed(tmp_path):
     log = tmp_path / "log"
-    passed = laws.verdict(0, "....\n==== 4 passed, 2 deselected in 3.1s ====\n", log)
+    passed = laws.verdict("gpu", 0, "....\n==== 4 passed, 2 deselected in 3.1s ====\n", log)
     assert passed.holds
-    assert passed.line == "laws: PASS: 4 passed, 2 deselected in 3.1s"
-    failed = laws.verdict(1, "FAILED tests/x.py::test_sweep[cuda] - a\n1 failed, 3 passed", log)
+    assert passed.line == "laws: PASS on gpu: 4 passed, 2 deselected in 3.1s"
+    failed = laws.verdict(
+        "gpu", 1, "FAILED tests/x.py::test_sweep[cuda] - a\n1 failed, 3 passed", log
+    )
     assert not failed.holds
     assert "test_sweep[cuda]" in failed.line
-    assert not laws.verdict(5, "no tests ran in 0.1s", log).holds
-    skipped = laws.verdict(0, "SKIPPED [3] x.py:4: cuda: no nvcc\n3 passed, 3 skipped in 1s", log)
+    assert not laws.verdict("gpu", 5, "no tests ran in 0.1s", log).holds
+    skipped = laws.verdict(
+        "gpu", 0, "SKIPPED [3] x.py:4: cuda: no nvcc\n3 passed, 3 skipped in 1s", log
+    )
     assert not skipped.holds
     assert "cuda: no nvcc" in skipped.line
 
@@ -147,6 +151,10 @@ def test_what_is_not_there_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(main.shutil, "which", lambda name: None)
     assert main.main(["--sanitize", "--out", str(tmp_path)]) == 2
     assert "no compute-sanitizer" in capsys.readouterr().err
+    for found, words in (("cpu", "finds no GPU"), (None, "does not start")):
+        monkeypatch.setattr(main, "jax_platform", lambda found=found: found)
+        assert main.main(["--out", str(tmp_path)]) == 2
+        assert f"JAX {words}; --quick runs" in capsys.readouterr().err
     monkeypatch.setattr(laws, "find_spec", lambda name: None)
     verdict = laws.check("gpu", 1.0, tmp_path / "log")
     assert not verdict.holds
@@ -161,7 +169,7 @@ def test_a_whole_call_on_tiny_circuits(tmp_path):
     environment["JAX_PLATFORMS"] = "cpu"
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-2_000:]
-    assert done.stdout.startswith("laws: PASS: ")
+    assert done.stdout.startswith("laws: PASS on cpu: ")
     assert "production off cuda  skipped: backend: 'cuda'; " in done.stdout
     assert "production off xla: a scan of single steps" in done.stdout
     events = table.read(tmp_path / "bench.jsonl")

@@ -64,14 +64,14 @@ def check(platform: str, limit_s: float, log: Path, whole: bool = False) -> Verd
             )
         except subprocess.TimeoutExpired:
             return Verdict(False, f"laws: FAIL: not finished after {limit_s:.0f} s; {log}")
-    return verdict(done.returncode, log.read_text(), log)
+    return verdict(platform, done.returncode, log.read_text(), log)
 
 
-def verdict(code: int, output: str, log: Path) -> Verdict:
+def verdict(platform: str, code: int, output: str, log: Path) -> Verdict:
     """The verdict from pytest's exit code and output; a test that was skipped shows nothing."""
     lines = [line.strip("= ") for line in output.splitlines() if line.strip("= ")]
     last = lines[-1] if lines else f"exit code {code}"
     if code == 0 and re.search(r"\d+ passed", last) and "skipped" not in last:
-        return Verdict(True, f"laws: PASS: {last}")
+        return Verdict(True, f"laws: PASS on {platform}: {last}")
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED"))]
-    return Verdict(False, "\n  ".join([f"laws: FAIL: {last}; {log}", *failed[:8]]))
+    return Verdict(False, "\n  ".join([f"laws: FAIL on {platform}: {last}; {log}", *failed[:8]]))

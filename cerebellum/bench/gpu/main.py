@@ -67,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     if options.sanitize:
         return sanitize(out)
-    began = time.time()
+    began, platform = time.time(), jax_platform()
+    if platform is None or (platform == "cpu" and not options.quick):
+        found = "does not start" if platform is None else "finds no GPU"
+        print(f"bench_gpu: JAX {found}; --quick runs tiny circuits on a processor", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as work:
         bench = Bench(
             chosen, out / "bench.jsonl", Path(work), began + options.budget, options.quick
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bench.build()
             holds = True
             if not options.no_laws:
-                holds = bench.check_laws(out / "laws.log", alone=options.laws)
+                holds = bench.check_laws(platform, out / "laws.log", alone=options.laws)
             if options.laws:
                 return 0 if holds else 1
             bench.run()
@@ -91,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{time.time() - began:.0f} s; {bench.out}, {out / 'table.txt'}")
     events = table.read(bench.out)
     return 0 if holds and not any(event["event"] == "failed" for event in events) else 1
+
+
+def jax_platform() -> str | None:
+    """The platform that JAX computes on; None where it does not start, after its own words."""
+    asked = subprocess.run([sys.executable, "-c", PLATFORM], stdout=subprocess.PIPE, text=True)
+    return asked.stdout.strip() if asked.returncode == 0 else None
 
 
 @dataclass
@@ -120,21 +130,15 @@ class Bench:
             shell = ["sh", "-c", f'"$@" 2>"{log}" || {failed}', "sh", *command]
             self.processes.append(subprocess.Popen(shell, env=environment))
 
-    def check_laws(self, log: Path, alone: bool) -> bool:
+    def check_laws(self, platform: str, log: Path, alone: bool) -> bool:
         """Check the laws, and print the verdict.
 
         Args:
           alone: whether nothing else is to be done, so that larger circuits are tested, too.
         """
-        asked = [sys.executable, "-c", PLATFORM]
-        platform = subprocess.run(asked, capture_output=True, text=True)
-        if platform.returncode:
-            lines = platform.stderr.strip().splitlines() or ["exit code"]
-            print(f"laws: FAIL: JAX does not start: {lines[-1]}", flush=True)
-            return False
         limit = max(1.0, self.until - time.time())
         limit = limit if alone else min(LAWS_S, limit)
-        verdict = laws.check(platform.stdout.strip(), limit, log, whole=alone)
+        verdict = laws.check(platform, limit, log, whole=alone)
         self._write("laws", holds=verdict.holds, line=verdict.line)
         print(verdict.line, flush=True)
         return verdict.holds

@@ -16,7 +16,7 @@ from cerebellum.bench.network import device_memory, step_bytes
 from cerebellum.bench.result import bandwidth
 from cerebellum.model import circuit as circuits
 from cerebellum.model import events
-from cerebellum.model.circuit import Circuit
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
 from cerebellum.sim import program
@@ -56,6 +56,11 @@ def circuit_of(circuit: Circuit, case: Case, quick: bool) -> Circuit:
     return program.canonical(replace(circuit, backend=case.path))
 
 
+def first_state(circuit: Circuit) -> State:
+    """The state in which every path begins; one program makes it for all of them."""
+    return circuits.init(replace(circuit, backend="xla"), 1, spread=True)
+
+
 def inputs_of(case: Case, circuit: Circuit, rate: float) -> Inputs:
     """The inputs of a chunk at a rate of granule cells, Hz."""
     drive = built.drive_of(case.subject, rate)
@@ -71,7 +76,7 @@ def prepare(whole: Circuit, case: Case, quick: bool) -> Prepared:
     began = time.perf_counter()
     circuit, steps = circuit_of(whole, case, quick), case.steps(quick)
     chunk = chunk_of(circuit, steps)
-    state = jax.eval_shape(lambda: circuits.init(circuit, 0))
+    state = jax.eval_shape(lambda: first_state(circuit))
     inputs = inputs_of(case, circuit, RATES[0])
     compiled = advance.lower(chunk, circuit.params, circuit.wiring, state, inputs).compile()
     sizes = compiled.memory_analysis()
@@ -110,7 +115,7 @@ def prepare_all(
 def measure(prepared: Prepared, quick: bool) -> Iterator[dict[str, Any]]:
     """The figures of a case at each rate; the state goes on from one rate to the next."""
     case, circuit = prepared.case, prepared.circuit
-    state = circuits.init(circuit, 1, spread=True)
+    state = first_state(circuit)
     for rate in RATES[:1] if quick else RATES:
         inputs = inputs_of(case, circuit, rate)
         seconds, totals, began = [], {}, time.perf_counter()
