@@ -116,6 +116,12 @@ DEVICE int remainder(int64_t step, int64_t depth) {
   return static_cast<int>(row < 0 ? row + depth : row);
 }
 
+// The copy of what arrives to which a step of the launch adds, of two or three.
+DEVICE unsigned copy_of(int step, int64_t copies) {
+  const unsigned number = static_cast<unsigned>(step);
+  return copies == 2 ? number % 2 : number % 3;
+}
+
 DEVICE uint32_t* front_row(const Population& p, int64_t step) {
   return p.front + remainder(step, kFronts) * p.words;
 }

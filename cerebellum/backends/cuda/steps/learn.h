@@ -16,7 +16,7 @@ DEVICE unsigned teaching(const Block& b, const Rule& rule, const Projection& p, 
   if (target >= targets.size) return 0;
   if (rule.taught == nullptr)
     return load_fresh(front_row(targets, b.now - 1) + target / 32) >> target % 32 & 1;
-  const unsigned char* counters = rule.taught + (b.step() - 1) % rule.copies * rule.copy_bytes;
+  const unsigned char* counters = rule.taught + copy_of(b.step() - 1, rule.copies) * rule.copy_bytes;
   return counter(reinterpret_cast<const unsigned*>(counters), rule.bits, target);
 }
 
