@@ -5,7 +5,9 @@ because XLA rounds a product and a sum at once.
 """
 
 import os
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import chex
@@ -22,9 +24,9 @@ from same import same
 import cerebellum as cb
 from cerebellum import backends
 from cerebellum.backends.cuda import compiler as nvcc
-from cerebellum.backends.cuda import library, resources
+from cerebellum.backends.cuda import contacts, library, resources, steps_plan
 from cerebellum.backends.cuda import steps as many_steps
-from cerebellum.backends.cuda.steps_circuit import Room, counter_bits
+from cerebellum.backends.cuda.steps_circuit import Room
 from cerebellum.model.homeostasis import Threshold
 from cerebellum.model.neurons import current
 from cerebellum.model.plasticity import Rule
@@ -301,4 +303,11 @@ def test_it_fits_on_a_gpu():
 
 @pytest.mark.parametrize(("most", "bits"), [(0, 4), (15, 4), (16, 8), (255, 8), (70_000, 32)])
 def test_a_counter_holds_all_spikes_of_a_step(most, bits):
-    assert counter_bits(most) == bits
+    assert contacts.bits_for(most) == bits
+
+
+def test_records_are_as_long_as_those_of_the_kernel():
+    text = Path(steps_plan.__file__).with_name("steps").joinpath("plan.h").read_text()
+    for name in ("Population", "Projection", "Rule", "Drive", "Recorder", "Header"):
+        (fields,) = re.findall(rf"sizeof\({name}\) == 8 \* (\d+)", text)
+        assert int(fields) == len(getattr(steps_plan, name.upper())), name

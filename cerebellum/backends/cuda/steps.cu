@@ -88,8 +88,6 @@ OUTLINE void finish_rows(Block b) {
     __syncthreads();
     write_columns(b, u);
   });
-  // `prepare` replaces what was read here.
-  if (b.shared().units > 1) __syncthreads();
 }
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
@@ -128,17 +126,19 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
     }
     // A warp that has nothing to deliver goes on here.
     advance_cells(b, last);
-    if (b.step() > 0) record_spikes(b);
     into_lines(b, b.now - 2);
     __syncthreads();
     if (last) break;
-    record_totals(b);
     finish_rows(b);
-    prepare(b, b.now + 1);
     barrier_arrive(counter);
+    record_totals(b);
+    if (b.step() > 0) record_spikes(b);
+    prepare(b, b.now + 1);
+    __syncthreads();
     look_ahead(b);
     barrier_await(counter, gridDim.x, ++round);
   }
+  record_spikes(b);
   return_cells(b);
   barrier_wait(counter, gridDim.x, ++round);
   into_lines(b, end - 1);
@@ -195,11 +195,11 @@ ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
   return launch_together(run, grid, kThreads, shared, stream, args);
 }
 
+// Not for a command buffer, which has nothing to gain from one launch of many steps.
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_steps, Steps,
                               BIND.RemainingArgs()
                                   .RemainingRets()
                                   .Attr<ffi::Span<const int64_t>>("changed")
                                   .Attr<ffi::Span<const int64_t>>("sizes")
                                   .Attr<int64_t>("queue")
-                                  .Attr<int64_t>("slots"),
-                              COMMANDS);
+                                  .Attr<int64_t>("slots"));
