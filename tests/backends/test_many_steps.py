@@ -259,6 +259,18 @@ def test_what_it_cannot_run_is_said_and_runs_step_by_step():
         assert ("cerebellum_cuda_steps" in text) == launched
 
 
+def test_a_batch_is_its_members():
+    drive = {"fibre": cb.drive.poisson(40.0)}
+    circuit = cb.build(TINY, KEY, path="event", backend=ONE_LAUNCH)
+    keys = jax.random.split(KEY, 3)
+    states = jax.vmap(lambda key: cb.init(circuit, key, spread=True))(keys)
+    _, batch = cb.simulate_batch(circuit, states, drive, duration_ms=30, progress=False)
+    alone = [run(TINY, drive, 30, ONE_LAUNCH, state=cb.init(circuit, k, spread=True)) for k in keys]
+    for together, (_, recording) in zip(batch, alone, strict=True):
+        same(together.spikes, recording.spikes)
+    assert len({int(recording.spikes["cells"].sum()) for recording in batch}) > 1
+
+
 UNSUITABLE = {
     "path: 'dense'": (TINY, {"path": "dense"}),
     "cells: conductance cells": (TINY.with_population("cells", model="conductance", params={}), {}),

@@ -9,10 +9,11 @@
 //   4. says that it is there, and finds what is already known of the next step while it waits.
 // After the last step it does 1 and 3 once more, without integrating: the state is then that of
 // model.step. Spikes of the last steps lie in a front of kFronts rows, from which they go into the
-// delay lines two steps later, when nobody reads the row any more that they replace (steps/lines.h).
+// delay lines two steps later, when nobody reads the row any more that they replace
+// (steps/lines.h).
 //
 // Operands: the plan (steps/plan.h), and what it refers to. `changed` has for every result the
-// operand that it is aliased with, `sizes` the numbers of current-based cells of each population;
+// operand that it is aliased with, `sizes` the numbers of current-based cells of each population.
 // `queue` and `slots` are the most events and groups of cells for which a block takes shared memory.
 
 #include <algorithm>
@@ -29,8 +30,8 @@
 
 namespace steps {
 
-// Find what the next step delivers and learns, as far as it is known before this step ends: spikes of
-// delays above one step, and of windows.
+// Find what the next step delivers and learns, as far as it is known before this step ends: spikes
+// of delays above one step, and of windows.
 OUTLINE void look_ahead(Block b) {
   const Shared& shared = b.shared();
   find_list_events(b, shared.near_words, shared.list_words, true);

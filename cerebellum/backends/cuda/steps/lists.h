@@ -1,5 +1,5 @@
-// Delivery through lists, and rows of floats: the spikes of a block's part of the source cells, into
-// sums that all blocks add to. Sums are integers, so that their order changes nothing.
+// Delivery through lists, and rows of floats: the spikes of a block's part of the source cells,
+// into sums that all blocks add to. Sums are integers, so that their order changes nothing.
 
 #pragma once
 
@@ -97,13 +97,22 @@ DEVICE void deliver_list(const Projection& p, unsigned targets, const Piece& pie
     deliver_list<uint16_t>(p, targets, piece, lane, lanes, add);
 }
 
-// Bring the begin of what an event reads into the cache.
+// Bring the first and the last of what an event reads into the cache.
 DEVICE void prefetch_event(const Projection& p, unsigned event) {
   const Piece piece(p, event);
-  const int64_t at = piece.list + piece.first;
-  if (p.kind != kRows)
-    prefetch(static_cast<const unsigned char*>(p.targets) + (p.wide ? 4 : 2) * at);
-  if (p.kind != kOneWeight) prefetch(static_cast<const float*>(p.weights) + at);
+  if (piece.end == piece.first) return;
+  const int64_t first = piece.list + piece.first, last = piece.list + piece.end - 1;
+  if (p.kind != kRows) {
+    const unsigned char* targets = static_cast<const unsigned char*>(p.targets);
+    const int bytes = p.wide ? 4 : 2;
+    prefetch(targets + bytes * first);
+    prefetch(targets + bytes * last);
+  }
+  if (p.kind != kOneWeight) {
+    const float* weights = static_cast<const float*>(p.weights);
+    prefetch(weights + first);
+    prefetch(weights + last);
+  }
 }
 
 // One event of a projection, a source cell and a piece of its list, by `lanes` lanes.

@@ -14,7 +14,7 @@ namespace steps {
 
 constexpr int kBuffers = 448;      // operands and results of a launch
 constexpr int kOffsetBits = 40;    // of an address in the plan
-constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines, and read there
+constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines
 constexpr int64_t kSharedAll = 1 << 24;  // every contact of a row exists
 
 enum Receptor : int64_t { kExc = 0, kInh = 1 };  // of relays there is only the first
@@ -53,7 +53,7 @@ struct Projection {
   const void* targets;    // lists [N][fan], uint16 or uint32; of rows none
   void* weights;          // float [1] or [N][fan], or uint16 [N][fan]
   unsigned char* sums;    // [copies] of what arrives
-  unsigned* taught;       // spikes that arrive, of a teacher that does not count them: [copies][size]
+  unsigned* taught;       // spikes of a teacher whose sums are of weights, [copies][size]
   int64_t kind;         // Weights
   int64_t source, target, receptor, delay;
   int64_t wide;         // whether targets are uint32

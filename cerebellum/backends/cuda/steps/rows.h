@@ -193,8 +193,8 @@ DEVICE void sum_row_alone(const Block& b, const Unit& u, int cell) {
 // Write the sums of a unit, and clear them for the next one.
 DEVICE void write_columns(const Block& b, const Unit& u) {
   const Projection& p = b.plan().projections[u.projection];
-  auto* sums = reinterpret_cast<unsigned long long*>(p.sums + copy_of(b.step(), p.copies) * p.copy_bytes) +
-               u.beam * p.fan + u.first;
+  unsigned char* copy = p.sums + copy_of(b.step(), p.copies) * p.copy_bytes;
+  auto* sums = reinterpret_cast<unsigned long long*>(copy) + u.beam * p.fan + u.first;
   for (int column = threadIdx.x; column < u.columns; column += kThreads) {
     sums[column] = (static_cast<unsigned long long>(b.shared().high[column]) << 16) +
                    b.shared().low[column];
