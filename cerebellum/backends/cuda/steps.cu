@@ -14,7 +14,7 @@
 //
 // Operands: the plan (steps/plan.h), and what it refers to. `changed` has for every result the
 // operand that it is aliased with, `sizes` the numbers of current-based cells of each population.
-// `queue` and `slots` are the most events and groups of cells for which a block takes shared memory.
+// `queue` and `slots` are the most events and groups of cells for which a block has shared memory.
 
 #include <algorithm>
 
@@ -93,15 +93,13 @@ OUTLINE void finish_rows(Block b) {
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
   Shared& shared = *shared_memory<Shared>();
-  float* resident = reinterpret_cast<float*>(&shared + 1);
-  int64_t* plan_at = reinterpret_cast<int64_t*>(resident + 3 * kGroup * args.slots);
-  unsigned* queue = reinterpret_cast<unsigned*>(plan_at + args.words);
+  // Behind the record come the variables of groups, the plan, and the queue.
+  const unsigned plan_at = sizeof(Shared) + kGroupBytes * args.slots;
   load(args, plan_at, shared.plan);
   const int start = *shared.plan.header->start;
   const int end = start + static_cast<int>(shared.plan.header->steps);
   if (threadIdx.x == 0) {
-    shared.queue = queue;
-    shared.resident = resident;
+    shared.queue_at = plan_at + 8 * args.words;
     shared.slots = args.slots;
     shared.start = start;
   }
@@ -125,7 +123,7 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
       __syncthreads();
       deliver(b);
     }
-    // A warp that has nothing to deliver goes on here.
+    // Warps that have delivered their part share the cells.
     advance_cells(b, last);
     into_lines(b, b.now - 2);
     __syncthreads();

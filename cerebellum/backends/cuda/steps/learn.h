@@ -125,7 +125,7 @@ DEVICE void learn_unit(const Block& b, const Unit& u, bool found) {
   }
   const unsigned count = queue.count();
   for (unsigned at = b.warp(); at < count; at += b.warps())
-    settle_cell(b, u, static_cast<int>(b.shared().queue[queue.first + at]),
+    settle_cell(b, u, static_cast<int>(b.queue()[queue.first + at]),
                 static_cast<int>(b.lane()), 32);
   __syncthreads();
 }

@@ -32,7 +32,7 @@ struct AddOne {
 
   DEVICE void operator()(unsigned target, int64_t) const {
     const unsigned bit = target * bits;
-    atomicAdd(counters + bit / 32, 1u << bit % 32);
+    add_global(counters + bit / 32, 1u << bit % 32);
   }
 };
 
@@ -50,10 +50,10 @@ struct AddWeight {
         rows(p.kind == kRows) {}
 
   DEVICE void operator()(unsigned target, int64_t at) const {
-    const float weight = weights[at];
-    if (weight != 0.0f) atomicAdd(sums + target, to_fixed(weight));
+    const float weight = load_once(weights + at);
+    if (weight != 0.0f) add_global(sums + target, to_fixed(weight));
     // A row has zeros where there is no contact.
-    if (taught != nullptr && (!rows || weight > 0.0f)) atomicAdd(taught + target, 1u);
+    if (taught != nullptr && (!rows || weight > 0.0f)) add_global(taught + target, 1u);
   }
 };
 
@@ -81,7 +81,7 @@ DEVICE void deliver_list(const Projection& p, unsigned targets, const Piece& pie
     unsigned target[kAhead];
 #pragma unroll
     for (unsigned k = 0; k < kAhead; ++k)
-      target[k] = at + k * lanes < piece.end ? list[at + k * lanes] : FULL;
+      target[k] = at + k * lanes < piece.end ? load_once(list + at + k * lanes) : FULL;
 #pragma unroll
     for (unsigned k = 0; k < kAhead; ++k)
       if (target[k] < targets) add(target[k], piece.list + at + k * lanes);
@@ -168,7 +168,7 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
         const unsigned event = cell * pieces + piece % pieces;
         const unsigned place = atomicAdd(&queue.found, 1u);
         if (place < queue.room) {
-          shared.queue[queue.first + place] = event;
+          b.queue()[queue.first + place] = event;
           prefetch_event(p, event);
         } else if (!ahead) {
           deliver_event(b, p, event, 0, 1);
@@ -211,7 +211,7 @@ DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
     for (; item < items; item += warps) {
       const unsigned event = item * each + b.lane() / lanes;
       if (event < count)
-        deliver_event(b, p, b.shared().queue[queue.first + event], b.lane() % lanes, lanes);
+        deliver_event(b, p, b.queue()[queue.first + event], b.lane() % lanes, lanes);
     }
     item -= items;
   }

@@ -87,7 +87,7 @@ DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Que
         if (cell < u.first_cell || cell >= u.end_cell) continue;
         const unsigned place = atomicAdd(&queue.found, 1u);
         if (place < queue.room) {
-          b.shared().queue[queue.first + place] = static_cast<unsigned>(cell);
+          b.queue()[queue.first + place] = static_cast<unsigned>(cell);
           const uint16_t* row = static_cast<const uint16_t*>(p.weights) + cell * p.fan + u.first;
           prefetch(row);
           prefetch(row + u.columns - 1);
@@ -140,7 +140,7 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
   const Projection& p = b.plan().projections[u.projection];
   const uint16_t* weights = static_cast<const uint16_t*>(p.weights) + u.first;
   const Places places{b.lane()};
-  const unsigned* cells = b.shared().queue + b.shared().rows.first;
+  const unsigned* cells = b.queue() + b.shared().rows.first;
   const unsigned count = b.shared().rows.count();  // so few that no sum of 32 bits overflows
   unsigned sums[4] = {};
   for (unsigned at = b.warp() - first; at < count; at += kAhead * warps) {
