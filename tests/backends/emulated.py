@@ -11,8 +11,11 @@ from cerebellum.backends.cuda import library
 
 @cache
 def kernels() -> None:
-    """Compile the kernels for the CPU, and make their handlers known to JAX there."""
-    emulation.register(emulation.library(*library.units()), *library.targets())
+    """Compile the kernels for the CPU, file by file, and make their handlers known to JAX there."""
+    for unit in library.units():
+        compiled = emulation.library(unit)
+        names = [name for name in library.targets() if hasattr(compiled, name)]
+        emulation.register(compiled, *names)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Circuits on the CUDA backend: on a CPU by emulation, and what is lowered for a GPU."""
 
 import os
+from dataclasses import replace
 
 import chex
 import emulated
@@ -124,6 +125,22 @@ def test_a_run_may_be_cut_anywhere_and_batched(circuit, registered):
     states = jax.tree.map(lambda *x: jnp.stack(x), *map(start, keys))
     members, _ = cb.simulate_batch(circuit, states, DRIVE, duration_ms=60 * spec_dt)
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[1], members), whole)
+
+
+def test_one_launch_and_single_steps_give_the_same_bits(registered):
+    """With lists, rows, drawn spikes, and learning, whose window closes after 201 ms."""
+    spec = cb.presets.beams(600, beams=2, learning_rate=2e-3)
+    circuit = cb.build(spec, KEY, path="event")
+    weights = np.asarray(cb.init(circuit, KEY, spread=True).weights["granule_purkinje"])
+    states = []
+    for name in emulated.BACKENDS:
+        own = replace(circuit, backend=name)
+        assert backends.explain(own).startswith("many steps") == (name == "cuda-emulated")
+        state, recording = cb.simulate(own, cb.init(own, KEY, spread=True), DRIVE, duration_ms=225)
+        assert recording.spikes["purkinje"].sum() > 0
+        states.append(state)
+    chex.assert_trees_all_equal(*states)
+    assert (states[0].weights["granule_purkinje"] != weights).any()
 
 
 def lowered(spec: cb.Spec, platform: str, drive: dict) -> str:

@@ -250,7 +250,7 @@ def test_more_addends_than_a_limb_holds_are_carried(monkeypatch):
     given, arrays = deliveries()
     sent = [replace(each, words=own) for each, own in zip(given, words, strict=True)]
     plain = delivering(deliver.Deliver())(words)
-    monkeypatch.setattr(exact, "LANES", 200)
+    monkeypatch.setattr(exact, "LANES", 1_500)
     monkeypatch.setattr("cerebellum.backends.loop_free.synapses.MOST_ROWS", 100)
     same(jax.jit(lambda: deliver.Deliver(SMALL)(sent, arrays, events.sweep))(), plain)
     same(jax.jit(lambda: deliver.Deliver()(sent, arrays, events.sweep))(), plain)
@@ -298,9 +298,14 @@ def loops(text: str) -> list[str]:
     return re.findall(r"stablehlo\.while.*?cond \{(.*?)\} do", text, re.S)
 
 
-@pytest.mark.parametrize(
-    "name", ["beams", *(pytest.param(each, marks=pytest.mark.slow) for each in [*CIRCUITS][1:])]
-)
+def tiers(names: list[str]):
+    """The first in the default tier, two in the slow one, the others before a release."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in names[1:3]]
+    soak = [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.soak]) for name in names[3:]]
+    return [names[0], *slow, *soak]
+
+
+@pytest.mark.parametrize("name", tiers([*CIRCUITS]))
 def test_on_a_gpu_the_only_loop_is_the_scan(name):
     """But for what is done with spikes that do not fit, which is left out here."""
     spec = CIRCUITS[name]()

@@ -1,18 +1,18 @@
 """Many steps of a circuit in one launch give what a scan over its steps gives.
 
 The kernel runs on the CPU, by the emulation. Voltages differ from those of XLA in their last bits,
-because XLA rounds a product and a sum at once, and adds equal weights one by one.
+because XLA rounds a product and a sum at once.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import chex
+import emulated
 import jax
 import numpy as np
 import pytest
-from emulation import compiler, library, register
+from emulation import compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
@@ -20,14 +20,12 @@ from same import same
 
 import cerebellum as cb
 from cerebellum import backends
-from cerebellum.backends import cuda
 from cerebellum.backends.cuda import steps as many_steps
 from cerebellum.backends.cuda.steps_circuit import Room, counter_bits
 from cerebellum.model.homeostasis import Threshold
 from cerebellum.model.neurons import current
 from cerebellum.model.plasticity import Rule
 from cerebellum.model.presets.common import Wiring, common
-from cerebellum.model.primitives import REFERENCE
 from cerebellum.sim.chunk import OwnChunk, ScanChunk, advance
 from cerebellum.sim.simulate import _Feed, chunk_of
 
@@ -37,34 +35,26 @@ TOLERANCE = 2e-5
 is rounded to 2**-24 of the sum; an error decays with the time constants of the cell."""
 
 
+ONE_LAUNCH, SINGLE = "cuda-emulated", "cuda-step-emulated"
+
+
 @dataclass(frozen=True)
-class InOneLaunch:
-    """XLA's operations, and steps.cu on the CPU where it runs a circuit."""
+class SmallRoom(emulated.Emulated):
+    """Shared memory for one group of cells and a few events."""
 
-    name: str = "in-one-launch"
-    room: Room = many_steps.ROOM
+    name: str = "small-room"
 
-    def unavailable(self, platform: str) -> str | None:
-        return None
-
-    def suits(self, circuit: cb.Circuit) -> bool:
-        return False
-
-    def primitives(self, circuit: cb.Circuit):
-        return REFERENCE
-
-    def chunk(self, circuit: cb.Circuit, steps: int, recorders: tuple[Any, ...]):
-        chunk = many_steps.chunk(circuit, steps, recorders)
-        return chunk and replace(chunk, room=self.room)
+    def chunk(self, circuit: cb.Circuit, steps: int, recorders: tuple[Any, ...]) -> Any | None:
+        chunk = super().chunk(circuit, steps, recorders)
+        return chunk and replace(chunk, room=Room(queue=40, slots=1))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
     if compiler() is None:
         pytest.skip("no C++ compiler")
-    register(library(Path(cuda.__file__).with_name("steps.cu")), "cerebellum_cuda_steps")
-    both = InOneLaunch(), InOneLaunch("small-room", Room(queue=40, slots=1))
-    added: dict[str, backends.Backend] = {each.name: each for each in both}
+    emulated.kernels()
+    added: dict[str, backends.Backend] = {**emulated.BACKENDS, "small-room": SmallRoom()}
     backends.BACKENDS.update(added)
     yield
     for name in added:
@@ -160,6 +150,7 @@ CASES = {
     "anatomical": (lambda: common_like("anatomical"), {"mossy_fiber": cb.drive.poisson(25.0)}, 80),
 }
 SLOW = ("everything", "given spikes", "random")
+"""Those that take long to compile for XLA."""
 
 
 def run(spec, drive, ms, backend, *, record=("rates",), limit=1_000, state=None, silenced=()):
@@ -182,7 +173,7 @@ def test_it_is_a_scan_over_steps(name):
     listed = cb.record.of("v", "granule", [9, 0, 600]), cb.record.of("raster", "purkinje", [7, 2])
     record = ("raster:granule:3:40", "counts:granule", "v:purkinje", "i_exc:granule:5:29", *listed)
     options = {"record": (*record, "i_inh:granule:2"), "silenced": [("granule", [0, 40, 41])]}
-    ours, theirs = (run(spec, drive, ms, b, **options) for b in ("in-one-launch", "xla"))
+    ours, theirs = (run(spec, drive, ms, b, **options) for b in (ONE_LAUNCH, "xla"))
     spikes = theirs[1].spikes
     assert all(spikes[name].sum() > 5 for name in ("granule", "purkinje"))
     same(ours[1].spikes, spikes)
@@ -198,16 +189,27 @@ def test_it_is_a_scan_over_steps(name):
         np.testing.assert_allclose(*values, rtol=0, atol=TOLERANCE, err_msg=label)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_the_kernels_of_single_steps(name):
+    """Bit for bit, where XLA rounds a product and a sum at once."""
+    spec, drive, ms = CASES[name]
+    spec = spec()
+    ours, theirs = (run(spec, drive, ms, backend) for backend in (ONE_LAUNCH, SINGLE))
+    same(ours[0], theirs[0])
+    same(ours[1].spikes, theirs[1].spikes)
+
+
 @examples(9)
 @given(limit=st.sampled_from([1, 7, 50]), cut=st.integers(1, 59), seed=st.sampled_from("012"))
 def test_how_it_is_cut_changes_no_bit(limit, cut, seed):
     """Nor the order of threads and blocks, nor how much fits into the shared memory of a block."""
     drive, record = CASES["learning"][1], ("rates", "raster:granule", "v:nuclei")
-    whole = run(TWO_BEAMS, drive, 60, "in-one-launch", record=record)
+    whole = run(TWO_BEAMS, drive, 60, ONE_LAUNCH, record=record)
     assert whole[1].spikes["granule"].sum() > 100
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CEREBELLUM_EMULATE_SEED", seed)
-        backend = "small-room" if seed == "2" else "in-one-launch"
+        backend = "small-room" if seed == "2" else ONE_LAUNCH
         options = {"record": record, "limit": limit}
         state, first = run(TWO_BEAMS, drive, cut, backend, **options)
         state, second = run(TWO_BEAMS, drive, 60 - cut, backend, state=state, **options)
@@ -231,9 +233,9 @@ TINY = cb.Spec(
 
 def test_what_it_cannot_run_is_said_and_runs_step_by_step():
     drive = {"fibre": cb.drive.poisson(40.0), "cells": 0.5}
-    ours, theirs = (run(TINY, drive, 20, backend) for backend in ("in-one-launch", "xla"))
+    ours, theirs = (run(TINY, drive, 20, backend) for backend in (ONE_LAUNCH, "xla"))
     same(ours[0], theirs[0])
-    circuit = cb.build(TINY, KEY, path="event", backend="in-one-launch")
+    circuit = cb.build(TINY, KEY, path="event", backend=ONE_LAUNCH)
     chunk = chunk_of(circuit, 5)
     assert isinstance(chunk, OwnChunk)
     operands = circuit.params, circuit.wiring, cb.init(circuit, KEY)
@@ -264,7 +266,7 @@ UNSUITABLE = {
 @pytest.mark.parametrize("why", UNSUITABLE)
 def test_a_circuit_that_needs_single_steps_is_said(why):
     spec, options = UNSUITABLE[why]
-    circuit = cb.build(spec, KEY, **{"path": "event", "backend": "in-one-launch", **options})
+    circuit = cb.build(spec, KEY, **{"path": "event", "backend": ONE_LAUNCH, **options})
     assert (many_steps.unsuitable(circuit, ()) or "").startswith(why)
     assert isinstance(chunk_of(circuit, 5), ScanChunk)
 

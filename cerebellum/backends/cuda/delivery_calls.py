@@ -17,8 +17,9 @@ from cerebellum.backends.cuda.calls import like, merged
 from cerebellum.model.delivery import Delivery, scaled
 from cerebellum.model.events import Events, Fan, FanOut
 
-CLEARED_BYTES = 32 * 2**20
-"""Sums of a projection that take more memory are cleared only where spikes arrive."""
+CLEARED_BYTES = 4 * 2**20
+"""Sums of lists that take more memory are cleared only where spikes arrive: a pass over the events
+touches less memory than the sums of millions of targets have."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def call(words: Sequence[Array], arrays: Sequence[Array], parts: Sequence[Part])
     counts = layout.take(4 * members * len(words))
     sizes = [part.bytes(members, held[part.end]) for part in parts]
     whole = [
-        not _is_ring(p.fan) or size <= CLEARED_BYTES for p, size in zip(parts, sizes, strict=True)
+        not isinstance(part.fan, FanOut) or size <= CLEARED_BYTES
+        for part, size in zip(parts, sizes, strict=True)
     ]
     sums = {k: layout.take(size) for k, size in enumerate(sizes) if whole[k]}
     cleared = layout.end

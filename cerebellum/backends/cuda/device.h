@@ -64,18 +64,29 @@ DEVICE unsigned load_acquire(const unsigned* at) {
 
 #endif
 
-// Wait until all threads of all of `blocks` blocks are here for the `round`th time, from 1 on.
+// A barrier of blocks: a block says that it is here, and later waits until all of `blocks` blocks
+// have said so for the `round`th time, from 1 on. What they wrote before is then visible to all.
 //
-// What they wrote before is then visible to all of them. `counter` is in global memory and zero at
-// the launch, which must be one of `launch_together`.
-DEVICE void barrier_wait(unsigned* counter, unsigned blocks, unsigned round) {
+// `counter` is in global memory and zero at the launch, which must be one of `launch_together`.
+DEVICE void barrier_arrive(unsigned* counter) {
   __syncthreads();
   if (threadIdx.x == 0) {
     __threadfence();
     atomicAdd(counter, 1u);
+  }
+}
+
+DEVICE void barrier_await(const unsigned* counter, unsigned blocks, unsigned round) {
+  if (threadIdx.x == 0) {
     while (static_cast<int>(load_acquire(counter) - blocks * round) < 0) {
     }
     __threadfence();
   }
   __syncthreads();
+}
+
+// Both at once.
+DEVICE void barrier_wait(unsigned* counter, unsigned blocks, unsigned round) {
+  barrier_arrive(counter);
+  barrier_await(counter, blocks, round);
 }

@@ -38,9 +38,11 @@ DEVICE void for_events(const uint32_t* words, Range range, int32_t* queue, Visit
   const int lane = lane_of_thread();
   const int64_t from = range.first / 32, to = (range.last + 31) / 32;
   int waiting = 0;
+  uint32_t next = from + lane < to ? words[from + lane] : 0;
   for (int64_t at = from; at < to; at += kWarp) {
     const int64_t index = at + lane;
-    uint32_t word = index < to ? words[index] : 0;
+    uint32_t word = next;
+    next = index + kWarp < to ? words[index + kWarp] : 0;  // on its way while these are visited
     if (index == from) word &= FULL << (range.first % 32);
     if (index == range.last / 32) word &= (1u << (range.last % 32)) - 1;
     for (;;) {

@@ -2,11 +2,12 @@
 //
 // All blocks are on the device at once, and wait for each other once a step. In step n a block
 //   1. applies the weight updates of step n - 1 to its rows (steps/learn.h),
-//   2. adds what arrived in step n - 1 to its cells, integrates them for step n, and writes their
+//   2. adds the weights of the spikes that are due in step n, all of them sent before the last
+//      barrier, to sums that their targets take in step n + 1 (steps/lists.h, steps/rows.h),
+//   3. adds what arrived in step n - 1 to its cells, integrates them for step n, and writes their
 //      packed spikes (steps/cells.h, steps/arrivals.h),
-//   3. adds the weights of the spikes that are due in step n, all of them sent before the last
-//      barrier, to sums that their targets take in step n + 1 (steps/lists.h, steps/rows.h).
-// After the last step it does 1 and 2 once more, without integrating: the state is then that of
+//   4. says that it is there, and finds what is already known of the next step while it waits.
+// After the last step it does 1 and 3 once more, without integrating: the state is then that of
 // model.step. Spikes of the last steps lie in a front of kFronts rows, from which they go into the
 // delay lines two steps later, when nobody reads the row any more that they replace (steps/lines.h).
 //
@@ -28,38 +29,67 @@
 
 namespace steps {
 
-OUTLINE void deliver_all(const Block& b) {
-  Shared& shared = b.shared;
-  bool first = true;
-  const auto sum_alone = [&](const Unit& u) { return [&b, u](int cell) { sum_row_alone(b, u, cell); }; };
-  each_unit(b, [&](const Unit& u) {
-    clear_columns(b);
+// Find what the next step delivers and learns, as far as it is known before this step ends: spikes of
+// delays above one step, and of windows.
+OUTLINE void look_ahead(Block b) {
+  const Shared& shared = b.shared();
+  find_list_events(b, shared.near_words, shared.list_words, true);
+  if (shared.units == 0) return;
+  const Unit& u = shared.unit;
+  const Projection& p = b.plan().projections[u.projection];
+  const auto leave = [](int) {};
+  if (p.delay > 1) find_rows(b, u, shared.due[u.projection], b.shared().rows, leave);
+  if (p.rule >= 0) find_rows(b, u, shared.window_closed[p.rule], b.shared().closing, leave);
+}
+
+// Find the rest, and all of what had no room.
+OUTLINE void find_events(Block b) {
+  find_list_events(b);
+  if (b.shared().units == 0) return;
+  const Unit& u = b.shared().unit;
+  Queue& queue = b.shared().rows;
+  if (b.plan().projections[u.projection].delay > 1) {
+    if (queue.found <= queue.room) return;
     __syncthreads();
-    if (first) find_list_events(b);
-    find_rows(b, u, shared.due[u.projection], sum_alone(u));
+    if (threadIdx.x == 0) queue.found = 0;
     __syncthreads();
-    // Rows and lists are read side by side, by as many warps as they have events.
-    unsigned rows = b.warps;
-    if (first) {
-      const unsigned of_rows = queued_rows(shared);
-      unsigned of_lists = 0;
-      for (int p = 0; p < b.plan.header->projections; ++p) of_lists += queued(shared, p);
-      const unsigned all = of_rows + of_lists;
-      rows = of_rows == 0 ? 0 : of_rows * b.warps / all;
-      if (of_rows != 0 && rows == 0) rows = 1;
-      if (of_lists != 0 && rows == b.warps && b.warps > 1) rows = b.warps - 1;
-      if (b.warp >= rows) deliver_lists(b, rows, b.warps - rows);
-    }
-    if (b.warp < rows) sum_rows(b, u, 0, rows);
+  }
+  find_rows(b, u, b.shared().due[u.projection], queue,
+            [&](int cell) { sum_row_alone(b, u, cell); });
+}
+
+// Deliver what was found: rows and lists side by side, by as many warps as they have events.
+OUTLINE void deliver(Block b) {
+  const unsigned of_rows = b.shared().units == 0 ? 0 : b.shared().rows.count();
+  unsigned of_lists = 0;
+  for (int p = 0; p < b.plan().header->projections; ++p) of_lists += b.shared().queues[p].count();
+  unsigned rows = of_rows == 0 ? 0 : of_rows * b.warps() / (of_rows + of_lists);
+  if (of_rows != 0 && rows == 0) rows = 1;
+  if (of_lists != 0 && rows == b.warps()) rows = b.warps() - 1;
+  if (b.warp() < rows)
+    sum_rows(b, b.shared().unit, 0, rows);
+  else
+    deliver_lists(b, rows, b.warps() - rows);
+}
+
+// The sums of rows: those of the first unit are there, those of the others are yet to be summed.
+OUTLINE void finish_rows(Block b) {
+  if (b.shared().units == 0) return;
+  write_columns(b, b.shared().unit);
+  each_other_unit(b, [&](const Unit& u) {
+    Queue& queue = b.shared().rows;
+    __syncthreads();
+    if (threadIdx.x == 0) queue.found = 0;
+    __syncthreads();
+    find_rows(b, u, b.shared().due[u.projection], queue,
+              [&](int cell) { sum_row_alone(b, u, cell); });
+    __syncthreads();
+    sum_rows(b, u, 0, b.warps());
     __syncthreads();
     write_columns(b, u);
-    __syncthreads();
-    first = false;
   });
-  if (!first) return;
-  find_list_events(b);
-  __syncthreads();
-  deliver_lists(b, 0, b.warps);
+  // `prepare` replaces what was read here.
+  if (b.shared().units > 1) __syncthreads();
 }
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
@@ -77,30 +107,40 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
     shared.start = start;
   }
   __syncthreads();
-  Block b(shared, start);
+  Block b{start};
+  unsigned* counter = b.plan().header->counter;
   unsigned round = 0;
-  const auto wait = [&] { barrier_wait(b.plan.header->counter, gridDim.x, ++round); };
   divide(b, args.queue);
+  divide_rows(b);
   from_lines(b);
   take_cells(b);
   prepare(b, start);
-  wait();
+  barrier_wait(counter, gridDim.x, ++round);
+  look_ahead(b);
+  __syncthreads();
   for (;; ++b.now) {
     const bool last = b.now == end;
     if (b.step() > 0) learn(b);
+    if (!last) {
+      find_events(b);
+      __syncthreads();
+      deliver(b);
+    }
+    // A warp that has nothing to deliver goes on here.
     advance_cells(b, last);
     if (b.step() > 0) record_spikes(b);
     into_lines(b, b.now - 2);
     __syncthreads();
     if (last) break;
     record_totals(b);
-    deliver_all(b);
-    __syncthreads();
+    finish_rows(b);
     prepare(b, b.now + 1);
-    wait();
+    barrier_arrive(counter);
+    look_ahead(b);
+    barrier_await(counter, gridDim.x, ++round);
   }
   return_cells(b);
-  wait();
+  barrier_wait(counter, gridDim.x, ++round);
   into_lines(b, end - 1);
 }
 

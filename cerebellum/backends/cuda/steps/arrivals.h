@@ -7,8 +7,6 @@
 
 namespace steps {
 
-constexpr int kFetched = 2;  // projections whose counters are fetched ahead
-
 DEVICE unsigned char* sums_of(const Projection& p, int step) {
   return p.sums + step % p.copies * p.copy_bytes;
 }
@@ -18,9 +16,6 @@ DEVICE unsigned char* sums_of(const Projection& p, int step) {
 DEVICE unsigned char* stale_of(const Block& b, const Projection& p) {
   return sums_of(p, p.copies > 2 ? b.step() + 1 : b.step() - 1);
 }
-
-// Whether the counters of four cells are 16 or 32 bits.
-DEVICE bool is_small(const Projection& p) { return p.kind == kOneWeight && p.bits <= 8; }
 
 // Counters of the four cells of a lane, of the first projections onto a population.
 struct Counters {
@@ -33,7 +28,7 @@ DEVICE Counters fetch(const Block& b, const Population& p, const Group& g) {
 #pragma unroll
   for (int a = 0; a < kFetched; ++a) {
     if (a >= p.arrivals) break;
-    const Projection& projection = b.plan.projections[b.plan.arrivals[p.first_arrival + a]];
+    const Projection& projection = b.plan().projections[b.plan().arrivals[p.first_arrival + a]];
     if (!is_small(projection)) continue;
     const unsigned char* sums = sums_of(projection, b.step() - 1);
     const int at = g.first / kEach;
@@ -46,8 +41,8 @@ DEVICE Counters fetch(const Block& b, const Population& p, const Group& g) {
 
 DEVICE float weight_of(const Projection& p) { return *static_cast<const float*>(p.weights); }
 
-DEVICE void add_counters(const Block& b, const Projection& p, const Group& g, unsigned held,
-                         float* values) {
+DEVICE Four add_counters(const Block& b, const Projection& p, const Group& g, unsigned held,
+                         Four four) {
   if (held != 0 || p.copies > 2) {
     const int at = g.first / kEach;
     if (p.bits == 4)
@@ -55,40 +50,44 @@ DEVICE void add_counters(const Block& b, const Projection& p, const Group& g, un
     else
       reinterpret_cast<unsigned*>(stale_of(b, p))[at] = 0;
   }
-  if (held == 0) return;
+  if (held == 0) return four;
   const float weight = weight_of(p);
   const unsigned bits = static_cast<unsigned>(p.bits), mask = (1u << bits) - 1;
 #pragma unroll
   for (unsigned j = 0; j < kEach; ++j)
-    values[j] = add_times(values[j], weight, static_cast<int32_t>(held >> j * bits & mask));
+    four.values[j] =
+        add_times(four.values[j], weight, static_cast<int32_t>(held >> j * bits & mask));
+  return four;
 }
 
 // Add the arrivals of any projection.
-OUTLINE void add_arrivals(const Block& b, const Projection& p, const Group& g, float* values) {
+OUTLINE Four add_arrivals(Block b, const Projection& p, Group g, Four four) {
   const unsigned char* sums = sums_of(p, b.step() - 1);
   unsigned char* stale = stale_of(b, p);
+#pragma unroll
   for (int j = 0; j < kEach; ++j) {
     if (!g.has(j)) continue;
     const int cell = g.first + j;
+    float& value = four.values[j];
     if (p.taught != nullptr)
-      p.taught[(b.step() + 1) % p.copies * b.plan.populations[p.target].size + cell] = 0;
+      p.taught[(b.step() + 1) % p.copies * b.plan().populations[p.target].size + cell] = 0;
     if (p.kind == kOneWeight) {
       const unsigned count = counter(reinterpret_cast<const unsigned*>(sums), p.bits, cell);
-      values[j] = add_times(values[j], weight_of(p), static_cast<int32_t>(count));
+      value = add_times(value, weight_of(p), static_cast<int32_t>(count));
     } else if (p.kind == kLevels) {
       const auto sum = load_fresh(reinterpret_cast<const unsigned long long*>(sums) + cell);
       const float upper = static_cast<float>(sum >> 16), lower = static_cast<float>(sum & 0xFFFF);
-      // Rounded once, as XLA rounds it.
-      values[j] = fmaf(upper * 65'536.0f + lower, as_float(p.unit), values[j]);
+      value += (upper * 65'536.0f + lower) * as_float(p.unit);
     } else {
-      values[j] = values[j] + from_fixed(load_fresh(reinterpret_cast<const Fixed*>(sums) + cell));
+      value += from_fixed(load_fresh(reinterpret_cast<const Fixed*>(sums) + cell));
     }
   }
-  if (p.kind == kLevels) return;  // each step overwrites them
+  if (p.kind == kLevels) return four;  // each step overwrites them
   // The counters of a lane fill whole bytes.
   const int bytes = kEach * static_cast<int>(p.kind == kOneWeight ? p.bits : 64) / 8;
   unsigned short* own = reinterpret_cast<unsigned short*>(stale + g.first / kEach * bytes);
   for (int k = 0; k < bytes / 2; ++k) own[k] = 0;
+  return four;
 }
 
 }  // namespace steps

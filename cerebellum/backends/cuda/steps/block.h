@@ -31,6 +31,20 @@ DEVICE Share share_of(int64_t words, int64_t block, int64_t blocks, int64_t turn
   return {static_cast<int>(first), static_cast<int>(last - first), 0};
 }
 
+// The columns of rows that a block sums at once: of one beam.
+struct Unit {
+  int projection;
+  int beam, first, columns;  // the beam, and its columns
+  int first_cell, end_cell;  // sources of the beam
+};
+
+// A part of the queue of a block, and the events in it; more may have been found than fit.
+struct Queue {
+  unsigned first, room, found;
+
+  DEVICE unsigned count() const { return found < room ? found : room; }
+};
+
 struct alignas(16) Shared {
   Plan plan;
   unsigned* queue;
@@ -38,42 +52,41 @@ struct alignas(16) Shared {
   unsigned slots;
   int start;        // step of the state before the launch
   const uint32_t* due[kProjections];  // spikes that a projection delivers in this step, packed
-  const uint32_t* closing[kRules];    // spikes whose window has closed in the step before
+  const uint32_t* window_closed[kRules];  // spikes whose window has closed in the step before
   Pair rounding[kRules];              // key of that step
   Pair draw_key[kDrives];             // key of this step
   int draw_row[kDrives];              // row that applies, or -1; of packed spikes, the step
   int totals[kPopulations];           // spikes of this block in this step
   Share cells[kPopulations];          // groups of cells
+  bool plain[kPopulations];           // see `currents` in cells.h
   int first_slot[kPopulations];       // places of their variables in shared memory, from this on
   current::Constants constants[kPopulations];  // where all cells of a population are alike
-  Share lists[kProjections];          // words of the source, once for each piece of a list
-  unsigned room[kProjections], place[kProjections];  // in the queue
-  unsigned queued[kProjections];
-  unsigned row_room, row_place, row_queued;
+  // Words of the sources of lists, once for each piece of a list; delays of one step come first.
+  Share lists[kProjections];
+  int list_of[kProjections];          // the projection of each of `lists`
+  Queue queues[kProjections];         // events of lists, by projection
+  Queue rows, closing;                // events of `unit`
+  Unit unit;                          // the first one of the block
+  int units;                          // how many it has
   int groups;                         // of all populations
-  int list_words;
+  int near_words, list_words;         // of lists with a delay of one step, and of all
   unsigned low[kSegment], high[kSegment];  // sums of columns of rows
   unsigned columns[kSegment];              // random words
   int levels[kSegment];                    // what spikes add to weights, 65,536ths of a level
 };
 
 struct Block {
-  Shared& shared;
-  const Plan& plan;
   int now;  // the present step of the state
-  unsigned lane, warp, warps;
 
-  DEVICE Block(Shared& shared, int now)
-      : shared(shared),
-        plan(shared.plan),
-        now(now),
-        lane(threadIdx.x % kWarp),
-        warp(threadIdx.x / kWarp),
-        warps(blockDim.x / kWarp) {}
-
-  // The number of the present step in the launch.
-  DEVICE int step() const { return now - shared.start; }
+  // Its address is a constant, and so takes no register.
+  DEVICE Shared& shared() const { return *shared_memory<Shared>(); }
+  DEVICE const Plan& plan() const { return shared().plan; }
+  DEVICE unsigned lane() const { return threadIdx.x % kWarp; }
+  DEVICE unsigned warp() const { return threadIdx.x / kWarp; }
+  DEVICE unsigned warps() const { return kThreads / kWarp; }
   DEVICE unsigned blocks() const { return gridDim.x; }
+  // The number of the present step in the launch.
+  DEVICE int step() const { return now - shared().start; }
 };
 
 // The cells of a lane in a group: four side by side.
@@ -83,7 +96,7 @@ struct Group {
   int local;    // number of the group among those of its population in this block
 
   DEVICE Group(const Block& b, const Population& p, int number, int local) : local(local) {
-    first = number * kGroup + kEach * static_cast<int>(b.lane);
+    first = number * kGroup + kEach * static_cast<int>(b.lane());
     const int64_t left = p.size - first;
     present = left <= 0 ? 0 : left < kEach ? static_cast<int>(left) : kEach;
   }
@@ -91,6 +104,11 @@ struct Group {
   DEVICE bool has(int j) const { return j < present; }
   DEVICE unsigned mask() const { return (1u << present) - 1; }
   DEVICE int first_word() const { return first / kGroup * (kGroup / 32); }
+};
+
+// A value of each of the four cells of a lane.
+struct alignas(16) Four {
+  float values[kEach];
 };
 
 DEVICE int remainder(int64_t step, int64_t depth) {
@@ -104,7 +122,7 @@ DEVICE uint32_t* front_row(const Population& p, int64_t step) {
 
 // The spikes of `step`, at least one before `now`: packed.
 DEVICE const uint32_t* spikes_of(const Population& p, int64_t step, int64_t now) {
-  if (now - step < kFronts - 1) return front_row(p, step);
+  if (now - step < kFronts) return front_row(p, step);
   return p.line + remainder(step, p.depth) * p.words;
 }
 
@@ -121,10 +139,58 @@ DEVICE unsigned counter(const unsigned* counters, int64_t bits, unsigned number)
   return load_fresh(counters + bit / 32) >> bit % 32 & (bits == 32 ? FULL : (1u << bits) - 1);
 }
 
+DEVICE bool has_levels(const Projection& p) { return p.kind == kLevels; }
+
+// Divide the sources of lists among the blocks, and the queue among what is found: a half of it for
+// lists, and a quarter each for rows and for rows that learn.
+DEVICE void divide_lists(const Block& b, unsigned queue) {
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
+  int before = 0, list = 0;
+  for (int far = 0; far < 2; ++far) {
+    for (int number = 0; number < plan.header->projections; ++number) {
+      const Projection& p = plan.projections[number];
+      if (has_levels(p) || (p.delay > 1) != (far == 1)) continue;
+      Share& mine = shared.lists[list];
+      mine = share_of(plan.populations[p.source].words * p.pieces, blockIdx.x, b.blocks(),
+                      53 * number);
+      mine.before = before;
+      before += mine.count;
+      shared.list_of[list++] = number;
+    }
+    if (far == 0) shared.near_words = before;
+  }
+  shared.list_words = before;
+  const unsigned of_lists = queue / 2, of_rows = queue / 4;
+  unsigned first = 0;
+  for (int number = 0; number < plan.header->projections; ++number)
+    shared.queues[number] = {first, 0, 0};
+  for (int k = 0; k < list; ++k) {
+    const int64_t count = shared.lists[k].count;
+    const unsigned room = static_cast<unsigned>(of_lists * count / (before > 0 ? before : 1));
+    shared.queues[shared.list_of[k]] = {first, room, 0};
+    first += room;
+  }
+  shared.rows = {of_lists, of_rows, 0};
+  shared.closing = {of_lists + of_rows, of_rows, 0};
+}
+
+constexpr int kFetched = 2;  // projections onto a population whose counters are fetched ahead
+
+// Whether the counters of four cells are 16 or 32 bits.
+DEVICE bool is_small(const Projection& p) { return p.kind == kOneWeight && p.bits <= 8; }
+
+DEVICE bool is_plain(const Plan& plan, const Population& p) {
+  bool plain = p.arrivals <= kFetched && !p.own_constants && !p.own_bias && p.traces == 0;
+  for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
+    plain = plain && is_small(plan.projections[plan.arrivals[a]]);
+  return plain;
+}
+
 // Divide the circuit among the blocks.
 DEVICE void divide(const Block& b, unsigned queue) {
-  const Plan& plan = b.plan;
-  Shared& shared = b.shared;
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
   if (threadIdx.x == 0) {
     int before = 0, slot = 0;
     for (int p = 0; p < plan.header->populations; ++p) {
@@ -137,55 +203,36 @@ DEVICE void divide(const Block& b, unsigned queue) {
       shared.totals[p] = 0;
       shared.first_slot[p] = slot;
       if (population.relay) continue;
+      shared.plain[p] = is_plain(plan, population);
       slot += mine.count;
       if (!population.own_constants)
         memcpy(&shared.constants[p], population.constants, sizeof(current::Constants));
     }
     shared.groups = before;
-    before = 0;
-    for (int p = 0; p < plan.header->projections; ++p) {
-      const Projection& projection = plan.projections[p];
-      Share& mine = shared.lists[p];
-      mine = {0, 0, 0};
-      if (projection.kind != kLevels)
-        mine = share_of(plan.populations[projection.source].words * projection.pieces, blockIdx.x,
-                        b.blocks(), 53 * p);
-      mine.before = before;
-      before += mine.count;
-    }
-    shared.list_words = before;
-    const unsigned of_lists = queue / 2;
-    unsigned place = 0;
-    for (int p = 0; p < plan.header->projections; ++p) {
-      const int64_t count = shared.lists[p].count;
-      shared.place[p] = place;
-      shared.room[p] = static_cast<unsigned>(before ? of_lists * count / before : 0);
-      place += shared.room[p];
-    }
-    shared.row_place = of_lists;
-    shared.row_room = queue - of_lists;
+    divide_lists(b, queue);
   }
   __syncthreads();
 }
 
-// Find what the step `now` needs to know, before the barrier that precedes it.
+// Find where the spikes are that the step `now` delivers, and its keys; empty the queue.
 DEVICE void prepare(const Block& b, int now) {
-  const Plan& plan = b.plan;
-  Shared& shared = b.shared;
+  const Plan& plan = b.plan();
+  Shared& shared = b.shared();
   const Header& header = *plan.header;
-  for (int i = threadIdx.x; i < header.projections; i += blockDim.x) {
+  if (threadIdx.x == 0) shared.rows.found = shared.closing.found = 0;
+  for (int i = threadIdx.x; i < header.projections; i += kThreads) {
     const Projection& p = plan.projections[i];
     shared.due[i] = spikes_of(plan.populations[p.source], now - p.delay, now);
-    shared.queued[i] = 0;
+    shared.queues[i].found = 0;
     if (p.rule >= 0) {
       const Rule& rule = plan.rules[p.rule];
-      shared.closing[p.rule] =
+      shared.window_closed[p.rule] =
           spikes_of(plan.populations[p.source], now - 1 - rule.age, now);
       const Pair key{rule.rounding[0], rule.rounding[1]};
       shared.rounding[p.rule] = threefry(key, {0, static_cast<uint32_t>(now - 1)});
     }
   }
-  for (int i = threadIdx.x; i < header.drives; i += blockDim.x) {
+  for (int i = threadIdx.x; i < header.drives; i += kThreads) {
     const Drive& drive = plan.drives[i];
     if (drive.starts == nullptr) {
       shared.draw_row[i] = now - shared.start;

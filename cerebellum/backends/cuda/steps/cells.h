@@ -28,8 +28,8 @@ DEVICE bool fires(Pair key, uint32_t cell, float chance) {
 DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
   unsigned any = 0;
   for (int64_t d = p.first_drive; d < p.first_drive + p.drives; ++d) {
-    const Drive& drive = b.plan.drives[d];
-    const int64_t row = b.shared.draw_row[d];
+    const Drive& drive = b.plan().drives[d];
+    const int64_t row = b.shared().draw_row[d];
     if (drive.starts == nullptr) {
       const int word = g.first / 32;
       if (word >= p.words) continue;
@@ -38,7 +38,7 @@ DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
     } else if (row >= 0) {
       const float* chances = static_cast<const float*>(drive.values) + row * drive.stride;
       for (int j = 0; j < kEach; ++j)
-        if (g.has(j) && fires(b.shared.draw_key[d], static_cast<uint32_t>(g.first + j),
+        if (g.has(j) && fires(b.shared().draw_key[d], static_cast<uint32_t>(g.first + j),
                               chances[drive.stride > 1 ? g.first + j : 0]))
           any |= 1u << j;
     }
@@ -47,22 +47,26 @@ DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
 }
 
 // Four relays: which of them fire, a bit each.
-OUTLINE unsigned relays(const Block& b, const Population& p, const Group& g, bool last) {
+OUTLINE unsigned relays(Block b, const Population& p, Group g, bool last) {
   if (p.repeats) return last ? 0 : driven(b, p, g);
-  float arrived[kEach] = {};
+  Four arrived{};
   if (b.step() == 0) {
-    for (int j = 0; j < kEach; ++j) arrived[j] = g.has(j) ? p.v[g.first + j] : 0.0f;
+#pragma unroll
+    for (int j = 0; j < kEach; ++j)
+      if (g.has(j)) arrived.values[j] = p.v[g.first + j];
   } else {
     for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
-      add_arrivals(b, b.plan.projections[b.plan.arrivals[a]], g, arrived);
+      arrived = add_arrivals(b, b.plan().projections[b.plan().arrivals[a]], g, arrived);
   }
   if (last) {
+#pragma unroll
     for (int j = 0; j < kEach; ++j)
-      if (g.has(j)) p.v[g.first + j] = arrived[j];
+      if (g.has(j)) p.v[g.first + j] = arrived.values[j];
     return 0;
   }
   unsigned fired = driven(b, p, g);
-  for (int j = 0; j < kEach; ++j) fired |= (arrived[j] > 0.0f) << j;
+#pragma unroll
+  for (int j = 0; j < kEach; ++j) fired |= (arrived.values[j] > 0.0f) << j;
   return fired & g.mask();
 }
 
@@ -91,21 +95,18 @@ struct Place {
 };
 
 DEVICE Place place_of(const Block& b, const Population& p, int number, const Group& g) {
-  const int slot = b.shared.first_slot[number] + g.local;
-  if (slot < static_cast<int>(b.shared.slots)) {
-    float* at = b.shared.resident + slot * 3 * kGroup + kEach * b.lane;
+  const int slot = b.shared().first_slot[number] + g.local;
+  if (slot < static_cast<int>(b.shared().slots)) {
+    float* at = b.shared().resident + slot * 3 * kGroup + kEach * b.lane();
     return {at, at + kGroup, at + 2 * kGroup, true};
   }
   return {p.v + g.first, p.exc + g.first, p.inh + g.first, g.has(kEach - 1)};
 }
 
-struct alignas(16) Four {
-  float values[kEach];
-};
-
 DEVICE Four get(const float* at, const Place& place, const Group& g) {
   if (place.whole) return *reinterpret_cast<const Four*>(at);
   Four four{};
+#pragma unroll
   for (int j = 0; j < kEach; ++j)
     if (g.has(j)) four.values[j] = at[j];
   return four;
@@ -116,6 +117,7 @@ DEVICE void put(float* at, const Four& four, const Place& place, const Group& g)
     *reinterpret_cast<Four*>(at) = four;
     return;
   }
+#pragma unroll
   for (int j = 0; j < kEach; ++j)
     if (g.has(j)) at[j] = four.values[j];
 }
@@ -129,35 +131,42 @@ OUTLINE current::Constants constants_of(const Population& p, int cell) {
 }
 
 // Four current-based cells: which of them fire, a bit each.
+//
+// `kPlain`: all cells are alike, all that arrives was fetched, and no variable is recorded.
+template <bool kPlain>
 DEVICE unsigned currents(const Block& b, const Population& p, int number, const Group& g,
                          const Counters& counters, bool last) {
   const Place place = place_of(b, p, number, g);
   Four v = get(place.v, place, g), exc = get(place.exc, place, g), inh = get(place.inh, place, g);
   if (b.step() > 0)
     for (int a = 0; a < p.arrivals; ++a) {
-      const Projection& projection = b.plan.projections[b.plan.arrivals[p.first_arrival + a]];
-      float* values = projection.receptor == kExc ? exc.values : inh.values;
-      if (a < kFetched && is_small(projection))
-        add_counters(b, projection, g, counters.held[a], values);
+      const Projection& projection = b.plan().projections[b.plan().arrivals[p.first_arrival + a]];
+      const bool to_exc = projection.receptor == kExc;
+      Four four = to_exc ? exc : inh;
+      if (kPlain || (a < kFetched && is_small(projection)))
+        four = add_counters(b, projection, g, a == 0 ? counters.held[0] : counters.held[1], four);
       else
-        add_arrivals(b, projection, g, values);
+        four = add_arrivals(b, projection, g, four);
+      exc = to_exc ? four : exc;
+      inh = to_exc ? inh : four;
     }
   unsigned fired = 0;
-  const current::Constants& alike = b.shared.constants[number];
-  if (b.step() > 0 && p.traces > 0) {
+  const current::Constants& alike = b.shared().constants[number];
+  if (!kPlain && b.step() > 0 && p.traces > 0) {
     for (int64_t r = p.first_trace; r < p.first_trace + p.traces; ++r)
+#pragma unroll
       for (int j = 0; j < kEach; ++j) {
         const float reset =
             p.own_constants && g.has(j) ? constants_of(p, g.first + j).v_reset : alike.v_reset;
         const current::Cell cell = as_cell(v.values[j], exc.values[j], inh.values[j], reset);
-        trace(b, b.plan.recorders[r], g, j, cell);
+        trace(b, b.plan().recorders[r], g, j, cell);
       }
   }
   if (!last) {
 #pragma unroll
     for (int j = 0; j < kEach; ++j) {
       const int own = g.has(j) ? g.first + j : 0;
-      const current::Constants c = p.own_constants ? constants_of(p, own) : alike;
+      const current::Constants c = !kPlain && p.own_constants ? constants_of(p, own) : alike;
       current::Cell cell = as_cell(v.values[j], exc.values[j], inh.values[j], c.v_reset);
       fired |= static_cast<unsigned>(current::advance(c, p.bias[p.own_bias ? own : 0], cell)) << j;
       v.values[j] = as_voltage(cell.v, cell.refractory);
@@ -169,6 +178,11 @@ DEVICE unsigned currents(const Block& b, const Population& p, int number, const 
   put(place.exc, exc, place, g);
   put(place.inh, inh, place, g);
   return fired & g.mask();
+}
+
+OUTLINE unsigned any_currents(Block b, const Population& p, int number, Group g,
+                              Counters counters, bool last) {
+  return currents<false>(b, p, number, g, counters, last);
 }
 
 // Eight bits, each to the first of four.
@@ -184,14 +198,14 @@ DEVICE void send(const Block& b, const Population& p, int number, const Group& g
 #pragma unroll
   for (int j = 0; j < kEach; ++j) {
     const uint32_t votes = __ballot_sync(FULL, fired >> j & 1);
-    sent |= spread(votes >> 8 * (b.lane % kEach) & 0xFF) << j;
+    sent |= spread(votes >> 8 * (b.lane() % kEach) & 0xFF) << j;
   }
-  const int64_t word = g.first_word() + b.lane;
-  if (b.lane >= kGroup / 32 || word >= p.words) return;
+  const int64_t word = g.first_word() + b.lane();
+  if (b.lane() >= kGroup / 32 || word >= p.words) return;
   if (p.alive != nullptr) sent &= p.alive[word];
   front_row(p, b.now)[word] = sent;
   if (p.raster != nullptr) p.raster[b.step() * p.words + word] = sent;
-  if (sent != 0) atomicAdd(b.shared.totals + number, __popc(sent));
+  if (sent != 0) atomicAdd(b.shared().totals + number, __popc(sent));
 }
 
 // The next group of a warp, with counters that are fetched while the one before is computed.
@@ -202,27 +216,29 @@ struct Next {
 };
 
 DEVICE Next find_group(const Block& b, int i, int number) {
-  const Shared& shared = b.shared;
+  const Shared& shared = b.shared();
   while (i >= shared.cells[number].before + shared.cells[number].count) ++number;
-  const Population& p = b.plan.populations[number];
+  const Population& p = b.plan().populations[number];
   const int local = i - shared.cells[number].before;
   const Group group(b, p, shared.cells[number].first + local, local);
   return {number, group, fetch(b, p, group)};
 }
 
 // All cells of the block. In the step after the `last` one they only take what has arrived.
-OUTLINE void advance_cells(const Block& b, bool last) {
-  const int groups = b.shared.groups, warps = static_cast<int>(b.warps);
-  int i = b.warp;
+OUTLINE void advance_cells(Block b, bool last) {
+  const int groups = b.shared().groups, warps = static_cast<int>(b.warps());
+  int i = b.warp();
   if (i >= groups) return;
   Next next = find_group(b, i, 0);
   for (; i < groups; i += warps) {
     const Next here = next;
     if (i + warps < groups) next = find_group(b, i + warps, here.number);
-    const Population& p = b.plan.populations[here.number];
+    const Population& p = b.plan().populations[here.number];
     const unsigned fired =
         p.relay ? relays(b, p, here.group, last)
-                : currents(b, p, here.number, here.group, here.counters, last);
+        : b.shared().plain[here.number]
+            ? currents<true>(b, p, here.number, here.group, here.counters, last)
+            : any_currents(b, p, here.number, here.group, here.counters, last);
     if (!last) send(b, p, here.number, here.group, fired);
   }
 }
@@ -242,10 +258,10 @@ DEVICE void set_refractory(const Population& p, int cell, uint32_t steps) {
 // visit(population, its number, group) for the groups of current-based cells of the block.
 template <typename Visit>
 DEVICE void each_group(const Block& b, Visit visit) {
-  for (int number = 0; number < b.plan.header->populations; ++number) {
-    const Population& p = b.plan.populations[number];
-    const Share& mine = b.shared.cells[number];
-    for (int local = b.warp; !p.relay && local < mine.count; local += b.warps)
+  for (int number = 0; number < b.plan().header->populations; ++number) {
+    const Population& p = b.plan().populations[number];
+    const Share& mine = b.shared().cells[number];
+    for (int local = b.warp(); !p.relay && local < mine.count; local += b.warps())
       visit(p, number, Group(b, p, mine.first + local, local));
   }
 }
@@ -276,7 +292,7 @@ DEVICE void return_cells(const Block& b) {
       const int cell = g.first + j;
       if (!g.has(j)) continue;
       const float reset =
-          p.own_constants ? constants_of(p, cell).v_reset : b.shared.constants[number].v_reset;
+          p.own_constants ? constants_of(p, cell).v_reset : b.shared().constants[number].v_reset;
       const current::Cell own = as_cell(place.v[j], place.exc[j], place.inh[j], reset);
       p.v[cell] = own.v;
       p.exc[cell] = own.exc;

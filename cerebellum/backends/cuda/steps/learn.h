@@ -12,7 +12,7 @@ namespace steps {
 
 // The teaching spikes that have reached a target.
 DEVICE unsigned teaching(const Block& b, const Rule& rule, const Projection& p, int target) {
-  const Population& targets = b.plan.populations[p.target];
+  const Population& targets = b.plan().populations[p.target];
   if (target >= targets.size) return 0;
   if (rule.taught == nullptr)
     return load_fresh(front_row(targets, b.now - 1) + target / 32) >> target % 32 & 1;
@@ -23,15 +23,15 @@ DEVICE unsigned teaching(const Block& b, const Rule& rule, const Projection& p, 
 // Add teaching spikes to the pending updates of the unit, and take out those that are due now: what
 // each spike of a source adds to the weights of each column.
 DEVICE void take_updates(const Block& b, const Unit& u) {
-  const Projection& p = b.plan.projections[u.projection];
-  const Rule& rule = b.plan.rules[p.rule];
+  const Projection& p = b.plan().projections[u.projection];
+  const Rule& rule = b.plan().rules[p.rule];
   const int step = b.now - 1, depth = static_cast<int>(rule.depth);
   const int64_t all = p.beams * p.fan;
   const int row = remainder(step + 1 - rule.ahead, depth);
   const float per_spike = as_float(rule.per_spike), per_pair = as_float(rule.per_pair);
-  const Pair rounding = b.shared.rounding[p.rule];
-  for (int from = b.warp * 32; from < u.columns; from += b.warps * 32) {
-    const int column = from + static_cast<int>(b.lane);
+  const Pair rounding = b.shared().rounding[p.rule];
+  for (int from = b.warp() * 32; from < u.columns; from += b.warps() * 32) {
+    const int column = from + static_cast<int>(b.lane());
     const bool exists = column < u.columns;
     float* pending = rule.pending + u.beam * p.fan + u.first;
     const unsigned count =
@@ -39,7 +39,7 @@ DEVICE void take_updates(const Block& b, const Unit& u) {
     for (uint32_t left = __ballot_sync(FULL, count != 0); left != 0; left &= left - 1) {
       const int taught = __ffs(static_cast<int>(left)) - 1;
       const float spikes = static_cast<float>(__shfl_sync(FULL, count, taught));
-      for (int r = b.lane; r < depth; r += 32)
+      for (int r = b.lane(); r < depth; r += 32)
         pending[r * all + from + taught] +=
             rule.window[remainder(step + rule.back - r, depth)] * spikes;
     }
@@ -51,8 +51,8 @@ DEVICE void take_updates(const Block& b, const Unit& u) {
     // Rounded as XLA rounds it, which computes the sum at once and multiplies by an inverse.
     const float change = *rule.gain * fmaf(per_pair, due, per_spike) * as_float(rule.inverse);
     const float bounded = fminf(fmaxf(change, -32'767.0f), 32'766.0f);
-    b.shared.levels[column] = static_cast<int>(rintf(bounded * 65'536.0f));
-    b.shared.columns[column] =
+    b.shared().levels[column] = static_cast<int>(rintf(bounded * 65'536.0f));
+    b.shared().columns[column] =
         threefry(rounding, {1, static_cast<uint32_t>(u.first + column)}).a | 1;
   }
 }
@@ -76,10 +76,10 @@ DEVICE unsigned updated(unsigned weight, int levels, uint32_t dither) {
 template <int kWide>
 DEVICE void settle_row(const Block& b, const Unit& u, int cell, int lane, int lanes) {
   using Type = typename Packed<kWide>::Type;
-  const Projection& p = b.plan.projections[u.projection];
-  const Rule& rule = b.plan.rules[p.rule];
+  const Projection& p = b.plan().projections[u.projection];
+  const Rule& rule = b.plan().rules[p.rule];
   uint16_t* row = static_cast<uint16_t*>(p.weights) + cell * p.fan + u.first;
-  const Pair rounding = b.shared.rounding[p.rule];
+  const Pair rounding = b.shared().rounding[p.rule];
   const uint32_t word = threefry(rounding, {0, static_cast<uint32_t>(cell)}).a | 1;
   for (int column = lane * kWide; column < u.columns; column += lanes * kWide) {
     Type* place = reinterpret_cast<Type*>(row + column);
@@ -87,10 +87,10 @@ DEVICE void settle_row(const Block& b, const Unit& u, int cell, int lane, int la
     Type after = 0;
 #pragma unroll
     for (int j = 0; j < kWide; ++j) {
-      int levels = b.shared.levels[column + j];
+      int levels = b.shared().levels[column + j];
       if (rule.share < kSharedAll && !contact_exists(rule, cell, u.first + column + j)) levels = 0;
       const unsigned weight = static_cast<unsigned>(before >> 16 * j) & 0xFFFF;
-      const uint32_t dither = word * b.shared.columns[column + j];
+      const uint32_t dither = word * b.shared().columns[column + j];
       after |= static_cast<Type>(static_cast<Type>(updated(weight, levels, dither)) << 16 * j);
     }
     *place = after;
@@ -98,7 +98,7 @@ DEVICE void settle_row(const Block& b, const Unit& u, int cell, int lane, int la
 }
 
 DEVICE void settle_cell(const Block& b, const Unit& u, int cell, int lane, int lanes) {
-  const int64_t width = b.plan.projections[u.projection].fan;
+  const int64_t width = b.plan().projections[u.projection].fan;
   if (width % 4 == 0)
     settle_row<4>(b, u, cell, lane, lanes);
   else if (width % 2 == 0)
@@ -107,23 +107,32 @@ DEVICE void settle_cell(const Block& b, const Unit& u, int cell, int lane, int l
     settle_row<1>(b, u, cell, lane, lanes);
 }
 
-// Apply the updates of the step before to the units of the block.
-OUTLINE void learn(const Block& b) {
-  each_unit(b, [&](const Unit& u) {
-    const Projection& p = b.plan.projections[u.projection];
-    if (p.rule < 0) return;
-    clear_columns(b);
-    take_updates(b, u);
+// Apply the updates of the step before to a unit. Its spikes may have been found ahead.
+DEVICE void learn_unit(const Block& b, const Unit& u, bool found) {
+  const Projection& p = b.plan().projections[u.projection];
+  if (p.rule < 0) return;
+  Queue& queue = b.shared().closing;
+  take_updates(b, u);
+  __syncthreads();
+  if (!found || queue.found > queue.room) {
     __syncthreads();
-    // A thread that settles a row alone reads the changes, which are complete.
-    find_rows(b, u, b.shared.closing[p.rule], [&](int cell) { settle_cell(b, u, cell, 0, 1); });
+    if (threadIdx.x == 0) queue.found = 0;
     __syncthreads();
-    const unsigned count = queued_rows(b.shared);
-    for (unsigned at = b.warp; at < count; at += b.warps)
-      settle_cell(b, u, static_cast<int>(b.shared.queue[b.shared.row_place + at]),
-                  static_cast<int>(b.lane), 32);
+    find_rows(b, u, b.shared().window_closed[p.rule], queue,
+              [&](int cell) { settle_cell(b, u, cell, 0, 1); });
     __syncthreads();
-  });
+  }
+  const unsigned count = queue.count();
+  for (unsigned at = b.warp(); at < count; at += b.warps())
+    settle_cell(b, u, static_cast<int>(b.shared().queue[queue.first + at]),
+                static_cast<int>(b.lane()), 32);
+  __syncthreads();
+}
+
+OUTLINE void learn(Block b) {
+  if (b.shared().units == 0) return;
+  learn_unit(b, b.shared().unit, true);
+  each_other_unit(b, [&](const Unit& u) { learn_unit(b, u, false); });
 }
 
 }  // namespace steps

@@ -16,7 +16,7 @@ struct Sums {
 
   DEVICE Sums(const Block& b, const Projection& p)
       : weights(p.sums + b.step() % p.copies * p.copy_bytes),
-        targets(static_cast<unsigned>(b.plan.populations[p.target].size)) {
+        targets(static_cast<unsigned>(b.plan().populations[p.target].size)) {
     taught = p.taught == nullptr ? nullptr : p.taught + b.step() % p.copies * targets;
   }
 };
@@ -64,6 +64,15 @@ DEVICE void deliver_list(const Projection& p, const Sums& sums, const Piece& pie
   }
 }
 
+// Bring the begin of what an event reads into the cache.
+DEVICE void prefetch_event(const Projection& p, unsigned event) {
+  const Piece piece(p, event);
+  const int64_t at = piece.list + piece.first;
+  if (p.kind != kRows)
+    prefetch(static_cast<const unsigned char*>(p.targets) + (p.wide ? 4 : 2) * at);
+  if (p.kind != kOneWeight) prefetch(static_cast<const float*>(p.weights) + at);
+}
+
 // One event of a projection, a source cell and a piece of its list, by `lanes` lanes.
 DEVICE void deliver_event(const Block& b, const Projection& p, unsigned event, unsigned lane,
                           unsigned lanes) {
@@ -81,47 +90,64 @@ DEVICE void deliver_event(const Block& b, const Projection& p, unsigned event, u
   }
 }
 
-// Find the events of all lists. What the queue has no room for, a thread delivers alone.
-DEVICE void find_list_events(const Block& b) {
+// Find the events of lists, the words from `begin` to `end` - 1 of the block. What the queue has no
+// room for, a thread delivers alone, or leaves where it is `ahead` of its step.
+DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
   constexpr int kAhead = 4;  // words that a thread fetches at once
-  Shared& shared = b.shared;
-  int number = 0;
-  for (int i = threadIdx.x; i < shared.list_words; i += kAhead * kThreads) {
+  Shared& shared = b.shared();
+  int list = 0;
+  for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kAhead * kThreads) {
     uint32_t words[kAhead];
-    int from = number;
+    int from = list;
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       const int at = i + k * kThreads;
       words[k] = 0;
-      if (at >= shared.list_words) continue;
+      if (at >= end) continue;
       while (at >= shared.lists[from].before + shared.lists[from].count) ++from;
       const int piece = shared.lists[from].first + at - shared.lists[from].before;
-      words[k] = load_fresh(shared.due[from] + piece / b.plan.projections[from].pieces);
+      const int number = shared.list_of[from];
+      words[k] = load_fresh(shared.due[number] + piece / b.plan().projections[number].pieces);
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       if (words[k] == 0) continue;
       const int at = i + k * kThreads;
-      while (at >= shared.lists[number].before + shared.lists[number].count) ++number;
-      const Projection& p = b.plan.projections[number];
-      const unsigned piece = shared.lists[number].first + at - shared.lists[number].before;
+      while (at >= shared.lists[list].before + shared.lists[list].count) ++list;
+      const int number = shared.list_of[list];
+      const Projection& p = b.plan().projections[number];
+      Queue& queue = shared.queues[number];
+      const unsigned piece = shared.lists[list].first + at - shared.lists[list].before;
       const unsigned pieces = static_cast<unsigned>(p.pieces);
       for (uint32_t left = words[k]; left != 0; left &= left - 1) {
         const unsigned cell = piece / pieces * 32 + __ffs(static_cast<int>(left)) - 1;
         const unsigned event = cell * pieces + piece % pieces;
-        const unsigned place = atomicAdd(shared.queued + number, 1u);
-        if (place < shared.room[number])
-          b.shared.queue[shared.place[number] + place] = event;
-        else
+        const unsigned place = atomicAdd(&queue.found, 1u);
+        if (place < queue.room) {
+          shared.queue[queue.first + place] = event;
+          prefetch_event(p, event);
+        } else if (!ahead) {
           deliver_event(b, p, event, 0, 1);
+        }
       }
     }
   }
 }
 
-DEVICE unsigned queued(const Shared& shared, int number) {
-  const unsigned count = shared.queued[number], room = shared.room[number];
-  return count < room ? count : room;
+// Find the events of all lists: those of delays above one step are found ahead, unless some had no
+// room.
+DEVICE void find_list_events(const Block& b) {
+  Shared& shared = b.shared();
+  find_list_events(b, 0, shared.near_words, false);
+  int full = 0;
+  for (int k = threadIdx.x; k < b.plan().header->projections; k += kThreads)
+    full |= shared.queues[k].found > shared.queues[k].room && b.plan().projections[k].delay > 1;
+  if (!__syncthreads_or(full)) return;
+  for (int k = threadIdx.x; k < b.plan().header->projections; k += kThreads)
+    if (b.plan().projections[k].delay > 1) shared.queues[k].found = 0;
+  __syncthreads();
+  find_list_events(b, shared.near_words, shared.list_words, false);
+  __syncthreads();
 }
 
 // The number of lanes that share an event of a projection: a power of two.
@@ -131,16 +157,17 @@ DEVICE unsigned lanes_of(const Projection& p) {
 
 // Deliver the events of the queue, by `warps` warps of the block from `first` on.
 DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
-  unsigned item = b.warp - first;
-  for (int number = 0; number < b.plan.header->projections; ++number) {
-    const unsigned count = queued(b.shared, number);
+  unsigned item = b.warp() - first;
+  for (int number = 0; number < b.plan().header->projections; ++number) {
+    const Queue& queue = b.shared().queues[number];
+    const unsigned count = queue.count();
     if (count == 0) continue;
-    const Projection& p = b.plan.projections[number];
+    const Projection& p = b.plan().projections[number];
     const unsigned lanes = lanes_of(p), each = 32 / lanes, items = (count + each - 1) / each;
     for (; item < items; item += warps) {
-      const unsigned event = item * each + b.lane / lanes;
+      const unsigned event = item * each + b.lane() / lanes;
       if (event < count)
-        deliver_event(b, p, b.shared.queue[b.shared.place[number] + event], b.lane % lanes, lanes);
+        deliver_event(b, p, b.shared().queue[queue.first + event], b.lane() % lanes, lanes);
     }
     item -= items;
   }

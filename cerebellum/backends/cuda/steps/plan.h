@@ -14,7 +14,7 @@ namespace steps {
 
 constexpr int kBuffers = 448;      // operands and results of a launch
 constexpr int kOffsetBits = 40;    // of an address in the plan
-constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines
+constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines, and read there
 constexpr int64_t kSharedAll = 1 << 24;  // every contact of a row exists
 
 enum Receptor : int64_t { kExc = 0, kInh = 1 };  // of relays there is only the first

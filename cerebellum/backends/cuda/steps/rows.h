@@ -9,17 +9,11 @@
 
 namespace steps {
 
-struct Unit {
-  int projection;
-  int beam, first, columns;  // the beam, and its columns
-  int first_cell, end_cell;  // sources of the beam
-};
-
 DEVICE int ceiling(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
 // Columns of the units of a projection: a multiple of 32, such that all blocks have some.
 DEVICE int segment_of(const Block& b, const Projection& p) {
-  const int64_t all = p.beams * b.plan.header->row_projections;
+  const int64_t all = p.beams * b.plan().header->row_projections;
   const int64_t each = b.blocks() / all > 1 ? b.blocks() / all : 1;
   const int columns = ceiling(ceiling(p.fan, each), 32) * 32;
   return columns < kSegment ? columns : kSegment;
@@ -29,8 +23,8 @@ DEVICE int segment_of(const Block& b, const Projection& p) {
 template <typename Visit>
 DEVICE void each_unit(const Block& b, Visit visit) {
   int64_t before = 0;
-  for (int number = 0; number < b.plan.header->projections; ++number) {
-    const Projection& p = b.plan.projections[number];
+  for (int number = 0; number < b.plan().header->projections; ++number) {
+    const Projection& p = b.plan().projections[number];
     if (p.kind != kLevels) continue;
     const int segment = segment_of(b, p), pieces = ceiling(p.fan, segment);
     const int64_t units = p.beams * pieces;
@@ -39,7 +33,7 @@ DEVICE void each_unit(const Block& b, Visit visit) {
       const int beam = static_cast<int>(unit / pieces);
       const int first = static_cast<int>(unit % pieces) * segment;
       const int left = static_cast<int>(p.fan) - first;
-      const int64_t size = b.plan.populations[p.source].size;
+      const int64_t size = b.plan().populations[p.source].size;
       const int64_t from = beam * p.beam_sources;
       const int64_t end = from + p.beam_sources < size ? from + p.beam_sources : size;
       visit(Unit{number, beam, first, left < segment ? left : segment, static_cast<int>(from),
@@ -49,10 +43,37 @@ DEVICE void each_unit(const Block& b, Visit visit) {
   }
 }
 
+// Keep the first unit of the block, and the number of its units.
+DEVICE void divide_rows(const Block& b) {
+  if (threadIdx.x == 0) {
+    int units = 0;
+    each_unit(b, [&](const Unit& u) {
+      if (units++ == 0) b.shared().unit = u;
+    });
+    b.shared().units = units;
+  }
+  for (int column = threadIdx.x; column < kSegment; column += kThreads)
+    b.shared().low[column] = b.shared().high[column] = 0;
+  __syncthreads();
+}
+
+// visit(unit) for the units of the block but the first.
+template <typename Visit>
+DEVICE void each_other_unit(const Block& b, Visit visit) {
+  if (b.shared().units < 2) return;
+  bool other = false;
+  each_unit(b, [&](const Unit& u) {
+    if (other) visit(u);
+    other = true;
+  });
+}
+
 // Find the spikes of the sources of a unit. What the queue has no room for, alone(cell) does.
 template <typename Alone>
-DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Alone alone) {
+DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Queue& queue,
+                      Alone alone) {
   constexpr int kAhead = 4;  // words that a thread fetches at once
+  const Projection& p = b.plan().projections[u.projection];
   const int first = u.first_cell / 32, end = ceiling(u.end_cell, 32);
   for (int at = first + static_cast<int>(threadIdx.x); at < end; at += kAhead * kThreads) {
     uint32_t words[kAhead];
@@ -64,18 +85,18 @@ DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Alo
       for (uint32_t left = words[k]; left != 0; left &= left - 1) {
         const int cell = (at + k * kThreads) * 32 + __ffs(static_cast<int>(left)) - 1;
         if (cell < u.first_cell || cell >= u.end_cell) continue;
-        const unsigned place = atomicAdd(&b.shared.row_queued, 1u);
-        if (place < b.shared.row_room)
-          b.shared.queue[b.shared.row_place + place] = static_cast<unsigned>(cell);
-        else
+        const unsigned place = atomicAdd(&queue.found, 1u);
+        if (place < queue.room) {
+          b.shared().queue[queue.first + place] = static_cast<unsigned>(cell);
+          const uint16_t* row = static_cast<const uint16_t*>(p.weights) + cell * p.fan + u.first;
+          prefetch(row);
+          prefetch(row + u.columns - 1);
+        } else {
           alone(cell);
+        }
       }
     }
   }
-}
-
-DEVICE unsigned queued_rows(const Shared& shared) {
-  return shared.row_queued < shared.row_room ? shared.row_queued : shared.row_room;
 }
 
 // Add to the sum of a column, in two limbs of 32 bits of which the upper one is in units of 2^16.
@@ -116,13 +137,13 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
   using Places = Lane<kWide>;
   using Type = typename Places::Type;
   constexpr int kAhead = 4;  // rows that a warp fetches at once
-  const Projection& p = b.plan.projections[u.projection];
+  const Projection& p = b.plan().projections[u.projection];
   const uint16_t* weights = static_cast<const uint16_t*>(p.weights) + u.first;
-  const Places places{b.lane};
-  const unsigned* cells = b.shared.queue + b.shared.row_place;
-  const unsigned count = queued_rows(b.shared);
+  const Places places{b.lane()};
+  const unsigned* cells = b.shared().queue + b.shared().rows.first;
+  const unsigned count = b.shared().rows.count();  // so few that no sum of 32 bits overflows
   unsigned sums[4] = {};
-  for (unsigned at = b.warp - first; at < count; at += kAhead * warps) {
+  for (unsigned at = b.warp() - first; at < count; at += kAhead * warps) {
     Type held[kAhead][Places::kLoads];
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
@@ -149,12 +170,12 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
 #pragma unroll
     for (int j = 0; j < kWide; ++j)
       if (const int column = places.column(load) + j; column < u.columns && sums[load * kWide + j])
-        add_to_column(b.shared, column, sums[load * kWide + j]);
+        add_to_column(b.shared(), column, sums[load * kWide + j]);
 }
 
 // Sum the rows of the queue, by `warps` warps of the block from `first` on.
 DEVICE void sum_rows(const Block& b, const Unit& u, unsigned first, unsigned warps) {
-  const int64_t width = b.plan.projections[u.projection].fan;
+  const int64_t width = b.plan().projections[u.projection].fan;
   if (width % 4 == 0)
     sum_rows_of<4>(b, u, first, warps);
   else if (width % 2 == 0)
@@ -164,24 +185,21 @@ DEVICE void sum_rows(const Block& b, const Unit& u, unsigned first, unsigned war
 }
 
 DEVICE void sum_row_alone(const Block& b, const Unit& u, int cell) {
-  const Projection& p = b.plan.projections[u.projection];
+  const Projection& p = b.plan().projections[u.projection];
   const uint16_t* row = static_cast<const uint16_t*>(p.weights) + cell * p.fan + u.first;
-  for (int column = 0; column < u.columns; ++column) add_to_column(b.shared, column, row[column]);
+  for (int column = 0; column < u.columns; ++column) add_to_column(b.shared(), column, row[column]);
 }
 
-DEVICE void clear_columns(const Block& b) {
-  for (int column = threadIdx.x; column < kSegment; column += blockDim.x)
-    b.shared.low[column] = b.shared.high[column] = 0;
-  if (threadIdx.x == 0) b.shared.row_queued = 0;
-}
-
+// Write the sums of a unit, and clear them for the next one.
 DEVICE void write_columns(const Block& b, const Unit& u) {
-  const Projection& p = b.plan.projections[u.projection];
+  const Projection& p = b.plan().projections[u.projection];
   auto* sums = reinterpret_cast<unsigned long long*>(p.sums + b.step() % p.copies * p.copy_bytes) +
                u.beam * p.fan + u.first;
-  for (int column = threadIdx.x; column < u.columns; column += blockDim.x)
-    sums[column] = (static_cast<unsigned long long>(b.shared.high[column]) << 16) +
-                   b.shared.low[column];
+  for (int column = threadIdx.x; column < u.columns; column += kThreads) {
+    sums[column] = (static_cast<unsigned long long>(b.shared().high[column]) << 16) +
+                   b.shared().low[column];
+    b.shared().low[column] = b.shared().high[column] = 0;
+  }
 }
 
 }  // namespace steps
