@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 
 xla.guard()
+xla.command_buffers()
 
 _HOMES = {
     "__version__": "cerebellum.program",

@@ -8,11 +8,24 @@ this. Versions without the fault may not know the flag, and then refuse to start
 import os
 from importlib.metadata import version
 
+from cerebellum.errors import UsageError
+
 FAULTY = {"0.10.2", "0.11.1", "0.11.2"}
 """jaxlib versions with the fault."""
 
 GUARD = "--xla_cpu_experimental_ynn_fusion_type="
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+COMMAND_BUFFERS = "CEREBELLUM_COMMAND_BUFFERS"
+"""The variable that chooses what XLA records once and then launches as a whole on a GPU."""
+
+RECORDED = {
+    "all": "--xla_gpu_enable_command_buffer=+CUSTOM_CALL,+DYNAMIC_SLICE_FUSION,+CONDITIONAL,+WHILE",
+    "none": "--xla_gpu_enable_command_buffer=",
+}
+"""Flags by its value. "all" adds loops, conditionals and calls of kernels to what XLA records by
+default. jaxlib 0.10.1 knows these words; a version that does not refuses to start."""
 
 
 def _add(flag: str) -> None:
@@ -35,3 +48,16 @@ def one_thread() -> None:
     starts; importing the library does not.
     """
     _add(ONE_THREAD)
+
+
+def command_buffers() -> None:
+    """Set the flag that `COMMAND_BUFFERS` asks for; without it XLA's default stays.
+
+    Raises:
+      UsageError: the variable has another value.
+    """
+    value = os.environ.get(COMMAND_BUFFERS, "")
+    if value and value not in RECORDED:
+        raise UsageError(f"{COMMAND_BUFFERS}: {value!r}; one of {', '.join(RECORDED)}")
+    if value:
+        _add(RECORDED[value])

@@ -7,6 +7,7 @@ import pytest
 from conftest import in_full
 
 from cerebellum import xla
+from cerebellum.errors import UsageError
 
 PATTERNS = """
 import cerebellum  # sets the guard
@@ -42,3 +43,24 @@ def test_the_guard_is_set_for_faulty_versions_only(monkeypatch, version, guarded
     flags = xla.os.environ["XLA_FLAGS"]
     assert flags.startswith("--xla_cpu_enable_fast_math=false")
     assert flags.count(xla.GUARD) == guarded
+
+
+@pytest.mark.parametrize("value", sorted(xla.RECORDED))
+def test_xla_starts_with_the_flags_of_command_buffers(value):
+    """In a process of its own: JAX refuses to start with a flag or a word that it does not know."""
+    script = "import cerebellum, jax, os; jax.numpy.ones(3); print(os.environ['XLA_FLAGS'])"
+    environment = {**in_full(), xla.COMMAND_BUFFERS: value}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert xla.RECORDED[value] in done.stdout, done.stderr
+
+
+def test_command_buffers_that_are_unknown_are_refused(monkeypatch):
+    monkeypatch.setenv(xla.COMMAND_BUFFERS, "some")
+    with pytest.raises(UsageError, match="CEREBELLUM_COMMAND_BUFFERS: 'some'; one of all, none"):
+        xla.command_buffers()
+    flags = "--xla_cpu_enable_fast_math=false"
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.delenv(xla.COMMAND_BUFFERS)
+    xla.command_buffers()
+    assert xla.os.environ["XLA_FLAGS"] == flags

@@ -23,7 +23,7 @@ from cerebellum import backends
 from cerebellum.backends import loop_free
 from cerebellum.backends.loop_free import deliver, exact, learning
 from cerebellum.backends.loop_free.slots import Size, Spikes
-from cerebellum.model import events
+from cerebellum.model import events, ordering
 from cerebellum.model.delivery import Delivery
 from cerebellum.model.events import FanOut
 from cerebellum.model.presets.common import common
@@ -320,8 +320,14 @@ def test_on_a_gpu_the_only_loop_is_the_scan(name):
 
 
 @pytest.mark.parametrize("learns", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_weights_are_not_copied(learns):
-    """Rows of 16 MB: the memory that a program needs besides its operands is a part of that."""
+@pytest.mark.parametrize("ordered", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_weights_are_not_copied(monkeypatch, learns, ordered):
+    """Rows of 16 MB: the memory that a program needs besides its operands is a part of that.
+
+    Also without the order that is forced on XLA's compiler for CPUs alone, as on a GPU.
+    """
+    if not ordered:
+        monkeypatch.setattr(ordering, "_materialize_once", lambda tree: tree)
     spec = feed_forward(4_000, 2_000, 4_000, delays=(1.0, 1.0))
     rows, teacher = spec.projections
     rule = cb.Rule(teacher=teacher.name, per_spike=1e-3, per_pair=-1e-3) if learns else None
