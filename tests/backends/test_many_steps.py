@@ -4,7 +4,10 @@ The kernel runs on the CPU, by the emulation. Voltages differ from those of XLA 
 because XLA rounds a product and a sum at once.
 """
 
+import os
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import chex
@@ -20,8 +23,10 @@ from same import same
 
 import cerebellum as cb
 from cerebellum import backends
+from cerebellum.backends.cuda import compiler as nvcc
+from cerebellum.backends.cuda import contacts, library, resources, steps_plan
 from cerebellum.backends.cuda import steps as many_steps
-from cerebellum.backends.cuda.steps_circuit import Room, counter_bits
+from cerebellum.backends.cuda.steps_circuit import Room
 from cerebellum.model.homeostasis import Threshold
 from cerebellum.model.neurons import current
 from cerebellum.model.plasticity import Rule
@@ -142,15 +147,27 @@ BURST = cb.drive.burst(70, 20.0, 200.0, 30.0, 60.0, 25)
 SPIKES = cb.drive.SpikeTimes([3, 3, 44, 20], [2.0, 9.0, 30.0, 31.0])
 HALF = np.random.default_rng(1).random((300, 70)) < 0.03
 
+TINY = cb.Spec(
+    "tiny",
+    (cb.Population("fibre", 70, "relay"), cb.Population("cells", 30, params=cell(drive=14.0))),
+    (lists("fibre", "cells", weight=7.0),),
+    dt=1.0,
+)
 CASES = {
     "learning": (lambda: TWO_BEAMS, {"mossy_fiber": cb.drive.poisson(40.0)}, 230),
     "everything": (everything, {"fibre": [BURST, cb.drive.poisson(2.0)], "relay": SPIKES}, 300),
-    "given spikes": (everything, {"fibre": HALF.astype(np.float32)}, 60),
+    "given spikes": (lambda: TINY, {"fibre": HALF.astype(np.float32)}, 200),
     "random": (lambda: common_like("random"), {"mossy_fiber": cb.drive.poisson(25.0)}, 80),
     "anatomical": (lambda: common_like("anatomical"), {"mossy_fiber": cb.drive.poisson(25.0)}, 80),
 }
-SLOW = ("everything", "given spikes", "random")
-"""Those that take long to compile for XLA."""
+RECORD = {
+    "purkinje": ("v:purkinje", cb.record.of("raster", "purkinje", [7, 2])),
+    "granule": (
+        *("raster:granule:3:40", "counts:granule", "i_exc:granule:5:29", "i_inh:granule:2"),
+        cb.record.of("v", "granule", [9, 0, 600]),
+    ),
+    "cells": ("v:cells", "counts:cells"),
+}
 
 
 def run(spec, drive, ms, backend, *, record=("rates",), limit=1_000, state=None, silenced=()):
@@ -165,17 +182,22 @@ def run(spec, drive, ms, backend, *, record=("rates",), limit=1_000, state=None,
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES]
+    "name",
+    [
+        *("learning", "anatomical", "given spikes"),
+        pytest.param("everything", marks=pytest.mark.slow),
+        pytest.param("random", marks=pytest.mark.soak),
+    ],
 )
 def test_it_is_a_scan_over_steps(name):
     spec, drive, ms = CASES[name]
     spec = spec()
-    listed = cb.record.of("v", "granule", [9, 0, 600]), cb.record.of("raster", "purkinje", [7, 2])
-    record = ("raster:granule:3:40", "counts:granule", "v:purkinje", "i_exc:granule:5:29", *listed)
-    options = {"record": (*record, "i_inh:granule:2"), "silenced": [("granule", [0, 40, 41])]}
+    names = [p.name for p in spec.populations if p.name in RECORD]
+    options: dict[str, Any] = {"record": tuple(r for name in names for r in RECORD[name])}
+    options["silenced"] = [(names[0], [0, 20, 21])]
     ours, theirs = (run(spec, drive, ms, b, **options) for b in (ONE_LAUNCH, "xla"))
     spikes = theirs[1].spikes
-    assert all(spikes[name].sum() > 5 for name in ("granule", "purkinje"))
+    assert all(spikes[name].sum() > 5 for name in names)
     same(ours[1].spikes, spikes)
     same(ours[1].counts, theirs[1].counts)
     for label, raster in theirs[1].rasters.items():
@@ -190,7 +212,7 @@ def test_it_is_a_scan_over_steps(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["everything", "random"])
 def test_it_is_the_kernels_of_single_steps(name):
     """Bit for bit, where XLA rounds a product and a sum at once."""
     spec, drive, ms = CASES[name]
@@ -223,14 +245,6 @@ def values(recording) -> list[np.ndarray]:
     return [*recording.spikes.values(), *(trace.values for trace in recording.traces.values())]
 
 
-TINY = cb.Spec(
-    "tiny",
-    (cb.Population("fibre", 40, "relay"), cb.Population("cells", 30, params=cell())),
-    (lists("fibre", "cells"),),
-    dt=1.0,
-)
-
-
 def test_what_it_cannot_run_is_said_and_runs_step_by_step():
     drive = {"fibre": cb.drive.poisson(40.0), "cells": 0.5}
     ours, theirs = (run(TINY, drive, 20, backend) for backend in (ONE_LAUNCH, "xla"))
@@ -243,6 +257,18 @@ def test_what_it_cannot_run_is_said_and_runs_step_by_step():
         inputs = _Feed(circuit, sources, 0, False).inputs({})
         text = advance.lower(chunk, *operands, inputs).as_text()
         assert ("cerebellum_cuda_steps" in text) == launched
+
+
+def test_a_batch_is_its_members():
+    drive = {"fibre": cb.drive.poisson(40.0)}
+    circuit = cb.build(TINY, KEY, path="event", backend=ONE_LAUNCH)
+    keys = jax.random.split(KEY, 3)
+    states = jax.vmap(lambda key: cb.init(circuit, key, spread=True))(keys)
+    _, batch = cb.simulate_batch(circuit, states, drive, duration_ms=30, progress=False)
+    alone = [run(TINY, drive, 30, ONE_LAUNCH, state=cb.init(circuit, k, spread=True)) for k in keys]
+    for together, (_, recording) in zip(batch, alone, strict=True):
+        same(together.spikes, recording.spikes)
+    assert len({int(recording.spikes["cells"].sum()) for recording in batch}) > 1
 
 
 UNSUITABLE = {
@@ -271,6 +297,29 @@ def test_a_circuit_that_needs_single_steps_is_said(why):
     assert isinstance(chunk_of(circuit, 5), ScanChunk)
 
 
+@pytest.mark.slow
+def test_it_fits_on_a_gpu():
+    """A block of 1,024 threads, whose spilled registers stay in the first cache, on each."""
+    found = nvcc.find()
+    if isinstance(found, str) and "CI" not in os.environ:
+        pytest.skip(found)
+    assert not isinstance(found, str), found
+    units = [unit for unit in library.units() if unit.stem == "steps"]
+    kernels = resources.of_units(found, resources.ARCHITECTURES, units)
+    assert len(kernels) == len(resources.ARCHITECTURES)
+    for kernel in kernels:
+        assert 1_024 * kernel.registers <= 65_536, kernel
+        assert kernel.spill_stores <= 1_024, kernel
+        assert kernel.stack <= 512, kernel
+
+
 @pytest.mark.parametrize(("most", "bits"), [(0, 4), (15, 4), (16, 8), (255, 8), (70_000, 32)])
 def test_a_counter_holds_all_spikes_of_a_step(most, bits):
-    assert counter_bits(most) == bits
+    assert contacts.bits_for(most) == bits
+
+
+def test_records_are_as_long_as_those_of_the_kernel():
+    text = Path(steps_plan.__file__).with_name("steps").joinpath("plan.h").read_text()
+    for name in ("Population", "Projection", "Rule", "Drive", "Recorder", "Header"):
+        (fields,) = re.findall(rf"sizeof\({name}\) == 8 \* (\d+)", text)
+        assert int(fields) == len(getattr(steps_plan, name.upper())), name

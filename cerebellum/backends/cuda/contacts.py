@@ -1,6 +1,7 @@
-"""The most synapses that a cell has in a projection: so many spikes may reach it in a step.
+"""How many bits a counter of the spikes that reach a cell in a step must have.
 
-They are counted once for each table of targets, on its device.
+A cell gets at most one spike in a step through each of its synapses, which are counted once for
+each table of targets, on its device.
 """
 
 import weakref
@@ -18,17 +19,23 @@ _COUNTED: dict[int, int] = {}
 """Numbers that were counted, by the identity of the table, as long as it exists."""
 
 
-def most(circuit: Circuit) -> tuple[tuple[str, int], ...]:
-    """The most synapses of a cell in the lists of each projection, by name."""
+def counter_bits(circuit: Circuit) -> tuple[tuple[str, int], ...]:
+    """The bits of a counter for each projection with lists, by name."""
     wiring = circuit.wiring
     return tuple(
-        (p.name, _most(fan.targets, wiring.part.size(p.target)))
+        (p.name, bits_for(_most(fan.targets, wiring.part.size(p.target))))
         for p in circuit.spec.projections
         if isinstance(fan := wiring.fans[p.name], FanOut)
     )
 
 
+def bits_for(most: int) -> int:
+    """Bits of a counter of up to `most` spikes, a divisor of 32."""
+    return next((bits for bits in (4, 8, 16) if most < 1 << bits), 32)
+
+
 def _most(targets: Array, size: int) -> int:
+    """The most synapses of a cell."""
     if isinstance(targets, Tracer | jax.ShapeDtypeStruct):
         # Not known; a cell fires once a step at most.
         return targets.shape[0] * targets.shape[1]

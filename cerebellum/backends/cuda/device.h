@@ -52,6 +52,16 @@ DEVICE T load_fresh(const T* at) {
   return __ldcg(at);
 }
 
+// Add to global memory. The compiler need not find out what memory it is.
+DEVICE void add_global(unsigned* at, unsigned value) {
+  asm volatile("red.global.add.u32 [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "r"(value)
+               : "memory");
+}
+DEVICE void add_global(unsigned long long* at, unsigned long long value) {
+  asm volatile("red.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "l"(value)
+               : "memory");
+}
+
 DEVICE unsigned load_acquire(const unsigned* at) {
   unsigned value;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");

@@ -32,7 +32,8 @@ class Resources:
     registers: int
     """of each thread"""
     spill_stores: int
-    """bytes of each thread that are written to memory because registers are short"""
+    """bytes of each thread that are written to memory because registers are short, in the kernel
+    and in the functions that it calls"""
     spill_loads: int
     """bytes of each thread that are read back from there"""
     stack: int
@@ -73,8 +74,8 @@ def read(text: str, architecture: str) -> list[Resources]:
             kernel=name,
             architecture=architecture,
             registers=_number(r"Used (\d+) registers", block),
-            spill_stores=_number(r"(\d+) bytes spill stores", block),
-            spill_loads=_number(r"(\d+) bytes spill loads", block),
+            spill_stores=_total(r"(\d+) bytes spill stores", block),
+            spill_loads=_total(r"(\d+) bytes spill loads", block),
             stack=_number(r"(\d+) bytes stack frame", block),
             shared=_number(r"(\d+) bytes smem", block),
         )
@@ -86,6 +87,11 @@ def _number(pattern: str, text: str) -> int:
     """The first number that a pattern finds; 0 if there is none."""
     match = re.search(pattern, text)
     return int(match[1]) if match else 0
+
+
+def _total(pattern: str, text: str) -> int:
+    """The sum of all numbers that a pattern finds."""
+    return sum(map(int, re.findall(pattern, text)))
 
 
 def _readable(names: Sequence[str]) -> list[str]:

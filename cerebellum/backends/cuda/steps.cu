@@ -9,11 +9,12 @@
 //   4. says that it is there, and finds what is already known of the next step while it waits.
 // After the last step it does 1 and 3 once more, without integrating: the state is then that of
 // model.step. Spikes of the last steps lie in a front of kFronts rows, from which they go into the
-// delay lines two steps later, when nobody reads the row any more that they replace (steps/lines.h).
+// delay lines two steps later, when nobody reads the row any more that they replace
+// (steps/lines.h).
 //
 // Operands: the plan (steps/plan.h), and what it refers to. `changed` has for every result the
-// operand that it is aliased with, `sizes` the numbers of current-based cells of each population;
-// `queue` and `slots` are the most events and groups of cells for which a block takes shared memory.
+// operand that it is aliased with, `sizes` the numbers of current-based cells of each population.
+// `queue` and `slots` are the most events and groups of cells for which a block has shared memory.
 
 #include <algorithm>
 
@@ -29,8 +30,8 @@
 
 namespace steps {
 
-// Find what the next step delivers and learns, as far as it is known before this step ends: spikes of
-// delays above one step, and of windows.
+// Find what the next step delivers and learns, as far as it is known before this step ends: spikes
+// of delays above one step, and of windows.
 OUTLINE void look_ahead(Block b) {
   const Shared& shared = b.shared();
   find_list_events(b, shared.near_words, shared.list_words, true);
@@ -88,21 +89,17 @@ OUTLINE void finish_rows(Block b) {
     __syncthreads();
     write_columns(b, u);
   });
-  // `prepare` replaces what was read here.
-  if (b.shared().units > 1) __syncthreads();
 }
 
 KERNEL void BOUNDED(kThreads) run(Args args) {
   Shared& shared = *shared_memory<Shared>();
-  float* resident = reinterpret_cast<float*>(&shared + 1);
-  int64_t* plan_at = reinterpret_cast<int64_t*>(resident + 3 * kGroup * args.slots);
-  unsigned* queue = reinterpret_cast<unsigned*>(plan_at + args.words);
+  // Behind the record come the variables of groups, the plan, and the queue.
+  const unsigned plan_at = sizeof(Shared) + kGroupBytes * args.slots;
   load(args, plan_at, shared.plan);
   const int start = *shared.plan.header->start;
   const int end = start + static_cast<int>(shared.plan.header->steps);
   if (threadIdx.x == 0) {
-    shared.queue = queue;
-    shared.resident = resident;
+    shared.queue_at = plan_at + 8 * args.words;
     shared.slots = args.slots;
     shared.start = start;
   }
@@ -126,19 +123,21 @@ KERNEL void BOUNDED(kThreads) run(Args args) {
       __syncthreads();
       deliver(b);
     }
-    // A warp that has nothing to deliver goes on here.
+    // Warps that have delivered their part share the cells.
     advance_cells(b, last);
-    if (b.step() > 0) record_spikes(b);
     into_lines(b, b.now - 2);
     __syncthreads();
     if (last) break;
-    record_totals(b);
     finish_rows(b);
-    prepare(b, b.now + 1);
     barrier_arrive(counter);
+    record_totals(b);
+    if (b.step() > 0) record_spikes(b);
+    prepare(b, b.now + 1);
+    __syncthreads();
     look_ahead(b);
     barrier_await(counter, gridDim.x, ++round);
   }
+  record_spikes(b);
   return_cells(b);
   barrier_wait(counter, gridDim.x, ++round);
   into_lines(b, end - 1);
@@ -195,11 +194,11 @@ ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
   return launch_together(run, grid, kThreads, shared, stream, args);
 }
 
+// Not for a command buffer, which has nothing to gain from one launch of many steps.
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cerebellum_cuda_steps, Steps,
                               BIND.RemainingArgs()
                                   .RemainingRets()
                                   .Attr<ffi::Span<const int64_t>>("changed")
                                   .Attr<ffi::Span<const int64_t>>("sizes")
                                   .Attr<int64_t>("queue")
-                                  .Attr<int64_t>("slots"),
-                              COMMANDS);
+                                  .Attr<int64_t>("slots"));

@@ -21,12 +21,15 @@ from cerebellum.model.spec import Population, Projection
 
 ROOM = Room()
 
+MOST_CELLS = 2**27
+"""Cells of a population, whose counters are addressed by 32 bits."""
+
 
 def chunk(circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> "StepsChunk | None":
     """The chunk that runs `steps` steps of a circuit in one launch, or None (see `unsuitable`)."""
     if unsuitable(circuit, recorders) is not None:
         return None
-    return StepsChunk(steps=steps, recorders=recorders, most=contacts.most(circuit))
+    return StepsChunk(steps=steps, recorders=recorders, bits=contacts.counter_bits(circuit))
 
 
 def unsuitable(circuit: Circuit, recorders: tuple[Any, ...]) -> str | None:
@@ -61,6 +64,8 @@ def unsuitable(circuit: Circuit, recorders: tuple[Any, ...]) -> str | None:
 def _population_problem(population: Population) -> str | None:
     if CIRCUIT_MODELS[population.model] not in (current, relay):
         return f"{population.model} cells; one launch runs current-based ones and relays"
+    if population.size >= MOST_CELLS:
+        return f"{population.size:,} cells; one launch numbers up to {MOST_CELLS:,}"
     if population.homeostasis is not None:
         return "threshold homeostasis"
     return None if population.gap_junctions is None else "gap junctions"
@@ -96,8 +101,8 @@ class StepsChunk:
 
     steps: int
     recorders: tuple[Any, ...]
-    most: tuple[tuple[str, int], ...]
-    """the most synapses that a cell has in the lists of each projection"""
+    bits: tuple[tuple[str, int], ...]
+    """those of a counter of spikes, by projection with lists"""
     room: Room = ROOM
 
     def __call__(self, params: Params, wiring: Wiring, state: Any, inputs: Any) -> Any:
@@ -106,7 +111,7 @@ class StepsChunk:
             return NotImplemented
         if sum(map(len, drive.values())) > steps_plan.LIMITS["drives"]:
             return NotImplemented
-        launch = Launch(params, wiring, state, self.steps, dict(self.most))
+        launch = Launch(params, wiring, state, self.steps, dict(self.bits))
         return launch(drive, self.recorders, inputs.chosen, self.room)
 
 

@@ -38,11 +38,6 @@ def words_of(size: int) -> int:
     return -(-size // BITS)
 
 
-def counter_bits(most: int) -> int:
-    """Bits of a counter of up to `most` spikes, a divisor of 32."""
-    return next((bits for bits in (4, 8, 16) if most < 1 << bits), 32)
-
-
 def padded(size: int) -> int:
     """A number of cells as whole groups (steps/block.h), of which each is cleared as a whole."""
     return -(-size // GROUP) * GROUP
@@ -62,15 +57,15 @@ class Launch:
     """One launch of a circuit: the records of its plan, and where its results are."""
 
     def __init__(
-        self, params: Params, wiring: Wiring, state: State, steps: int, most: dict[str, int]
+        self, params: Params, wiring: Wiring, state: State, steps: int, bits: dict[str, int]
     ):
         """Describe a circuit.
 
         Args:
-          most: the most synapses of a cell in each projection with lists.
+          bits: those of a counter, for each projection with lists.
         """
         self.params, self.wiring, self.state, self.steps = params, wiring, state, steps
-        self.spec, self.most = wiring.spec, most
+        self.spec, self.bits = wiring.spec, bits
         self.arrays = Arrays()
         self.places: dict[tuple[str, ...], Address] = {}
         """results, by what they are"""
@@ -94,8 +89,10 @@ class Launch:
         recorders: tuple[Any, ...],
         chosen: dict[str, Array],
         room: Room,
-    ) -> tuple[State, Any]:
+    ) -> Any:
         """Run: the state after the steps, and the records of each (`sim.recorders.observe`).
+
+        It is NotImplemented if there are more arrays than a launch can have.
 
         Args:
           drive: sources of spikes (`sim.drive.Relayed`) by population.
@@ -116,9 +113,12 @@ class Launch:
         for r in recorders:
             if not r.traced:
                 self._recorder(r, chosen)
+        plan = self._plan()
         sizes = [p["size"] for p in self.populations if not p["relay"]]
         attributes = {"sizes": np.array(sizes, np.int64), **vars(room)}
-        results = steps_plan.run(TARGET, self.arrays, self._plan(), **attributes)
+        if self.arrays.count > steps_plan.BUFFERS:
+            return NotImplemented
+        results = steps_plan.run(TARGET, self.arrays, plan, **attributes)
         return self._state(results), self._records(results, recorders)
 
     def _plan(self) -> list[tuple[tuple[str, ...], Record]]:
@@ -228,7 +228,7 @@ class Launch:
             record["targets"] = self.arrays.read(fan.targets)
             record["wide"] = int(fan.targets.dtype == jnp.uint32)
             if weights.ndim == 0:
-                bits = counter_bits(self.most[p.name])
+                bits = self.bits[p.name]
         size = padded(targets) * bits // 8
         learns = p.name in self.ruled
         if copies == 3 and record["kind"] != ONE_WEIGHT:

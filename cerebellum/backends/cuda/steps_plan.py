@@ -85,6 +85,11 @@ class Arrays:
     """for each result the operand that it is aliased with, or -1"""
     scratch_bytes: int = 0
 
+    @property
+    def count(self) -> int:
+        """All operands and results, with the plan and the scratch memory."""
+        return 3 + len(self.given) + len(self.made)
+
     def read(self, array: Any) -> Address:
         """An array that is only read."""
         self.given.append(jnp.asarray(array))

@@ -180,3 +180,7 @@ template <typename T>
 T atomicCAS(T* at, T compare, T value) {
   return emulation::atomic(at, [=](T x) { return x == compare ? value : x; });
 }
+template <typename T>
+void add_global(T* at, T value) {
+  atomicAdd(at, value);
+}

@@ -8,7 +8,7 @@
 namespace steps {
 
 DEVICE unsigned char* sums_of(const Projection& p, int step) {
-  return p.sums + step % p.copies * p.copy_bytes;
+  return p.sums + copy_of(step, p.copies) * p.copy_bytes;
 }
 
 // The sums to clear: those that were read, or of a teacher, which others may still read, those of
@@ -70,7 +70,7 @@ OUTLINE Four add_arrivals(Block b, const Projection& p, Group g, Four four) {
     const int cell = g.first + j;
     float& value = four.values[j];
     if (p.taught != nullptr)
-      p.taught[(b.step() + 1) % p.copies * b.plan().populations[p.target].size + cell] = 0;
+      p.taught[copy_of(b.step() + 1, p.copies) * b.plan().populations[p.target].size + cell] = 0;
     if (p.kind == kOneWeight) {
       const unsigned count = counter(reinterpret_cast<const unsigned*>(sums), p.bits, cell);
       value = add_times(value, weight_of(p), static_cast<int32_t>(count));

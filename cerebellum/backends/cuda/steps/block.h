@@ -47,10 +47,9 @@ struct Queue {
 
 struct alignas(16) Shared {
   Plan plan;
-  unsigned* queue;
-  float* resident;  // variables of groups, [slots][3][kGroup]
-  unsigned slots;
-  int start;        // step of the state before the launch
+  unsigned queue_at;  // offset of the queue in shared memory
+  unsigned slots;     // groups whose variables lie there
+  int start;          // step of the state before the launch
   const uint32_t* due[kProjections];  // spikes that a projection delivers in this step, packed
   const uint32_t* window_closed[kRules];  // spikes whose window has closed in the step before
   Pair rounding[kRules];              // key of that step
@@ -69,6 +68,7 @@ struct alignas(16) Shared {
   Unit unit;                          // the first one of the block
   int units;                          // how many it has
   int groups;                         // of all populations
+  unsigned next_group;                // that no warp has taken yet in this step
   int near_words, list_words;         // of lists with a delay of one step, and of all
   unsigned low[kSegment], high[kSegment];  // sums of columns of rows
   unsigned columns[kSegment];              // random words
@@ -81,6 +81,11 @@ struct Block {
   // Its address is a constant, and so takes no register.
   DEVICE Shared& shared() const { return *shared_memory<Shared>(); }
   DEVICE const Plan& plan() const { return shared().plan; }
+  DEVICE unsigned* queue() const {
+    return reinterpret_cast<unsigned*>(shared_memory<unsigned char>() + shared().queue_at);
+  }
+  // Variables of groups, [slots][3][kGroup].
+  DEVICE float* resident() const { return reinterpret_cast<float*>(&shared() + 1); }
   DEVICE unsigned lane() const { return threadIdx.x % kWarp; }
   DEVICE unsigned warp() const { return threadIdx.x / kWarp; }
   DEVICE unsigned warps() const { return kThreads / kWarp; }
@@ -95,6 +100,7 @@ struct Group {
   int present;  // how many of the four exist
   int local;    // number of the group among those of its population in this block
 
+  DEVICE Group() : first(0), present(0), local(0) {}
   DEVICE Group(const Block& b, const Population& p, int number, int local) : local(local) {
     first = number * kGroup + kEach * static_cast<int>(b.lane());
     const int64_t left = p.size - first;
@@ -114,6 +120,12 @@ struct alignas(16) Four {
 DEVICE int remainder(int64_t step, int64_t depth) {
   const int64_t row = step % depth;
   return static_cast<int>(row < 0 ? row + depth : row);
+}
+
+// The copy of what arrives to which a step of the launch adds, of two or three.
+DEVICE unsigned copy_of(int step, int64_t copies) {
+  const unsigned number = static_cast<unsigned>(step);
+  return copies == 2 ? number % 2 : number % 3;
 }
 
 DEVICE uint32_t* front_row(const Population& p, int64_t step) {
@@ -218,8 +230,8 @@ DEVICE void divide(const Block& b, unsigned queue) {
 DEVICE void prepare(const Block& b, int now) {
   const Plan& plan = b.plan();
   Shared& shared = b.shared();
-  const Header& header = *plan.header;
-  if (threadIdx.x == 0) shared.rows.found = shared.closing.found = 0;
+  const Header& header = plan.header[0];
+  if (threadIdx.x == 0) shared.rows.found = shared.closing.found = shared.next_group = 0;
   for (int i = threadIdx.x; i < header.projections; i += kThreads) {
     const Projection& p = plan.projections[i];
     shared.due[i] = spikes_of(plan.populations[p.source], now - p.delay, now);

@@ -97,7 +97,7 @@ struct Place {
 DEVICE Place place_of(const Block& b, const Population& p, int number, const Group& g) {
   const int slot = b.shared().first_slot[number] + g.local;
   if (slot < static_cast<int>(b.shared().slots)) {
-    float* at = b.shared().resident + slot * 3 * kGroup + kEach * b.lane();
+    float* at = b.resident() + slot * 3 * kGroup + kEach * b.lane();
     return {at, at + kGroup, at + 2 * kGroup, true};
   }
   return {p.v + g.first, p.exc + g.first, p.inh + g.first, g.has(kEach - 1)};
@@ -210,29 +210,33 @@ DEVICE void send(const Block& b, const Population& p, int number, const Group& g
 
 // The next group of a warp, with counters that are fetched while the one before is computed.
 struct Next {
-  int number;  // of the population
+  int index;   // of the group among those of the block, or beyond them
+  int number;  // of its population
   Group group;
   Counters counters;
 };
 
-DEVICE Next find_group(const Block& b, int i, int number) {
-  const Shared& shared = b.shared();
-  while (i >= shared.cells[number].before + shared.cells[number].count) ++number;
+// Take the next group that no warp of the block has.
+DEVICE Next take_group(const Block& b, int number) {
+  Shared& shared = b.shared();
+  unsigned taken = 0;
+  if (b.lane() == 0) taken = atomicAdd(&shared.next_group, 1u);
+  const int index = static_cast<int>(__shfl_sync(FULL, taken, 0));
+  if (index >= shared.groups) return {index, number, {}, {}};
+  while (index >= shared.cells[number].before + shared.cells[number].count) ++number;
   const Population& p = b.plan().populations[number];
-  const int local = i - shared.cells[number].before;
+  const int local = index - shared.cells[number].before;
   const Group group(b, p, shared.cells[number].first + local, local);
-  return {number, group, fetch(b, p, group)};
+  return {index, number, group, fetch(b, p, group)};
 }
 
 // All cells of the block. In the step after the `last` one they only take what has arrived.
 OUTLINE void advance_cells(Block b, bool last) {
-  const int groups = b.shared().groups, warps = static_cast<int>(b.warps());
-  int i = b.warp();
-  if (i >= groups) return;
-  Next next = find_group(b, i, 0);
-  for (; i < groups; i += warps) {
+  const int groups = b.shared().groups;
+  Next next = take_group(b, 0);
+  while (next.index < groups) {
     const Next here = next;
-    if (i + warps < groups) next = find_group(b, i + warps, here.number);
+    next = take_group(b, here.number);
     const Population& p = b.plan().populations[here.number];
     const unsigned fired =
         p.relay ? relays(b, p, here.group, last)

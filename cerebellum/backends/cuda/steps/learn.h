@@ -1,8 +1,8 @@
-// Learning by a rule of model/plasticity/window.py: what teaching spikes add to pending updates, and
-// rows whose window has closed.
+// Learning by a rule of model/plasticity/window.py: what teaching spikes add to pending updates,
+// and rows whose window has closed.
 //
-// It is of the step before the present one, whose teaching spikes have all arrived, and comes before
-// any row is summed.
+// It is of the step before the present one, whose teaching spikes have all arrived, and comes
+// before any row is summed.
 
 #pragma once
 
@@ -16,7 +16,8 @@ DEVICE unsigned teaching(const Block& b, const Rule& rule, const Projection& p, 
   if (target >= targets.size) return 0;
   if (rule.taught == nullptr)
     return load_fresh(front_row(targets, b.now - 1) + target / 32) >> target % 32 & 1;
-  const unsigned char* counters = rule.taught + (b.step() - 1) % rule.copies * rule.copy_bytes;
+  const unsigned char* counters =
+      rule.taught + copy_of(b.step() - 1, rule.copies) * rule.copy_bytes;
   return counter(reinterpret_cast<const unsigned*>(counters), rule.bits, target);
 }
 
@@ -124,7 +125,7 @@ DEVICE void learn_unit(const Block& b, const Unit& u, bool found) {
   }
   const unsigned count = queue.count();
   for (unsigned at = b.warp(); at < count; at += b.warps())
-    settle_cell(b, u, static_cast<int>(b.shared().queue[queue.first + at]),
+    settle_cell(b, u, static_cast<int>(b.queue()[queue.first + at]),
                 static_cast<int>(b.lane()), 32);
   __syncthreads();
 }

@@ -1,5 +1,5 @@
-// Delivery through lists, and rows of floats: the spikes of a block's part of the source cells, into sums that all
-// blocks add to. Sums are integers, so that their order changes nothing.
+// Delivery through lists, and rows of floats: the spikes of a block's part of the source cells,
+// into sums that all blocks add to. Sums are integers, so that their order changes nothing.
 
 #pragma once
 
@@ -15,24 +15,47 @@ struct Sums {
   unsigned targets;
 
   DEVICE Sums(const Block& b, const Projection& p)
-      : weights(p.sums + b.step() % p.copies * p.copy_bytes),
-        targets(static_cast<unsigned>(b.plan().populations[p.target].size)) {
-    taught = p.taught == nullptr ? nullptr : p.taught + b.step() % p.copies * targets;
+      : targets(static_cast<unsigned>(b.plan().populations[p.target].size)) {
+    const unsigned copy = copy_of(b.step(), p.copies);
+    weights = p.sums + copy * p.copy_bytes;
+    taught = p.taught == nullptr ? nullptr : p.taught + copy * targets;
   }
 };
 
-// Add the weight of place `at` of all lists or rows to what arrives at a target.
-DEVICE void add_synapse(const Projection& p, const Sums& sums, unsigned target, int64_t at) {
-  if (p.kind == kOneWeight) {
-    const unsigned bit = target * static_cast<unsigned>(p.bits);
-    atomicAdd(reinterpret_cast<unsigned*>(sums.weights) + bit / 32, 1u << bit % 32);
-    return;
+// Adds spikes to counters of targets.
+struct AddOne {
+  unsigned* counters;
+  unsigned bits;
+
+  DEVICE AddOne(const Projection& p, const Sums& sums)
+      : counters(reinterpret_cast<unsigned*>(sums.weights)), bits(static_cast<unsigned>(p.bits)) {}
+
+  DEVICE void operator()(unsigned target, int64_t) const {
+    const unsigned bit = target * bits;
+    add_global(counters + bit / 32, 1u << bit % 32);
   }
-  const float weight = static_cast<const float*>(p.weights)[at];
-  if (weight != 0.0f) atomicAdd(reinterpret_cast<Fixed*>(sums.weights) + target, to_fixed(weight));
-  if (sums.taught != nullptr && (p.kind == kOwnWeights || weight > 0.0f))
-    atomicAdd(sums.taught + target, 1u);
-}
+};
+
+// Adds the weight of place `at` of all lists or rows to the sum of a target.
+struct AddWeight {
+  const float* weights;
+  Fixed* sums;
+  unsigned* taught;
+  bool rows;
+
+  DEVICE AddWeight(const Projection& p, const Sums& sums)
+      : weights(static_cast<const float*>(p.weights)),
+        sums(reinterpret_cast<Fixed*>(sums.weights)),
+        taught(sums.taught),
+        rows(p.kind == kRows) {}
+
+  DEVICE void operator()(unsigned target, int64_t at) const {
+    const float weight = load_once(weights + at);
+    if (weight != 0.0f) add_global(sums + target, to_fixed(weight));
+    // A row has zeros where there is no contact.
+    if (taught != nullptr && (!rows || weight > 0.0f)) add_global(taught + target, 1u);
+  }
+};
 
 // The places of an event: a piece of the list or row of a source cell.
 struct Piece {
@@ -42,35 +65,54 @@ struct Piece {
   DEVICE Piece(const Projection& p, unsigned event) {
     const unsigned pieces = static_cast<unsigned>(p.pieces), fan = static_cast<unsigned>(p.fan);
     const unsigned length = static_cast<unsigned>(p.piece);
-    list = static_cast<int64_t>(event / pieces) * fan;
-    first = event % pieces * length;
+    const unsigned cell = pieces == 1 ? event : event / pieces;
+    list = static_cast<int64_t>(cell) * fan;
+    first = (event - cell * pieces) * length;
     end = fan - first < length ? fan : first + length;
   }
 };
 
-template <typename Target>
-DEVICE void deliver_list(const Projection& p, const Sums& sums, const Piece& piece, unsigned lane,
-                         unsigned lanes) {
+template <typename Target, typename Add>
+DEVICE void deliver_list(const Projection& p, unsigned targets, const Piece& piece, unsigned lane,
+                         unsigned lanes, const Add& add) {
   constexpr int kAhead = 4;  // targets that a lane fetches at once
   const Target* list = static_cast<const Target*>(p.targets) + piece.list;
   for (unsigned at = piece.first + lane; at < piece.end; at += kAhead * lanes) {
     unsigned target[kAhead];
 #pragma unroll
     for (unsigned k = 0; k < kAhead; ++k)
-      target[k] = at + k * lanes < piece.end ? list[at + k * lanes] : FULL;
+      target[k] = at + k * lanes < piece.end ? load_once(list + at + k * lanes) : FULL;
 #pragma unroll
     for (unsigned k = 0; k < kAhead; ++k)
-      if (target[k] < sums.targets) add_synapse(p, sums, target[k], piece.list + at + k * lanes);
+      if (target[k] < targets) add(target[k], piece.list + at + k * lanes);
   }
 }
 
-// Bring the begin of what an event reads into the cache.
+template <typename Add>
+DEVICE void deliver_list(const Projection& p, unsigned targets, const Piece& piece, unsigned lane,
+                         unsigned lanes, const Add& add) {
+  if (p.wide)
+    deliver_list<uint32_t>(p, targets, piece, lane, lanes, add);
+  else
+    deliver_list<uint16_t>(p, targets, piece, lane, lanes, add);
+}
+
+// Bring the first and the last of what an event reads into the cache.
 DEVICE void prefetch_event(const Projection& p, unsigned event) {
   const Piece piece(p, event);
-  const int64_t at = piece.list + piece.first;
-  if (p.kind != kRows)
-    prefetch(static_cast<const unsigned char*>(p.targets) + (p.wide ? 4 : 2) * at);
-  if (p.kind != kOneWeight) prefetch(static_cast<const float*>(p.weights) + at);
+  if (piece.end == piece.first) return;
+  const int64_t first = piece.list + piece.first, last = piece.list + piece.end - 1;
+  if (p.kind != kRows) {
+    const unsigned char* targets = static_cast<const unsigned char*>(p.targets);
+    const int bytes = p.wide ? 4 : 2;
+    prefetch(targets + bytes * first);
+    prefetch(targets + bytes * last);
+  }
+  if (p.kind != kOneWeight) {
+    const float* weights = static_cast<const float*>(p.weights);
+    prefetch(weights + first);
+    prefetch(weights + last);
+  }
 }
 
 // One event of a projection, a source cell and a piece of its list, by `lanes` lanes.
@@ -78,15 +120,16 @@ DEVICE void deliver_event(const Block& b, const Projection& p, unsigned event, u
                           unsigned lanes) {
   const Sums sums(b, p);
   const Piece piece(p, event);
-  if (p.kind == kRows) {
+  if (p.kind == kOneWeight) {
+    deliver_list(p, sums.targets, piece, lane, lanes, AddOne(p, sums));
+  } else if (p.kind == kOwnWeights) {
+    deliver_list(p, sums.targets, piece, lane, lanes, AddWeight(p, sums));
+  } else {
+    const AddWeight add(p, sums);
     const unsigned cell = event / static_cast<unsigned>(p.pieces);
     const unsigned first = cell / static_cast<unsigned>(p.beam_sources) * p.fan;
     for (unsigned at = piece.first + lane; at < piece.end; at += lanes)
-      if (first + at < sums.targets) add_synapse(p, sums, first + at, piece.list + at);
-  } else if (p.wide) {
-    deliver_list<uint32_t>(p, sums, piece, lane, lanes);
-  } else {
-    deliver_list<uint16_t>(p, sums, piece, lane, lanes);
+      if (first + at < sums.targets) add(first + at, piece.list + at);
   }
 }
 
@@ -105,9 +148,10 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
       words[k] = 0;
       if (at >= end) continue;
       while (at >= shared.lists[from].before + shared.lists[from].count) ++from;
-      const int piece = shared.lists[from].first + at - shared.lists[from].before;
+      const unsigned piece = shared.lists[from].first + at - shared.lists[from].before;
       const int number = shared.list_of[from];
-      words[k] = load_fresh(shared.due[number] + piece / b.plan().projections[number].pieces);
+      const unsigned pieces = static_cast<unsigned>(b.plan().projections[number].pieces);
+      words[k] = load_fresh(shared.due[number] + (pieces == 1 ? piece : piece / pieces));
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
@@ -124,7 +168,7 @@ DEVICE void find_list_events(const Block& b, int begin, int end, bool ahead) {
         const unsigned event = cell * pieces + piece % pieces;
         const unsigned place = atomicAdd(&queue.found, 1u);
         if (place < queue.room) {
-          shared.queue[queue.first + place] = event;
+          b.queue()[queue.first + place] = event;
           prefetch_event(p, event);
         } else if (!ahead) {
           deliver_event(b, p, event, 0, 1);
@@ -167,7 +211,7 @@ DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
     for (; item < items; item += warps) {
       const unsigned event = item * each + b.lane() / lanes;
       if (event < count)
-        deliver_event(b, p, b.shared().queue[queue.first + event], b.lane() % lanes, lanes);
+        deliver_event(b, p, b.queue()[queue.first + event], b.lane() % lanes, lanes);
     }
     item -= items;
   }

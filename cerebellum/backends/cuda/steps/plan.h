@@ -14,7 +14,7 @@ namespace steps {
 
 constexpr int kBuffers = 448;      // operands and results of a launch
 constexpr int kOffsetBits = 40;    // of an address in the plan
-constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines, and read there
+constexpr int kFronts = 4;         // steps whose spikes are kept outside the delay lines
 constexpr int64_t kSharedAll = 1 << 24;  // every contact of a row exists
 
 enum Receptor : int64_t { kExc = 0, kInh = 1 };  // of relays there is only the first
@@ -53,7 +53,7 @@ struct Projection {
   const void* targets;    // lists [N][fan], uint16 or uint32; of rows none
   void* weights;          // float [1] or [N][fan], or uint16 [N][fan]
   unsigned char* sums;    // [copies] of what arrives
-  unsigned* taught;       // spikes that arrive, of a teacher that does not count them: [copies][size]
+  unsigned* taught;       // spikes of a teacher whose sums are of weights, [copies][size]
   int64_t kind;         // Weights
   int64_t source, target, receptor, delay;
   int64_t wide;         // whether targets are uint32
@@ -121,32 +121,50 @@ struct Args {
 };
 static_assert(sizeof(Args) < 4'000);
 
+// Records in shared memory, by their offset there: the compiler then knows what memory it is.
+template <typename Record>
+struct Records {
+  unsigned offset;
+
+  DEVICE Record* begin() const {
+    return reinterpret_cast<Record*>(shared_memory<unsigned char>() + offset);
+  }
+  DEVICE Record& operator[](int64_t number) const { return begin()[number]; }
+  DEVICE Record* operator->() const { return begin(); }
+};
+
+template <typename Record>
+DEVICE unsigned after(const Records<Record>& records, int64_t count) {
+  return records.offset + static_cast<unsigned>(count * sizeof(Record));
+}
+
 // The plan in shared memory.
 struct Plan {
-  Header* header;
-  Population* populations;
-  Projection* projections;
-  int64_t* arrivals;  // numbers of projections, by target
-  Rule* rules;
-  Drive* drives;
-  Recorder* recorders;
+  Records<Header> header;
+  Records<Population> populations;
+  Records<Projection> projections;
+  Records<int64_t> arrivals;  // numbers of projections, by target
+  Records<Rule> rules;
+  Records<Drive> drives;
+  Records<Recorder> recorders;
 
-  // Where its parts are, from `at` on.
-  DEVICE void lay(int64_t* at) {
-    header = reinterpret_cast<Header*>(at);
-    populations = reinterpret_cast<Population*>(header + 1);
-    projections = reinterpret_cast<Projection*>(populations + header->populations);
-    arrivals = reinterpret_cast<int64_t*>(projections + header->projections);
-    rules = reinterpret_cast<Rule*>(arrivals + header->arrivals);
-    drives = reinterpret_cast<Drive*>(rules + header->rules);
-    recorders = reinterpret_cast<Recorder*>(drives + header->drives);
+  // Where its parts are, from an offset on.
+  DEVICE void lay(unsigned offset) {
+    header = {offset};
+    populations = {header.offset + static_cast<unsigned>(sizeof(Header))};
+    projections = {after(populations, header->populations)};
+    arrivals = {after(projections, header->projections)};
+    rules = {after(arrivals, header->arrivals)};
+    drives = {after(rules, header->rules)};
+    recorders = {after(drives, header->drives)};
   }
 };
 
 template <typename Record>
-DEVICE void find_addresses(Record* records, int64_t count, int addresses, const Args& args) {
+DEVICE void find_addresses(Records<Record> records, int64_t count, int addresses,
+                           const Args& args) {
   constexpr int kFields = sizeof(Record) / 8;
-  int64_t* fields = reinterpret_cast<int64_t*>(records);
+  int64_t* fields = reinterpret_cast<int64_t*>(records.begin());
   for (int i = threadIdx.x; i < count * addresses; i += blockDim.x) {
     int64_t& field = fields[i / addresses * kFields + i % addresses];
     const int64_t buffer = field >> kOffsetBits;
@@ -155,13 +173,14 @@ DEVICE void find_addresses(Record* records, int64_t count, int addresses, const 
   }
 }
 
-// Copy the plan into shared memory, from `at` on, with addresses in place.
-DEVICE void load(const Args& args, int64_t* at, Plan& plan) {
+// Copy the plan into shared memory, from an offset on, with addresses in place.
+DEVICE void load(const Args& args, unsigned offset, Plan& plan) {
+  int64_t* at = reinterpret_cast<int64_t*>(shared_memory<unsigned char>() + offset);
   for (unsigned i = threadIdx.x; i < args.words; i += blockDim.x) at[i] = args.plan[i];
   __syncthreads();
-  if (threadIdx.x == 0) plan.lay(at);
+  if (threadIdx.x == 0) plan.lay(offset);
   __syncthreads();
-  const Header counts = *plan.header;
+  const Header counts = plan.header[0];
   __syncthreads();
   find_addresses(plan.header, 1, kHeaderAddresses, args);
   find_addresses(plan.populations, counts.populations, kPopulationAddresses, args);

@@ -87,7 +87,7 @@ DEVICE void find_rows(const Block& b, const Unit& u, const uint32_t* spikes, Que
         if (cell < u.first_cell || cell >= u.end_cell) continue;
         const unsigned place = atomicAdd(&queue.found, 1u);
         if (place < queue.room) {
-          b.shared().queue[queue.first + place] = static_cast<unsigned>(cell);
+          b.queue()[queue.first + place] = static_cast<unsigned>(cell);
           const uint16_t* row = static_cast<const uint16_t*>(p.weights) + cell * p.fan + u.first;
           prefetch(row);
           prefetch(row + u.columns - 1);
@@ -140,7 +140,7 @@ DEVICE void sum_rows_of(const Block& b, const Unit& u, unsigned first, unsigned 
   const Projection& p = b.plan().projections[u.projection];
   const uint16_t* weights = static_cast<const uint16_t*>(p.weights) + u.first;
   const Places places{b.lane()};
-  const unsigned* cells = b.shared().queue + b.shared().rows.first;
+  const unsigned* cells = b.queue() + b.shared().rows.first;
   const unsigned count = b.shared().rows.count();  // so few that no sum of 32 bits overflows
   unsigned sums[4] = {};
   for (unsigned at = b.warp() - first; at < count; at += kAhead * warps) {
@@ -193,8 +193,8 @@ DEVICE void sum_row_alone(const Block& b, const Unit& u, int cell) {
 // Write the sums of a unit, and clear them for the next one.
 DEVICE void write_columns(const Block& b, const Unit& u) {
   const Projection& p = b.plan().projections[u.projection];
-  auto* sums = reinterpret_cast<unsigned long long*>(p.sums + b.step() % p.copies * p.copy_bytes) +
-               u.beam * p.fan + u.first;
+  unsigned char* copy = p.sums + copy_of(b.step(), p.copies) * p.copy_bytes;
+  auto* sums = reinterpret_cast<unsigned long long*>(copy) + u.beam * p.fan + u.first;
   for (int column = threadIdx.x; column < u.columns; column += kThreads) {
     sums[column] = (static_cast<unsigned long long>(b.shared().high[column]) << 16) +
                    b.shared().low[column];
