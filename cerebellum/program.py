@@ -10,7 +10,7 @@ NAME = "cerebellar-norse"
 """The name of the distribution."""
 
 DIGITS = 12
-SOURCES = (".py", ".cc", ".h", ".html")
+SOURCES = (".py", ".cc", ".cu", ".cuh", ".h", ".html")
 
 
 def digest(folder: Path = Path(__file__).parent) -> str:
