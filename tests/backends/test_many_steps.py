@@ -149,8 +149,8 @@ HALF = np.random.default_rng(1).random((300, 70)) < 0.03
 
 TINY = cb.Spec(
     "tiny",
-    (cb.Population("fibre", 70, "relay"), cb.Population("cells", 30, params=cell(drive=14.0))),
-    (lists("fibre", "cells", weight=7.0),),
+    (cb.Population("fibre", 70, "relay"), cb.Population("cells", 300, params=cell(drive=14.0))),
+    (lists("fibre", "cells", weight=7.0), lists("fibre", "cells", "inh", label="inh", delay=3.0)),
     dt=1.0,
 )
 CASES = {
@@ -166,7 +166,7 @@ RECORD = {
         *("raster:granule:3:40", "counts:granule", "i_exc:granule:5:29", "i_inh:granule:2"),
         cb.record.of("v", "granule", [9, 0, 600]),
     ),
-    "cells": ("v:cells", "counts:cells"),
+    "cells": ("counts:cells",),
 }
 
 
@@ -220,6 +220,13 @@ def test_it_is_the_kernels_of_single_steps(name):
     ours, theirs = (run(spec, drive, ms, backend) for backend in (ONE_LAUNCH, SINGLE))
     same(ours[0], theirs[0])
     same(ours[1].spikes, theirs[1].spikes)
+
+
+def test_alike_cells_need_no_shared_memory():
+    drive = CASES["given spikes"][1]
+    ours, theirs = (run(TINY, drive, 100, backend) for backend in ("small-room", ONE_LAUNCH))
+    assert ours[1].spikes["cells"].sum() > 100
+    same(ours[0], theirs[0])
 
 
 @examples(9)

@@ -186,12 +186,15 @@ ffi::Error Steps(STREAM ffi::RemainingArgs operands, ffi::RemainingRets results,
   const int blocks = blocks_at_once(run, kThreads, least);
   if (blocks < 1 || least > most)
     return ffi::Error::Internal("the device holds no block of this kernel");
+  // More blocks than groups of cells would only make the barrier longer.
+  const int64_t useful = std::max<int64_t>(1, groups_of(sizes, 1));
+  const int grid = static_cast<int>(std::min<int64_t>(blocks, useful));
   // Cells that do not fit into shared memory stay where the state lies.
   const size_t room = std::min<size_t>((most - least) / kGroupBytes, slots);
-  args.slots = static_cast<unsigned>(std::min<size_t>(room, groups_of(sizes, blocks)));
+  args.slots = static_cast<unsigned>(std::min<size_t>(room, groups_of(sizes, grid)));
   const size_t shared = shared_bytes(args);
-  const int grid = std::min(blocks, blocks_at_once(run, kThreads, shared));
-  return launch_together(run, grid, kThreads, shared, stream, args);
+  const int fitting = std::min(grid, blocks_at_once(run, kThreads, shared));
+  return launch_together(run, fitting, kThreads, shared, stream, args);
 }
 
 // Not for a command buffer, which has nothing to gain from one launch of many steps.

@@ -40,11 +40,15 @@ struct Cell {
   DEVICE bool advance(const Constants& c, float bias, float);
 };
 
-// Advances a cell by a step, without arrivals, and returns whether it fires. `bias` is what constant
-// and injected current add to the voltage: (1 - decay) (drive + current), mV.
+// The voltage after a step, mV. `bias` is what constant and injected current add to it:
+// (1 - decay) (drive + current).
+DEVICE float integrated(const Constants& c, float bias, float v, float exc, float inh) {
+  return c.decay * (v - c.v_leak) + c.from_exc * exc - c.from_inh * inh + bias + c.v_leak;
+}
+
+// Advances a cell by a step, without arrivals, and returns whether it fires.
 DEVICE bool advance(const Constants& c, float bias, Cell& cell) {
-  const float reached = c.decay * (cell.v - c.v_leak) + c.from_exc * cell.exc -
-                        c.from_inh * cell.inh + bias + c.v_leak;
+  const float reached = integrated(c, bias, cell.v, cell.exc, cell.inh);
   const bool silent = cell.refractory != 0;
   const bool fires = !silent && reached >= c.v_th;
   cell.v = silent || fires ? c.v_reset : reached;

@@ -17,48 +17,7 @@ DEVICE unsigned char* stale_of(const Block& b, const Projection& p) {
   return sums_of(p, p.copies > 2 ? b.step() + 1 : b.step() - 1);
 }
 
-// Counters of the four cells of a lane, of the first projections onto a population.
-struct Counters {
-  unsigned held[kFetched];
-};
-
-DEVICE Counters fetch(const Block& b, const Population& p, const Group& g) {
-  Counters counters{};
-  if (p.relay || b.step() == 0) return counters;
-#pragma unroll
-  for (int a = 0; a < kFetched; ++a) {
-    if (a >= p.arrivals) break;
-    const Projection& projection = b.plan().projections[b.plan().arrivals[p.first_arrival + a]];
-    if (!is_small(projection)) continue;
-    const unsigned char* sums = sums_of(projection, b.step() - 1);
-    const int at = g.first / kEach;
-    counters.held[a] = projection.bits == 4
-                           ? load_fresh(reinterpret_cast<const unsigned short*>(sums) + at)
-                           : load_fresh(reinterpret_cast<const unsigned*>(sums) + at);
-  }
-  return counters;
-}
-
 DEVICE float weight_of(const Projection& p) { return *static_cast<const float*>(p.weights); }
-
-DEVICE Four add_counters(const Block& b, const Projection& p, const Group& g, unsigned held,
-                         Four four) {
-  if (held != 0 || p.copies > 2) {
-    const int at = g.first / kEach;
-    if (p.bits == 4)
-      reinterpret_cast<unsigned short*>(stale_of(b, p))[at] = 0;
-    else
-      reinterpret_cast<unsigned*>(stale_of(b, p))[at] = 0;
-  }
-  if (held == 0) return four;
-  const float weight = weight_of(p);
-  const unsigned bits = static_cast<unsigned>(p.bits), mask = (1u << bits) - 1;
-#pragma unroll
-  for (unsigned j = 0; j < kEach; ++j)
-    four.values[j] =
-        add_times(four.values[j], weight, static_cast<int32_t>(held >> j * bits & mask));
-  return four;
-}
 
 // Add the arrivals of any projection.
 OUTLINE Four add_arrivals(Block b, const Projection& p, Group g, Four four) {

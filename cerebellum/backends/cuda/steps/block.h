@@ -57,7 +57,7 @@ struct alignas(16) Shared {
   int draw_row[kDrives];              // row that applies, or -1; of packed spikes, the step
   int totals[kPopulations];           // spikes of this block in this step
   Share cells[kPopulations];          // groups of cells
-  bool plain[kPopulations];           // see `currents` in cells.h
+  bool plain[kPopulations];           // those that plain.h is for
   int first_slot[kPopulations];       // places of their variables in shared memory, from this on
   current::Constants constants[kPopulations];  // where all cells of a population are alike
   // Words of the sources of lists, once for each piece of a list; delays of one step come first.
@@ -187,16 +187,22 @@ DEVICE void divide_lists(const Block& b, unsigned queue) {
   shared.closing = {of_lists + of_rows, of_rows, 0};
 }
 
-constexpr int kFetched = 2;  // projections onto a population whose counters are fetched ahead
+// Whether four cells have counters of 4 bits for what arrives through a projection, and nobody else
+// reads them.
+DEVICE bool is_plain(const Projection& p) {
+  return p.kind == kOneWeight && p.bits == 4 && p.copies == 2;
+}
 
-// Whether the counters of four cells are 16 or 32 bits.
-DEVICE bool is_small(const Projection& p) { return p.kind == kOneWeight && p.bits <= 8; }
-
+// Whether a population is one of those that plain.h is for.
 DEVICE bool is_plain(const Plan& plan, const Population& p) {
-  bool plain = p.arrivals <= kFetched && !p.own_constants && !p.own_bias && p.traces == 0;
-  for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a)
-    plain = plain && is_small(plan.projections[plan.arrivals[a]]);
-  return plain;
+  if (p.relay || p.own_constants || p.own_bias || p.traces > 0 || p.arrivals > 2) return false;
+  int to_exc = 0, to_inh = 0;
+  for (int64_t a = p.first_arrival; a < p.first_arrival + p.arrivals; ++a) {
+    const Projection& projection = plan.projections[plan.arrivals[a]];
+    if (!is_plain(projection)) return false;
+    ++(projection.receptor == kExc ? to_exc : to_inh);
+  }
+  return to_exc < 2 && to_inh < 2;
 }
 
 // Divide the circuit among the blocks.
@@ -214,8 +220,8 @@ DEVICE void divide(const Block& b, unsigned queue) {
       before += mine.count;
       shared.totals[p] = 0;
       shared.first_slot[p] = slot;
-      if (population.relay) continue;
       shared.plain[p] = is_plain(plan, population);
+      if (population.relay) continue;
       slot += mine.count;
       if (!population.own_constants)
         memcpy(&shared.constants[p], population.constants, sizeof(current::Constants));

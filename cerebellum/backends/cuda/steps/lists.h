@@ -199,21 +199,82 @@ DEVICE unsigned lanes_of(const Projection& p) {
   return p.piece > 16 ? 32 : p.piece > 8 ? 16 : p.piece > 4 ? 8 : 4;
 }
 
+// The items of a projection for a warp, the numbers from `item` on, `warps` apart. An item is `each`
+// events that are delivered at once, by as many parts of the warp.
+struct Items {
+  const Queue& queue;
+  unsigned item, warps, lanes;
+
+  DEVICE unsigned each() const { return kWarp / lanes; }
+  DEVICE unsigned count() const { return (queue.count() + each() - 1) / each(); }
+};
+
+// Deliver lists that need no more than one place of each lane: of several items at once.
+template <typename Target, typename Add>
+DEVICE void deliver_short(const Block& b, const Projection& p, const Sums& sums,
+                          const Items& items, const Add& add) {
+  constexpr int kAhead = 4;  // items whose targets are fetched at once
+  const Target* targets = static_cast<const Target*>(p.targets);
+  const unsigned place = b.lane() % items.lanes, fan = static_cast<unsigned>(p.fan);
+  const unsigned events = items.queue.count(), stride = items.warps * items.each();
+  unsigned event = items.item * items.each() + b.lane() / items.lanes;
+  for (unsigned done = items.item; done < items.count(); done += kAhead * items.warps) {
+    unsigned target[kAhead];
+    int64_t at[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      target[k] = FULL;
+      if (event < events && place < fan) {
+        at[k] = static_cast<int64_t>(b.queue()[items.queue.first + event]) * fan + place;
+        target[k] = load_once(targets + at[k]);
+      }
+      event += stride;
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k)
+      if (target[k] < sums.targets) add(target[k], at[k]);
+  }
+}
+
+template <typename Add>
+DEVICE void deliver_short(const Block& b, const Projection& p, const Sums& sums,
+                          const Items& items, const Add& add) {
+  if (p.wide)
+    deliver_short<uint32_t>(b, p, sums, items, add);
+  else
+    deliver_short<uint16_t>(b, p, sums, items, add);
+}
+
+DEVICE void deliver_items(const Block& b, const Projection& p, const Items& items) {
+  if (p.kind != kRows && p.fan <= items.lanes) {
+    const Sums sums(b, p);
+    if (p.kind == kOneWeight)
+      deliver_short(b, p, sums, items, AddOne(p, sums));
+    else
+      deliver_short(b, p, sums, items, AddWeight(p, sums));
+    return;
+  }
+  for (unsigned item = items.item; item < items.count(); item += items.warps) {
+    const unsigned event = item * items.each() + b.lane() / items.lanes;
+    if (event < items.queue.count())
+      deliver_event(b, p, b.queue()[items.queue.first + event], b.lane() % items.lanes,
+                    items.lanes);
+  }
+}
+
 // Deliver the events of the queue, by `warps` warps of the block from `first` on.
 DEVICE void deliver_lists(const Block& b, unsigned first, unsigned warps) {
   unsigned item = b.warp() - first;
   for (int number = 0; number < b.plan().header->projections; ++number) {
     const Queue& queue = b.shared().queues[number];
-    const unsigned count = queue.count();
-    if (count == 0) continue;
+    if (queue.count() == 0) continue;
     const Projection& p = b.plan().projections[number];
-    const unsigned lanes = lanes_of(p), each = 32 / lanes, items = (count + each - 1) / each;
-    for (; item < items; item += warps) {
-      const unsigned event = item * each + b.lane() / lanes;
-      if (event < count)
-        deliver_event(b, p, b.queue()[queue.first + event], b.lane() % lanes, lanes);
-    }
-    item -= items;
+    const Items items{queue, item, warps, lanes_of(p)};
+    deliver_items(b, p, items);
+    // The warp that would have the next item takes the first one of the next projection.
+    const unsigned count = items.count();
+    const unsigned rounds = item < count ? (count - item + warps - 1) / warps : 0;
+    item = item + rounds * warps - count;
   }
 }
 
