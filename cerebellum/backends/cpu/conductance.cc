@@ -4,6 +4,8 @@
 // Operands: the constants; the current into each cell, pA [N] or [1]; the voltages; of each receptor
 // the conductances and, for alpha synapses, what makes them rise; the refractory counters.
 
+#include "blocks.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -26,8 +28,6 @@ struct Cells {  // as they lie in the operand `constants`
   Receptor exc, inh;
 };
 
-constexpr int kBlock = 64;  // of two words
-
 using std::fma;
 
 struct Slope {
@@ -47,25 +47,18 @@ struct State {  // of a block
   float *v, *exc, *inh, *exc_rise, *inh_rise;
 };
 
-// The conductances of a cell in the middle of a step, or at its end.
-template <bool kAlpha>
-inline void decay(const Cells& c, const State& s, int k, bool middle, float& exc, float& inh) {
-  exc = decayed(s.exc[k], kAlpha ? s.exc_rise[k] : 0, middle ? c.exc.rise_half : c.exc.rise,
-                middle ? c.exc.keep_half : c.exc.keep, kAlpha);
-  inh = decayed(s.inh[k], kAlpha ? s.inh_rise[k] : 0, middle ? c.inh.rise_half : c.inh.rise,
-                middle ? c.inh.keep_half : c.inh.keep, kAlpha);
-}
-
-// Whether the method would be unstable in a cell of the block.
+// Whether the method would be unstable in a cell of the block. Conductances of exponential synapses
+// are largest at the beginning of a step.
 template <bool kAlpha>
 inline bool unstable(const Cells& c, const State& s) {
   int32_t any = 0;
   for (int k = 0; k < kBlock; ++k) {
-    float exc, inh;
-    decay<kAlpha>(c, s, k, false, exc, inh);
-    const float first = fma(s.exc[k] + s.inh[k], c.per_pf, c.leak);
-    const float last = fma(exc + inh, c.per_pf, c.leak);
-    any |= (c.h * first > 2.0f) | (c.h * last > 2.0f);
+    any |= c.h * fma(s.exc[k] + s.inh[k], c.per_pf, c.leak) > 2.0f;
+    if (kAlpha) {
+      const float exc = decayed(s.exc[k], s.exc_rise[k], c.exc.rise, c.exc.keep, kAlpha);
+      const float inh = decayed(s.inh[k], s.inh_rise[k], c.inh.rise, c.inh.keep, kAlpha);
+      any |= c.h * fma(exc + inh, c.per_pf, c.leak) > 2.0f;
+    }
   }
   return any;
 }
@@ -77,12 +70,13 @@ inline void integrate(const Cells& c, const float* __restrict current, const Sta
                       float* __restrict reached) {
   const float half = c.h / 2, sixth = c.h / 6;
   for (int k = 0; k < kBlock; ++k) {
-    float exc, inh;
+    const float up = kAlpha ? s.exc_rise[k] : 0, down = kAlpha ? s.inh_rise[k] : 0;
     Slope first = slope(c, s.exc[k], s.inh[k], current[k]);
-    decay<kAlpha>(c, s, k, true, exc, inh);
-    Slope middle = slope(c, exc, inh, current[k]);
-    decay<kAlpha>(c, s, k, false, exc, inh);
-    Slope last = slope(c, exc, inh, current[k]);
+    Slope middle =
+        slope(c, decayed(s.exc[k], up, c.exc.rise_half, c.exc.keep_half, kAlpha),
+              decayed(s.inh[k], down, c.inh.rise_half, c.inh.keep_half, kAlpha), current[k]);
+    Slope last = slope(c, decayed(s.exc[k], up, c.exc.rise, c.exc.keep, kAlpha),
+                       decayed(s.inh[k], down, c.inh.rise, c.inh.keep, kAlpha), current[k]);
     if (kSlow) {
       const float slow = std::min(1.0f, 2.0f / (c.h * std::max(first.rate, last.rate)));
       first = {first.drive * slow, first.rate * slow};
@@ -98,25 +92,39 @@ inline void integrate(const Cells& c, const float* __restrict current, const Sta
   }
 }
 
-// A block of cells, in place. The counters are widened first: mixed widths do not vectorise.
+// Whether a voltage of the block has reached the threshold.
+inline bool any_reaches(const float* __restrict v, float threshold) {
+  int32_t any = 0;
+  for (int k = 0; k < kBlock; ++k) any |= v[k] >= threshold;
+  return any;
+}
+
+// A block of cells, in place: bit k is the spike of its cell k. The counters are widened first:
+// mixed widths do not vectorise. In most blocks nothing is left to do after the integration.
 template <bool kAlpha>
 inline uint64_t block(const Cells& c, const float* __restrict current, const State& s,
                       uint8_t* __restrict left) {
   float reached[kBlock];
   unstable<kAlpha>(c, s) ? integrate<kAlpha, true>(c, current, s, reached)
                          : integrate<kAlpha, false>(c, current, s, reached);
-  int32_t wait[kBlock], spike[kBlock];
-  for (int k = 0; k < kBlock; ++k) wait[k] = left[k];
-  for (int k = 0; k < kBlock; ++k) {
-    const int32_t silent = wait[k] != 0;
-    spike[k] = (reached[k] >= c.v_th) & (silent ^ 1);
-    s.v[k] = (silent | spike[k]) ? c.v_reset : reached[k];
-  }
   for (int k = 0; k < kBlock; ++k) {
     const float up = kAlpha ? s.exc_rise[k] : 0, down = kAlpha ? s.inh_rise[k] : 0;
     s.exc[k] = decayed(s.exc[k], up, c.exc.rise, c.exc.keep, kAlpha);
     s.inh[k] = decayed(s.inh[k], down, c.inh.rise, c.inh.keep, kAlpha);
     if (kAlpha) s.exc_rise[k] = up * c.exc.keep, s.inh_rise[k] = down * c.inh.keep;
+  }
+  float* __restrict v = s.v;
+  if (!any_reaches(reached, c.v_th) && !any_waits(left)) {
+    std::copy_n(reached, kBlock, v);
+    return 0;
+  }
+  const float threshold = c.v_th, reset = c.v_reset;
+  int32_t wait[kBlock], spike[kBlock];
+  for (int k = 0; k < kBlock; ++k) wait[k] = left[k];
+  for (int k = 0; k < kBlock; ++k) {
+    const int32_t silent = wait[k] != 0;
+    spike[k] = (reached[k] >= threshold) & (silent ^ 1);
+    v[k] = (silent | spike[k]) ? reset : reached[k];
   }
   const int32_t period = static_cast<int32_t>(c.period);
   for (int k = 0; k < kBlock; ++k) wait[k] = spike[k] ? period : wait[k] - (wait[k] != 0);
@@ -124,12 +132,6 @@ inline uint64_t block(const Cells& c, const float* __restrict current, const Sta
   uint64_t fired = 0;
   for (int k = 0; k < kBlock; ++k) fired |= static_cast<uint64_t>(spike[k]) << k;
   return fired;
-}
-
-// Write the words that `cells` cells from a block's first one on have.
-inline void pack(uint64_t fired, int64_t cells, uint32_t* words) {
-  words[0] = static_cast<uint32_t>(fired);
-  if (cells > 32) words[1] = static_cast<uint32_t>(fired >> 32);
 }
 
 // Cells of a range that starts a block.

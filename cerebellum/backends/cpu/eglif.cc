@@ -9,6 +9,8 @@
 // the noise: uint32 [3], the key of the step and the number of the first cell; then voltages,
 // i_adap, i_dep, the conductance of each receptor, what makes each rise, and the refractory counters.
 
+#include "blocks.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -22,7 +24,6 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int kBlock = 64;  // of two words
 constexpr int kMost = 4;    // receptors
 
 using std::fma;
@@ -131,6 +132,11 @@ inline uint64_t block(const Cells& c, const Receptor* receptors, const Noise& no
   }
   if (count) decide(noise, static_cast<uint32_t>(at), count, c.hazard, exponent, spike);
   const float reset = c.v_reset, keep_dep = c.keep_dep, a_1 = c.a_1, a_2 = c.a_2;
+  if (!count && !any_waits(left)) {  // as in most blocks
+    std::copy_n(reached, kBlock, v);
+    for (int k = 0; k < kBlock; ++k) dep[k] *= keep_dep;
+    return 0;
+  }
   for (int k = 0; k < kBlock; ++k) {
     v[k] = (spike[k] | (wait[k] != 0)) ? reset : reached[k];
     w[k] += spike[k] ? a_2 : 0.0f;
@@ -142,12 +148,6 @@ inline uint64_t block(const Cells& c, const Receptor* receptors, const Noise& no
   uint64_t fired = 0;
   for (int k = 0; k < kBlock; ++k) fired |= static_cast<uint64_t>(spike[k]) << k;
   return fired;
-}
-
-// Write the words that `cells` cells from a block's first one on have.
-inline void pack(uint64_t fired, int64_t cells, uint32_t* words) {
-  words[0] = static_cast<uint32_t>(fired);
-  if (cells > 32) words[1] = static_cast<uint32_t>(fired >> 32);
 }
 
 struct Population {
