@@ -9,7 +9,8 @@ import time
 import pytest
 from conftest import ROOT
 
-from cerebellum.bench.gpu import laws, main, table
+from cerebellum.bench import network
+from cerebellum.bench.gpu import circuits, laws, main, table
 from cerebellum.bench.gpu.cases import BARS, PATHS, Case, bars, cases
 
 MACHINE = {
@@ -18,6 +19,7 @@ MACHINE = {
     "quick": False,
     "platform": "gpu",
     "client": "cuda 13000",
+    "flags": "--xla_gpu_enable_command_buffer=",
     "versions": {"jax": "0.11.2"},
     "bandwidth_bytes_s": 4.3e12,
 }
@@ -72,6 +74,7 @@ def test_a_table_has_a_line_for_every_case(tmp_path):
     assert f"{single.name}  skipped: no nvcc" in text
     assert f"{slow.name}  failed: exit code -11" in text
     assert f"{never.name}  skipped: the budget is spent" in text
+    assert "XLA_FLAGS: --xla_gpu_enable_command_buffer=" in text
     assert f"{fast.name}: many steps in one launch" in text
 
 
@@ -180,5 +183,11 @@ def test_a_whole_call_on_tiny_circuits(tmp_path):
     assert 0 < step["least_us"] <= step["us"] <= step["most_us"]
     assert step["ratio"] == pytest.approx(step["us"] / step["floor_us"])
     assert step["granule_hz"] > 0
+    spec = circuits.spec_of("production", False, True)
+    cells = sum(p.size for p in spec.populations if p.model == "current")
+    bandwidth = next(e["bandwidth_bytes_s"] for e in events if e["event"] == "machine")
+    # 26 bytes a cell, and at least two a synapse of what fired.
+    synapses = network.synaptic_events(spec, step["rates_hz"]) * spec.dt * 1e-3
+    assert step["floor_us"] > (26 * cells + 2 * synapses) / bandwidth * 1e6 * 0.999
     assert step["program_bytes"] > 100_000
     assert (tmp_path / "table.txt").read_text().count("us a step") == 1

@@ -91,8 +91,10 @@ def _machine(event: dict[str, Any]) -> list[str]:
     versions = " ".join(f"{name} {value}" for name, value in event["versions"].items())
     client = " ".join(event["client"].split())
     speed = event["bandwidth_bytes_s"] * 1e-12
+    flags = f"XLA_FLAGS: {event['flags']}"
     return [
         f"{event['device']} ({event['platform']}), {versions}, {client}".rstrip(", "),
+        *([flags] if event["flags"] else []),
         f"memory: {speed:.3f} TB/s, read and written; floor: the bytes of a step at that speed",
         "times in us: median (spread: least to most) of n calls; peak: of the process so far",
         "tiny circuits" if event["quick"] else "bar and goal: us on an H200",

@@ -39,6 +39,8 @@ class Prepared:
 
     case: Case
     circuit: Circuit
+    lean: Circuit
+    """the circuit without what no step depends on, as `simulate` runs it"""
     steps: int
     run: Callable[..., Any]
     """(params, wiring, state, inputs) -> (state, records); the state is donated"""
@@ -53,7 +55,7 @@ def circuit_of(circuit: Circuit, case: Case, quick: bool) -> Circuit:
     """The circuit of a case, from one that was built with learning."""
     if not case.learning:
         circuit = built.without_learning(circuit, case.subject, quick)
-    return program.canonical(replace(circuit, backend=case.path))
+    return replace(circuit, backend=case.path)
 
 
 def first_state(circuit: Circuit) -> State:
@@ -75,14 +77,15 @@ def prepare(whole: Circuit, case: Case, quick: bool) -> Prepared:
     """
     began = time.perf_counter()
     circuit, steps = circuit_of(whole, case, quick), case.steps(quick)
-    chunk = chunk_of(circuit, steps)
+    chunk, lean = chunk_of(circuit, steps), program.canonical(circuit)
     state = jax.eval_shape(lambda: first_state(circuit))
     inputs = inputs_of(case, circuit, RATES[0])
-    compiled = advance.lower(chunk, circuit.params, circuit.wiring, state, inputs).compile()
+    compiled = advance.lower(chunk, lean.params, lean.wiring, state, inputs).compile()
     sizes = compiled.memory_analysis()
     return Prepared(
         case=case,
         circuit=circuit,
+        lean=lean,
         steps=steps,
         run=compiled,
         compile_s=time.perf_counter() - began,
@@ -114,7 +117,7 @@ def prepare_all(
 
 def measure(prepared: Prepared, quick: bool) -> Iterator[dict[str, Any]]:
     """The figures of a case at each rate; the state goes on from one rate to the next."""
-    case, circuit = prepared.case, prepared.circuit
+    case, circuit, lean = prepared.case, prepared.circuit, prepared.lean
     state = first_state(circuit)
     for rate in RATES[:1] if quick else RATES:
         inputs = inputs_of(case, circuit, rate)
@@ -123,7 +126,7 @@ def measure(prepared: Prepared, quick: bool) -> Iterator[dict[str, Any]]:
             if len(seconds) >= FEWEST and time.perf_counter() - began > SECONDS:
                 break
             start = time.perf_counter()
-            state, (totals, _) = prepared.run(circuit.params, circuit.wiring, state, inputs)
+            state, (totals, _) = prepared.run(lean.params, lean.wiring, state, inputs)
             jax.block_until_ready((state, totals))
             if call >= WARM_UP:
                 seconds.append(time.perf_counter() - start)

@@ -8,6 +8,7 @@ It exits with the code `ANEW` when a case has failed, because the device may the
 """
 
 import json
+import os
 import sys
 import time
 from importlib.metadata import version
@@ -55,6 +56,7 @@ def machine(quick: bool) -> dict[str, Any]:
         "platform": platform,
         "capability": getattr(device, "compute_capability", None),
         "client": getattr(device.client, "platform_version", ""),
+        "flags": os.environ.get("XLA_FLAGS", ""),
         "versions": {name: version(name) for name in ("jax", "jaxlib")},
         "bandwidth_bytes_s": bandwidth(2**28),
         "unavailable": {name: why for name, why in problems.items() if why is not None},
