@@ -1,8 +1,10 @@
 """Libraries of kernels that are compiled on this machine and kept in the user's cache."""
 
+import ctypes
 import hashlib
 import logging
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,42 @@ class Kernels:
     ready: bool
     why: str
     """path of the library, or the reason why there is none"""
+
+
+def load(compiler: str, build: Callable[[], Path], names: Sequence[str], platform: str) -> Kernels:
+    """Compile a library, load it, and register its handlers with JAX.
+
+    Args:
+      compiler: for the reason of a failure.
+      build: returns the path of the library.
+      names: of the handlers.
+      platform: for which JAX gets them as targets, "cpu" or "CUDA".
+    """
+    try:
+        path = build()
+        register(path, names, platform)
+    except subprocess.CalledProcessError as error:
+        return Kernels(False, f"{compiler}: {failure(error)}")
+    except OSError as error:
+        return Kernels(False, str(error))
+    return Kernels(True, str(path))
+
+
+def register(path: Path, names: Sequence[str], platform: str) -> None:
+    """Load a library and make its handlers targets of JAX on a platform, by their names."""
+    import jax
+
+    library = ctypes.CDLL(str(path))
+    for name in names:
+        handler = jax.ffi.pycapsule(getattr(library, name))
+        jax.ffi.register_ffi_target(name, handler, platform=platform)
+
+
+def handlers(units: Sequence[Path]) -> list[str]:
+    """Names of the handlers of source files: a line XLA_FFI_DEFINE_HANDLER_SYMBOL(NAME, ...) makes
+    NAME a target for JAX."""
+    line = re.compile(r"^\s*XLA_FFI_DEFINE_HANDLER_SYMBOL\(\s*(\w+)", re.MULTILINE)
+    return [name for unit in units for name in line.findall(unit.read_text())]
 
 
 @dataclass(frozen=True)

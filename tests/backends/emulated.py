@@ -13,9 +13,7 @@ from cerebellum.backends.cuda import library
 def kernels() -> None:
     """Compile the kernels for the CPU, file by file, and make their handlers known to JAX there."""
     for unit in library.units():
-        compiled = emulation.library(unit)
-        names = [name for name in library.targets() if hasattr(compiled, name)]
-        emulation.register(compiled, *names)
+        emulation.register(unit)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,18 @@
 `cerebellum/backends/cuda/emulation` gives the words of CUDA their meaning on a processor.
 """
 
-import ctypes
-import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
 
-from cerebellum.backends import cuda
+from cerebellum.backends import compiled
+from cerebellum.backends.cuda import library
 
-CUDA = Path(cuda.__file__).parent
+THREADS = library.FOLDER / "emulation" / "threads.cc"
 FLAGS = (
     *("-std=c++17", "-O1", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-w"),
     *("-x", "c++"),
@@ -28,30 +26,28 @@ def compiler() -> str | None:
     return os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++"))), None)
 
 
-@cache
-def library(*sources: Path) -> ctypes.CDLL:
-    """The library of CUDA sources, compiled for the CPU and kept for as long as they stay."""
+def register(unit: Path) -> None:
+    """Compile a CUDA source for the CPU, and make its handlers known to JAX there."""
     chosen = compiler()
     assert chosen is not None, "a C++ compiler"
-    headers = [file for file in sorted(CUDA.rglob("*")) if file.suffix in (".h", ".cuh", ".cc")]
-    parts = [file.read_bytes() for file in (*sources, *headers)]
-    name = hashlib.sha256(b"\0".join([*parts, " ".join(FLAGS).encode()])).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"cerebellum-emulation-{os.getuid()}" / f"{name}.so"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            include = ["-I", jax.ffi.include_dir(), "-I", str(CUDA)]
-            files = [*map(str, sources), str(CUDA / "emulation" / "threads.cc")]
-            command = [chosen, *FLAGS, *include, *files, "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            made.replace(path)
-    return ctypes.CDLL(str(path))
+    folders = ["-I", jax.ffi.include_dir(), "-I", str(library.FOLDER)]
+    files = [unit, THREADS, *library.headers()]
 
+    def build(path: Path) -> None:
+        compiled.run([chosen, *FLAGS, *folders, str(unit), str(THREADS), "-o", str(path)])
 
-def register(compiled: ctypes.CDLL, *names: str) -> None:
-    """Make handlers of a library known to JAX on the CPU, by the names that they have on a GPU."""
-    for name in names:
-        handler = jax.ffi.pycapsule(getattr(compiled, name))
-        jax.ffi.register_ffi_target(name, handler, platform="cpu")
+    recipe = compiled.Recipe(
+        what=f"kernels of {unit.name} for the CPU",
+        stem="emulation",
+        compiler=chosen,
+        ingredients=[
+            *(file.read_bytes() for file in files),
+            " ".join([chosen, *FLAGS, version("jaxlib")]).encode(),
+        ],
+        build=build,
+    )
+    try:
+        path = compiled.library(recipe)
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(error.output) from None
+    compiled.register(path, compiled.handlers([unit]), "cpu")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from emulation import compiler, library, register
+from emulation import compiler, register
 
 KERNELS = ("sum", "compact", "shuffle", "hang")
 
@@ -15,7 +15,7 @@ KERNELS = ("sum", "compact", "shuffle", "hang")
 def kernels():
     if compiler() is None:
         pytest.skip("no C++ compiler")
-    register(library(Path(__file__).with_name("emulation.cu")), "cerebellum_test_run")
+    register(Path(__file__).with_name("emulation.cu"))
 
 
 def run(kernel: str, values, size: int, **attributes: int) -> np.ndarray:

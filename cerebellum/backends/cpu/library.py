@@ -7,12 +7,10 @@ one thread, or on as many as OMP_NUM_THREADS says when the first kernel is calle
 result.
 """
 
-import ctypes
 import logging
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -21,15 +19,13 @@ from pathlib import Path
 from cerebellum.backends import compiled
 from cerebellum.backends.compiled import Kernels
 
+FOLDER = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     *("-std=c++20", "-O3", "-march=native", "-ffp-contract=off"),
     *("-fPIC", "-shared", "-pthread", "-w"),
 )
 """Contraction is off because a fused multiply-add rounds once where XLA rounds twice."""
-
-TARGETS = ("conductance", "current", "draw", "eglif", "push", "settle", "take")
-
 
 log = logging.getLogger(__name__)
 
@@ -54,34 +50,28 @@ def _load() -> Kernels:
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return Kernels(False, f"no C++ compiler ({', '.join(COMPILERS)}, or CXX)")
-    try:
-        path = compiled.library(_recipe(compiler, jax.ffi.include_dir()))
-        library = ctypes.CDLL(str(path))
-    except subprocess.CalledProcessError as error:
-        return Kernels(False, f"{compiler}: {compiled.failure(error)}")
-    except OSError as error:
-        return Kernels(False, str(error))
-    for name in TARGETS:
-        symbol = f"cerebellum_{name}"
-        handler = jax.ffi.pycapsule(getattr(library, symbol))
-        jax.ffi.register_ffi_target(symbol, handler, platform="cpu")
-    return Kernels(True, str(path))
+    recipe = _recipe(compiler, jax.ffi.include_dir())
+    names = compiled.handlers(_units())
+    return compiled.load(compiler, lambda: compiled.library(recipe), names, "cpu")
+
+
+def _units() -> list[Path]:
+    """The .cc files of this folder."""
+    return compiled.sources(FOLDER, ".cc")
 
 
 def _recipe(compiler: str, include: str) -> compiled.Recipe:
     """The library depends on the compiler, the files and the processor."""
-    files = compiled.sources(Path(__file__).parent, ".cc", ".h")
 
     def build(path: Path) -> None:
-        units = [str(file) for file in files if file.suffix == ".cc"]
-        compiled.run([compiler, *FLAGS, "-I", include, *units, "-o", str(path)])
+        compiled.run([compiler, *FLAGS, "-I", include, *map(str, _units()), "-o", str(path)])
 
     return compiled.Recipe(
         what="C++ kernels",
         stem="kernels",
         compiler=compiler,
         ingredients=[
-            *(file.read_bytes() for file in files),
+            *(file.read_bytes() for file in compiled.sources(FOLDER, ".cc", ".h")),
             _machine(),
             " ".join([compiler, *FLAGS, version("jaxlib")]).encode(),
         ],

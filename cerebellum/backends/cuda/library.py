@@ -2,13 +2,10 @@
 
 Each kernel gives the same result as the XLA path, which is always available and runs if there is no
 compiler. The library is built when it is first needed, which the log says, and kept in the user's
-cache. A line XLA_FFI_DEFINE_HANDLER_SYMBOL(NAME, ...) in a .cu file makes NAME a target for JAX.
+cache.
 """
 
-import ctypes
 import logging
-import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -53,17 +50,8 @@ def _load() -> Kernels:
     found = compiler.find()
     if isinstance(found, str):
         return Kernels(False, found)
-    try:
-        path = build(found, sorted(set(map(compiler.architecture, capabilities))))
-        library = ctypes.CDLL(str(path))
-    except subprocess.CalledProcessError as error:
-        return Kernels(False, f"{found.nvcc}: {compiled.failure(error)}")
-    except OSError as error:
-        return Kernels(False, str(error))
-    for name in targets():
-        handler = jax.ffi.pycapsule(getattr(library, name))
-        jax.ffi.register_ffi_target(name, handler, platform="CUDA")
-    return Kernels(True, str(path))
+    names = sorted(set(map(compiler.architecture, capabilities)))
+    return compiled.load(found.nvcc, lambda: build(found, names), targets(), "CUDA")
 
 
 def unsuitable(capabilities: Sequence[str]) -> str | None:
@@ -82,10 +70,14 @@ def units() -> list[Path]:
     return compiled.sources(FOLDER, ".cu")
 
 
+def headers() -> list[Path]:
+    """The headers of the .cu files."""
+    return [*compiled.sources(FOLDER, ".cuh", ".h"), *compiled.sources(CPU, ".h")]
+
+
 def targets() -> list[str]:
     """Names of the handlers that the .cu files define."""
-    handler = re.compile(r"^\s*XLA_FFI_DEFINE_HANDLER_SYMBOL\(\s*(\w+)", re.MULTILINE)
-    return [name for unit in units() for name in handler.findall(unit.read_text())]
+    return compiled.handlers(units())
 
 
 def build(found: Compiler, architectures: Sequence[str]) -> Path:
@@ -98,7 +90,7 @@ def build(found: Compiler, architectures: Sequence[str]) -> Path:
       subprocess.CalledProcessError: nvcc failed.
       OSError: nvcc cannot be started, or the disk refused.
     """
-    files = [*compiled.sources(FOLDER, ".cu", ".cuh", ".h"), *compiled.sources(CPU, ".h")]
+    files = [*units(), *headers()]
     call = [*found.command(architectures), found.version(), version("jaxlib")]
     recipe = compiled.Recipe(
         what="CUDA kernels",
