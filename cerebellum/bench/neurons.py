@@ -1,6 +1,7 @@
 """One step of every neuron model that a circuit can contain, with spikes packed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,9 @@ def _models(n: int):
     if "native" in backends.usable():
 
         def compiled(state, index):
-            return operations.step_current(driven, state, current.Input(), 1.0)
+            operands: Any = (current, driven, state, current.Input(), 1.0, None)
+            state, _, words = operations.integrate(*operands)
+            return state, words
 
         yield "current", "native", compiled, current.init(driven, (n,))
     for name, cell in (("conductance", CASALI["golgi"]), ("conductance rk4", CASALI["granule"])):

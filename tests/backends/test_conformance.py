@@ -395,7 +395,7 @@ THREADS = """
 import hashlib, jax, jax.numpy as jnp, numpy as np
 from dataclasses import replace
 import cerebellum as cb
-from cerebellum.backends.cpu.operations import step_conductance
+from cerebellum.backends.cpu import operations
 from cerebellum.model.neurons import conductance
 from cerebellum.model.presets.common import PROTOCOL, common
 
@@ -419,7 +419,8 @@ for spec, drive in runs:
 # Conductances that decay below what a float holds with all its bits.
 silent = conductance.init(params := conductance.Params(integrator="rk4"), (100_000,))
 silent = replace(silent, exc=conductance.Synapse(g=jnp.full(100_000, 1.3e-38, jnp.float32)))
-step = jax.jit(lambda state: step_conductance(params, state, conductance.Input(), 0.1)[0])
+operands = conductance.Input(), 0.1, None
+step = jax.jit(lambda state: operations.integrate(conductance, params, state, *operands)[0])
 decayed = np.asarray(step(silent).exc.g)
 print(hashlib.sha256(decayed.tobytes()).hexdigest(), (decayed == decayed[0]).all())
 """

@@ -146,7 +146,7 @@ def test_one_launch_and_single_steps_give_the_same_bits(registered):
 def lowered(spec: cb.Spec, platform: str, drive: dict) -> str:
     """The program of five steps of a circuit with the kernels of a GPU, for a platform."""
     circuit = cb.build(spec, KEY, path="event", backend="xla")
-    chunk = ScanChunk(steps=5, primitives=operations.PRIMITIVES)
+    chunk = ScanChunk(steps=5, primitives=operations.on("cuda"))
     operands = circuit.params, circuit.wiring, cb.init(circuit, KEY), Inputs(sources=drive)
     return advance.trace(chunk, *operands).lower(lowering_platforms=(platform,)).as_text()
 

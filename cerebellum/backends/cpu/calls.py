@@ -96,54 +96,26 @@ def settle(
     return call(words, lists, change, noise, weights, **attributes)
 
 
-def current(constants: tuple, bias: Array, *state: Array) -> tuple[Array, ...]:
-    """The state after a step (v, exc, inh, refractory), and the packed spikes. See current.cc."""
-    words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
-    call = jax.ffi.ffi_call(
-        "cerebellum_current",
-        (*map(_like, state), words),
-        input_output_aliases={2: 0, 3: 1, 4: 2, 5: 3},
-        vmap_method="sequential",
-    )
-    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
-    return tuple(call(stacked, bias.astype(jnp.float32), *state))
-
-
-def conductance(constants: tuple, current: Array, *state: Array) -> tuple[Array, ...]:
-    """The state after a step, and the packed spikes. See conductance.cc.
+def integrate(
+    name: str, constants: Array, current: Array, noise: Array, *state: Array
+) -> tuple[Array, ...]:
+    """The arrays of a state after a step, and the packed spikes. See blocks.h.
 
     Args:
-      current: current into each cell, pA, [N] or [1].
-      state: v, exc and inh, for alpha synapses what makes each rise, and the refractory counters.
+      name: of the kernel.
+      constants: of all cells, as `models` has them, float32 [constants].
+      current: what drives each cell, float32 [N] or [1].
+      noise: the key of the draws and the number of the first cell, uint32 [3]; or [1].
+      state: arrays [N], the counter of the refractory period last.
     """
     words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
     call = jax.ffi.ffi_call(
-        "cerebellum_conductance",
-        (*map(_like, state), words),
-        input_output_aliases={2 + k: k for k in range(len(state))},
-        vmap_method="sequential",
-    )
-    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
-    return tuple(call(stacked, current.astype(jnp.float32), *state))
-
-
-def eglif(constants: tuple, current: Array, noise: Array, *state: Array) -> tuple[Array, ...]:
-    """The state after a step, and the packed spikes. See eglif.cc.
-
-    Args:
-      current: current into each cell, pA, [N] or [1].
-      noise: the key of the draws and the number of the first cell, uint32 [3].
-      state: v, i_adap, i_dep, the conductances, what makes each rise, the refractory counters.
-    """
-    words = jax.ShapeDtypeStruct((-(-state[0].shape[-1] // 32),), jnp.uint32)
-    call = jax.ffi.ffi_call(
-        "cerebellum_eglif",
+        f"cerebellum_{name}",
         (*map(_like, state), words),
         input_output_aliases={3 + k: k for k in range(len(state))},
         vmap_method="sequential",
     )
-    stacked = jnp.stack([jnp.asarray(value, jnp.float32) for value in constants])
-    return tuple(call(stacked, current.astype(jnp.float32), noise, *state))
+    return tuple(call(constants, current, noise, *state))
 
 
 def draw(

@@ -4,32 +4,25 @@ No order of threads changes a bit of a sum (fixed.cuh). Lists of one weight and 
 what the reference gives, bit for bit; other lists and rows are summed in fixed point.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from cerebellum.backends import loop_free
-from cerebellum.backends.cuda import calls, delivery_calls, models
-from cerebellum.model import delivery, events, fixed, noise, plasticity, primitives
+from cerebellum.backends import kernels, loop_free, models
+from cerebellum.backends.cuda import calls, delivery_calls
+from cerebellum.model import delivery, events, noise, plasticity, primitives
 from cerebellum.model.delivery import Delivery
-from cerebellum.model.events import AllToAll, Events, Sweep
+from cerebellum.model.events import Events, Sweep
 from cerebellum.model.neurons.protocol import NeuronModel
-from cerebellum.model.noise import CellRange, name_number
 from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import Primitives
 from cerebellum.model.surrogate import Surrogate
 
 OTHERS = loop_free.PRIMITIVES
 """The operations for what has no kernel."""
-
-
-def by_platform(platform: str, kernel: Callable, reference: Callable, *operands: Any) -> Any:
-    """Call `kernel` in programs for one platform, and `reference` in programs for others."""
-    return lax.platform_dependent(*operands, default=reference, **{platform: kernel})
 
 
 def integrate(
@@ -50,27 +43,21 @@ def integrate(
     kernel = models.of(model)
     if kernel is None or surrogate is not None:
         return primitives.integrate(model, params, state, input, dt, surrogate)
-    arrays, variant = kernel.arrays(state), kernel.variant(params, state)
-    if variant is None or not models.takes(state, input, arrays):
+    variant = kernel.variant(params, state)
+    if variant is None or not models.takes(kernel, state, input):
         return primitives.integrate(model, params, state, input, dt, surrogate)
 
-    def native(state: Any, input: Any) -> tuple[Any, Array]:
+    def call(state: Any, input: Any) -> tuple[Array, ...]:
         constants = models.by_cell(kernel.constants(params, dt))
         driving = jnp.atleast_1d(jnp.asarray(kernel.current(params, input, dt), jnp.float32))
         uniform = jnp.zeros(1)
         if model.DRAWS_NOISE:
             uniform = jnp.broadcast_to(noise.drawn(input.uniform), state.v.shape)
         held = [*kernel.arrays(state), state.refractory]
-        operands = constants, driving, uniform, held, kernel.number, variant
-        *after, refractory, words = calls.integrate(*operands)
-        return replace(kernel.rebuilt(state, after), refractory=refractory), words
+        return calls.integrate(constants, driving, uniform, held, kernel.number, variant)
 
-    def reference(state: Any, input: Any) -> tuple[Any, Array]:
-        stepped, _, words = primitives.integrate(model, params, state, input, dt, None)
-        return stepped, words
-
-    stepped, words = by_platform(platform, native, reference, state, input)
-    return stepped, events.unpack(words, state.v.shape[-1]), words
+    operands = kernel, model, params, state, input, dt
+    return kernels.integrate(platform, call, *operands)
 
 
 def sweep(
@@ -80,7 +67,7 @@ def sweep(
     if not all(map(delivery_calls.has_types, fans, weights, gains, sums)):
         return events.sweep(sent, fans, weights, gains, sums)
     operands = sent, fans, weights, gains, sums
-    return by_platform(platform, delivery_calls.sweep, events.sweep, *operands)
+    return kernels.by_platform(platform, delivery_calls.sweep, events.sweep, *operands)
 
 
 def deliver(
@@ -100,54 +87,16 @@ def deliver(
     def reference(deliveries: Sequence[Delivery], arrays: Mapping[str, Array]) -> dict[str, Array]:
         return delivery.deliver(deliveries, arrays, events.sweep)
 
-    return by_platform(platform, delivery_calls.deliver, reference, list(deliveries), dict(arrays))
+    return kernels.by_platform(
+        platform, delivery_calls.deliver, reference, list(deliveries), dict(arrays)
+    )
 
 
 def settle(platform: str, weights: Array, closing: Closing, synapses: Synapses) -> Array:
     """Apply the weight updates of all rows in one launch, by settle.cuh."""
     if weights.dtype not in (jnp.uint16, jnp.float32) or closing.change.dtype != jnp.float32:
         return OTHERS.settle(weights, closing, synapses)
-    return by_platform(platform, _settle, plasticity.settle, weights, closing, synapses)
-
-
-def _settle(weights: Array, closing: Closing, synapses: Synapses) -> Array:
-    fan, change = synapses.fan, closing.change
-    if isinstance(fan, AllToAll):
-        targets, beams = None, fan.beams
-        if weights.dtype == jnp.uint16:
-            change = fixed.fine(change / fan.unit)
-    else:
-        targets, beams = fan.targets, 1
-    cell_offset = jnp.asarray(synapses.cell_offset).astype(jnp.uint32)
-    noise = jnp.concatenate([closing.key, synapses.contacts_key, cell_offset[None]])
-    attributes = beams, fixed.threshold(synapses.share), synapses.w_max
-    return calls.settle(weights, closing.words, targets, change, noise, *attributes)
-
-
-def draw(
-    platform: str, key: Array, name: str, step: Array, chance: Array, cells: CellRange
-) -> Array:
-    """Draw the same spikes in one launch, with the derivation of their keys, by draw.cuh."""
-
-    def kernel(key: Array, step: Array, chance: Array) -> Array:
-        cell_offset = jnp.asarray(cells.offset).astype(jnp.uint32)
-        return calls.draw(key, step, chance, cell_offset, cells.size, name_number(name))
-
-    def reference(key: Array, step: Array, chance: Array) -> Array:
-        return primitives.draw(key, name, step, chance, cells)
-
-    return by_platform(platform, kernel, reference, key, step, chance)
-
-
-def take(platform: str, ring: Array, step: Array) -> tuple[Array, Array]:
-    """Take a row out of a ring in place, by draw.cuh."""
-    if ring.dtype != jnp.float32:
-        return primitives.take(ring, step)
-
-    def kernel(ring: Array, step: Array) -> tuple[Array, Array]:
-        return calls.take(ring, jnp.remainder(step, ring.shape[0]))
-
-    return by_platform(platform, kernel, primitives.take, ring, step)
+    return kernels.settle(platform, calls.settle, weights, closing, synapses)
 
 
 def incur(
@@ -164,7 +113,7 @@ def incur(
     def reference(pending: Array, teaching_spikes: Array, step: Array) -> Array:
         return plasticity.incur(pending, teaching_spikes, step, rule, dt)
 
-    return by_platform(platform, kernel, reference, pending, teaching_spikes, step)
+    return kernels.by_platform(platform, kernel, reference, pending, teaching_spikes, step)
 
 
 @cache
@@ -176,9 +125,6 @@ def on(platform: str) -> Primitives:
         deliver=partial(deliver, platform),
         incur=partial(incur, platform),
         settle=partial(settle, platform),
-        draw=partial(draw, platform),
-        take=partial(take, platform),
+        draw=partial(kernels.draw, platform, calls.draw),
+        take=partial(kernels.take, platform, calls.take),
     )
-
-
-PRIMITIVES = on("cuda")

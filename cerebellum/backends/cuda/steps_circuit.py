@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.backends import models
 from cerebellum.backends.cuda import steps_plan
 from cerebellum.backends.cuda.steps_plan import Address, Arrays, Record, bits_of
 from cerebellum.model import delays, events, fixed, noise, plasticity
@@ -181,14 +182,16 @@ class Launch:
         }
         if relays:
             return record
-        constants, bias = constants_of(self.params.cells[name], size, self.spec.dt)
+        params, dt = self.params.cells[name], self.spec.dt
+        constants = models.by_cell(models.CURRENT.constants(params, dt))
+        bias = jnp.atleast_1d(models.CURRENT.current(params, current.Input(), dt))
         return record | {
             "exc": self._changed(("cells", name, "exc"), cells.exc),
             "inh": self._changed(("cells", name, "inh"), cells.inh),
             "refractory": self._changed(("cells", name, "refractory"), cells.refractory),
             "constants": self.arrays.read(constants),
-            "bias": self.arrays.read(bias),
-            "own_constants": int(constants.ndim > 1),
+            "bias": self.arrays.read(bias.astype(jnp.float32)),
+            "own_constants": int(constants.shape[1] > 1),
             "own_bias": int(bias.size > 1),
             "wide": int(cells.refractory.dtype == jnp.uint16),
         }
@@ -360,26 +363,3 @@ class Launch:
         totals = {name: results[self.places["totals", name].number] for name in self.names}
         places = [self.places["records", r.label, r.choice] for r in recorders]
         return totals, tuple(results[place.number] for place in places)
-
-
-def constants_of(params: current.Params, size: int, dt: float) -> tuple[Array, Array]:
-    """What current-based cells use in every step, in the order of cells/current.h.
-
-    Returns:
-      The constants, float32 [9] or [9, size], and what constant current adds, [1] or [size], mV.
-    """
-    decay = jnp.exp(-dt / jnp.asarray(params.tau_m))
-    bias = jnp.atleast_1d((1 - decay) * params.drive).astype(jnp.float32)
-    values = [
-        decay,
-        current.propagator(params.tau_m, params.tau_exc, dt),
-        current.propagator(params.tau_m, params.tau_inh, dt),
-        *(params.v_leak, params.v_th, params.v_reset),
-        jnp.exp(-dt / jnp.asarray(params.tau_exc)),
-        jnp.exp(-dt / jnp.asarray(params.tau_inh)),
-        jnp.round(jnp.asarray(params.t_ref) / dt),
-    ]
-    arrays = [jnp.asarray(value, jnp.float32) for value in values]
-    if any(value.ndim for value in arrays):
-        arrays = [jnp.broadcast_to(value, (size,)) for value in arrays]
-    return jnp.stack(arrays), bias

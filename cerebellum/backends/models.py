@@ -1,4 +1,8 @@
-"""The neuron models that have a kernel, as integrate.cuh and cells/*.h take them."""
+"""The neuron models that have a kernel, and how it takes them.
+
+The C++ kernels (cpu/current.cc and others) and the CUDA kernels (cuda/cells/*.h) have one order of
+constants and of arrays.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,8 +22,10 @@ MOST_RECEPTORS = 4
 class Model:
     """How the kernel of a model takes it."""
 
+    name: str
+    """that of its C++ kernel"""
     number: int
-    """as in primitives.cu"""
+    """as in cuda/primitives.cu"""
     variant: Callable[[Any, Any], int | None]
     """(parameters, state): the variant of the kernel, or None where there is none"""
     constants: Callable[[Any, float], list[Any]]
@@ -27,7 +33,7 @@ class Model:
     current: Callable[[Any, Any, float], Any]
     """(parameters, input, dt): what drives a cell in this step, a scalar or [n]"""
     arrays: Callable[[Any], list[Array]]
-    """the arrays of a state but the counter, in the order of the header's `load`"""
+    """the arrays of a state but the counter, in the order of `load` in its header"""
     rebuilt: Callable[[Any, list[Array]], Any]
     """the state with these arrays in place of its own"""
 
@@ -123,6 +129,7 @@ def _charge(params: Any, input: Any, dt: float) -> Any:
 
 
 CURRENT = Model(
+    name="current",
     number=0,
     variant=lambda params, state: 0,
     constants=_current_constants,
@@ -133,6 +140,7 @@ CURRENT = Model(
     ),
 )
 CONDUCTANCE = Model(
+    name="conductance",
     number=1,
     variant=_conductance_variant,
     constants=_conductance_constants,
@@ -141,6 +149,7 @@ CONDUCTANCE = Model(
     rebuilt=_conductance_rebuilt,
 )
 EGLIF = Model(
+    name="eglif",
     number=2,
     variant=_eglif_variant,
     constants=_eglif_constants,
@@ -151,7 +160,7 @@ EGLIF = Model(
 
 
 def of(model: Any) -> Model | None:
-    """The kernel of a neuron model, or None."""
+    """How the kernels take a neuron model, or None if they do not."""
     kernels = ((current, CURRENT), (conductance, CONDUCTANCE), (eglif, EGLIF))
     return next((kernel for module, kernel in kernels if module is model), None)
 
@@ -162,9 +171,9 @@ def by_cell(values: list[Any]) -> Array:
     return jnp.stack([*jnp.broadcast_arrays(*rows)])
 
 
-def takes(state: Any, input: Any, arrays: list[Array]) -> bool:
-    """Whether the kernel knows the types of a state, and all of the input is a current."""
-    floats = all(x.dtype == jnp.float32 and x.ndim == 1 for x in arrays)
+def takes(model: Model, state: Any, input: Any) -> bool:
+    """Whether the kernels know the types of a state, and all of the input is a current."""
+    floats = all(x.dtype == jnp.float32 and x.ndim == 1 for x in model.arrays(state))
     counted = state.refractory.dtype in (jnp.uint8, jnp.uint16)
     others = (getattr(input, name, 0.0) for name in ("exc", "inh"))
     return floats and counted and all(isinstance(x, float) and np.equal(x, 0) for x in others)
