@@ -77,8 +77,8 @@ Projection projection_of(const Plan& plan, const ffi::RemainingArgs& operands,
   p.beams = static_cast<int32_t>(plan.beams[index]);
   p.cells_of_beam = static_cast<int32_t>(std::max<int64_t>(1, ceil_div(p.cells, p.beams)));
   p.segments = static_cast<int32_t>(ceil_div(p.width, listed ? kPlaces : kSegment));
-  p.together = listed ? static_cast<int32_t>(std::max<int64_t>(1, kPlaces / std::max<int64_t>(1, p.width)))
-                      : kRows;
+  const int64_t lists = kPlaces / std::max<int64_t>(1, p.width);
+  p.together = listed ? static_cast<int32_t>(std::max<int64_t>(1, lists)) : kRows;
   p.round = static_cast<int32_t>(plan.round[index]);
   p.wide = targets.element_type() == ffi::U32;
   p.long_delays = delays.element_type() == ffi::U16;
@@ -124,8 +124,8 @@ ffi::Error pass_over(Stream stream, const Plan& plan, const ffi::RemainingArgs& 
   return ffi::Error::Success();
 }
 
-// Operands: the arrays that are added to, aliased with the results: of lists [B T], rings [B depth, T],
-// targets of rows [B T] or limbs [B G, 2, R]; the words of each source [B, W]; then for each
+// Operands: the arrays that are added to, aliased with the results: of lists [B T], rings
+// [B depth, T], targets of rows [B T] or limbs [B G, 2, R]; the words of each source [B, W]; then for each
 // projection its targets [1 or B, N, F] (or one word, for rows), the delays of its synapses
 // [1 or B, N, F] and the ring's row [1 or B] (or one word each, without a ring), its weights, and its
 // gains [1] (none) or [1 or B, N]. Results: the arrays, and bytes of memory.

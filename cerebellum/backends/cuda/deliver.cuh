@@ -294,7 +294,8 @@ DEVICE void add_floats(const Projection& p, int64_t member, const int32_t* cells
         finite &= fits(value);
         sum += to_fixed(value);
       }
-      if (sum) atomicAdd(static_cast<Fixed*>(p.sums) + (member * p.beams + beam) * p.width + column, sum);
+      Fixed* sums = static_cast<Fixed*>(p.sums) + (member * p.beams + beam) * p.width;
+      if (sum) atomicAdd(sums + column, sum);
       float* out = target_of(p, member, beam, column);
       if (!finite && out) *out = NAN;
     }

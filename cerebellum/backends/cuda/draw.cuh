@@ -22,18 +22,6 @@ struct DrawArgs {
   uint32_t name;
 };
 
-// Whether 64 random bits, as a fraction of 2^64, are below a chance: `noise.below`.
-DEVICE bool below(Pair drawn, float chance) {
-  const float scaled = chance * 0x1p32f;
-  const uint32_t high = drawn.a ^ drawn.b;
-  if (scaled >= 0x1p32f) return true;
-  if (!(scaled > 0.0f)) return false;
-  // The whole part and the rest are exact.
-  const uint32_t upper = static_cast<uint32_t>(scaled);
-  const uint32_t lower = static_cast<uint32_t>((scaled - static_cast<float>(upper)) * 0x1p32f);
-  return high < upper || (high == upper && drawn.b < lower);
-}
-
 KERNEL void draw(DrawArgs args) {
   const int64_t groups = (args.words_of_member + kDrawn - 1) / kDrawn;
   const int64_t group = warp_of_thread();

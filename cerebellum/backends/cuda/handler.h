@@ -39,16 +39,23 @@ cudaError_t allow_shared(void (*kernel)(Args), size_t bytes) {
                               static_cast<int>(bytes));
 }
 
+using Launcher = cudaError_t(const void*, dim3, dim3, void**, size_t, Stream);
+
+template <typename Args>
+ffi::Error launch_by(Launcher* launcher, void (*kernel)(Args), unsigned grid, unsigned block,
+                     size_t shared, Stream stream, Args args) {
+  if (const cudaError_t code = allow_shared(kernel, shared); code != cudaSuccess)
+    return checked(code, "shared memory");
+  void* pointers[] = {&args};
+  const auto function = reinterpret_cast<const void*>(kernel);
+  return checked(launcher(function, grid, block, pointers, shared, stream), "launch");
+}
+
 // Launch a kernel.
 template <typename Args>
 ffi::Error launch(void (*kernel)(Args), unsigned grid, unsigned block, size_t shared,
                   Stream stream, Args args) {
-  if (const cudaError_t code = allow_shared(kernel, shared); code != cudaSuccess)
-    return checked(code, "shared memory");
-  void* pointers[] = {&args};
-  return checked(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers,
-                                  shared, stream),
-                 "launch");
+  return launch_by(cudaLaunchKernel, kernel, grid, block, shared, stream, args);
 }
 
 // Launch a kernel all of whose blocks are on the device at once, so that they can wait for each
@@ -56,12 +63,7 @@ ffi::Error launch(void (*kernel)(Args), unsigned grid, unsigned block, size_t sh
 template <typename Args>
 ffi::Error launch_together(void (*kernel)(Args), unsigned grid, unsigned block, size_t shared,
                            Stream stream, Args args) {
-  if (const cudaError_t code = allow_shared(kernel, shared); code != cudaSuccess)
-    return checked(code, "shared memory");
-  void* pointers[] = {&args};
-  return checked(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), grid, block,
-                                             pointers, shared, stream),
-                 "cooperative launch");
+  return launch_by(cudaLaunchCooperativeKernel, kernel, grid, block, shared, stream, args);
 }
 
 // The number of blocks of a kernel that the current device holds at once; 0 if it holds none.

@@ -146,7 +146,8 @@ KERNEL void settle_rows(SettleArgs args) {
         for (int p = 0; p < kPairs; ++p) {
           if (column[p] >= width) continue;
           const bool both = column[p] + 1 < width;
-          Change first_change = change[column[p]], second_change = both ? change[column[p] + 1] : Change{0};
+          Change first_change = change[column[p]];
+          Change second_change = both ? change[column[p] + 1] : Change{0};
           if (kSparse) {
             const Pair drawn =
                 threefry(task.contacts, {row, static_cast<uint32_t>(column[p] / 2)});

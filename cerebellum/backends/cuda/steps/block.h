@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "../../cpu/threefry.h"
 #include "../cells/current.h"
 #include "../device.h"
+#include "../threefry.cuh"
 #include "plan.h"
 
 namespace steps {

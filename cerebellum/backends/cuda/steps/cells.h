@@ -13,19 +13,6 @@
 
 namespace steps {
 
-// A chance as 64 bits, with which 64 random bits are compared: see noise.below.
-DEVICE bool fires(Pair key, uint32_t cell, float chance) {
-  const float scaled = chance * 0x1p32f;
-  if (!(scaled > 0.0f)) return false;
-  if (scaled >= 0x1p32f) return true;
-  const uint32_t upper = static_cast<uint32_t>(scaled);
-  const uint32_t lower =
-      static_cast<uint32_t>((scaled - static_cast<float>(upper)) * 0x1p32f);
-  const Pair drawn = threefry(key, {0, cell});
-  const uint32_t high = drawn.a ^ drawn.b;
-  return high < upper || (high == upper && drawn.b < lower);
-}
-
 // Which of four relays are driven in this step, a bit each.
 DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
   unsigned any = 0;
@@ -39,10 +26,13 @@ DEVICE unsigned driven(const Block& b, const Population& p, const Group& g) {
       any |= words[word] >> g.first % 32;
     } else if (row >= 0) {
       const float* chances = static_cast<const float*>(drive.values) + row * drive.stride;
-      for (int j = 0; j < kEach; ++j)
-        if (g.has(j) && fires(b.shared().draw_key[d], static_cast<uint32_t>(g.first + j),
-                              chances[drive.stride > 1 ? g.first + j : 0]))
+      for (int j = 0; j < kEach; ++j) {
+        if (!g.has(j)) continue;
+        const float chance = chances[drive.stride > 1 ? g.first + j : 0];
+        const Pair counter{0, static_cast<uint32_t>(g.first + j)};
+        if (chance > 0.0f && below(threefry(b.shared().draw_key[d], counter), chance))
           any |= 1u << j;
+      }
     }
   }
   return any & g.mask();
