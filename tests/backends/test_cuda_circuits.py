@@ -1,18 +1,18 @@
 """Circuits on the CUDA backend: on a CPU by emulation, and what is lowered for a GPU."""
 
-import os
 from dataclasses import replace
 
 import chex
 import emulated
 import jax
 import jax.numpy as jnp
+import needed
 import numpy as np
 import pytest
 
 import cerebellum as cb
 from cerebellum import backends
-from cerebellum.backends.cuda import compiler, library, operations, resources
+from cerebellum.backends.cuda import library, operations, resources
 from cerebellum.model import events, plasticity
 from cerebellum.model.neurons import eglif
 from cerebellum.model.primitives import REFERENCE
@@ -25,10 +25,7 @@ OURS = operations.on("cpu")
 @pytest.fixture(scope="module")
 def kernels():
     """The kernels, on a CPU."""
-    why = emulated.BACKENDS["cuda-emulated"].unavailable(jax.default_backend())
-    if why is not None and "CI" not in os.environ:
-        pytest.skip(why)
-    assert why is None, why
+    needed.emulation()
 
 
 @pytest.fixture
@@ -182,10 +179,7 @@ THREADS = 256
 @pytest.mark.slow
 def test_no_kernel_of_a_step_spills():
     """And of each, two blocks fit on a multiprocessor, on all architectures."""
-    found = compiler.find()
-    if isinstance(found, str) and "CI" not in os.environ:
-        pytest.skip(found)
-    assert not isinstance(found, str), found
+    found = needed.nvcc()
     units = [unit for unit in library.units() if unit.stem in ("primitives", "deliver")]
     kernels = resources.of_units(found, resources.ARCHITECTURES, units)
     names = {kernel.kernel for kernel in kernels}

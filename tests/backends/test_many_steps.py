@@ -4,7 +4,6 @@ The kernel runs on the CPU, by the emulation. Voltages differ from those of XLA 
 because XLA rounds a product and a sum at once.
 """
 
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 import chex
 import emulated
 import jax
+import needed
 import numpy as np
 import pytest
-from emulation import compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
@@ -23,7 +22,6 @@ from same import same
 
 import cerebellum as cb
 from cerebellum import backends
-from cerebellum.backends.cuda import compiler as nvcc
 from cerebellum.backends.cuda import contacts, library, resources, steps_plan
 from cerebellum.backends.cuda import steps as many_steps
 from cerebellum.backends.cuda.steps_circuit import Room
@@ -56,9 +54,7 @@ class SmallRoom(emulated.Emulated):
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
-    if compiler() is None:
-        pytest.skip("no C++ compiler")
-    emulated.kernels()
+    needed.emulation()
     added: dict[str, backends.Backend] = {**emulated.BACKENDS, "small-room": SmallRoom()}
     backends.BACKENDS.update(added)
     yield
@@ -307,10 +303,7 @@ def test_a_circuit_that_needs_single_steps_is_said(why):
 @pytest.mark.slow
 def test_it_fits_on_a_gpu():
     """A block of 1,024 threads, whose spilled registers stay in the first cache, on each."""
-    found = nvcc.find()
-    if isinstance(found, str) and "CI" not in os.environ:
-        pytest.skip(found)
-    assert not isinstance(found, str), found
+    found = needed.nvcc()
     units = [unit for unit in library.units() if unit.stem == "steps"]
     kernels = resources.of_units(found, resources.ARCHITECTURES, units)
     assert len(kernels) == len(resources.ARCHITECTURES)

@@ -12,6 +12,7 @@ from conftest import ROOT
 from cerebellum.bench import network
 from cerebellum.bench.gpu import circuits, laws, main, table
 from cerebellum.bench.gpu.cases import BARS, PATHS, Case, bars, cases
+from cerebellum.bench.gpu.lines import Lines
 
 MACHINE = {
     "event": "machine",
@@ -64,7 +65,7 @@ def test_a_table_has_a_line_for_every_case(tmp_path):
     ]
     path = tmp_path / "bench.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + '\n{"event": "resu')
-    text = table.text(table.read(path), [fast, single, slow, never]).splitlines()
+    text = table.text(Lines(path).read(), [fast, single, slow, never]).splitlines()
     at_1, at_5 = (line for line in text if line.startswith(f"{fast.name} "))
     assert at_1.split()[-3:] == ["20", "10", "bar"]
     assert at_5.split()[-3:] == ["60", "20", "missed"]
@@ -132,9 +133,9 @@ def test_a_case_that_hangs_or_crashes_costs_its_own_figure_alone(tmp_path, monke
         *(Case("mouse", "fails"), Case("mouse", "xla")),
         Case("L-random", "xla"),
     ]
-    bench = main.Bench(those, tmp_path / "out", tmp_path, time.time() + 60, True)
+    bench = main.Bench(those, Lines(tmp_path / "out"), tmp_path, time.time() + 60, True)
     bench.run()
-    events = table.read(bench.out)
+    events = bench.lines.read()
     why = {event["case"]: event["why"] for event in events if event["event"] == "failed"}
     assert why == {
         "mouse off hangs": "no result within 1 s",
@@ -175,7 +176,7 @@ def test_a_whole_call_on_tiny_circuits(tmp_path):
     assert done.stdout.startswith("laws: PASS on cpu: ")
     assert "production off cuda  skipped: backend: 'cuda'; " in done.stdout
     assert "production off xla: a scan of single steps" in done.stdout
-    events = table.read(tmp_path / "bench.jsonl")
+    events = Lines(tmp_path / "bench.jsonl").read()
     assert events[0]["event"] == "laws"
     assert events[0]["holds"]
     step, update = (event for event in events if event["event"] == "result")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cerebellum.bench.gpu import laws, table
 from cerebellum.bench.gpu.cases import ANEW, CIRCUITS, PATHS, Case, cases
+from cerebellum.bench.gpu.lines import Lines
 
 BUDGET_S = 235.0
 LAWS_S = 100.0
@@ -74,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as work:
         bench = Bench(
-            chosen, out / "bench.jsonl", Path(work), began + options.budget, options.quick
+            chosen, Lines(out / "bench.jsonl"), Path(work), began + options.budget, options.quick
         )
-        bench.out.unlink(missing_ok=True)
+        bench.lines.path.unlink(missing_ok=True)
         try:
             if not options.laws:
                 bench.build()
@@ -89,11 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             bench.stop()
             if not options.laws:
-                shown = table.text(table.read(bench.out), chosen)
+                shown = table.text(bench.lines.read(), chosen)
                 (out / "table.txt").write_text(shown + "\n")
                 print(shown)
-                print(f"{time.time() - began:.0f} s; {bench.out}, {out / 'table.txt'}")
-    events = table.read(bench.out)
+                print(f"{time.time() - began:.0f} s; {bench.lines.path}, {out / 'table.txt'}")
+    events = bench.lines.read()
     return 0 if holds and not any(event["event"] == "failed" for event in events) else 1
 
 
@@ -108,8 +109,8 @@ class Bench:
     """A call of the program: its cases, its processes, and until when they may run."""
 
     cases: list[Case]
-    out: Path
-    """the lines of results"""
+    lines: Lines
+    """the results"""
     work: Path
     """folder of built circuits"""
     until: float
@@ -139,7 +140,7 @@ class Bench:
         limit = max(1.0, self.until - time.time())
         limit = limit if alone else min(LAWS_S, limit)
         verdict = laws.check(platform, limit, log, whole=alone)
-        self._write("laws", holds=verdict.holds, line=verdict.line)
+        self.lines.write("laws", holds=verdict.holds, line=verdict.line)
         print(verdict.line, flush=True)
         return verdict.holds
 
@@ -163,14 +164,14 @@ class Bench:
             return [], at_once
         job = {
             "cases": [asdict(case) for case in group],
-            "out": str(self.out),
+            "out": str(self.lines.path),
             "circuits": str(self.work),
             "until": self.until,
             "quick": self.quick,
             "at_once": at_once,
             "first": self.first,
         }
-        self.first, start = False, len(table.read(self.out))
+        self.first, start = False, len(self.lines.read())
         log = self.work / "worker.log"
         with log.open("w") as file:
             command = [sys.executable, "-m", "cerebellum.bench.gpu.worker", json.dumps(job)]
@@ -179,7 +180,7 @@ class Bench:
         why = self._watch(worker, group, start)
         if why is None:
             return [], at_once
-        events = table.read(self.out)[start:]
+        events = self.lines.read()[start:]
         begun = [event["case"] for event in events if event["event"] == "begin"]
         names = [case.name for case in group]
         at = names.index(begun[-1]) if begun and begun[-1] in names else 0
@@ -188,9 +189,9 @@ class Bench:
         why = f"{why}; {_last_line(log)}".rstrip("; ")
         if at_once and (not begun or begun[-1] not in names) and len(group) > 1:
             # A program that cannot be compiled must not cost the others theirs.
-            self._write("note", why=f"{why}; compiling one by one")
+            self.lines.write("note", why=f"{why}; compiling one by one")
             return group, False
-        self._write("failed", case=names[at], why=why)
+        self.lines.write("failed", case=names[at], why=why)
         return group[at + 1 :], at_once
 
     def _watch(self, worker: subprocess.Popen, group: list[Case], start: int) -> str | None:
@@ -198,7 +199,7 @@ class Bench:
         limits, started = {case.name: case.limit_s for case in group}, time.time()
         while worker.poll() is None:
             time.sleep(0.2)
-            events = table.read(self.out)[start:]
+            events = self.lines.read()[start:]
             begun = [event for event in events if event["event"] in ("begin", "end")]
             now, last = time.time(), begun[-1] if begun else None
             if last is None or last["event"] == "end":
@@ -211,10 +212,6 @@ class Bench:
                 late = now > self.until + GRACE_S
                 return "the budget is spent" if late else f"no result within {limit:.0f} s"
         return None if worker.returncode == 0 else f"exit code {worker.returncode}"
-
-    def _write(self, event: str, **fields: object) -> None:
-        with self.out.open("a") as file:
-            file.write(json.dumps({"event": event, "at": time.time(), **fields}) + "\n")
 
     def stop(self) -> None:
         """End what still runs."""

@@ -1,8 +1,6 @@
 """The table of a benchmark of a GPU, from its lines of results."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cerebellum.bench.gpu.cases import Case, bars, unit
@@ -11,18 +9,6 @@ HEADINGS = (
     *("case", "granule Hz", "time", "spread", "n", "floor", "ratio", "peak GiB"),
     *("bar", "goal", "verdict"),
 )
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of results; an incomplete last one is left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    events = []
-    for line in lines:
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events
 
 
 def text(events: list[dict[str, Any]], cases: list[Case]) -> str:

@@ -21,23 +21,13 @@ from cerebellum import backends
 from cerebellum.bench.gpu import circuits as built
 from cerebellum.bench.gpu import timing, work
 from cerebellum.bench.gpu.cases import ANEW, CIRCUITS, PATHS, Case
+from cerebellum.bench.gpu.lines import Lines
 from cerebellum.bench.result import bandwidth
 from cerebellum.errors import UsageError
 from cerebellum.model.circuit import Circuit
 
 PREPARING = "compiling"
 """The case in whose name the programs of a group are compiled."""
-
-
-class Lines:
-    """The file of results, to which a whole line is added at a time."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def write(self, event: str, **fields: Any) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({"event": event, "at": time.time(), **fields}) + "\n")
 
 
 def machine(quick: bool) -> dict[str, Any]:
