@@ -15,6 +15,8 @@ FAULTY = {"0.10.2", "0.11.1", "0.11.2"}
 
 GUARD = "--xla_cpu_experimental_ynn_fusion_type="
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+POOL = "PJRT_NPROC"
+"""The variable that XLA takes the number of threads from to which it hands out operations."""
 
 
 COMMAND_BUFFERS = "CEREBELLUM_COMMAND_BUFFERS"
@@ -42,12 +44,14 @@ def guard() -> None:
 
 
 def one_thread() -> None:
-    """Limit each operation to one thread.
+    """Let XLA compute on one thread: each operation, and all operations of a step.
 
-    Intra-op threading slows down the small loops of the event path. Programs call this before JAX
-    starts; importing the library does not.
+    It would divide small loops, and hand every small operation to whichever thread is idle, which
+    costs more than the operation. Native kernels divide their own work. Programs call this before
+    JAX starts; importing the library does not. A number of threads that is set already stays.
     """
     _add(ONE_THREAD)
+    os.environ.setdefault(POOL, "1")
 
 
 def command_buffers() -> None:

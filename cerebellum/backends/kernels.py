@@ -96,6 +96,30 @@ def draw(
     return by_platform(platform, native, reference, key, step, chance)
 
 
+def count(
+    platform: str,
+    call: Callable[..., Array],
+    key: Array,
+    name: str,
+    step: Array,
+    tails: Array,
+    draws: Array | int,
+    cells: CellRange,
+) -> Array:
+    """Draw numbers of spikes, as `primitives.count` does; the kernel derives the keys, too."""
+
+    def native(key: Array, step: Array, tails: Array, draws: Array) -> Array:
+        cell_offset = jnp.asarray(cells.offset).astype(jnp.uint32)
+        return call(key, step, tails, cell_offset, draws, cells.size, name_number(name))
+
+    def reference(key: Array, step: Array, tails: Array, number: Array) -> Array:
+        own = draws if isinstance(draws, int) else number
+        return primitives.count(key, name, step, tails, own, cells)
+
+    operands = key, step, tails, jnp.asarray(draws, jnp.int32)
+    return by_platform(platform, native, reference, *operands)
+
+
 def take(
     platform: str, call: Callable[..., tuple[Array, Array]], ring: Array, step: Array
 ) -> tuple[Array, Array]:

@@ -40,6 +40,20 @@ class Draw(Protocol):
     ) -> Array: ...
 
 
+class Count(Protocol):
+    """Draw how many spikes of a source reach each cell."""
+
+    def __call__(
+        self,
+        key: Array,
+        name: str,
+        step: Array,
+        tails: Array,
+        draws: Array | int,
+        cells: CellRange,
+    ) -> Array: ...
+
+
 def integrate(
     model: NeuronModel,
     params: Any,
@@ -75,6 +89,23 @@ def draw(key: Array, name: str, step: Array, chance: Array, cells: CellRange) ->
     return events.pack(noise.fires(step_key, jnp.asarray(chance, jnp.float32), cells.numbers))
 
 
+def count(
+    key: Array, name: str, step: Array, tails: Array, draws: Array | int, cells: CellRange
+) -> Array:
+    """Draw a number of spikes for each cell in one step, int32 [n], as `noise.counts` does.
+
+    Args:
+      key: random key of the run, uint32 [2].
+      name: name of the draw; different names give independent counts.
+      step: int32 scalar.
+      tails: the chance that a draw is above k, which does not rise with k: float32 [K, n] or
+        [K, 1], below 1.
+      draws: how many draws a count is the sum of, at least 1.
+      cells: the cells, by their numbers in the whole circuit.
+    """
+    return noise.counts(noise.fold(noise.named(key, name), step), tails, cells.numbers, draws)
+
+
 class Take(Protocol):
     """Take the arrivals of a step out of a ring: the row, and the ring with zeros in its place."""
 
@@ -102,6 +133,7 @@ class Primitives:
     incur: plasticity.Incur = plasticity.incur
     """adds the effect of teaching spikes to the pending weight updates"""
     draw: Draw = draw
+    count: Count = count
     take: Take = take
 
 

@@ -334,6 +334,30 @@ def test_draw(primitives, size, seed, rate, step):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@examples(8)
+@given(
+    size=st.sampled_from([1, 63, 65, 1_000]),
+    seed=st.integers(0, 99),
+    rate=st.sampled_from([0.0, 1e-5, 40.0, 2_000.0, 40_000.0]),
+    step=st.integers(0, 10**6),
+)
+def test_count(primitives, size, seed, rate, step):
+    """Of a rate for all cells, one for each, and a function; above 16 a step, of several draws."""
+    rates = np.random.default_rng(seed).uniform(0, 1, size) * rate
+    key = jax.random.key_data(jax.random.key(seed))
+    now = drives.Moment(key=key, step=jnp.int32(step), dt=1.0)
+    function = cb.drive.RateFunction(lambda t_ms: jnp.asarray(rates, jnp.float32), weight=0.5)
+    spec = cb.Spec("one", populations=(cb.Population("x", size, "current"),))
+    for source in (*(cb.drive.poisson(r, weight=0.3) for r in (rate, rates)), function):
+        (planned,) = drives.plan({"x.exc": source}, spec).drawn.values()
+        cells = noise.CellRange(size=size)
+        ours, theirs = (
+            drives.draw(planned, "x.exc", now, cells, table) for table in (primitives, REFERENCE)
+        )
+        np.testing.assert_array_equal(ours, theirs)
+        assert rate < 2_000 or np.any(ours > 0)
+
+
 def test_the_library_is_kept_and_where_it_cannot_be_is_made_again(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

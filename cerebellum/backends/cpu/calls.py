@@ -133,3 +133,26 @@ def draw(
     call = jax.ffi.ffi_call("cerebellum_draw", words, vmap_method="sequential")
     attributes = {"size": np.int64(size), "part": np.int64(name_number)}
     return call(key, step, chance.astype(jnp.float32), cell_offset, **attributes)
+
+
+def count(
+    key: Array,
+    step: Array,
+    tails: Array,
+    cell_offset: Array,
+    draws: Array,
+    size: int,
+    name_number: int,
+) -> Array:
+    """Draw the numbers of spikes of one step, int32 [size]. See count.cc.
+
+    Args:
+      tails: the chance that a draw is above k, float32 [K, size] or [K, 1].
+      cell_offset: number of the first cell, uint32 scalar.
+      draws: how many draws are added up, int32 scalar.
+      size: number of cells.
+      name_number: `noise.name_number` of the name of the draw.
+    """
+    counts = jax.ShapeDtypeStruct((size,), jnp.int32)
+    call = jax.ffi.ffi_call("cerebellum_count", counts, vmap_method="sequential")
+    return call(key, step, tails, cell_offset, draws, part=np.int64(name_number))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "chance.h"
 #include "team.h"
 #include "threefry.h"
 #include "xla/ffi/api/ffi.h"
@@ -14,16 +15,14 @@ namespace {
 
 constexpr int kBlock = 32;
 
-// Chances as 64 bits, with which 64 random bits are compared: see noise.below.
 struct Limits {
   uint32_t upper[kBlock], lower[kBlock], always[kBlock];
 
   void set(int64_t k, float chance) {
-    const float scaled = chance * 0x1p32f;
-    always[k] = scaled >= 0x1p32f;
-    const bool some = scaled > 0.0f && scaled < 0x1p32f;
-    upper[k] = some ? static_cast<uint32_t>(scaled) : 0;
-    lower[k] = some ? static_cast<uint32_t>((scaled - static_cast<float>(upper[k])) * 0x1p32f) : 0;
+    const Limit limit = limit_of(chance);
+    always[k] = chance >= 1.0f;
+    upper[k] = limit.upper;
+    lower[k] = limit.lower;
   }
 };
 

@@ -101,5 +101,6 @@ PRIMITIVES = Primitives(
     sweep=sweep,
     settle=settle,
     draw=partial(kernels.draw, PLATFORM, calls.draw),
+    count=partial(kernels.count, PLATFORM, calls.count),
     take=partial(kernels.take, PLATFORM, calls.take),
 )

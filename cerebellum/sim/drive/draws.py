@@ -64,8 +64,8 @@ def draw(
     if isinstance(source, Counts):
         row = _row(source.starts, moment)
         tails = source.tails[:, source.index[jnp.maximum(row, 0)]]
-        count = _counts(tails, source.draws, use, moment, cells)
-        return jnp.where(row < 0, 0.0, count * source.weight)
+        count = primitives.count(moment.key, use, moment.step, tails, source.draws, cells)
+        return jnp.where(row < 0, 0.0, count.astype(jnp.float32) * source.weight)
     if isinstance(source, Poisson):
         starts = source.starts
         if not jnp.issubdtype(starts.dtype, jnp.integer):
@@ -77,8 +77,8 @@ def draw(
         if source.weight is not None:
             tails, draws = tails_of(rate.astype(jnp.float32) * (moment.dt * 1e-3))
             tails = _of_cells(tails, source, cells)
-            count = _counts(tails, draws, use, moment, cells)
-            return count * source.weight
+            count = primitives.count(moment.key, use, moment.step, tails, draws, cells)
+            return count.astype(jnp.float32) * source.weight
         rate = _of_cells(rate, source, cells)
     chance = jnp.atleast_1d(rate) * (moment.dt * 1e-3)
     if chance.size > 1:
@@ -143,12 +143,6 @@ def relayed(
 def _row(starts: Any, moment: Moment) -> Array:
     """The row that applies in a step, int32 scalar; -1 before the first."""
     return jnp.sum(starts <= moment.step, dtype=jnp.int32) - 1
-
-
-def _counts(tails: Array, draws: Array | int, use: str, moment: Moment, cells: CellRange) -> Array:
-    """Numbers of spikes in a step, float32 [n]."""
-    key = noise.fold(noise.named(moment.key, use), moment.step)
-    return noise.counts(key, tails, cells.numbers, draws).astype(jnp.float32)
 
 
 def _returned(source: RateFunction | CurrentFunction, moment: Moment) -> Array:
