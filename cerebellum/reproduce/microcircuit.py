@@ -1,14 +1,14 @@
 """The cortical microcircuit of Potjans & Diesmann (2014): rates of its eight populations."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
-from cerebellum.model.circuit import State
+from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.presets import potjans as preset
 from cerebellum.reproduce.report import Report, close
 from cerebellum.sim import drive as drives
@@ -24,7 +24,7 @@ TOLERANCE = 0.15
 of its versions, which differ by up to 11 % (L6E: 0.991, 1.096 and 1.105 Hz)."""
 
 
-def started(circuit: circuits.Circuit, key: jax.Array) -> State:
+def started(circuit: Circuit, key: jax.Array) -> State:
     """A state with voltages near those of the network in activity."""
     state = circuits.init(circuit, key)
     cells = dict(state.cells)
@@ -36,8 +36,24 @@ def started(circuit: circuits.Circuit, key: jax.Array) -> State:
     return replace(state, cells=cells)
 
 
-def run(seed: int, scale: float = 1.0, run_ms: float = RUN_MS) -> Recording:
-    """The activity of one network, after its start.
+@dataclass(frozen=True)
+class Network:
+    """One network, its input and its state."""
+
+    circuit: Circuit
+    drive: Mapping[str, drives.Poisson]
+    state: State
+
+    def advance(self, run_ms: float, record: Sequence[str] = ()) -> tuple["Network", Recording]:
+        """The network after so many ms, and what it did meanwhile."""
+        state, recording = simulate(
+            self.circuit, self.state, self.drive, duration_ms=run_ms, record=record, progress=False
+        )
+        return replace(self, state=state), recording
+
+
+def network(seed: int, scale: float = 1.0) -> Network:
+    """A network at its start.
 
     Args:
       scale: share of the cells and of the inputs of each (see `presets.microcircuit`).
@@ -48,9 +64,13 @@ def run(seed: int, scale: float = 1.0, run_ms: float = RUN_MS) -> Recording:
         f"{name}.exc": drives.poisson(rate_hz, weight=weight)
         for name, (rate_hz, weight) in preset.background(scale).items()
     }
-    state = started(circuit, run_key)
-    state, _ = simulate(circuit, state, drive, duration_ms=START_MS, progress=False)
-    return simulate(circuit, state, drive, duration_ms=run_ms, progress=False)[1]
+    return Network(circuit, drive, started(circuit, run_key))
+
+
+def run(seed: int, scale: float = 1.0, run_ms: float = RUN_MS) -> Recording:
+    """The activity of one network, after its start; see `network`."""
+    began, _ = network(seed, scale).advance(START_MS)
+    return began.advance(run_ms)[1]
 
 
 def rates(seed: int | None, say: Callable[[str], None]) -> Report:

@@ -38,7 +38,7 @@ struct View {
   int64_t member(int64_t b) const { return shape[0] > 1 ? b : 0; }
 };
 
-constexpr int kAhead = 12;  // events whose lists are fetched before they are needed
+constexpr size_t kAhead = 12;  // events whose lists are fetched before they are needed
 constexpr int64_t kBlock = 16'384;  // events whose sum fits in 32 bits
 
 // First of an ascending list's places that is not below `target`. No branch: half would be wrong.
@@ -80,12 +80,14 @@ void by_list(const std::vector<int32_t>& cells, const View& targets, const View&
   const size_t events = cells.size();
   // Targets are spread evenly, more or less: where in a list those of the range are.
   const int64_t near = fan * range.first / size, far = fan * range.last / size;
+  const auto ask = [&](size_t e) {
+    const int64_t next = int64_t{cells[e]} * fan;
+    fetch(table + next, fan);
+    if (!shared) fetch(weight + next + near, far - near);
+  };
+  for (size_t e = 0; e < std::min(kAhead, events); ++e) ask(e);
   for (size_t e = 0; e < events; ++e) {
-    if (e + kAhead < events) {
-      const int64_t next = int64_t{cells[e + kAhead]} * fan;
-      fetch(table + next, fan);
-      if (!shared) fetch(weight + next + near, far - near);
-    }
+    if (e + kAhead < events) ask(e + kAhead);
     const int64_t cell = cells[e];
     const Target* row = table + cell * fan;
     const float scale = gain ? gain[cell] : 1.0f;
@@ -114,13 +116,15 @@ void by_delay(const std::vector<int32_t>& cells, const View& targets, const View
   const int64_t* __restrict start = rows.data();
   const size_t events = cells.size();
   const int64_t near = fan * range.first / size, far = fan * range.last / size;
+  const auto ask = [&](size_t e) {
+    const int64_t next = int64_t{cells[e]} * fan + near;
+    fetch(table + next, far - near);
+    fetch(delay + next, far - near);
+    if (!shared) fetch(weight + next, far - near);
+  };
+  for (size_t e = 0; e < std::min(kAhead, events); ++e) ask(e);
   for (size_t e = 0; e < events; ++e) {
-    if (e + kAhead < events) {
-      const int64_t next = int64_t{cells[e + kAhead]} * fan;
-      fetch(table + next + near, far - near);
-      fetch(delay + next + near, far - near);
-      if (!shared) fetch(weight + next + near, far - near);
-    }
+    if (e + kAhead < events) ask(e + kAhead);
     const int64_t cell = cells[e];
     const Target* row = table + cell * fan;
     const Delay* late = delay + cell * fan;
