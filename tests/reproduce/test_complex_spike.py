@@ -58,6 +58,7 @@ def test_bursts_pause_purkinje_cells_and_nuclei():
     """A short run at 1 ms of one seed; the page has five seeds at 0.1 ms."""
     measured = complex_spike.measure(complex_spike.session(10, 1.0, 1_500.0, 2))
     assert 15 < measured["burst: pause"] < 60
+    assert measured["lone: after"] < 50
     assert measured["burst: after"] < 20
     assert measured["burst: half"] > 10
     assert measured["burst: rebound"] > 30

@@ -18,7 +18,8 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
-from cerebellum.model.presets import eglif_olive
+from cerebellum.model.presets import eglif_complex_spike, eglif_olive
+from cerebellum.model.presets.eglif_complex_spike import ComplexSpike
 from cerebellum.model.presets.eglif_granular import GranularLayer
 from cerebellum.model.presets.eglif_olive import Olive
 from cerebellum.model.presets.eglif_space import place, positions
@@ -287,12 +288,13 @@ LOOP = (
 
 @cache
 def _placing(
-    microzones: int, coupled: bool, granular: GranularLayer
+    microzones: int, coupled: bool, pausing: bool, granular: GranularLayer
 ) -> Callable[[Array], dict[str, Any]]:
     """The `place` function of a spec; it is cached, so that equal specs compare as equal.
 
     Args:
       coupled: whether the olive has gap junctions.
+      pausing: whether complex spikes leave a pause.
     """
     rows = {(row.source, row.label, row.target): row for row in _TABLE}
     return partial(
@@ -303,6 +305,7 @@ def _placing(
         loop=LOOP,
         microzones=microzones,
         coupled=("inferior_olive",) if coupled else (),
+        climbing=eglif_complex_spike.NAMES if pausing else (),
         altered=partial(granular.edges, weight=_GRANULE_NS)
         if granular != GranularLayer()
         else None,
@@ -327,6 +330,7 @@ def mouse_eglif(
     granular: GranularLayer | None = None,
     olive: Olive = "silent",
     olive_coupling: float = 0.0,
+    complex_spike: ComplexSpike = "published",
 ) -> Spec:
     """The spec of Model B; the cells of its cortex have positions in space.
 
@@ -343,10 +347,13 @@ def mouse_eglif(
         2 Hz at rest and once in a puff of its afferents (see `eglif_olive`).
       olive_coupling: conductance of the gap junctions of the olive, nS, which couple each pair of
         its cells within a microzone with the probability `eglif_space.COUPLED`; 0 for none.
+      complex_spike: "published", which leaves no pause after a single spike of a climbing fibre; or
+        "pausing", which opens potassium channels after a longer synaptic current, and whose
+        climbing fibres depress (see `eglif_complex_spike`).
 
     Raises:
-      UsageError: the condition, the olive or the number of microzones is unknown, the coupling is
-        no conductance, or the cells or delays do not allow the time step.
+      UsageError: the condition, the olive, the complex spike or the number of microzones is
+        unknown, the coupling is no conductance, or the cells or delays do not allow the time step.
     """
     if condition not in CELLS:
         raise UsageError(f"condition: {condition!r}; one of {', '.join(get_args(Condition))}")
@@ -356,7 +363,9 @@ def mouse_eglif(
     if not isinstance(granular, GranularLayer):
         raise UsageError(f"granular: {granular!r}; a GranularLayer(brush_cells=BrushCells(), ...)")
     eglif_olive.check(olive, olive_coupling)
+    eglif_complex_spike.check(complex_spike)
     awake, cells = condition == "awake", CELLS[condition]
+    pausing = complex_spike == "pausing"
     populations = tuple(
         Population(
             name=name,
@@ -372,9 +381,10 @@ def mouse_eglif(
         populations=granular.populations(populations),
         projections=granular.projections(projections, SIZES["glomerulus"], _GRANULE_NS),
         dt=dt,
-        place=_placing(microzones, olive_coupling > 0, granular),
+        place=_placing(microzones, olive_coupling > 0, pausing, granular),
     )
-    return eglif_olive.with_olive(spec, condition, olive, olive_coupling)
+    spec = eglif_olive.with_olive(spec, condition, olive, olive_coupling)
+    return eglif_complex_spike.with_pause(spec) if pausing else spec
 
 
 def _projection(row: Row, awake: bool, short_term: bool) -> Projection:

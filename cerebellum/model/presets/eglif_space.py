@@ -195,6 +195,7 @@ def place(
     loop: tuple[tuple[str, str, str], ...],
     microzones: int,
     coupled: tuple[str, ...] = (),
+    climbing: tuple[str, ...] = (),
     altered: Callable[..., dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Place the cells and draw the edges by projection (see `anatomy.build`).
@@ -207,6 +208,7 @@ def place(
       loop: projections of nuclei and olive, which do not depend on positions.
       microzones: number of microzones, which those projections do not leave.
       coupled: populations with gap junctions, which do not leave a microzone either.
+      climbing: names of other projections whose pairs are those of the climbing fibres.
       altered: a function of the key, the positions and all edges that returns other edges.
     """
     cells, rng = positions(key, sizes), stream(key, "place")
@@ -233,8 +235,11 @@ def place(
         ends = sizes[source], sizes[target]
         pairs = _pairs_within_microzones(*ends, in_degrees[names][0], microzones, rng)
         edges["_".join(filter(None, names))] = _edges(*pairs)
-    climbing = round(contacts["inferior_olive", "climbing", "purkinje"])
-    edges |= _climbing(edges, sizes, climbing, microzones, rng)
+    count = round(contacts["inferior_olive", "climbing", "purkinje"])
+    edges |= _climbing(edges, sizes, count, microzones, rng)
+    for name in climbing:
+        source, target, _ = edges["inferior_olive_climbing_purkinje"].T
+        edges[name] = _edges(source, target)
     for name in coupled:
         edges[name] = _coupled_pairs(sizes[name], microzones, stream(key, f"coupled {name}"))
     return altered(key, cells, edges) if altered else edges
