@@ -32,11 +32,11 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_configurations_that_come_with_it_load(path):
-    assert config.load(path).neural.granule_size in (1_000, 100_000, 4_000_000)
+    assert config.load(path).neural.granule_size in (300, 1_000, 100_000, 4_000_000)
 
 
-def test_there_are_three():
-    assert [path.stem for path in CONFIGS] == ["default", "development", "production"]
+def test_there_are_four():
+    assert [path.stem for path in CONFIGS] == ["default", "development", "production", "ticks"]
 
 
 def test_production_is_the_production_circuit():

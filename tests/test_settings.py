@@ -513,6 +513,8 @@ PROBES: dict[str, Probe] = {
     "training.early_stopping_patience": Probe(1, 2, planned(steps)),
     "training.checkpoint_interval": Probe(99.0, 101.0, saves),
     "training.max_checkpoints": Probe(1, 2, saved),
+    "training.microzones": Probe(1, 2, lambda s, lab: new(s, lab).plan.microzones),
+    "training.swap_noise": Probe(0.0, 0.2, lambda s, lab: new(s, lab).plan.swap_noise),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),

@@ -86,7 +86,12 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     for warning in ticks.few(data):
         console.print(warning)
     plan = training_run.plan
-    feed = Ticks(data=data, size=training_run.data["streams"], seed=plan.seed)
+    feed = Ticks(
+        data=data,
+        size=training_run.data["streams"],
+        swap_noise=plan.swap_noise,
+        seed=plan.seed,
+    )
     parallel.mesh(devices, feed.size)
     if training_run.training is None:
         training = train.begin(plan, feed, training_run.model.net)
@@ -182,6 +187,8 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         validation_split=training.validation_split,
         early_stopping_patience=training.early_stopping_patience,
         balanced=training.class_weights == "balanced",
+        microzones=_microzones(settings, design),
+        swap_noise=training.swap_noise,
         plasticity=neural.learning_rate,
         stdp=Timing(**training.stdp.model_dump()),
         seed=neural.seed,
@@ -206,6 +213,21 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         ended=False,
     )
     return training_run, data
+
+
+def _microzones(settings: Settings, design: Design) -> int:
+    """The number of microzones of a new run.
+
+    Raises:
+      UsageError: so many that some would lack a cell of a choice's zone.
+    """
+    asked, most = settings.training.microzones, design.nuclei // len(design.choices)
+    if asked > max(1, most):
+        raise UsageError(
+            f"training.microzones: {asked}; at most {most} with {design.nuclei} nuclear cells "
+            f"(neural.dcn_size) and {len(design.choices)} choices"
+        )
+    return asked
 
 
 def _identity(stream: ticks.Stream, data: ticks.Data, streams: int) -> dict[str, Any]:

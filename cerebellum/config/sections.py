@@ -168,6 +168,15 @@ class Training(Section):
     )
     checkpoint_interval: Positive = Field(default=600.0, description="time between checkpoints, s")
     max_checkpoints: Count = Field(default=5, description="how many of the newest checkpoints stay")
+    microzones: Count = Field(
+        default=1,
+        description="groups of nuclear cells that learn by gradients each from its own error; the "
+        "answer is their mean",
+    )
+    swap_noise: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="share of the features that training shows with the value of another tick",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"
     )

@@ -3,6 +3,7 @@
 Dimensions: N nuclear cells, C choices, T steps.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
@@ -48,6 +49,24 @@ def init(rates: Array, zone: np.ndarray, choices: int) -> Readout:
     )
 
 
+def joined(readouts: Sequence[Readout], cells: Sequence[np.ndarray]) -> Readout:
+    """One readout of all cells, whose logits are the mean of those of the given readouts.
+
+    Args:
+      cells: the cells that each of them reads; together every cell once.
+    """
+    count, order = len(readouts), np.argsort(np.concatenate(cells))
+    scale = jnp.mean(jnp.stack([each.scale for each in readouts]))
+    weights = [each.weights * (scale / each.scale / count) for each in readouts]
+    return Readout(
+        centre=jnp.concatenate([each.centre for each in readouts])[order],
+        scale=scale,
+        weights=jnp.concatenate(weights)[order],
+        bias=jnp.mean(jnp.stack([each.bias for each in readouts]), axis=0),
+        temperature=jnp.float32(1),
+    )
+
+
 def filtered(rate: Array, spikes: Array, tau: float, dt: float) -> Array:
     """Filtered rates [..., N] after a step: each spike adds 1, which decays with `tau` (ms)."""
     return rate * jnp.exp(-dt / tau) + spikes
@@ -57,6 +76,18 @@ def logits(readout: Readout, rates: Array) -> Array:
     """Logits of the choices, [..., C], from filtered rates [..., N]."""
     scaled = (rates - readout.centre) / readout.scale
     return (scaled @ readout.weights + readout.bias) / readout.temperature
+
+
+def microzone_logits(readout: Readout, rates: Array, zones: np.ndarray) -> Array:
+    """Logits of each microzone alone, [K, ..., C]. For zones of equal size their mean is `logits`.
+
+    Args:
+      zones: the cells of each microzone, one-hot [K, N].
+    """
+    scaled = (rates - readout.centre) / readout.scale
+    shares = jnp.asarray(len(zones) * zones, jnp.float32)
+    each = jax.vmap(lambda share: scaled @ (share[:, None] * readout.weights))(shares)
+    return (each + readout.bias) / readout.temperature
 
 
 def signals(readout: Readout, rates: Array) -> tuple[Array, Array]:

@@ -82,6 +82,9 @@ class Ticks:
     size: int = 32
     window: int = 4
     """L"""
+    swap_noise: float = 0.0
+    """Share of the features that a batch shows with the value of another tick of the training
+    split."""
     seed: int = 0
     resets: bool = False
 
@@ -101,8 +104,17 @@ class Ticks:
         at = np.minimum(at, self.data.train.stop - 1)
         labels = self.data.labels[at]
         valid = (labels != NONE) & (self.data.known[at] < self.data.train.stop)
-        inputs = self.data.ranks[at]
+        inputs = self._swapped(self.data.ranks[at], epoch, step)
         return Batch(inputs, np.where(valid, labels, 0).astype(np.int32), valid.astype(np.float32))
+
+    def _swapped(self, inputs: np.ndarray, epoch: int, step: int) -> np.ndarray:
+        """Inputs [L, B, F], a share of which is replaced by the same feature at other ticks."""
+        if not self.swap_noise:
+            return inputs
+        rng = np.random.default_rng((self.seed, epoch, step))
+        others = rng.integers(0, self.data.train.stop, inputs.shape)
+        swapped = rng.random(inputs.shape) < self.swap_noise
+        return np.where(swapped, self.data.ranks[others, np.arange(inputs.shape[-1])], inputs)
 
     def sample(self) -> np.ndarray:
         rng = np.random.default_rng(self.seed)

@@ -124,6 +124,14 @@ class Design:
         """The choice whose zone each of a population's cells belongs to, int [cells]."""
         return np.asarray(self.choices)[np.arange(cells) % len(self.choices)]
 
+    def microzone(self, cells: int, count: int) -> np.ndarray:
+        """Which of `count` microzones each of a population's cells is in, one-hot [count, cells].
+
+        Each microzone has cells of every choice's zone.
+        """
+        member = np.arange(cells) // len(self.choices) % count
+        return member == np.arange(count)[:, None]
+
     @property
     def outputs(self) -> int:
         """C: the number of choices, including those that never occur as labels."""

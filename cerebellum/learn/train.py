@@ -62,6 +62,13 @@ class Plan:
     early_stopping_patience: int = 5
     balanced: bool = False
     """Whether samples are weighted so that every choice has the same total weight."""
+    microzones: int = 1
+    """Groups of nuclear cells that learn by gradients each from its own error. The answer is the
+    mean of their logits, as that of an ensemble of small networks."""
+    swap_noise: float = 0.0
+    """Share of the features that training shows with the value of another tick of the training
+    split, so that no answer depends on a single feature (swap noise, after the denoising of
+    Vincent et al. 2010)."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     stdp: Timing = field(default_factory=Timing)
@@ -181,7 +188,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs)
     if plan.descends:
-        learner = replace(learner, readout=fit_readout(net, learner, feed, plan.seed))
+        learner = replace(learner, readout=fit_readout(net, learner, feed, plan))
     else:
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
         rates = ends.rates[-1:] if feed.resets else ends.rates
@@ -210,13 +217,24 @@ def _without_absent(design: Design, learner: Learner) -> Learner:
     return replace(learner, readout=replace(learner.readout, bias=bias))
 
 
-def fit_readout(net: Net, learner: Learner, feed: Feed, seed: int) -> decode.Readout:
-    """A readout by softmax regression on the nuclear rates of the training split."""
+def fit_readout(net: Net, learner: Learner, feed: Feed, plan: Plan) -> decode.Readout:
+    """A readout by softmax regression on the nuclear rates of the training split.
+
+    Each microzone is regressed alone, because each is to be right alone.
+    """
     rates, labels = feed.rates(net, learner, "train")
-    device_rates = jnp.asarray(rates)
-    return start.regress(
-        lambda samples: device_rates[samples], labels, net.design.outputs, rate=1e-2, seed=seed
-    )
+    device_rates, design = jnp.asarray(rates), net.design
+    zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
+
+    def regressed(cells: np.ndarray) -> decode.Readout:
+        take = partial(_rates_of, device_rates, jnp.asarray(cells))
+        return start.regress(take, labels, design.outputs, rate=1e-2, seed=plan.seed)
+
+    return decode.joined([regressed(cells) for cells in zones], zones)
+
+
+def _rates_of(rates: Array, cells: Array, samples: np.ndarray) -> Array:
+    return rates[jnp.asarray(samples)][:, cells]
 
 
 @partial(
@@ -240,7 +258,7 @@ def descend(
         segment = 1 if plan.gradient_checkpointing else 0
         operands = network.with_learned(circuit, learner), training.carry, batch.inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
-        return _loss(plan, learner, ends, batch)[1], carry
+        return _microzone_loss(plan, design, learner, ends, batch), carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
     parameters: Any = training.learner
@@ -255,6 +273,16 @@ def _loss(plan: Plan, learner: Learner, ends: Ends, batch: Samples) -> tuple[Arr
     """The logits of the readout, [L, B, C], and the mean loss of the samples."""
     logits = decode.logits(learner.readout, ends.rates)
     return logits, losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
+
+
+def _microzone_loss(
+    plan: Plan, design: Design, learner: Learner, ends: Ends, batch: Samples
+) -> Array:
+    """The mean over microzones of the mean loss of each alone."""
+    zones = design.microzone(design.nuclei, plan.microzones)
+    logits = decode.microzone_logits(learner.readout, ends.rates, zones)
+    each = losses.LOSSES[plan.loss](logits, jnp.broadcast_to(batch.labels, logits.shape[:-1]))
+    return losses.mean(each.mean(axis=0), batch.weights)
 
 
 def _answer(

@@ -121,6 +121,11 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         "train", "--data", data, "--config", market / "stdp.toml", "--out", market / "x"
     )
     assert (code, "training.stdp.w_min: too large (2; at most 1)" in err) == (2, True)
+    (market / "many.toml").write_text("[neural]\ndcn_size = 8\n[training]\nmicrozones = 5\n")
+    code, _, err = run(
+        "train", "--data", data, "--config", market / "many.toml", "--out", market / "x"
+    )
+    assert (code, "training.microzones: 5; at most 4 with 8 nuclear" in err) == (2, True)
 
 
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):
