@@ -28,6 +28,8 @@ from cerebellum.model.circuit import Circuit
 
 Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid", "stdp"]
 METHODS = get_args(Method)
+GRADIENT_METHODS: tuple[Method, ...] = ("surrogate_gradient", "hybrid")
+"""Methods of which gradients are a part."""
 
 OPTIMIZERS = {
     "adam": optax.scale_by_adam,
@@ -78,6 +80,11 @@ class Plan:
     def __post_init__(self):
         if self.method not in METHODS:
             raise UsageError(f"training.method: {self.method!r}; one of {', '.join(METHODS)}")
+        if self.microzones > 1 and not self.descends:
+            raise UsageError(
+                f"training.microzones: {self.microzones}; 1 with training.method "
+                f"{self.method!r}: only {' and '.join(GRADIENT_METHODS)} teach each alone"
+            )
 
     def method_of(self, epoch: int) -> Method:
         """The method of an epoch: of "hybrid", the one whose turn it is."""
@@ -89,7 +96,7 @@ class Plan:
     @property
     def descends(self) -> bool:
         """Whether gradients are among the methods: the run then starts from regression."""
-        return self.method in ("surrogate_gradient", "hybrid")
+        return self.method in GRADIENT_METHODS
 
 
 @struct.dataclass(kw_only=True)

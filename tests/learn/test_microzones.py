@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import series
 
+from cerebellum.errors import UsageError
 from cerebellum.learn import decode, losses, network, train
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.feed import Ticks
@@ -66,6 +67,12 @@ def test_joined_readouts_answer_with_their_mean():
     each = [decode.logits(part, seen[:, some]) for part, some in zip(parts, cells, strict=True)]
     joined = decode.logits(decode.joined(parts, cells), seen)
     np.testing.assert_allclose(joined, sum(each) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["climbing_fiber", "stdp"])
+def test_only_gradients_teach_microzones(method):
+    with pytest.raises(UsageError, match=r"training\.microzones: 2; 1 with training\.method '"):
+        Plan(method=method, microzones=2)
 
 
 def test_a_microzone_learns_nothing_of_the_others():
