@@ -26,13 +26,16 @@ for name, of in network["populations"].items():
     source = nest.Create("poisson_generator", params={"rate": of["drive_hz"]})
     synapse = {"weight": network["drive_pa"], "delay": 1.5}
     nest.Connect(source, groups[name], "all_to_all", synapse)
+# A synapse model holds at most 2**27 synapses of a thread: each source has one of its own.
+for name in groups:
+    nest.CopyModel("static_synapse", f"synapse_of_{name}")
 for of in network["projections"]:
     weight, delay = of["weight_pa"], of["delay_ms"]
     drawn = nest.random.normal(mean=weight, std=0.1 * abs(weight))
     limits = {"min": 0.0, "max": np.inf} if weight > 0 else {"min": -np.inf, "max": 0.0}
     late = nest.random.normal(mean=delay, std=delay / 2)
     synapse = {
-        "synapse_model": "static_synapse",
+        "synapse_model": f"synapse_of_{of['source']}",
         "weight": nest.math.redraw(drawn, **limits),
         "delay": nest.math.redraw(late, min=network["dt"], max=np.inf),
     }

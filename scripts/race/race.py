@@ -1,11 +1,11 @@
 """The cortical microcircuit of Potjans & Diesmann (2014) beside NEST, on the same cores, in turn.
 
     bash scripts/race/setup          # once: NEST, in an environment of its own
-    python scripts/race/race.py [--cores 2] [--repeats 3] [--seed 0]
+    python scripts/race/race.py [--cores 2] [--repeats 2] [--seed 0]
 
 Full density, 0.1 ms, Poisson input. Wall time of one biological second after a start that is not
 counted, without recorders; then rates, irregularity and correlation of the spikes of some seconds.
-Everything that was measured goes to scripts/race/results/, with the machine and the date.
+Everything that was measured goes to scripts/race/measured/, with the machine and the date.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def activity(cell: np.ndarray, time_ms: np.ndarray, cells: int) -> dict[str, flo
 
 
 def run(command: list[str], cores: int) -> dict:
-    """What a program prints, on so many cores; its memory is measured beside it."""
+    """What a program prints, on so many cores, and the seconds that it took as a whole."""
     pinned = ["taskset", "-c", ",".join(map(str, range(cores)))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
     began = time.perf_counter()
@@ -135,7 +135,7 @@ def processor() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if not NEST.exists():
@@ -167,7 +167,7 @@ def main() -> int:
         "python": platform.python_version(),
         "jax": version("jax"),
     }
-    kept = HERE / "results" / f"microcircuit-{asked.cores}-cores-{date}.json"
+    kept = HERE / "measured" / f"microcircuit-{asked.cores}-cores-{date}.json"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
     print(kept)
