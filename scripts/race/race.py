@@ -12,17 +12,16 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from cerebellum.bench import result
 from cerebellum.model.connect import FixedTotal
 from cerebellum.model.presets import potjans
 from cerebellum.model.spec import Spec
@@ -126,12 +125,6 @@ def run(command: list[str], cores: int) -> dict:
     return {**json.loads(done.stdout.splitlines()[-1]), "wall_s": time.perf_counter() - began}
 
 
-def processor() -> str:
-    """The name of the processor, as Linux has it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cores", type=int, default=2)
@@ -159,14 +152,7 @@ def main() -> int:
                 }
     show(results)
     date = datetime.date.today().isoformat()
-    machine = {
-        "date": date,
-        "processor": processor(),
-        "cores": asked.cores,
-        "seed": asked.seed,
-        "python": platform.python_version(),
-        "jax": version("jax"),
-    }
+    machine = {"date": date, "seed": asked.seed, **result.machine(asked.cores)}
     kept = HERE / "measured" / f"microcircuit-{asked.cores}-cores-{date}.json"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")

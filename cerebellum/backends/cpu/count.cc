@@ -34,9 +34,7 @@ bool add(const uint32_t* __restrict high, const uint32_t* __restrict low, const 
          int32_t* __restrict count) {
   uint32_t any = 0;
   for (int k = 0; k < kBlock; ++k) {
-    const uint32_t under = high[k] < limits.upper[k];
-    const uint32_t level = high[k] == limits.upper[k];
-    const uint32_t above = under | (level & (low[k] < limits.lower[k]));
+    const uint32_t above = under(high[k], low[k], {limits.upper[k], limits.lower[k]});
     count[k] += static_cast<int32_t>(above);
     any |= above;
   }
@@ -51,9 +49,8 @@ ffi::Error Count(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   const int64_t levels = tails.dimensions()[0], size = counts->element_count();
   const bool one = tails.dimensions()[1] == 1;
   const uint32_t* run = key.typed_data();
-  // jax.random.fold_in, of the part's number and then of the step.
-  const Pair own = threefry({run[0], run[1]}, {0, static_cast<uint32_t>(part)});
-  const Pair now = threefry(own, {0, static_cast<uint32_t>(*step.typed_data())});
+  const Pair own = fold({run[0], run[1]}, static_cast<uint32_t>(part));
+  const Pair now = fold(own, static_cast<uint32_t>(*step.typed_data()));
   const uint32_t from = *first.typed_data();
   const uint32_t times = static_cast<uint32_t>(*draws.typed_data());
   int32_t* out = counts->typed_data();

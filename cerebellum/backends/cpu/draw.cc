@@ -31,11 +31,8 @@ uint32_t draws(Pair now, uint32_t first, int64_t here, const Limits& limits) {
   uint32_t fired[kBlock], word = 0;
   for (uint32_t k = 0; k < kBlock; ++k) {
     const Pair drawn = threefry(now, {0, first + k});
-    const uint32_t high = drawn.a ^ drawn.b;
-    const uint32_t under = high < limits.upper[k];
-    const uint32_t level = high == limits.upper[k];
-    const uint32_t rest = drawn.b < limits.lower[k];
-    fired[k] = under | (level & rest) | limits.always[k];
+    const Limit limit = {limits.upper[k], limits.lower[k]};
+    fired[k] = under(drawn.a ^ drawn.b, drawn.b, limit) | limits.always[k];
   }
   for (int k = 0; k < kBlock; ++k) word |= fired[k] << k;
   return here < kBlock ? word & ((1u << here) - 1) : word;
@@ -48,9 +45,8 @@ ffi::Error Draw(ffi::Buffer<ffi::U32> key, ffi::Buffer<ffi::S32> step,
   const float* given = chance.typed_data();
   const bool one = chance.element_count() == 1;
   const uint32_t* run = key.typed_data();
-  // jax.random.fold_in, of the part's number and then of the step.
-  const Pair own = threefry({run[0], run[1]}, {0, static_cast<uint32_t>(part)});
-  const Pair now = threefry(own, {0, static_cast<uint32_t>(*step.typed_data())});
+  const Pair own = fold({run[0], run[1]}, static_cast<uint32_t>(part));
+  const Pair now = fold(own, static_cast<uint32_t>(*step.typed_data()));
   const uint32_t from = *first.typed_data();
   uint32_t* out = words->typed_data();
   team::run(size, [&](int index, int parts) {

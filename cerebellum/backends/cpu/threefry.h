@@ -32,3 +32,6 @@ ANYWHERE Pair threefry(Pair key, Pair x) {
   }
   return x;
 }
+
+// The key that belongs to a number under a key: `noise.fold`.
+ANYWHERE Pair fold(Pair key, uint32_t number) { return threefry(key, {0, number}); }
