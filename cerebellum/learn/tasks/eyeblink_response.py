@@ -65,21 +65,26 @@ def threshold(session: Session) -> float:
     return max(LEAST_HZ, float(later.mean() + DEVIATIONS * later.std()))
 
 
-def early(session: Session) -> np.ndarray:
-    """Whether each trial answers the onset of the tone, bool [K]."""
-    return np.any(_windows(session)[0] >= LEAST_HZ, axis=1)
+def early(session: Session, limit: float = LEAST_HZ) -> np.ndarray:
+    """Whether each trial answers the onset of the tone, bool [K].
+
+    Args:
+      limit: of such an answer, Hz.
+    """
+    return np.any(_windows(session)[0] >= limit, axis=1)
 
 
-def responses(session: Session, above: float) -> np.ndarray:
+def responses(session: Session, above: float, limit: float = LEAST_HZ) -> np.ndarray:
     """Whether each trial has a CR, bool [K].
 
     Args:
       above: threshold, Hz.
+      limit: of an early response, Hz.
     """
     exceeds = _windows(session)[1] >= above
     left = exceeds.shape[1] - exceeds.argmax(axis=1)
     lasts = exceeds.sum(axis=1) >= SHARE * left
-    return np.any(exceeds, axis=1) & lasts & ~early(session)
+    return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
 
 
 @dataclass(frozen=True, kw_only=True)
