@@ -80,7 +80,7 @@ class Stimuli:
     bursts: tuple[Bursts, ...] = ()
     """bursts of a disorder"""
     cohort: Cohort = FITTED
-    """the mice, of which it takes how their olive is held down"""
+    """the mice: how their olive is held down, and how much their lid varies"""
 
     def __post_init__(self):
         if np.shape(self.tone) != (self.timing.trial, SIZES["mossy_fiber"]):
@@ -107,11 +107,10 @@ class Stimuli:
         mossy = rng.random(chance.shape, np.float32) < chance
         rest = rng.random((timing.trial, SIZES["olivary_afferent"]), np.float32)
         rest = rest < self.olive_hz * DT * 1e-3
-        holding = self.cohort.holding()
-        current = np.full((timing.trial, holding.size), SILENCING_PA if silent else 0, np.float32)
+        current = np.full((timing.trial, 1), SILENCING_PA if silent else 0.0, np.float32)
         if kind == "held" and not silent:
             before, after = HOLDING_MS
-            current[timing.us_onset + before : timing.us_onset + after] = holding
+            current[timing.us_onset + before : timing.us_onset + after] = self.cohort.holding_pa
         teaching = np.zeros((timing.trial, 1)) if kind == "cs" else puff(timing)
         return {
             "mossy_fiber": mossy.astype(np.float32),
@@ -119,6 +118,14 @@ class Stimuli:
             "inferior_olive": current,
             **{each.target: each.trial(self.key, number, timing) for each in self.bursts},
         }
+
+    def reluctance(self, first: int, count: int) -> np.ndarray:
+        """The factor on the thresholds of each trial, [count], from the one with that number on."""
+        drawn = [
+            stream(self.key, f"lid {number}").standard_normal()
+            for number in range(first, first + count)
+        ]
+        return 1 + self.cohort.variation * np.array(drawn)
 
 
 def run(
@@ -169,9 +176,9 @@ class Subject:
     before: Session
     """Trials of the tone alone before training."""
     threshold: float
-    """Threshold of a CR, Hz."""
+    """Threshold of a CR, Hz; of a cohort whose lid varies, its mean."""
     early: float = LEAST_HZ
-    """Limit of a response to the onset of the tone, Hz."""
+    """Limit of a response to the onset of the tone, Hz, likewise."""
 
     @property
     def timing(self) -> Timing:
@@ -344,8 +351,9 @@ def experiment(
         )
 
     for done, (name, kind) in enumerate(plan[start.blocks :], start.blocks + 1):
+        factor = subject.stimuli.reluctance(int(state.step) // subject.timing.trial, block)
         state, session = trials(state, kind, block, learning)
-        answers = responses(session, subject.threshold, subject.early)
+        answers = responses(session, subject.threshold * factor, subject.early * factor)
         course = _with_block(course, name, answers, session)
         course = _with_trials(course, name, session, keep)
         if say:

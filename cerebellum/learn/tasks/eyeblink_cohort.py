@@ -8,13 +8,10 @@ paired, and a puff makes their climbing fibres fire about once. For these a puff
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cerebellum.documented import documented
-from cerebellum.errors import UsageError, is_number, is_whole
+from cerebellum.errors import UsageError, is_number
 from cerebellum.learn.tasks.eyeblink_circuit import NUCLEAR, PARALLEL
 from cerebellum.model.plasticity import Rule
-from cerebellum.model.presets.eglif import SIZES
 from cerebellum.model.spec import Spec
 
 HOLDING_PA = -4700.0
@@ -34,28 +31,20 @@ class Cohort:
     threshold: float = 1.0
     """Factor on the threshold of a response, and of one to the onset of the tone. In mice whose lid
     moves less the same rate of the nuclei is less of a response."""
+    variation: float = 0.0
+    """Standard deviation of these thresholds from trial to trial, as a fraction of them. How much
+    the lid answers to the same nuclei depends on the state of a mouse, such as whether it walks
+    (Albergaria et al. 2018, Nat Neurosci; from memory). This size of it is not published."""
     holding_pa: float = HOLDING_PA
     """current into the olive that holds it down, pA"""
-    escaping: int = 0
-    """olivary cells that the light does not reach"""
 
     def __post_init__(self):
-        for name in ("teaching", "nuclear", "threshold"):
+        for name in ("teaching", "nuclear", "threshold", "variation"):
             factor = getattr(self, name)
             if not is_number(factor) or not 0 <= factor < float("inf"):
                 raise UsageError(f"{name}: {factor!r}; a factor, zero or more")
         if not is_number(self.holding_pa):
             raise UsageError(f"holding_pa: {self.holding_pa!r}; a current, pA")
-        most = SIZES["inferior_olive"]
-        if not is_whole(self.escaping) or not 0 <= self.escaping <= most:
-            raise UsageError(f"escaping: {self.escaping!r}; a number of cells, 0 to {most}")
-
-    def holding(self) -> np.ndarray:
-        """The current that holds the olive down, pA, [1], or [cells] where some escape."""
-        if not self.escaping:
-            return np.full(1, self.holding_pa, np.float32)
-        cells = np.arange(SIZES["inferior_olive"])
-        return np.where(cells < self.escaping, 0, self.holding_pa).astype(np.float32)
 
     def changed(self, spec: Spec) -> Spec:
         """The spec of the fitted circuit with the rates of learning of this group."""

@@ -65,23 +65,25 @@ def threshold(session: Session) -> float:
     return max(LEAST_HZ, float(later.mean() + DEVIATIONS * later.std()))
 
 
-def early(session: Session, limit: float = LEAST_HZ) -> np.ndarray:
+def early(session: Session, limit: float | np.ndarray = LEAST_HZ) -> np.ndarray:
     """Whether each trial answers the onset of the tone, bool [K].
 
     Args:
-      limit: of such an answer, Hz.
+      limit: of such an answer, Hz, a number or [K].
     """
-    return np.any(_windows(session)[0] >= limit, axis=1)
+    return np.any(_windows(session)[0] >= np.asarray(limit)[..., None], axis=1)
 
 
-def responses(session: Session, above: float, limit: float = LEAST_HZ) -> np.ndarray:
+def responses(
+    session: Session, above: float | np.ndarray, limit: float | np.ndarray = LEAST_HZ
+) -> np.ndarray:
     """Whether each trial has a CR, bool [K].
 
     Args:
-      above: threshold, Hz.
-      limit: of an early response, Hz.
+      above: threshold, Hz, a number or [K].
+      limit: of an early response, Hz, likewise.
     """
-    exceeds = _windows(session)[1] >= above
+    exceeds = _windows(session)[1] >= np.asarray(above)[..., None]
     left = exceeds.shape[1] - exceeds.argmax(axis=1)
     lasts = exceeds.sum(axis=1) >= SHARE * left
     return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
