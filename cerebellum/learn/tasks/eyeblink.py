@@ -28,7 +28,7 @@ from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.learn.tasks.eyeblink_circuit import spec
 from cerebellum.learn.tasks.eyeblink_cohort import FITTED, Cohort
 from cerebellum.learn.tasks.eyeblink_disorder import DISORDERS, Bursts, Disorder
-from cerebellum.learn.tasks.eyeblink_response import LEAST_HZ, responses, threshold
+from cerebellum.learn.tasks.eyeblink_response import responses, threshold
 from cerebellum.learn.tasks.eyeblink_tone import TONES, puff
 from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, Session, Timing
 from cerebellum.model import anatomy
@@ -80,7 +80,7 @@ class Stimuli:
     bursts: tuple[Bursts, ...] = ()
     """bursts of a disorder"""
     cohort: Cohort = FITTED
-    """the mice: how their olive is held down, and how much their lid varies"""
+    """the mice, of which it takes how their olive is held down"""
 
     def __post_init__(self):
         if np.shape(self.tone) != (self.timing.trial, SIZES["mossy_fiber"]):
@@ -118,14 +118,6 @@ class Stimuli:
             "inferior_olive": current,
             **{each.target: each.trial(self.key, number, timing) for each in self.bursts},
         }
-
-    def reluctance(self, first: int, count: int) -> np.ndarray:
-        """The factor on the thresholds of each trial, [count], from the one with that number on."""
-        drawn = [
-            stream(self.key, f"lid {number}").standard_normal()
-            for number in range(first, first + count)
-        ]
-        return 1 + self.cohort.variation * np.array(drawn)
 
 
 def run(
@@ -176,9 +168,7 @@ class Subject:
     before: Session
     """Trials of the tone alone before training."""
     threshold: float
-    """Threshold of a CR, Hz; of a cohort whose lid varies, its mean."""
-    early: float = LEAST_HZ
-    """Limit of a response to the onset of the tone, Hz, likewise."""
+    """Threshold of a CR, Hz."""
 
     @property
     def timing(self) -> Timing:
@@ -240,8 +230,7 @@ def subject(
         state=state,
         stimuli=stimuli,
         before=before,
-        threshold=cohort.threshold * threshold(before),
-        early=cohort.threshold * LEAST_HZ,
+        threshold=threshold(before),
     )
 
 
@@ -351,9 +340,8 @@ def experiment(
         )
 
     for done, (name, kind) in enumerate(plan[start.blocks :], start.blocks + 1):
-        factor = subject.stimuli.reluctance(int(state.step) // subject.timing.trial, block)
         state, session = trials(state, kind, block, learning)
-        answers = responses(session, subject.threshold * factor, subject.early * factor)
+        answers = responses(session, subject.threshold)
         course = _with_block(course, name, answers, session)
         course = _with_trials(course, name, session, keep)
         if say:

@@ -1,4 +1,4 @@
-"""Groups of mice that learn and answer differently in eyeblink conditioning.
+"""Groups of mice that learn differently in eyeblink conditioning.
 
 The circuit of `eyeblink_circuit` was fitted to the mice of Geminiani et al. 2024, which come to
 85 %. Those of Kim, Ohmae & Medina 2020 (Nat Neurosci) stay near 60 to 65 % however long they are
@@ -28,18 +28,11 @@ class Cohort:
     """factor on what a climbing-fibre spike takes from the synapses of parallel fibres"""
     nuclear: float = 1.0
     """factor on the rates of learning of mossy fibres onto the nuclei"""
-    threshold: float = 1.0
-    """Factor on the threshold of a response, and of one to the onset of the tone. In mice whose lid
-    moves less the same rate of the nuclei is less of a response."""
-    variation: float = 0.0
-    """Standard deviation of these thresholds from trial to trial, as a fraction of them. How much
-    the lid answers to the same nuclei depends on the state of a mouse, such as whether it walks
-    (Albergaria et al. 2018, Nat Neurosci; from memory). This size of it is not published."""
     holding_pa: float = HOLDING_PA
     """current into the olive that holds it down, pA"""
 
     def __post_init__(self):
-        for name in ("teaching", "nuclear", "threshold", "variation"):
+        for name in ("teaching", "nuclear"):
             factor = getattr(self, name)
             if not is_number(factor) or not 0 <= factor < float("inf"):
                 raise UsageError(f"{name}: {factor!r}; a factor, zero or more")

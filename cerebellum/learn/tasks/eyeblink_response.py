@@ -89,6 +89,26 @@ def responses(
     return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
 
 
+HIGHEST_HZ = 20.0
+"""The highest threshold that `threshold_passed` tries; it tries every twentieth of 1 Hz."""
+
+
+def threshold_passed(session: Session, share: float, factor: np.ndarray) -> float:
+    """The highest threshold that a share of trials pass, Hz; the limit of early answers equals it.
+
+    How far the lid of a mouse moves for a rate of its nuclei is not known, but how often the mouse
+    answers is. Where no threshold is passed so often, it is the one that is passed most often.
+
+    Args:
+      share: of the trials.
+      factor: on the threshold, of each trial, [K].
+    """
+    thresholds = np.arange(1, HIGHEST_HZ, 0.05)
+    passed = [responses(session, each * factor, each * factor).mean() for each in thresholds]
+    enough = np.flatnonzero(np.array(passed) >= share)
+    return float(thresholds[enough[-1] if enough.size else np.argmax(passed)])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Times:
     """When a response comes, ms after the onset of the tone; NaN where there is none."""
