@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax import Array
 
 from cerebellum import plot
 from cerebellum.learn.tasks import eyeblink
@@ -132,8 +133,7 @@ def curves(course: Course, seed: int) -> dict[str, np.ndarray]:
     """Percent CR of a circuit in each block, by phase, with a threshold of its own."""
     key = jax.random.key(seed)
     factor = {
-        phase: 1
-        + VARIATION * stream(key, f"lid {phase}").standard_normal(len(session.spikes["nuclei"]))
+        phase: _factors(key, phase, session.spikes["nuclei"].shape[0])
         for phase, session in course.trials.items()
     }
     learned = course.trials["acquisition"]
@@ -146,6 +146,11 @@ def curves(course: Course, seed: int) -> dict[str, np.ndarray]:
         .mean(axis=1)
         for phase, session in course.trials.items()
     }
+
+
+def _factors(key: Array, phase: str, trials: int) -> np.ndarray:
+    """Factor on the threshold of each trial, [trials], at least a tenth."""
+    return np.maximum(1 + VARIATION * stream(key, f"lid {phase}").standard_normal(trials), 0.1)
 
 
 def _distance(name: str, percent: np.ndarray, mice: np.ndarray) -> Row:

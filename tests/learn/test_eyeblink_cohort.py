@@ -22,9 +22,7 @@ KEY = jax.random.key(3)
 def test_the_mice_that_the_circuit_was_fitted_to_change_nothing():
     assert FITTED.changed(spec()) == spec()
     assert FITTED.holding_pa == HOLDING_PA
-    stimuli = eyeblink.Stimuli(tone=halves(KEY), key=KEY)
-    assert stimuli.cohort is FITTED
-    np.testing.assert_array_equal(stimuli.reluctance(3, 4), np.ones(4))
+    assert eyeblink.Stimuli(tone=halves(KEY), key=KEY).cohort is FITTED
 
 
 def test_a_cohort_changes_the_rates_of_learning_and_nothing_else():
@@ -59,15 +57,6 @@ def test_the_puff_of_the_cohort_is_one_spike_and_its_light_is_weaker():
     assert not paired["inferior_olive"].any()
 
 
-def test_how_much_the_lid_answers_varies_from_trial_to_trial():
-    cohort = Cohort(variation=0.3)
-    stimuli = eyeblink.Stimuli(tone=halves(KEY), key=KEY, cohort=cohort)
-    drawn = stimuli.reluctance(0, 400)
-    assert abs(drawn.mean() - 1) < 0.05
-    assert abs(drawn.std() - 0.3) < 0.05
-    np.testing.assert_array_equal(stimuli.reluctance(100, 50), drawn[100:150])
-
-
 def test_each_trial_has_a_threshold_of_its_own():
     timing = eyeblink.PUBLISHED
     spikes = np.zeros((3, timing.trial), np.int32)
@@ -79,12 +68,33 @@ def test_each_trial_has_a_threshold_of_its_own():
     assert detector.responses(session, above, limit).tolist() == [True, False, False]
 
 
+def test_the_threshold_of_a_circuit_is_the_highest_that_a_share_of_trials_pass():
+    timing = eyeblink.PUBLISHED
+    sizes = 0.2 * np.arange(1, 11)
+    spikes = np.zeros((sizes.size, timing.trial))
+    spikes[:, timing.onset + 150 : timing.onset + timing.cs] = sizes[:, None]
+    session = detector.Session({"nuclei": spikes}, timing)
+    same = np.ones(sizes.size)
+    found = detector.threshold_passed(session, 0.3, same)
+    assert detector.responses(session, found, found).tolist() == [False] * 7 + [True] * 3
+    assert detector.responses(session, found + 0.05, found + 0.05).sum() == 2
+    assert detector.threshold_passed(session, 0.3, same / 2) == pytest.approx(2 * found, abs=0.1)
+
+
+def test_where_no_threshold_is_passed_so_often_it_is_the_one_that_is_passed_most_often():
+    timing = eyeblink.PUBLISHED
+    spikes = np.zeros((4, timing.trial), np.int32)
+    spikes[3, timing.onset + 150 : timing.onset + timing.cs] = 1
+    session = detector.Session({"nuclei": spikes}, timing)
+    found = detector.threshold_passed(session, 0.5, np.ones(4))
+    assert detector.responses(session, found, found).tolist() == [False, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"teaching": -1.0}, "teaching: -1.0; a factor, zero or more"),
-        ({"threshold": "high"}, "threshold: 'high'; a factor"),
-        ({"variation": -0.1}, "variation: -0.1; a factor, zero or more"),
+        ({"nuclear": "high"}, "nuclear: 'high'; a factor"),
         ({"holding_pa": None}, "holding_pa: None; a current, pA"),
     ],
 )

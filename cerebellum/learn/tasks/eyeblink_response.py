@@ -89,8 +89,8 @@ def responses(
     return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
 
 
-HIGHEST_HZ = 20.0
-"""The highest threshold that `threshold_passed` tries; it tries every twentieth of 1 Hz."""
+STEP_HZ = 0.05
+"""Distance between the thresholds that `threshold_passed` tries."""
 
 
 def threshold_passed(session: Session, share: float, factor: np.ndarray) -> float:
@@ -103,7 +103,8 @@ def threshold_passed(session: Session, share: float, factor: np.ndarray) -> floa
       share: of the trials.
       factor: on the threshold, of each trial, [K].
     """
-    thresholds = np.arange(1, HIGHEST_HZ, 0.05)
+    highest = float((_windows(session)[1].max(axis=1) / factor).max())
+    thresholds = np.arange(1, max(highest, 1) + STEP_HZ, STEP_HZ)
     passed = [responses(session, each * factor, each * factor).mean() for each in thresholds]
     enough = np.flatnonzero(np.array(passed) >= share)
     return float(thresholds[enough[-1] if enough.size else np.argmax(passed)])
