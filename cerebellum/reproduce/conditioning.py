@@ -21,7 +21,8 @@ from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import eyeblink
 from cerebellum.learn.tasks.eyeblink import Course, Phases, Progress, Session, Subject
-from cerebellum.learn.tasks.eyeblink_trial import Timing
+from cerebellum.learn.tasks.eyeblink_cohort import FITTED
+from cerebellum.learn.tasks.eyeblink_trial import PUBLISHED, Timing
 from cerebellum.reproduce.workers import spread
 from cerebellum.store import snapshot
 
@@ -37,6 +38,7 @@ class Run:
     seed: int
     phases: Phases
     isi_ms: float = 250.0
+    us_ms: float = PUBLISHED.us_ms
     block: int = eyeblink.BLOCK
     subject: Mapping[str, Any] = field(default_factory=dict)
     """Options of `eyeblink.subject`."""
@@ -84,7 +86,8 @@ def train(
 
 def _one(item: tuple[Run, Path, Callable[[str], None]]) -> Trained:
     run, folder, say = item
-    subject = eyeblink.subject(run.seed, Timing(isi_ms=run.isi_ms), **run.subject)
+    timing = Timing(isi_ms=run.isi_ms, us_ms=run.us_ms)
+    subject = eyeblink.subject(run.seed, timing, **run.subject)
     return Trained(resumed(subject, run, folder, say), subject.before, subject.threshold)
 
 
@@ -147,6 +150,8 @@ def _identity(subject: Subject, run: Run) -> dict[str, Any]:
         "olive_hz": stimuli.olive_hz,
         **({"bursts": [vars(each) for each in stimuli.bursts]} if stimuli.bursts else {}),
         "isi_ms": run.isi_ms,
+        **({"us_ms": run.us_ms} if run.us_ms != PUBLISHED.us_ms else {}),
+        **({"cohort": vars(stimuli.cohort)} if stimuli.cohort != FITTED else {}),
         "block": run.block,
         "phases": [list(phase) for phase in run.phases],
         "options": json.loads(json.dumps(dict(run.options))),

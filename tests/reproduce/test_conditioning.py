@@ -81,21 +81,24 @@ def test_circuits_without_a_response_have_no_times():
 
 def groups(answers: dict[tuple[str, str], tuple[float, ...]]) -> dict[str, list[Trained]]:
     """Results of the groups of mice whose trials are answered at these rates."""
-    found = {}
+    one, found = ramp(250, 220, trials=1), {}
+    silent = np.full_like(one.spikes["nuclei"], one.spikes["nuclei"][0, 0])
     for group, phases in olive_extinction.GROUPS.items():
-        blocks = {
-            name: np.concatenate(
-                [np.arange(100) < 100 * share for share in answers.get((group, name), (0.6,))]
+        trials = {}
+        for name, _, _ in phases:
+            has = np.concatenate(
+                [np.arange(100) < 100 * share for share in answers.get((group, name), (0.55,))]
             )
-            for name, _, _ in phases
-        }
+            nuclei = np.where(has[:, None], one.spikes["nuclei"], silent)
+            trials[name] = Session({"nuclei": nuclei}, one.timing)
         olive = {"acquisition": np.array([1.2]), "held": np.array([0.24])}
-        course = Course(answers=blocks, olive=olive, after=ramp(250, 220), block=100)
+        course = Course(trials=trials, olive=olive, after=ramp(250, 220), block=100)
         found[group] = [Trained(course, ramp(250, 220), 5.0)]
     return found
 
 
-def test_the_mice_themselves_are_at_no_distance_from_the_mice():
+def test_the_mice_themselves_are_at_no_distance_from_the_mice(monkeypatch):
+    monkeypatch.setattr(olive_extinction, "VARIATION", 0.0)
     report = olive_extinction.report(groups(olive_extinction.MICE), (10,))
     distances = [row for row in report.rows if row.unit == "points"]
     assert len(distances) == 5
@@ -108,12 +111,22 @@ def test_the_mice_themselves_are_at_no_distance_from_the_mice():
     assert report.passed
 
 
-def test_a_response_that_stays_is_far_from_the_mice():
+def test_a_response_that_stays_is_far_from_the_mice(monkeypatch):
+    monkeypatch.setattr(olive_extinction, "VARIATION", 0.0)
     stays = {**olive_extinction.MICE, ("olive held down", "held"): (0.6,) * 10}
     report = olive_extinction.report(groups(stays), (10,))
     assert not report.passed
     (row,) = (row for row in report.rows if row.quantity.startswith("olive held down, held"))
     assert row.measured == pytest.approx(45, abs=3)
+
+
+def test_trials_differ_in_their_threshold_so_that_equal_trials_are_not_answered_alike():
+    (subject,) = groups({("extinction", "alone"): (1.0,) * 5})["extinction"]
+    percent = olive_extinction.curves(subject.course, 10)
+    assert percent["acquisition"][-1] == pytest.approx(100 * olive_extinction.LEVEL, abs=5)
+    assert 85 < percent["alone"].mean() <= 100
+    again = olive_extinction.curves(subject.course, 10)
+    assert all((percent[phase] == again[phase]).all() for phase in percent)
 
 
 def test_half_times_of_a_step():

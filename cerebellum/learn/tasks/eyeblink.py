@@ -26,6 +26,7 @@ from jax import Array
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.learn.tasks.eyeblink_circuit import spec
+from cerebellum.learn.tasks.eyeblink_cohort import FITTED, Cohort
 from cerebellum.learn.tasks.eyeblink_disorder import DISORDERS, Bursts, Disorder
 from cerebellum.learn.tasks.eyeblink_response import responses, threshold
 from cerebellum.learn.tasks.eyeblink_tone import TONES, puff
@@ -55,10 +56,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 SILENCING_PA = -3e4
 """Current into the olive that keeps it from firing, even in a puff."""
-HOLDING_PA = -4700.0
-"""Current into the olive, from 20 ms before the puff to 30 ms after its start, that leaves it about
-a fifth of its spikes in a puff: light on the olive of Kim, Ohmae & Medina 2020."""
 HOLDING_MS = (-20, 30)
+"""The olive is held down between these times from the start of the puff."""
 PUFF_MS = 60
 """The olive's spikes are counted as an answer to a puff for so long from its start."""
 
@@ -80,6 +79,8 @@ class Stimuli:
     """rate of the olive's afferents at rest"""
     bursts: tuple[Bursts, ...] = ()
     """bursts of a disorder"""
+    cohort: Cohort = FITTED
+    """the mice, of which it takes how their olive is held down"""
 
     def __post_init__(self):
         if np.shape(self.tone) != (self.timing.trial, SIZES["mossy_fiber"]):
@@ -109,7 +110,7 @@ class Stimuli:
         current = np.full((timing.trial, 1), SILENCING_PA if silent else 0.0, np.float32)
         if kind == "held" and not silent:
             before, after = HOLDING_MS
-            current[timing.us_onset + before : timing.us_onset + after] = HOLDING_PA
+            current[timing.us_onset + before : timing.us_onset + after] = self.cohort.holding_pa
         teaching = np.zeros((timing.trial, 1)) if kind == "cs" else puff(timing)
         return {
             "mossy_fiber": mossy.astype(np.float32),
@@ -187,6 +188,7 @@ def subject(
     nuclear_learning: bool = True,
     granular: GranularLayer | None = None,
     disorder: str | None = None,
+    cohort: Cohort = FITTED,
 ) -> Subject:
     """Build a circuit and measure its threshold.
 
@@ -198,6 +200,7 @@ def subject(
       granular: mechanisms of the granular layer that represent time, for a tone that does not;
         see `presets.GranularLayer`.
       disorder: a name in `DISORDERS`; None for a healthy circuit.
+      cohort: how a group of mice differs from those that the circuit was fitted to.
 
     Raises:
       UsageError: the tone or the disorder is unknown, or the tone does not fit; a rate that cannot
@@ -216,9 +219,10 @@ def subject(
         timing=timing,
         olive_hz=olive_hz,
         bursts=ill.bursts,
+        cohort=cohort,
     )
     design = spec(nuclear_learning=nuclear_learning, granular=granular)
-    circuit = anatomy.build(ill.changed(design), build_key)
+    circuit = anatomy.build(ill.changed(cohort.changed(design)), build_key)
     state = circuits.init(circuit, run_key)
     state, before = run(circuit, state, ("cs",) * PROBES, stimuli, learning=0)
     return Subject(

@@ -65,21 +65,49 @@ def threshold(session: Session) -> float:
     return max(LEAST_HZ, float(later.mean() + DEVIATIONS * later.std()))
 
 
-def early(session: Session) -> np.ndarray:
-    """Whether each trial answers the onset of the tone, bool [K]."""
-    return np.any(_windows(session)[0] >= LEAST_HZ, axis=1)
+def early(session: Session, limit: float | np.ndarray = LEAST_HZ) -> np.ndarray:
+    """Whether each trial answers the onset of the tone, bool [K].
+
+    Args:
+      limit: of such an answer, Hz, a number or [K].
+    """
+    return np.any(_windows(session)[0] >= np.asarray(limit)[..., None], axis=1)
 
 
-def responses(session: Session, above: float) -> np.ndarray:
+def responses(
+    session: Session, above: float | np.ndarray, limit: float | np.ndarray = LEAST_HZ
+) -> np.ndarray:
     """Whether each trial has a CR, bool [K].
 
     Args:
-      above: threshold, Hz.
+      above: threshold, Hz, a number or [K].
+      limit: of an early response, Hz, likewise.
     """
-    exceeds = _windows(session)[1] >= above
+    exceeds = _windows(session)[1] >= np.asarray(above)[..., None]
     left = exceeds.shape[1] - exceeds.argmax(axis=1)
     lasts = exceeds.sum(axis=1) >= SHARE * left
-    return np.any(exceeds, axis=1) & lasts & ~early(session)
+    return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
+
+
+STEP_HZ = 0.05
+"""Distance between the thresholds that `threshold_passed` tries."""
+
+
+def threshold_passed(session: Session, share: float, factor: np.ndarray) -> float:
+    """The highest threshold that a share of trials pass, Hz; the limit of early answers equals it.
+
+    How far the lid of a mouse moves for a rate of its nuclei is not known, but how often the mouse
+    answers is. Where no threshold is passed so often, it is the one that is passed most often.
+
+    Args:
+      share: of the trials.
+      factor: on the threshold, of each trial, [K].
+    """
+    highest = float((_windows(session)[1].max(axis=1) / factor).max())
+    thresholds = np.arange(1, max(highest, 1) + STEP_HZ, STEP_HZ)
+    passed = [responses(session, each * factor, each * factor).mean() for each in thresholds]
+    enough = np.flatnonzero(np.array(passed) >= share)
+    return float(thresholds[enough[-1] if enough.size else np.argmax(passed)])
 
 
 @dataclass(frozen=True, kw_only=True)
