@@ -79,8 +79,13 @@ def one(
     """Train; probabilities on the validation and test parts, and on the latter learning on."""
     choices = ticks.CHOICES[data.task]
     configured = settings.training
-    nuclei = settings.neural.dcn_size or Design.nuclei
-    design = Design(inputs=data.ranks.shape[1], choices=choices, nuclei=nuclei)
+    design = Design(
+        inputs=data.ranks.shape[1],
+        choices=choices,
+        fields=configured.fields,
+        width=configured.field_width,
+        nuclei=settings.neural.dcn_size or Design.nuclei,
+    )
     net = network.build(design, jax.random.key(seed))
     plan = Plan(
         method=method,
@@ -88,6 +93,8 @@ def one(
         learning_rate=configured.learning_rate,
         microzones=configured.microzones,
         swap_noise=configured.swap_noise,
+        dropout=configured.dropout,
+        early_stopping_patience=configured.early_stopping_patience,
         seed=seed,
         gradient_checkpointing=False,
     )
