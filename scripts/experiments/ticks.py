@@ -111,9 +111,11 @@ def one(
         rates = feed.run(net, learner, data.ranks, where)[data.asked(where) - where.start]
         found[part] = np.asarray(decode.signals(learner.readout, jnp.asarray(rates))[0])
     if method == "surrogate_gradient":
-        gain, rate = plan.plasticity * online.GAIN, online.RATE
+        gain = online.gain_of(plan)
+        rate = online.best_rate(net, learner, data, data.validation)
         _, said = online.prequential(net, learner, data, data.test, gain=gain, rate=rate)
         found["online"] = said[data.asked(data.test) - data.test.start]
+        found["rate"] = np.asarray(rate)
     return found
 
 
