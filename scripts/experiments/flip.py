@@ -1,13 +1,12 @@
 """How fast learning on follows a rule that flips, beside boosted trees that are fitted again.
 
-    python scripts/experiments/flip.py [--seeds 5] [--config configs/ticks.toml]
-        [--rate 0.1]
+    python scripts/experiments/flip.py [--seeds 5] [--first 0] [--config FILE] [--rate 0.02 ...]
 
 Each step of a generated price repeats the last with probability 0.85, and from tick `FLIP` on with
 0.15. A circuit that learned the first ticks by gradients learns on from each outcome. Trees, where
-LightGBM is installed, are fitted again every 1,000 ticks on the last `MEMORY` ticks. A line for
-each model and seed: its accuracy from the end of training to the flip, then in each `BLOCK` ticks
-from the flip on. Nobody can be right more often than 0.85.
+LightGBM is installed, are fitted again every `REFIT` ticks on the last ones. A line for each model
+and seed: its accuracy from the end of validation to the flip, then in each `BLOCK` ticks from the
+flip on. Nobody can be right more often than 0.85.
 """
 
 import argparse
@@ -34,7 +33,8 @@ COUNT, TRAINED, HELD, FLIP = 14_000, 6_000, 8_000, 10_000
 """Ticks; ends of the training part and of the validation part; the tick of the flip."""
 AGAIN = 0.85
 BLOCK = 500
-REFIT, MEMORY = 1_000, 4_000
+REFIT, MEMORIES = 1_000, (1_000, 4_000)
+"""Ticks after which trees are fitted again, and how many ticks they are fitted on."""
 TREES = {"n_estimators": 100, "num_leaves": 15, "learning_rate": 0.05, "verbose": -1, "n_jobs": 1}
 
 
@@ -86,7 +86,7 @@ def learned(data: ticks.Data, seed: int, settings: Settings) -> tuple[network.Ne
     return net, train.calibrate(source, net, training.best)
 
 
-def refitted(market: ticks.Stream, data: ticks.Data, seed: int) -> np.ndarray | None:
+def refitted(market: ticks.Stream, data: ticks.Data, seed: int, memory: int) -> np.ndarray | None:
     """Guesses of trees for every tick of the test part, [T]; None without LightGBM."""
     if importlib.util.find_spec("lightgbm") is None:
         return None
@@ -94,7 +94,7 @@ def refitted(market: ticks.Stream, data: ticks.Data, seed: int) -> np.ndarray | 
     features = np.concatenate(list(ticks.raw(market, 0, data.test.stop)))
     guesses = []
     for start in range(data.test.start, data.test.stop, REFIT):
-        past = np.arange(start - MEMORY, start)
+        past = np.arange(start - memory, start)
         past = past[(data.labels[past] != ticks.NONE) & (data.known[past] <= start)]
         model = lightgbm.LGBMClassifier(**TREES, random_state=seed)
         model.fit(features[past], data.labels[past])
@@ -134,11 +134,11 @@ def main() -> int:
             guesses = np.where(chances[:, ticks.BUY] > chances[:, ticks.SELL], 0, 2)
             told = {"model": "circuit", "seed": seed, "rate": rate}
             print(json.dumps(told | accuracies(guesses, data)), flush=True)
-        trees = refitted(market, data, seed)
-        if trees is not None:
-            print(
-                json.dumps({"model": "trees", "seed": seed} | accuracies(trees, data)), flush=True
-            )
+        for memory in MEMORIES:
+            trees = refitted(market, data, seed, memory)
+            if trees is not None:
+                told = {"model": "trees", "seed": seed, "memory": memory}
+                print(json.dumps(told | accuracies(trees, data)), flush=True)
     return 0
 
 

@@ -307,8 +307,8 @@ CALM = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
         pytest.param("surrogate_gradient", 0.95, {"epochs": 4}, marks=pytest.mark.soak),
         pytest.param(
             "climbing_fiber",
-            0.85,
-            {"epochs": 20, "plasticity": 5e-4},
+            0.92,
+            {"epochs": 20, "plasticity": 2e-3},
             marks=pytest.mark.soak,
         ),
     ],
