@@ -36,8 +36,9 @@ GAIN = 0.25
 """Gain of climbing fibres, as a share of that of training: online learning changes slowly."""
 RATE = 2e-2
 """Step of the readout."""
-RATES = (0.0, 5e-3, 2e-2, 5e-2, 1e-1)
-"""Steps of the readout among which `best_rate` chooses."""
+RATES = (5e-3, 2e-2, 5e-2, 1e-1)
+"""Steps of the readout among which `best_rate` chooses. None is 0, because a rule that has held in
+the validation split may still change."""
 
 
 def gain_of(plan: Plan) -> float:

@@ -1,6 +1,6 @@
 """How fast learning on follows a rule that flips, beside boosted trees that are fitted again.
 
-    python scripts/experiments/flip.py [--seeds 5] [--first 0] [--config FILE] [--rate 0.02 ...]
+    python scripts/experiments/flip.py [--seeds 5] [--first 0] [--config FILE] [--rate 0.02]
 
 Each step of a generated price repeats the last with probability 0.85, and from tick `FLIP` on with
 0.15. A circuit that learned the first ticks by gradients learns on from each outcome. Trees, where
@@ -122,14 +122,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--config", help="a file of whose training settings this makes use")
-    parser.add_argument("--rate", type=float, nargs="+", default=[online.RATE])
+    parser.add_argument("--rate", type=float, help="of the readout; default the best of validation")
     arguments = parser.parse_args()
     settings = config.load(arguments.config)
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         market = stream(seed)
         data = prepared(market)
         net, learner = learned(data, seed, settings)
-        for rate in (0.0, *arguments.rate):
+        best = online.best_rate(net, learner, data, data.validation)
+        for rate in (0.0, arguments.rate or best):
             _, chances = online.prequential(net, learner, data, data.test, gain=0.0, rate=rate)
             guesses = np.where(chances[:, ticks.BUY] > chances[:, ticks.SELL], 0, 2)
             told = {"model": "circuit", "seed": seed, "rate": rate}

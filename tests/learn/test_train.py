@@ -241,7 +241,6 @@ def test_the_rate_of_learning_on_is_the_best_of_a_split(momentum, net):
         best = online.best_rate(net, learner, momentum, split)
         told = [loss(learner, rate) for rate in online.RATES]
         assert told[online.RATES.index(best)] < min(told) + 0.01
-    assert best > 0
 
 
 @pytest.mark.soak
