@@ -219,7 +219,7 @@ def recomputed(plan: train.Plan, lab: Lab) -> list[int]:
         patch.setattr(train.parallel, "unroll", unroll)
         patch.setattr(train.network, "with_learned", lambda circuit, learner: circuit)
         batch = SimpleNamespace(inputs=None)
-        arguments: Any = (lab.net.design, plan, 1, lab.net.circuit, training, batch)
+        arguments: Any = (lab.net.design, plan, 1, lab.net.circuit, training, batch, None)
         with pytest.raises(Seen):
             train.descend.__wrapped__(*arguments)
     return seen
@@ -515,6 +515,9 @@ PROBES: dict[str, Probe] = {
     "training.max_checkpoints": Probe(1, 2, saved),
     "training.microzones": Probe(1, 2, lambda s, lab: new(s, lab).plan.microzones),
     "training.swap_noise": Probe(0.0, 0.2, lambda s, lab: new(s, lab).plan.swap_noise),
+    "training.dropout": Probe(0.0, 0.2, lambda s, lab: new(s, lab).plan.dropout),
+    "training.fields": Probe(6, 12, lambda s, lab: new(s, lab).design.mossy_fibers),
+    "training.field_width": Probe(0.6, 1.2, lambda s, lab: new(s, lab).design.width),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),

@@ -18,6 +18,7 @@ from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
+from cerebellum.learn.train import Plan
 from cerebellum.store import learned
 from cerebellum.store.learned import Model
 
@@ -47,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     validation = training_run.plan.validation_split
     data = ticks.prepare(stream, task, model.receptive, model.band, validation)
     split = data.test if arguments.split == "test" else Split(start=0, stop=data.test.stop)
-    probabilities = predict(model, data, split, arguments.online, training_run.plan.plasticity)
+    plan = training_run.plan if arguments.online else None
+    probabilities = predict(model, data, split, plan)
     result = judge(probabilities, stream, data, split)
     result = {"model": str(arguments.model), "task": task, "split": arguments.split, **result}
     result["online"] = arguments.online
@@ -62,19 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def predict(
-    model: Model, data: ticks.Data, split: Split, learning: bool = False, gain: float = 0.0
-) -> np.ndarray:
+def predict(model: Model, data: ticks.Data, split: Split, plan: Plan | None = None) -> np.ndarray:
     """Probabilities [n, 3] at the questions of a split.
 
     Args:
-      learning: whether the model learns from each outcome when it is known.
-      gain: of climbing fibres, if it learns.
+      plan: how the model was trained, if it learns on from each outcome when it is known.
     """
     rows = data.asked(split) - split.start
-    if learning:
+    if plan is not None:
+        rate = online.best_rate(model.net, model.learner, data, data.validation)
+        gain = online.gain_of(plan)
         _, probabilities = online.prequential(
-            model.net, model.learner, data, split, gain=gain * online.GAIN, rate=online.RATE
+            model.net, model.learner, data, split, gain=gain, rate=rate
         )
         return probabilities[rows]
     rates = feed.run(model.net, model.learner, data.ranks, split)[rows]

@@ -172,6 +172,8 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
     design = Design(
         inputs=data.ranks.shape[1],
         choices=ticks.CHOICES[task],
+        fields=training.fields,
+        width=training.field_width,
         steps=neural.steps_per_tick,
         dt=neural.dt,
         **{name: size for name, size in sizes.items() if size is not None},
@@ -189,6 +191,7 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         balanced=training.class_weights == "balanced",
         microzones=_microzones(settings, design),
         swap_noise=training.swap_noise,
+        dropout=training.dropout,
         plasticity=neural.learning_rate,
         stdp=Timing(**training.stdp.model_dump()),
         seed=neural.seed,

@@ -177,6 +177,16 @@ class Training(Section):
         default=0.0,
         description="share of the features that training shows with the value of another tick",
     )
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="share of the nuclear cells that the readout does not hear in a step down the "
+        "gradient",
+    )
+    fields: Count = Field(default=6, description="receptive fields to a feature")
+    field_width: Positive = Field(
+        default=0.6,
+        description="standard deviation of a receptive field, in distances between neighbours",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"
     )

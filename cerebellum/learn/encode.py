@@ -63,15 +63,18 @@ def levels(fields: Fields, features: Array) -> Array:
     return jnp.round(rank(fields, features) * LEVELS).astype(jnp.uint8)
 
 
-def population(ranks: Array, count: int) -> Array:
+def population(ranks: Array, count: int, width: float = WIDTH) -> Array:
     """Intensities [..., F * count] of Gaussian receptive fields for values [..., F], all 0 to 1.
 
     With a single field to a feature, the intensity is the value.
+
+    Args:
+      width: standard deviation of a field, in distances between neighbouring fields.
     """
     if count == 1:
         return ranks
     centres = jnp.linspace(0.0, 1.0, count)
-    distance = (ranks[..., None] - centres) * (count - 1) / WIDTH
+    distance = (ranks[..., None] - centres) * (count - 1) / width
     return jnp.exp(-0.5 * distance * distance).reshape(*ranks.shape[:-1], -1)
 
 

@@ -80,6 +80,8 @@ class Design:
     """Choices that occur as labels. Each has a zone."""
     fields: int = 6
     """Receptive fields to a feature. With 0 the inputs are spikes of mossy fibres, [B, S, M]."""
+    width: float = encode.WIDTH
+    """Standard deviation of a receptive field, in distances between neighbouring fields."""
     code: encode.Code = "rate"
     burst: int = 8
     """Most spikes of a mossy fibre in a tick, or the steps that latencies span."""
@@ -382,7 +384,7 @@ def sense(design: Design, inputs: Array) -> Array:
     if not design.fields:
         return jnp.moveaxis(inputs, 1, 0).astype(jnp.float32)
     ranks = inputs.astype(jnp.float32) / encode.LEVELS
-    intensity = encode.population(ranks, design.fields)
+    intensity = encode.population(ranks, design.fields, design.width)
     spikes = encode.CODES[design.code](intensity, design.steps, design.burst)
     return jnp.pad(spikes, ((0, 0), (0, 0), (0, design.silent))) if design.silent else spikes
 

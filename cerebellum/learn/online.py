@@ -20,10 +20,11 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.learn import climbing, decode, network
+from cerebellum.learn import climbing, decode, feed, losses, network
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, SpikeSummary, Traces
 from cerebellum.learn.tasks.ticks import NONE, Data, Split
+from cerebellum.learn.train import Plan
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
 
@@ -35,6 +36,18 @@ GAIN = 0.25
 """Gain of climbing fibres, as a share of that of training: online learning changes slowly."""
 RATE = 2e-2
 """Step of the readout."""
+RATES = (5e-3, 2e-2, 5e-2, 1e-1)
+"""Steps of the readout among which `best_rate` chooses. None is 0, because a rule that has held in
+the validation split may still change."""
+
+
+def gain_of(plan: Plan) -> float:
+    """The gain of climbing fibres with which a model learns on.
+
+    After gradients it is 0: what climbing fibres change at random costs a circuit that gradients
+    have shaped more than they teach it, and the readout alone learns on.
+    """
+    return 0.0 if plan.descends else plan.plasticity * GAIN
 
 
 @struct.dataclass(kw_only=True)
@@ -257,3 +270,46 @@ def prequential(
         predictions.append(np.asarray(chances))
     readout = jax.tree.map(lambda x: x[0], market.readout)
     return replace(learner, readout=readout), np.concatenate(predictions)
+
+
+def best_rate(net: Net, learner: Learner, data: Data, split: Split) -> float:
+    """The step of `RATES` with which a readout that learns alone has the least loss in a split.
+
+    Without climbing fibres the circuit says the same whatever has been learned, so that it runs
+    once for all of them. Choose on the validation split.
+    """
+    rates = jnp.asarray(feed.run(net, learner, data.ranks, split))
+    asked = data.asked(split)
+    known = data.known[asked] - split.start
+    question, label = np.zeros((2, len(rates)), np.int32)
+    answered = np.zeros(len(rates), np.float32)
+    question[known], label[known], answered[known] = asked - split.start, data.labels[asked], 1
+    logits = _relearned(learner.readout, rates, question, label, answered, jnp.asarray(RATES))
+    labels = jnp.asarray(data.labels[asked].astype(np.int32))
+    told = [losses.cross_entropy(each[asked - split.start], labels).mean() for each in logits]
+    return RATES[int(np.argmin(told))]
+
+
+@jax.jit
+def _relearned(
+    readout: Readout, rates: Array, question: Array, label: Array, answered: Array, steps: Array
+) -> Array:
+    """Logits [K, T, C] of readouts that learn with K different steps from ticks [T].
+
+    Args:
+      rates: nuclear rates at the end of each tick, [T, N].
+      question: the tick whose answer is known from this tick on.
+      label: that answer.
+      answered: 1 where there is one, 0 elsewhere.
+    """
+
+    def tick(readout: Readout, now: Any) -> tuple[Readout, Array]:
+        rates_now, asked, label, step = now
+        error = climbing.error(decode.logits(readout, rates[asked]), label)
+        readout = decode.correct(readout, rates[asked], error, step)
+        return readout, decode.logits(readout, rates_now)
+
+    def relearned(step: Array) -> Array:
+        return lax.scan(tick, readout, (rates, question, label, step * answered))[1]
+
+    return jax.vmap(relearned)(steps)

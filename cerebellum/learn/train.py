@@ -71,6 +71,9 @@ class Plan:
     """Share of the features that training shows with the value of another tick of the training
     split, so that no answer depends on a single feature (swap noise, after the denoising of
     Vincent et al. 2010)."""
+    dropout: float = 0.0
+    """Share of the nuclear cells that the readout does not hear in a step down the gradient, drawn
+    anew for each sample, so that no answer depends on a few cells (Srivastava et al. 2014)."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     stdp: Timing = field(default_factory=Timing)
@@ -256,6 +259,7 @@ def descend(
     circuit: Circuit,
     training: Training,
     batch: Samples,
+    key: Array,
     mesh: Mesh | None = None,
 ) -> tuple[Training, Array]:
     """One step down the gradient, of `steps` in the run. Returns the run after it and the loss."""
@@ -265,7 +269,8 @@ def descend(
         segment = 1 if plan.gradient_checkpointing else 0
         operands = network.with_learned(circuit, learner), training.carry, batch.inputs
         carry, ends = parallel.unroll(mesh, design, *operands, segment)
-        return _microzone_loss(plan, design, learner, ends, batch), carry
+        rates = _heard(plan, learner.readout, ends.rates, key)
+        return _microzone_loss(plan, design, learner, rates, batch), carry
 
     (value, carry), gradient = jax.value_and_grad(loss, has_aux=True)(training.learner)
     parameters: Any = training.learner
@@ -282,12 +287,22 @@ def _loss(plan: Plan, learner: Learner, ends: Ends, batch: Samples) -> tuple[Arr
     return logits, losses.mean(losses.LOSSES[plan.loss](logits, batch.labels), batch.weights)
 
 
+def _heard(plan: Plan, readout: decode.Readout, rates: Array, key: Array) -> Array:
+    """Nuclear rates [L, B, N] with `plan.dropout` of them at their mean, the others the further
+    from theirs, so that the mean of the logits remains."""
+    if not plan.dropout:
+        return rates
+    share = 1 - plan.dropout
+    heard = jax.random.bernoulli(key, share, rates.shape)
+    return readout.centre + jnp.where(heard, (rates - readout.centre) / share, 0)
+
+
 def _microzone_loss(
-    plan: Plan, design: Design, learner: Learner, ends: Ends, batch: Samples
+    plan: Plan, design: Design, learner: Learner, rates: Array, batch: Samples
 ) -> Array:
-    """The mean over microzones of the mean loss of each alone."""
+    """The mean over microzones of the mean loss of each alone, from nuclear rates [L, B, N]."""
     zones = design.microzone(design.nuclei, plan.microzones)
-    logits = decode.microzone_logits(learner.readout, ends.rates, zones)
+    logits = decode.microzone_logits(learner.readout, rates, zones)
     each = losses.LOSSES[plan.loss](logits, jnp.broadcast_to(batch.labels, logits.shape[:-1]))
     return losses.mean(each.mean(axis=0), batch.weights)
 
@@ -425,9 +440,10 @@ def run(
     mesh = parallel.mesh(devices, feed.size)
     key, circuit = jax.random.key(plan.seed), parallel.replicated(net.circuit, mesh)
     start_key = noise.of_use(key, "start")
-    teaching_keys = {
+    keys = {
         "climbing_fiber": noise.of_use(key, "climbing fibers"),
         "stdp": noise.of_use(key, "taught spikes"),
+        "surrogate_gradient": noise.of_use(key, "dropout"),
     }
     training = _placed(training, mesh)
     while step < steps:
@@ -437,15 +453,16 @@ def run(
             training = replace(training, carry=parallel.divided(fresh, mesh))
         samples = _samples(feed, epoch, index, class_weights, mesh)
         method = plan.method_of(epoch)
+        step_key = parallel.replicated(jax.random.fold_in(keys[method], step), mesh)
         if method in STEPS:
             gain_share = parallel.replicated(jnp.float32(1 - step / steps), mesh)
-            step_key = jax.random.fold_in(teaching_keys[method], step)
-            step_key = parallel.replicated(step_key, mesh)
             training, loss = STEPS[method](
                 net.design, plan, circuit, training, samples, step_key, gain_share, mesh
             )
         else:
-            training, loss = descend(net.design, plan, steps, circuit, training, samples, mesh)
+            training, loss = descend(
+                net.design, plan, steps, circuit, training, samples, step_key, mesh
+            )
         value = float(loss)
         step += 1
         if not np.isfinite(value):

@@ -79,8 +79,13 @@ def one(
     """Train; probabilities on the validation and test parts, and on the latter learning on."""
     choices = ticks.CHOICES[data.task]
     configured = settings.training
-    nuclei = settings.neural.dcn_size or Design.nuclei
-    design = Design(inputs=data.ranks.shape[1], choices=choices, nuclei=nuclei)
+    design = Design(
+        inputs=data.ranks.shape[1],
+        choices=choices,
+        fields=configured.fields,
+        width=configured.field_width,
+        nuclei=settings.neural.dcn_size or Design.nuclei,
+    )
     net = network.build(design, jax.random.key(seed))
     plan = Plan(
         method=method,
@@ -88,6 +93,8 @@ def one(
         learning_rate=configured.learning_rate,
         microzones=configured.microzones,
         swap_noise=configured.swap_noise,
+        dropout=configured.dropout,
+        early_stopping_patience=configured.early_stopping_patience,
         seed=seed,
         gradient_checkpointing=False,
     )
@@ -104,9 +111,11 @@ def one(
         rates = feed.run(net, learner, data.ranks, where)[data.asked(where) - where.start]
         found[part] = np.asarray(decode.signals(learner.readout, jnp.asarray(rates))[0])
     if method == "surrogate_gradient":
-        gain, rate = plan.plasticity * online.GAIN, online.RATE
+        gain = online.gain_of(plan)
+        rate = online.best_rate(net, learner, data, data.validation)
         _, said = online.prequential(net, learner, data, data.test, gain=gain, rate=rate)
         found["online"] = said[data.asked(data.test) - data.test.start]
+        found["rate"] = np.asarray(rate)
     return found
 
 

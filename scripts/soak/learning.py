@@ -39,21 +39,33 @@ class Trial:
 TRIALS = {
     "surrogate_gradient": Trial(
         4_000,
-        {"granule": 1_000, "purkinje": 100, "nuclei": 60, "inhibition": 1.0},
+        {
+            "granule": 1_000,
+            "purkinje": 100,
+            "nuclei": 60,
+            "inhibition": 1.0,
+            "mossy_granule": 1.5,
+        },
         Plan(epochs=12, early_stopping_patience=99, gradient_checkpointing=False),
         0.95,
     ),
     "climbing_fiber": Trial(
         6_000,
-        {"granule": 2_000, "purkinje": 200, "nuclei": 120, "inhibition": 3.0},
+        {
+            "granule": 2_000,
+            "purkinje": 200,
+            "nuclei": 120,
+            "inhibition": 3.0,
+            "mossy_granule": 6.0,
+        },
         Plan(
             method="climbing_fiber",
             epochs=8,
-            plasticity=2e-3,
+            plasticity=1e-3,
             early_stopping_patience=99,
             gradient_checkpointing=False,
         ),
-        0.85,
+        0.92,
     ),
 }
 
@@ -68,7 +80,6 @@ def accuracy(trial: Trial) -> float:
         tau=10.0,
         memory=10.0,
         linger=30.0,
-        mossy_granule=1.5,
         mossy_nuclei=100.0,
         microzones=True,
         **trial.sizes,

@@ -60,6 +60,13 @@ def test_receptive_fields():
     assert jnp.argmax(intensity[1, 5:]) == 1
 
 
+def test_twice_as_many_fields_can_be_as_wide():
+    """Fields at the same places are the same, if the width is told in their smaller distances."""
+    ranks = jnp.linspace(0, 1, 41)[:, None]
+    six, eleven = encode.population(ranks, 6), encode.population(ranks, 11, 2 * encode.WIDTH)
+    np.testing.assert_allclose(eleven[:, ::2], six, atol=1e-6)
+
+
 @pytest.mark.parametrize("code", encode.CODES)
 def test_nearer_is_longer_or_earlier(code):
     spikes = encode.CODES[code](jnp.asarray([1.0, 0.6, 0.3, 0.0]), 10, 5)

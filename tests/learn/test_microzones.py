@@ -124,7 +124,8 @@ def test_a_run_with_microzones_goes_on_bit_for_bit(momentum):
         inputs=momentum.ranks.shape[1], choices=(0, 2), granule=100, purkinje=12, nuclei=48
     )
     net = network.build(design, jax.random.key(0))
-    feed, plan = Ticks(data=momentum, size=16, swap_noise=0.2), Plan(epochs=1, microzones=4)
+    feed = Ticks(data=momentum, size=16, swap_noise=0.2)
+    plan = Plan(epochs=1, microzones=4, dropout=0.2)
     training, history = train.begin(plan, feed, net), []
     seen, labels = feed.rates(net, training.learner, "validation")
     zones = design.microzone(design.nuclei, plan.microzones)
@@ -141,3 +142,18 @@ def test_a_run_with_microzones_goes_on_bit_for_bit(momentum):
         resumed = after
     jax.tree.map(np.testing.assert_array_equal, resumed, training)
     assert resumed_history == history
+
+
+def test_dropout_keeps_the_mean_and_leaves_out_the_share():
+    """Over many draws the readout hears each cell's rate; in each, a share is at its mean."""
+    held, seen = readout(CELLS, 1), rates(400, 1, CELLS)
+    plan, key = Plan(dropout=0.25), jax.random.key(0)
+    heard = train._heard(plan, held, seen, key)
+    left_out = np.asarray(heard == held.centre)
+    count = left_out.size
+    assert abs(left_out.mean() - 0.25) < 4 * (0.25 * 0.75 / count) ** 0.5
+    draws = jax.vmap(lambda k: train._heard(plan, held, seen[:4], k))(jax.random.split(key, 4_000))
+    spread = np.abs(seen[:4] - held.centre) * (1 / 3) ** 0.5
+    error = np.abs(draws.mean(axis=0) - seen[:4])
+    assert np.all(error < 5 * spread / 4_000**0.5 + 1e-4)
+    np.testing.assert_array_equal(train._heard(Plan(), held, seen, key), seen)
