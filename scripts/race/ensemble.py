@@ -134,14 +134,15 @@ def distances(networks: list[Samples]) -> dict[str, dict[str, list[float]]]:
 
 
 def spread(values: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation of the numbers of some networks."""
-    return float(np.mean(values)), float(np.std(values, ddof=1))
+    """Mean and standard deviation of the numbers of some networks; NaN where there are too few."""
+    mean = float(np.mean(values)) if values else math.nan
+    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def reach(count: int) -> float:
     """How many standard deviations from the mean of so many networks another one is, at most, with
     a chance of 95 %, if it is of their kind."""
-    return float(stats.t.ppf(0.975, count - 1)) * math.sqrt(1 + 1 / count)
+    return float(stats.t.ppf(0.975, max(1, count - 1))) * math.sqrt(1 + 1 / count)
 
 
 def show(kept: dict[str, Any]) -> None:
@@ -150,11 +151,12 @@ def show(kept: dict[str, Any]) -> None:
     within = reach(len(networks))
     print(f"{len(networks)} networks, {seconds:g} s; mean (SD over networks)")
     print(f"one other network of their kind lies within {within:.2f} SD with a chance of 95 %\n")
-    print("rate, Hz, and how many SD from it the three published sets are")
+    print("rate, Hz; three published sets, and how many SD of 2 s they are from ours of 2 s")
     for k, name in enumerate(potjans.SIZES):
         mean, sd = spread([x[name]["rate"]["mean"] for x in networks])
         others = [published.RATES_HZ[version][k] for version in published.RATES_HZ]
-        away = "".join(f"{x:9.3f} ({(x - mean) / sd:+5.1f})" for x in others)
+        brief, wide = spread([x[name]["short"]["rate_hz"] for x in networks])
+        away = "".join(f"{x:9.3f} ({(x - brief) / wide:+5.1f})" for x in others)
         inside = "inside" if min(others) <= mean <= max(others) else "outside"
         print(f"{name:6}{mean:8.3f} ({sd:.3f}){away}   {inside} their range")
     print("\nCV of intervals, and of ten networks in NetPyNE, 60 s; synchrony, and there")

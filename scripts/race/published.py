@@ -4,8 +4,8 @@ By population in the order of `potjans.SIZES`: L23E, L23I, L4E, L4I, L5E, L5I, L
 """
 
 RATES_HZ = {
-    "2016": (0.971, 2.868, 4.746, 5.396, 8.142, 9.078, 0.991, 7.523),
-    "2020": (0.943, 3.026, 4.368, 5.882, 7.733, 8.664, 1.096, 7.851),
+    "oldest": (0.971, 2.868, 4.746, 5.396, 8.142, 9.078, 0.991, 7.523),
+    "older": (0.943, 3.026, 4.368, 5.882, 7.733, 8.664, 1.096, 7.851),
     "now": (0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829),
 }
 """Mean rates, `full_mean_rates`, of three versions of the reference implementation (PyNEST), one
