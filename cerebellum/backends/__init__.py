@@ -5,6 +5,7 @@ result. It declares whether this machine has what it needs. "auto" chooses the l
 `BACKENDS` that does. `cerebellum.register("backend", name, backend)` adds one from a user's script.
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import jax
@@ -98,6 +99,19 @@ def of(circuit: Circuit) -> Backend:
 def primitives_of(circuit: Circuit) -> Primitives:
     """The operations of a step of a circuit, as its backend provides them."""
     return of(circuit).primitives(circuit)
+
+
+def merged(circuit: Circuit) -> Circuit:
+    """A circuit with its lists in the form that its backend delivers from, to be run only.
+
+    It is the circuit itself where the backend has no method `merged`, or that returns None. The
+    form is made of the lists and weights of the circuit, which must not be replaced afterwards.
+    """
+    own = getattr(of(circuit), "merged", None)
+    lists = None if own is None else own(circuit)
+    if lists is None:
+        return circuit
+    return replace(circuit, wiring=replace(circuit.wiring, merged=lists))
 
 
 SCAN = "a scan of single steps"

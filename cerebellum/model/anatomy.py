@@ -6,7 +6,7 @@ none depends on the order of building.
 """
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -88,8 +88,13 @@ def contacts(
     table = draw_sources(degrees, sources - loop, rng)
     if loop:
         table = table + (table >= np.arange(targets)[:, None])
-    exists = np.arange(table.shape[1]) < degrees[:, None]
-    return source_offset + table[exists], target_offset + np.repeat(np.arange(targets), degrees)
+    width = table.shape[1]
+    cells = np.arange(target_offset, target_offset + targets)
+    if degrees.min(initial=width) == width:  # no mask over many millions of entries
+        chosen, receiving = table.reshape(-1), np.repeat(cells, width)
+    else:
+        chosen, receiving = table[np.arange(width) < degrees[:, None]], np.repeat(cells, degrees)
+    return (chosen + source_offset if source_offset else chosen), receiving
 
 
 def _span(size: int, beams: int, beam: int) -> tuple[int, int]:
@@ -160,9 +165,14 @@ def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     """Draw the target lists of a projection (see `fan_out`)."""
     by_beam = [contacts(projection, spec, key, beam) for beam in range(spec.reach(projection))]
-    source, target = (np.concatenate(ends) for ends in zip(*by_beam, strict=True))
+    source, target = map(_joined, zip(*by_beam, strict=True))
     sizes = [spec.population(end).size for end in (projection.source, projection.target)]
     return fan_out(source, target, sizes[0], sizes[1], np.zeros(source.size, np.int8))[0]
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 Positions = Mapping[str, np.ndarray]
@@ -576,7 +586,7 @@ def build(
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
-            alive={p.name: events.pack(jnp.ones(p.size)) for p in spec.populations},
+            alive={p.name: jnp.asarray(events.all_of(p.size)) for p in spec.populations},
             part=Part(spec=spec),
             partners={n: jnp.asarray(each.partners) for n, each in junctions.items()},
             path=resolved_path,

@@ -87,6 +87,9 @@ class Wiring:
     partners: dict[str, Array] = struct.field(default_factory=dict)
     """The cells to which each cell has a gap junction, by population, int32 [K, N] (see
     `gap_junctions`)."""
+    merged: Any = None
+    """Lists in a form of the backend's own (`Backend.merged`), which `simulate` adds to what it
+    runs; None where there is none."""
     shard: Array | None = None
     """number of this shard, where the circuit is divided into shards: uint32 scalar"""
 
@@ -143,6 +146,9 @@ class State:
     homeostasis: dict[str, homeostasis.State]
     """homeostasis state, by projection with synaptic scaling and by population with threshold
     homeostasis"""
+    sent: Any = None
+    """Within a chunk of a backend that delivers spikes when they arrive: those that are not in the
+    rings of arrivals yet (`primitives.Deferred`). Otherwise None."""
     timing: Timing | None = struct.field(pytree_node=False, default=None)
     """the timing of the circuit that it is of, so that it is not run on with another one"""
 

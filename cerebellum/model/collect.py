@@ -24,6 +24,8 @@ def deliveries(
 ) -> list[Delivery]:
     """The deliveries of a step: of spikes whose delay has passed, then into rings of arrivals.
 
+    None goes into a ring where the state remembers what was sent (`State.sent`).
+
     Args:
       terminals: those of all projections, in which the used ones are replaced.
       emitted: the spikes of this step, packed on the event path.
@@ -39,7 +41,7 @@ def deliveries(
             scaling = [p.name if p.scaling is not None else None for p in projections]
             scales = [None if name is None else state.homeostasis[name].value for name in scaling]
             collected.append(delivery(spikes, projections, fans, scales, ends))
-    for projections in _ring_bundles(wiring):
+    for projections in ring_bundles(wiring) if state.sent is None else []:
         fans: list[events.Fan] = [
             fan.into_ring(state.step, state.arrivals[ring_of(p)].shape[0])
             for p in projections
@@ -133,7 +135,7 @@ def _own_delays(wiring: Wiring, projection: Projection) -> bool:
     return isinstance(fan, events.FanOut) and fan.delays is not None
 
 
-def _ring_bundles(wiring: Wiring) -> list[list[Projection]]:
+def ring_bundles(wiring: Wiring) -> list[list[Projection]]:
     """Projections with delays of their own, grouped by source; no two of a group share a ring."""
     groups: list[list[Projection]] = []
     for p in wiring.spec.projections:

@@ -98,6 +98,14 @@ def pack(spikes: Array) -> Array:
     return lax.bitcast_convert_type(octets.reshape(*spikes.shape[:-1], words, 4), jnp.uint32)
 
 
+def all_of(n: int) -> np.ndarray:
+    """The packed spikes of n cells that all fire, uint32 [W]; nothing is compiled for it."""
+    words = np.full(-(-n // BITS), 2**BITS - 1, np.uint32)
+    if n % BITS:
+        words[-1] = 2 ** (n % BITS) - 1
+    return words
+
+
 def unpack(words: Array, n: int, dtype=jnp.float32) -> Array:
     """Unpack words into spikes: uint32 [..., W] to 0 or 1, [..., n]."""
     positions = jnp.arange(BITS, dtype=jnp.uint32).reshape((1,) * words.ndim + (BITS,))

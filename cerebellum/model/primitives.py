@@ -119,6 +119,27 @@ def take(ring: Array, step: Array) -> tuple[Array, Array]:
     return taken, lax.dynamic_update_index_in_dim(ring, jnp.zeros_like(taken), row, 0)
 
 
+class Deferred(Protocol):
+    """Delivery when spikes arrive, for circuits with `Wiring.merged`; the reference has none.
+
+    A chunk begins and ends with a state whose rings hold all that is on its way. In between,
+    `State.sent` holds the spikes that are not in the rings.
+    """
+
+    def begin(self, wiring: Any, state: Any) -> Any:
+        """The state at the beginning of a chunk."""
+        ...
+
+    def arrive(self, wiring: Any, state: Any, emitted: dict[str, Array]) -> tuple[Any, Any]:
+        """What arrives in this step by ring, [T], and the state after it with the packed spikes
+        that the step `emitted`, by population."""
+        ...
+
+    def end(self, wiring: Any, state: Any) -> Any:
+        """The state at the end of a chunk."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Primitives:
     """A table of operations; entries that a backend does not replace are the reference."""
@@ -135,6 +156,8 @@ class Primitives:
     draw: Draw = draw
     count: Count = count
     take: Take = take
+    deferred: Deferred | None = None
+    """delivery when spikes arrive; None: when they are emitted"""
 
 
 REFERENCE = Primitives()

@@ -80,7 +80,7 @@ def step(
     with jax.named_scope("synapses"):
         emitted = words if wiring.path == "event" else spikes
         operands = params, wiring, state, cells, emitted, primitives
-        cells, terminals, arrivals, teaching = _synapses(*operands)
+        cells, terminals, delivered, teaching = _synapses(*operands)
     with jax.named_scope("learning"):
         operands = params, wiring, state, cells, spikes, teaching, keys, primitives
         cells, weights, rule_states = _learn(*operands)
@@ -106,7 +106,8 @@ def step(
         cells=cells,
         delay_lines=lines,
         weights=weights,
-        arrivals=arrivals,
+        arrivals=delivered.arrivals,
+        sent=delivered.sent,
         rule_states=rule_states,
         terminals=terminals,
         homeostasis=regulation,
@@ -240,16 +241,20 @@ def _synapses(
         arrivals.
 
     Returns:
-      The states of the cells after the arrivals, the terminals after use, the rings, and the number
-      of spikes of each teaching projection that reach its targets, by name.
+      The states of the cells after the arrivals, the terminals after use, the state with what is on
+      its way, and the number of spikes of each teaching projection that reach its targets, by name.
     """
     spec = wiring.spec
     models = {p.name: CIRCUIT_MODELS[p.model] for p in spec.populations}
     receptors = {name: models[name].receptors(cell) for name, cell in cells.items()}
     arrays = {f"{name}.{key}": x for name, keys in receptors.items() for key, x in keys.items()}
     terminals, taken = dict(state.terminals), {}
-    for name, ring in state.arrivals.items():
-        taken[name], arrays[f"ring {name}"] = primitives.take(ring, state.step)
+    if state.sent is None:
+        for name, ring in state.arrivals.items():
+            taken[name], arrays[f"ring {name}"] = primitives.take(ring, state.step)
+    else:
+        assert primitives.deferred is not None
+        taken, state = primitives.deferred.arrive(wiring, state, emitted)
     deliveries = collect.deliveries(params, wiring, state, terminals, emitted)
     teaching, zeros = collect.teaching(params, wiring, state)
     arrays |= zeros
@@ -264,12 +269,14 @@ def _synapses(
         if name in state.homeostasis:
             arrived = state.homeostasis[name].value * arrived
         arrays[end] = arrays[end] + arrived
-    arrivals = {name: arrays[f"ring {name}"] for name in taken}
+    if state.sent is None:
+        arrivals = {name: arrays[f"ring {name}"] for name in taken}
+        state = replace(state, arrivals=arrivals)
     cells = {
         name: models[name].with_receptors(cell, {k: arrays[f"{name}.{k}"] for k in receptors[name]})
         for name, cell in cells.items()
     }
-    return cells, terminals, arrivals, {each.ends[0]: arrays[each.ends[0]] for each in teaching}
+    return cells, terminals, state, {each.ends[0]: arrays[each.ends[0]] for each in teaching}
 
 
 def _learn(

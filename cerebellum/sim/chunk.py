@@ -115,6 +115,14 @@ class ScanChunk:
     def __call__(
         self, params: Params, wiring: Wiring, state: Any, inputs: Inputs
     ) -> tuple[Any, Any]:
+        deferred = None if wiring.merged is None else self.primitives.deferred
+        if deferred is None:
+            return self._run(params, wiring, state, inputs)
+        state = deferred.begin(wiring, state)
+        state, recorded = self._run(params, wiring, state, inputs)
+        return deferred.end(wiring, state), recorded
+
+    def _run(self, params: Params, wiring: Wiring, state: Any, inputs: Inputs) -> tuple[Any, Any]:
         def step_circuit(state: State, drive: dict[str, Array]) -> tuple[State, Activity]:
             return step(params, wiring, state, drive, self.primitives)
 

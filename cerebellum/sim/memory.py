@@ -2,12 +2,14 @@
 
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 
 import jax
 import numpy as np
 import psutil
 
+from cerebellum.backends.cpu import deferred
 from cerebellum.errors import UsageError
 from cerebellum.model import events, values, widths
 from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
@@ -134,7 +136,20 @@ def peak(spec: Spec, path: Path = "auto") -> int:
     wiring = [size for name, size in sizes.items() if name.startswith("wiring.")]
     rules = sum(projection.rule is not None for projection in spec.projections)
     program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES
-    return sum(sizes.values()) + max(wiring, default=0) + program
+    return sum(sizes.values()) + max(wiring, default=0) + _merged(spec, sizes) + program
+
+
+def _merged(spec: Spec, sizes: Mapping[str, int]) -> int:
+    """Bytes of the lists that native kernels keep a second time (see `backends.cpu.deferred`)."""
+    late = [p for p in spec.projections if isinstance(p.delay, values.Distribution)]
+    arrivals = sum(size for name, size in sizes.items() if name.startswith("arrivals."))
+    if arrivals < deferred.LEAST_BYTES or any(p.plastic or p.short_term for p in late):
+        return 0
+    part = Part(spec=spec)
+    synapses = sum(part.sources(p) * widths.width(p, part) for p in late)
+    starts = max(_longest(p, spec.dt) for p in late) + 1
+    sources = sum(spec.population(name).size for name in {p.source for p in late})
+    return 8 * synapses + 4 * starts * sources
 
 
 CHUNKS = 3

@@ -307,7 +307,8 @@ class _Run:
             Collector(plan.watches, circuit.spec, *span, folder) for _ in range(batch or 1)
         ]
         self.start, self.compile_seconds = time.perf_counter(), 0.0
-        self.lean = program.canonical(circuit)
+        # Copies of a run have no such lists: their kernels take one state.
+        self.lean = program.canonical(circuit if batch else backends.merged(circuit))
         place = jnp.asarray if circuit.wiring.shard is None else partial(shard.place, circuit)
         self.chosen = {
             watch.recorder.label: place(watch.index)

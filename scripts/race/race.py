@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import measures
 import numpy as np
 
 from cerebellum.bench import result
@@ -32,8 +33,8 @@ HERE = Path(__file__).resolve().parent
 NEST = HERE.parent.parent / ".peers" / "nest" / "bin" / "python"
 SPIKES_MS = 2_000.0
 """Spikes of so long are compared, ms."""
-BIN_MS, MOST_CELLS = 2.0, 200
-"""Correlations are those of spike counts in such bins, of so many cells of a population."""
+MOST_CELLS = 200
+"""Correlations are those of so many cells of a population."""
 CAPACITY = 250.0
 """Capacity of a cell, pF: 1 mV of ours is CAPACITY / tau_m pA."""
 
@@ -91,26 +92,11 @@ def network() -> dict:
 
 def activity(cell: np.ndarray, time_ms: np.ndarray, cells: int) -> dict[str, float]:
     """Rate (Hz), mean CV of intervals, and mean correlation of pairs, of a population's spikes."""
-    order = np.lexsort((time_ms, cell))
-    own, at = np.asarray(cell)[order].astype(np.int64), np.asarray(time_ms)[order]
-    same, interval = own[1:] == own[:-1], np.diff(at)
-    number = np.bincount(own[1:][same], minlength=cells)
-    total = np.bincount(own[1:][same], interval[same], cells)
-    squares = np.bincount(own[1:][same], interval[same] ** 2, cells)
-    many = number > 2
-    mean = total[many] / number[many]
-    cv = np.sqrt(np.maximum(squares[many] / number[many] - mean**2, 0)) / mean
-    active = np.flatnonzero(np.bincount(own, minlength=cells))[:MOST_CELLS]
-    chosen = np.isin(own, active)
-    place = np.searchsorted(active, own[chosen])
-    counts = np.zeros((active.size, int(SPIKES_MS / BIN_MS) + 1))
-    np.add.at(counts, (place, (at[chosen] / BIN_MS).astype(int)), 1)
-    upper = np.triu_indices(active.size, 1)
-    pairs = np.asarray(np.corrcoef(counts))[upper]
+    active = np.flatnonzero(np.bincount(cell, minlength=cells))[:MOST_CELLS]
     return {
-        "rate_hz": own.size / cells / (SPIKES_MS * 1e-3),
-        "cv": float(cv.mean()),
-        "correlation": float(pairs.mean()),
+        "rate_hz": float(measures.rates(cell, cells, SPIKES_MS).mean()),
+        "cv": float(measures.irregularities(cell, time_ms, cells).mean()),
+        "correlation": float(measures.correlations(cell, time_ms, active, SPIKES_MS).mean()),
     }
 
 

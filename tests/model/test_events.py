@@ -51,6 +51,13 @@ def test_pack_unpack_count_select(n, share, seed):
     assert (np.asarray(cells) < len(words) * 32).all()
 
 
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 100])
+def test_all_cells_are_those_packed(n):
+    packed = events.pack(jnp.ones(n)) if n else np.zeros(0, np.uint32)
+    np.testing.assert_array_equal(events.all_of(n), packed)
+    assert events.all_of(n).dtype == jnp.uint32
+
+
 @partial(jax.jit, static_argnames="path")
 def propagated(spikes, fan, weight, out, path):
     """What arrives by a path, and its gradient by spikes, weights and what was there."""

@@ -8,7 +8,7 @@ device, where the reference runs.
 from dataclasses import dataclass
 from typing import Any
 
-from cerebellum.backends.cpu import library, operations
+from cerebellum.backends.cpu import deferred, library, operations
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import Primitives
 
@@ -34,6 +34,9 @@ class Native:
 
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None
+
+    def merged(self, circuit: Circuit) -> deferred.Merged | None:
+        return deferred.merged(circuit)
 
 
 BACKEND = Native()

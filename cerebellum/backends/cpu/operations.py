@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from cerebellum.backends import kernels, models
-from cerebellum.backends.cpu import calls
+from cerebellum.backends.cpu import calls, deferred
 from cerebellum.backends.models import Model
 from cerebellum.model import events, noise, plasticity, primitives
 from cerebellum.model.events import Events, FanOut
@@ -103,4 +103,5 @@ PRIMITIVES = Primitives(
     draw=partial(kernels.draw, PLATFORM, calls.draw),
     count=partial(kernels.count, PLATFORM, calls.count),
     take=partial(kernels.take, PLATFORM, calls.take),
+    deferred=deferred,
 )

@@ -1,0 +1,224 @@
+"""Delivery when spikes arrive gives what delivery when they are emitted gives, bit for bit."""
+
+import itertools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from laws import examples
+from needed import need
+
+import cerebellum as cb
+from cerebellum import backends
+from cerebellum.backends.cpu import BACKEND, deferred
+from cerebellum.model import collect
+from cerebellum.model.circuit import ring_of, rings
+from cerebellum.model.events import FanOut
+from cerebellum.model.short_term import ShortTerm
+
+SIZES = {"mf": 40, "e": 50, "i": 33}
+DRIVE = {"mf": cb.drive.poisson(60.0)}
+
+
+def spec(longest_ms: float = 2.0) -> cb.Spec:
+    """Two projections of one source into one ring, a ring less deep, and delays of one kind."""
+    relays = cb.Population("mf", SIZES["mf"], "relay")
+    cells = [cb.Population(n, SIZES[n], "current", {"drive": 14.0}) for n in ("e", "i")]
+    late = cb.Normal(longest_ms / 2, longest_ms / 4, low=0.1, high=longest_ms)
+    brief = cb.Normal(0.5, 0.2, low=0.1, high=0.9)
+    each = cb.Normal(3.0, 1.0, low=0.1)
+    projections = (
+        cb.Projection("mf", "e", "exc", weight=each, delay=late, in_degree=6),
+        cb.Projection("i", "e", "inh", weight=each, delay=brief, in_degree=3),
+        cb.Projection("mf", "e", "exc", weight=2.0, delay=late, in_degree=4, label="again"),
+        cb.Projection("e", "i", "exc", weight=each, delay=late, in_degree=5),
+        cb.Projection("mf", "i", "exc", weight=each, delay=late, in_degree=5),
+        cb.Projection("e", "e", "exc", weight=0.5, delay=1.0, in_degree=2),
+    )
+    return cb.Spec("deferred", (relays, *cells), projections, dt=0.1)
+
+
+@pytest.fixture(autouse=True)
+def everywhere(monkeypatch):
+    """Deferred delivery for rings of any size."""
+    why = BACKEND.unavailable(jax.default_backend())
+    need(None if why is None else f"native: {why}")
+    monkeypatch.setattr(deferred, "LEAST_BYTES", 0)
+
+
+def run(circuit: cb.Circuit, spans_ms: list[float], chunk_steps: int = 1_000, state=None):
+    """The state and the spikes of runs one after the other, as if each were restored."""
+    state = cb.init(circuit, 1) if state is None else state
+    rasters = []
+    for span in spans_ms:
+        state = jax.tree.map(np.asarray, state)
+        options = {"duration_ms": span, "chunk_steps": chunk_steps, "progress": False}
+        record = ("raster:e", "raster:i")
+        state, recording = cb.simulate(circuit, state, DRIVE, record=record, **options)
+        rasters.append(recording.rasters)
+    spikes = {
+        name: [
+            np.concatenate([getattr(x[name], of) for x in rasters]) for of in ("time_ms", "cell")
+        ]
+        for name in rasters[0]
+    }
+    return jax.tree.map(np.asarray, state), spikes
+
+
+def reference(circuit: cb.Circuit, *arguments):
+    """The same by XLA, which delivers spikes when they are emitted."""
+    return run(replace(circuit, backend="xla"), *arguments)
+
+
+def test_it_is_used(monkeypatch):
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    called = []
+    arrive = deferred.arrive
+    monkeypatch.setattr(deferred, "arrive", lambda *x: called.append(1) or arrive(*x))
+    run(circuit, [1.3], 13)
+    assert called
+
+
+@pytest.mark.parametrize("longest_ms", [2.0, 30.0])
+def test_all_is_as_in_the_reference(longest_ms):
+    """At every cut, too: what a state has on its way is that of the reference."""
+    circuit = cb.build(spec(longest_ms), 0, path="event", backend="native")
+    fan = circuit.wiring.fans["mf_e"]
+    assert isinstance(fan, FanOut)
+    assert fan.delays is not None
+    assert fan.delays.dtype == (jnp.uint16 if longest_ms > 25 else jnp.uint8)
+    state, spikes = run(circuit, [20, 0.1, 1.7, 78.2], 64)
+    assert min(cells.size for _, cells in spikes.values()) > 50
+    assert np.any(state.arrivals["e.exc"])
+    chex.assert_trees_all_equal((state, spikes), reference(circuit, [100]))
+
+
+def test_a_run_goes_on_without_it_and_with_it():
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    middle, _ = run(circuit, [30])
+    after = reference(circuit, [30], 1_000, middle)
+    chex.assert_trees_all_equal(after, run(circuit, [30], 1_000, middle))
+    whole, _ = reference(circuit, [60])
+    chex.assert_trees_all_equal(after[0], whole)
+
+
+def test_silent_cells_stay_silent():
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    circuit = cb.silence(circuit, "i", [0, 5, 32])
+    state, spikes = run(circuit, [50])
+    assert not np.isin(spikes["i"][1], [0, 5, 32]).any()
+    chex.assert_trees_all_equal((state, spikes), reference(circuit, [50]))
+
+
+def test_new_weights_are_seen():
+    """Merged lists are made once for the same arrays, and again for others."""
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    first = deferred.merged(circuit)
+    assert deferred.merged(replace(circuit, backend="auto")) is first
+    weights = {**circuit.params.weights, "mf_e": circuit.params.weights["mf_e"] * 2}
+    stronger = replace(circuit, params=replace(circuit.params, weights=weights))
+    chex.assert_trees_all_equal(run(stronger, [50]), reference(stronger, [50]))
+    assert deferred.merged(stronger) is not first
+
+
+def test_merged_lists_go_with_their_circuit():
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    before = len(deferred._KNOWN)
+    deferred.merged(circuit)
+    assert len(deferred._KNOWN) == before + 1
+    del circuit
+    assert len(deferred._KNOWN) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "plastic": True,
+            "rule": cb.Rule(teacher="e", per_spike=0.01, per_pair=-0.1, tau=20.0, window=10.0),
+        },
+        {"short_term": ShortTerm(utilisation=0.5, tau_rec=100.0, tau_fac=50.0)},
+    ],
+    ids=["rule", "short term"],
+)
+def test_weights_that_change_are_delivered_when_emitted(change):
+    first, *rest = spec().projections
+    circuit = cb.build(replace(spec(), projections=(replace(first, **change), *rest)), 0)
+    assert deferred.merged(circuit) is None
+
+
+def test_large_rings_alone_are_worth_it(monkeypatch):
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    held = sum(x.size * 4 for x in cb.init(circuit, 0).arrivals.values())
+    monkeypatch.setattr(deferred, "LEAST_BYTES", held)
+    assert deferred.merged(circuit) is not None
+    monkeypatch.setattr(deferred, "LEAST_BYTES", held + 1)
+    assert deferred.merged(circuit) is None
+    assert backends.merged(circuit) is circuit
+
+
+@examples(12)
+@given(seed=st.integers(0, 99), longest_ms=st.sampled_from([0.3, 2.0, 30.0]))
+def test_merged_lists_hold_every_synapse_in_order(seed, longest_ms):
+    """By source and delay, each with its slot and weight, the slots of a slice ascending."""
+    circuit = cb.build(spec(longest_ms), seed, path="event", backend="native")
+    merged = deferred.merged(circuit)
+    assert merged is not None
+    starts, slots, weights = (np.asarray(x) for x in (merged.starts, merged.slots, merged.weights))
+    offsets = dict(zip(rings(circuit.wiring), (0, 50, 100), strict=True))
+    wanted, source = [], 0
+    for group in collect.ring_bundles(circuit.wiring):
+        for p in group:
+            edges = circuit.edges(p.name)
+            weight = np.broadcast_to(np.float32(edges.weight), edges.pre.shape)
+            delay = np.round(np.broadcast_to(edges.delay, edges.pre.shape) / 0.1).astype(int)
+            wanted += zip(
+                source + edges.pre, delay, offsets[ring_of(p)] + edges.post, weight, strict=True
+            )
+        source += SIZES[group[0].source]
+    held = []
+    for cell, row in enumerate(starts):
+        for delay, (first, last) in enumerate(itertools.pairwise(row), 1):
+            assert (np.diff(slots[first:last].astype(int)) >= 0).all()
+            own = zip(slots[first:last], weights[first:last], strict=True)
+            held += [(cell, delay, s, w) for s, w in own]
+    assert sorted(held) == sorted(wanted)
+    edges = np.asarray(merged.edges)
+    assert edges[0] == 0
+    assert edges[-1] == 133
+    assert (np.diff(edges) >= 0).all()
+
+
+THREADS = """
+import jax, numpy as np
+import cerebellum as cb
+from cerebellum.backends.cpu import deferred
+deferred.LEAST_BYTES = 0
+circuit = cb.build(cb.presets.microcircuit(0.03), 0, path="event", backend="native")
+drive = {f"{n}.exc": cb.drive.poisson(hz, weight=w)
+         for n, (hz, w) in cb.presets.potjans.background(0.03).items()}
+state, recording = cb.simulate(circuit, cb.init(circuit, 1), drive, duration_ms=60, progress=False)
+print({n: int(x.sum()) for n, x in recording.spikes.items()})
+for ring in state.arrivals.values():
+    print(np.asarray(ring).tobytes().hex()[:20_000])
+"""
+
+
+@pytest.mark.slow
+def test_threads_change_nothing():
+    def printed(threads: int) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-c", THREADS]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert printed(1) == printed(3)
