@@ -88,6 +88,11 @@ class Plan:
                 f"training.microzones: {self.microzones}; 1 with training.method "
                 f"{self.method!r}: only {' and '.join(GRADIENT_METHODS)} teach each alone"
             )
+        if self.dropout and not self.descends:
+            raise UsageError(
+                f"training.dropout: {self.dropout}; 0 with training.method {self.method!r}: only "
+                f"{' and '.join(GRADIENT_METHODS)} take steps down the gradient"
+            )
 
     def method_of(self, epoch: int) -> Method:
         """The method of an epoch: of "hybrid", the one whose turn it is."""

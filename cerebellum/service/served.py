@@ -316,7 +316,7 @@ def _trained(found: Model, path: Path, settings: Settings) -> Served:
     checkpoint = learned.read(path)
     model = checkpoint.model
     learning = settings.training.method in LEARNS and settings.neural.learning_rate > 0
-    gain = settings.neural.learning_rate * online.GAIN
+    gain = online.gain_of(replace(checkpoint.plan, plasticity=settings.neural.learning_rate))
     memory = Memory(
         market=online.begin(model.net, model.learner, 1, learning), senses=features.init()
     )

@@ -75,6 +75,12 @@ def test_only_gradients_teach_microzones(method):
         Plan(method=method, microzones=2)
 
 
+@pytest.mark.parametrize("method", ["climbing_fiber", "stdp"])
+def test_only_gradients_have_dropout(method):
+    with pytest.raises(UsageError, match=r"training\.dropout: 0\.3; 0 with training\.method '"):
+        Plan(method=method, dropout=0.3)
+
+
 def test_a_microzone_learns_nothing_of_the_others():
     """The gradient of a cell's readout does not depend on the rates of other microzones."""
     zones, held = Design(inputs=1).microzone(CELLS, 2), readout(CELLS, 1)

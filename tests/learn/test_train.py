@@ -226,6 +226,13 @@ def test_online_without_gain_is_frozen(momentum, net):
     jax.tree.map(np.testing.assert_array_equal, after, learner)
 
 
+@pytest.mark.parametrize(
+    ("method", "share"), [("climbing_fiber", online.GAIN), ("surrogate_gradient", 0), ("hybrid", 0)]
+)
+def test_climbing_fibres_teach_on_only_what_they_taught(method, share):
+    assert online.gain_of(Plan(method=method, plasticity=2e-3)) == share * 2e-3
+
+
 def test_the_rate_of_learning_on_is_the_best_of_a_split(momentum, net):
     """What a rate is judged by is what the model would say that learns on with it."""
     untaught, split = network.begin(net, jax.random.key(0)), ticks.Split(start=0, stop=600)

@@ -1,5 +1,7 @@
 """A trained model in service gives tick by tick what `evaluate` gives for a file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,13 +29,13 @@ def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
     )
     settings = config.load(None, {"training.method": method, "storage.models": str(tmp_path)})
     learns = method == "climbing_fiber"
-    gain = settings.neural.learning_rate * online.GAIN if learns else 0.0
+    gain = online.gain_of(replace(checkpoint.plan, plasticity=settings.neural.learning_rate))
     _, wanted = online.prequential(
         checkpoint.model.net,
         checkpoint.model.learner,
         data,
         Split(start=0, stop=COUNT),
-        gain=gain,
+        gain=gain if learns else 0.0,
         rate=online.RATE if learns else 0.0,
     )
     model = served.load(found.find(models), settings)
