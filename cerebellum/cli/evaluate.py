@@ -72,8 +72,10 @@ def predict(model: Model, data: ticks.Data, split: Split, plan: Plan | None = No
     """
     rows = data.asked(split) - split.start
     if plan is not None:
-        rate = online.best_rate(model.net, model.learner, data, data.validation)
         gain = online.gain_of(plan)
+        rate = online.RATE
+        if not gain:
+            rate = online.best_rate(model.net, model.learner, data, data.validation)
         _, probabilities = online.prequential(
             model.net, model.learner, data, split, gain=gain, rate=rate
         )

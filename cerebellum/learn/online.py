@@ -276,10 +276,12 @@ def best_rate(net: Net, learner: Learner, data: Data, split: Split) -> float:
     """The step of `RATES` with which a readout that learns alone has the least loss in a split.
 
     Without climbing fibres the circuit says the same whatever has been learned, so that it runs
-    once for all of them. Choose on the validation split.
+    once for all of them. Choose on the validation split. Where that asks nothing, it is `RATE`.
     """
-    rates = jnp.asarray(feed.run(net, learner, data.ranks, split))
     asked = data.asked(split)
+    if not len(asked):
+        return RATE
+    rates = jnp.asarray(feed.run(net, learner, data.ranks, split))
     known = data.known[asked] - split.start
     question, label = np.zeros((2, len(rates)), np.int32)
     answered = np.zeros(len(rates), np.float32)

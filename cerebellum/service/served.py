@@ -311,6 +311,19 @@ def load(model: Model, settings: Settings) -> Served:
     return untrained(settings) if model.path is None else _trained(model, model.path, settings)
 
 
+def _identity(run: learned.Run, learning: bool) -> dict[str, Any]:
+    """What tells a trained model from others, for its digests."""
+    design = asdict(run.model.net.design)
+    if run.model.net.design.width == encode.WIDTH:
+        del design["width"]  # a design had none when digests were first made
+    identity = {"design": design, "step": run.step, "learning": learning}
+    return identity | {
+        "task": run.model.task,
+        "fields": asdict(run.model.fields),
+        "data": run.data,
+    }
+
+
 def _trained(found: Model, path: Path, settings: Settings) -> Served:
     """The model of a training run's checkpoint."""
     checkpoint = learned.read(path)
@@ -327,8 +340,7 @@ def _trained(found: Model, path: Path, settings: Settings) -> Served:
         gains=Gains(climbing=jnp.float32(gain), readout=jnp.float32(online.RATE)),
         key=_ticks_key(settings.neural.seed),
     )
-    identity = {"design": asdict(model.net.design), "step": checkpoint.step, "learning": learning}
-    identity |= {"task": model.task, "fields": asdict(model.fields), "data": checkpoint.data}
+    identity = _identity(checkpoint, learning)
     return _served(
         arrays,
         model.learner,

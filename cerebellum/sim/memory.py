@@ -136,20 +136,25 @@ def peak(spec: Spec, path: Path = "auto") -> int:
     wiring = [size for name, size in sizes.items() if name.startswith("wiring.")]
     rules = sum(projection.rule is not None for projection in spec.projections)
     program = PROGRAM_BYTES + len(wiring) * LIST_PROGRAM_BYTES + rules * RULE_PROGRAM_BYTES
-    return sum(sizes.values()) + max(wiring, default=0) + _merged(spec, sizes) + program
+    return sum(sizes.values()) + max(wiring, default=0) + _merged(spec, sizes, path) + program
 
 
-def _merged(spec: Spec, sizes: Mapping[str, int]) -> int:
-    """Bytes of the lists that native kernels keep a second time (see `backends.cpu.deferred`)."""
+def _merged(spec: Spec, sizes: Mapping[str, int], path: Path) -> int:
+    """Bytes of what native kernels keep to deliver late (see `backends.cpu.deferred`)."""
     late = [p for p in spec.projections if isinstance(p.delay, values.Distribution)]
     arrivals = sum(size for name, size in sizes.items() if name.startswith("arrivals."))
-    if arrivals < deferred.LEAST_BYTES or any(p.plastic or p.short_term for p in late):
+    if (
+        path == "dense"
+        or arrivals < deferred.LEAST_BYTES
+        or any(p.plastic or p.short_term for p in late)
+    ):
         return 0
     part = Part(spec=spec)
     synapses = sum(part.sources(p) * widths.width(p, part) for p in late)
     starts = max(_longest(p, spec.dt) for p in late) + 1
     sources = sum(spec.population(name).size for name in {p.source for p in late})
-    return 8 * synapses + 4 * starts * sources
+    # The starts of slices, and a table as large of the sources that fired.
+    return 8 * synapses + 8 * starts * sources
 
 
 CHUNKS = 3

@@ -121,7 +121,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
-    parser.add_argument("--config", help="a file of whose training settings this makes use")
+    parser.add_argument(
+        "--config",
+        help="a file of which this takes the nuclear cells, fields, microzones, noise, dropout and "
+        "learning rate",
+    )
     parser.add_argument("--rate", type=float, help="of the readout; default the best of validation")
     arguments = parser.parse_args()
     settings = config.load(arguments.config)
@@ -130,7 +134,7 @@ def main() -> int:
         data = prepared(market)
         net, learner = learned(data, seed, settings)
         best = online.best_rate(net, learner, data, data.validation)
-        for rate in (0.0, arguments.rate or best):
+        for rate in (0.0, best if arguments.rate is None else arguments.rate):
             _, chances = online.prequential(net, learner, data, data.test, gain=0.0, rate=rate)
             guesses = np.where(chances[:, ticks.BUY] > chances[:, ticks.SELL], 0, 2)
             told = {"model": "circuit", "seed": seed, "rate": rate}

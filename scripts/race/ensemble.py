@@ -200,9 +200,11 @@ def rounded(x: Any) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="even, at least 4 (default 10)")
     parser.add_argument("--seeds", type=int, nargs=2, default=(10, 19), metavar=("FIRST", "LAST"))
     asked = parser.parse_args()
+    if asked.seconds < SHORT_MS[1] * 1e-3 or asked.seconds * 1e3 % PIECE_MS:
+        parser.error(f"--seconds: {asked.seconds:g}; a multiple of 2, at least 4")
     xla.one_thread()
     seeds = range(asked.seeds[0], asked.seeds[1] + 1)
     all_samples, networks = [], {}

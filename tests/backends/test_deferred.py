@@ -29,18 +29,21 @@ DRIVE = {"mf": cb.drive.poisson(60.0)}
 
 
 def spec(longest_ms: float = 2.0) -> cb.Spec:
-    """Two projections of one source into one ring, a ring less deep, and delays of one kind."""
+    """Two projections of one source into one ring, a ring less deep, and delays of one kind.
+
+    The rings are not in the order of their names, and differ in size.
+    """
     relays = cb.Population("mf", SIZES["mf"], "relay")
     cells = [cb.Population(n, SIZES[n], "current", {"drive": 14.0}) for n in ("e", "i")]
     late = cb.Normal(longest_ms / 2, longest_ms / 4, low=0.1, high=longest_ms)
     brief = cb.Normal(0.5, 0.2, low=0.1, high=0.9)
     each = cb.Normal(3.0, 1.0, low=0.1)
     projections = (
-        cb.Projection("mf", "e", "exc", weight=each, delay=late, in_degree=6),
+        cb.Projection("mf", "i", "exc", weight=each, delay=late, in_degree=5),
         cb.Projection("i", "e", "inh", weight=each, delay=brief, in_degree=3),
+        cb.Projection("mf", "e", "exc", weight=each, delay=late, in_degree=6),
         cb.Projection("mf", "e", "exc", weight=2.0, delay=late, in_degree=4, label="again"),
         cb.Projection("e", "i", "exc", weight=each, delay=late, in_degree=5),
-        cb.Projection("mf", "i", "exc", weight=each, delay=late, in_degree=5),
         cb.Projection("e", "e", "exc", weight=0.5, delay=1.0, in_degree=2),
     )
     return cb.Spec("deferred", (relays, *cells), projections, dt=0.1)
@@ -52,6 +55,7 @@ def everywhere(monkeypatch):
     why = BACKEND.unavailable(jax.default_backend())
     need(None if why is None else f"native: {why}")
     monkeypatch.setattr(deferred, "LEAST_BYTES", 0)
+    monkeypatch.setattr(deferred, "LEAST_SLICE", 0)
 
 
 def run(circuit: cb.Circuit, spans_ms: list[float], chunk_steps: int = 1_000, state=None):
@@ -91,6 +95,8 @@ def test_it_is_used(monkeypatch):
 def test_all_is_as_in_the_reference(longest_ms):
     """At every cut, too: what a state has on its way is that of the reference."""
     circuit = cb.build(spec(longest_ms), 0, path="event", backend="native")
+    names = list(rings(circuit.wiring))
+    assert names != sorted(names)
     fan = circuit.wiring.fans["mf_e"]
     assert isinstance(fan, FanOut)
     assert fan.delays is not None
@@ -150,9 +156,16 @@ def test_merged_lists_go_with_their_circuit():
     ids=["rule", "short term"],
 )
 def test_weights_that_change_are_delivered_when_emitted(change):
-    first, *rest = spec().projections
-    circuit = cb.build(replace(spec(), projections=(replace(first, **change), *rest)), 0)
+    projections = tuple(replace(p, **change) if p.name == "mf_e" else p for p in spec().projections)
+    circuit = cb.build(replace(spec(), projections=projections), 0)
     assert deferred.merged(circuit) is None
+
+
+def test_lists_shorter_than_the_longest_delay_are_not_worth_it(monkeypatch):
+    monkeypatch.setattr(deferred, "LEAST_SLICE", 0.3)
+    for longest_ms, used in ((0.3, True), (30.0, False)):
+        circuit = cb.build(spec(longest_ms), 0, path="event", backend="native")
+        assert (deferred.merged(circuit) is not None) == used
 
 
 def test_large_rings_alone_are_worth_it(monkeypatch):
@@ -173,7 +186,8 @@ def test_merged_lists_hold_every_synapse_in_order(seed, longest_ms):
     merged = deferred.merged(circuit)
     assert merged is not None
     starts, slots, weights = (np.asarray(x) for x in (merged.starts, merged.slots, merged.weights))
-    offsets = dict(zip(rings(circuit.wiring), (0, 50, 100), strict=True))
+    sizes = [SIZES[ring.target] for ring in rings(circuit.wiring).values()]
+    offsets = dict(zip(rings(circuit.wiring), np.cumsum([0, *sizes[:-1]]), strict=True))
     wanted, source = [], 0
     for group in collect.ring_bundles(circuit.wiring):
         for p in group:
@@ -198,22 +212,41 @@ def test_merged_lists_hold_every_synapse_in_order(seed, longest_ms):
 
 
 THREADS = """
-import jax, numpy as np
+import numpy as np
 import cerebellum as cb
+from cerebellum import backends
 from cerebellum.backends.cpu import deferred
 deferred.LEAST_BYTES = 0
-circuit = cb.build(cb.presets.microcircuit(0.03), 0, path="event", backend="native")
-drive = {f"{n}.exc": cb.drive.poisson(hz, weight=w)
-         for n, (hz, w) in cb.presets.potjans.background(0.03).items()}
-state, recording = cb.simulate(circuit, cb.init(circuit, 1), drive, duration_ms=60, progress=False)
-print({n: int(x.sum()) for n, x in recording.spikes.items()})
-for ring in state.arrivals.values():
-    print(np.asarray(ring).tobytes().hex()[:20_000])
+relays = cb.Population("mf", 2_000, "relay")
+cells = [cb.Population(n, size, "current", {"drive": 14.0}) for n, size in (("e", 700), ("i", 300))]
+late = cb.Normal(1.0, 0.4, low=0.1, high=2.0)
+into = {"weight": cb.Normal(0.01, 0.003, low=0.001), "delay": late, "in_degree": 300}
+projections = (
+    cb.Projection("mf", "i", "exc", **into),
+    cb.Projection("i", "e", "inh", **into),
+    cb.Projection("mf", "e", "exc", **into),
+)
+spec = cb.Spec("threads", (relays, *cells), projections, dt=0.1)
+circuit = cb.build(spec, 0, path="event", backend="native")
+assert backends.merged(circuit) is not circuit
+drive, seen = {"mf": cb.drive.poisson(2_000.0)}, []
+for least in (0, 2**60):  # when they arrive, and when they are emitted
+    deferred.LEAST_BYTES = least
+    state = cb.init(circuit, 1)
+    state, recording = cb.simulate(circuit, state, drive, duration_ms=20, progress=False)
+    sent = recording.spikes["mf"].mean() * 300 * 1_000 / 2_000
+    assert sent > 2 * 16_384, sent  # of which each thread takes a part
+    rings = [np.asarray(state.arrivals[name]).tobytes() for name in sorted(state.arrivals)]
+    seen.append((rings, {n: x.tolist() for n, x in recording.spikes.items()}))
+assert seen[0] == seen[1]
+print({n: sum(x) for n, x in seen[0][1].items()})
 """
 
 
 @pytest.mark.slow
 def test_threads_change_nothing():
+    """All is as if spikes were delivered when emitted, whether one thread does it or three."""
+
     def printed(threads: int) -> str:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, "-c", THREADS]

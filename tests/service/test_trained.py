@@ -18,6 +18,15 @@ COUNT = 300
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere", "compiled_quickly")
 
 
+def test_memories_of_models_from_before_fields_had_a_width_are_still_theirs(trained):
+    """A model is told from others by its design, in which a width is named if it was set."""
+    run = learned.load(trained[0])
+    assert "width" not in served._identity(run, learning=False)["design"]
+    net = replace(run.model.net, design=replace(run.model.net.design, width=1.2))
+    wider = replace(run, model=replace(run.model, net=net))
+    assert served._identity(wider, learning=False)["design"]["width"] == 1.2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
 def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):

@@ -9,6 +9,7 @@ still to arrive goes into the rings, so a state is that of the reference. See ar
 
 import weakref
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,14 @@ from flax import struct
 from jax import Array
 
 from cerebellum.model import collect
-from cerebellum.model.circuit import Circuit, State, Wiring, ring_of, rings
+from cerebellum.model.circuit import Circuit, Ring, State, Wiring, ring_of, rings
 from cerebellum.model.events import FanOut
 
 LEAST_BYTES = 4 * 2**20
 """Rings that are smaller than this together stay in the cache."""
+LEAST_SLICE = 1
+"""Synapses to a slice, on average, from which on it is used: a spike looks for a slice in each step
+of the longest delay, which must not be more than it has to add."""
 EDGES = 64
 """Threads can divide the slots into so many shares with equal numbers of synapses."""
 
@@ -61,18 +65,30 @@ def merged(circuit: Circuit) -> Merged | None:
     arrays = _operands(circuit)
     if arrays is None:
         return None
-    key = id(arrays[0])
+    key, held = id(arrays[0]), tuple(rings(circuit.wiring).items())
     known = _KNOWN.get(key)
-    if known is not None and all(ref() is x for ref, x in zip(known[0], arrays, strict=True)):
-        return known[1]
+    if known is not None and known.of(arrays, held):
+        return known.lists
     made = _merge(circuit, arrays)
     if made is not None:
-        _KNOWN[key] = [weakref.ref(x) for x in arrays], made
+        _KNOWN[key] = _Known([weakref.ref(x) for x in arrays], held, made)
         weakref.finalize(arrays[0], _KNOWN.pop, key, None)
     return made
 
 
-_KNOWN: dict[int, tuple[list[weakref.ref], Merged]] = {}
+class _Known(NamedTuple):
+    """Merged lists, with what they were made of."""
+
+    arrays: list[weakref.ref]
+    rings: tuple[tuple[str, Ring], ...]
+    lists: Merged
+
+    def of(self, arrays: list[Array], held: tuple[tuple[str, Ring], ...]) -> bool:
+        same = len(arrays) == len(self.arrays) and held == self.rings
+        return same and all(ref() is x for ref, x in zip(self.arrays, arrays, strict=True))
+
+
+_KNOWN: dict[int, _Known] = {}
 """Merged lists by the identity of the first array that they were made of, while that exists."""
 
 
@@ -116,7 +132,7 @@ def _merge(circuit: Circuit, arrays: list[Array]) -> Merged | None:
             order += triple
             synapses += int(np.count_nonzero(np.asarray(triple[0]) < size))
         sources += wiring.part.sources(group[0])
-    if synapses >= 2**32:
+    if synapses >= 2**32 or synapses < LEAST_SLICE * sources * depth:
         return None
     slots = sum(wiring.part.size(ring.target) for ring in rings(wiring).values())
     starts, targets, weights, loads = _call_merge(
@@ -183,11 +199,12 @@ def arrive(
     Args:
       emitted: the packed spikes of this step by population.
     """
-    names, groups = list(state.arrivals), collect.ring_bundles(wiring)
+    # JAX sorts the names of a state; slots are numbered in the order of the rings.
+    names, groups = list(rings(wiring)), collect.ring_bundles(wiring)
     sizes = [state.arrivals[name].shape[1] for name in names]
     sent: Sent = state.sent
     row = jax.ShapeDtypeStruct((sum(sizes),), jnp.float32)
-    held = [sent.fired, sent.counts, *state.arrivals.values()]
+    held = [sent.fired, sent.counts, *(state.arrivals[name] for name in names)]
     first, results = 5, [row, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in held)]
     call = jax.ffi.ffi_call(
         "cerebellum_arrive",
@@ -214,13 +231,14 @@ def arrive(
 def end(wiring: Wiring, state: State) -> State:
     """The state at the end of a chunk: all that is on its way is in the rings."""
     sent: Sent = state.sent
-    held = list(state.arrivals.values())
+    names = list(rings(wiring))
+    held = [state.arrivals[name] for name in names]
     results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in held]
     call = jax.ffi.ffi_call(
         "cerebellum_land", results, input_output_aliases={7 + k: k for k in range(len(held))}
     )
     after = call(*_lists(wiring, state), sent.fired, sent.counts, *held)
-    return replace(state, arrivals=dict(zip(state.arrivals, after, strict=True)), sent=None)
+    return replace(state, arrivals=dict(zip(names, after, strict=True)), sent=None)
 
 
 def _lists(wiring: Wiring, state: State) -> list[Array]:

@@ -8,6 +8,8 @@ paired, and a puff makes their climbing fibres fire about once. For these a puff
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number
 from cerebellum.learn.tasks.eyeblink_circuit import NUCLEAR, PARALLEL
@@ -36,7 +38,7 @@ class Cohort:
             factor = getattr(self, name)
             if not is_number(factor) or not 0 <= factor < float("inf"):
                 raise UsageError(f"{name}: {factor!r}; a factor, zero or more")
-        if not is_number(self.holding_pa):
+        if not is_number(self.holding_pa) or not np.isfinite(self.holding_pa):
             raise UsageError(f"holding_pa: {self.holding_pa!r}; a current, pA")
 
     def changed(self, spec: Spec) -> Spec:
