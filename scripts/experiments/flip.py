@@ -19,12 +19,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import ticks as experiment
 
 from cerebellum import config
 from cerebellum.config import Settings
 from cerebellum.learn import network, online, train
 from cerebellum.learn.feed import Ticks
-from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
 from cerebellum.learn.train import Plan
@@ -62,14 +62,7 @@ def prepared(market: ticks.Stream) -> ticks.Data:
 def learned(data: ticks.Data, seed: int, settings: Settings) -> tuple[network.Net, network.Learner]:
     """A circuit that was trained by gradients."""
     configured = settings.training
-    design = Design(
-        inputs=data.ranks.shape[1],
-        choices=ticks.CHOICES["event"],
-        fields=configured.fields,
-        width=configured.field_width,
-        nuclei=settings.neural.dcn_size or Design.nuclei,
-    )
-    net = network.build(design, jax.random.key(seed))
+    net = network.build(experiment.design_of(data, settings), jax.random.key(seed))
     plan = Plan(
         epochs=3,
         learning_rate=configured.learning_rate,

@@ -73,20 +73,23 @@ def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, tic
     return stream, ticks.prepare(stream, task)
 
 
+def design_of(data: ticks.Data, settings: Settings) -> Design:
+    """The network for a task, with the sizes and fields of the settings."""
+    return Design(
+        inputs=data.ranks.shape[1],
+        choices=ticks.CHOICES[data.task],
+        fields=settings.training.fields,
+        width=settings.training.field_width,
+        nuclei=settings.neural.dcn_size or Design.nuclei,
+    )
+
+
 def one(
     data: ticks.Data, method: train.Method, seed: int, settings: Settings
 ) -> dict[str, np.ndarray]:
     """Train; probabilities on the validation and test parts, and on the latter learning on."""
-    choices = ticks.CHOICES[data.task]
     configured = settings.training
-    design = Design(
-        inputs=data.ranks.shape[1],
-        choices=choices,
-        fields=configured.fields,
-        width=configured.field_width,
-        nuclei=settings.neural.dcn_size or Design.nuclei,
-    )
-    net = network.build(design, jax.random.key(seed))
+    net = network.build(design_of(data, settings), jax.random.key(seed))
     plan = Plan(
         method=method,
         epochs=configured.epochs if "epochs" in configured.model_fields_set else EPOCHS,

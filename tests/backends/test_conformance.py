@@ -4,9 +4,6 @@ Where one cannot be used on this machine its tests skip; in CI, where there is n
 the backends of a GPU do. These run in every place by the emulation of their kernels on a CPU.
 """
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import chex
@@ -19,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
 from needed import need
+from threads import printed
 
 import cerebellum as cb
 from cerebellum import backends
@@ -453,13 +451,6 @@ print(hashlib.sha256(decayed.tobytes()).hexdigest(), (decayed == decayed[0]).all
 
 @pytest.mark.slow
 def test_threads_change_nothing():
-    def run(threads: int) -> str:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-c", THREADS]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    one = run(1)
+    one = printed(THREADS, 1)
     assert one.count("True") == 3
-    assert run(3) == one
+    assert printed(THREADS, 3) == one

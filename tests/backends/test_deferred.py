@@ -1,9 +1,6 @@
 """Delivery when spikes arrive gives what delivery when they are emitted gives, bit for bit."""
 
 import itertools
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import chex
@@ -15,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import examples
 from needed import need
+from threads import printed
 
 import cerebellum as cb
 from cerebellum import backends
@@ -246,12 +244,4 @@ print({n: sum(x) for n, x in seen[0][1].items()})
 @pytest.mark.slow
 def test_threads_change_nothing():
     """All is as if spikes were delivered when emitted, whether one thread does it or three."""
-
-    def printed(threads: int) -> str:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-c", THREADS]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert printed(1) == printed(3)
+    assert printed(THREADS, 1) == printed(THREADS, 3)

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "alias.h"
 #include "spikes.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -143,12 +144,8 @@ std::vector<Ring> rings_of(ffi::RemainingArgs& args, ffi::RemainingRets& rets, s
   std::vector<Ring> rings;
   for (int64_t k = 0; k < count; ++k) {
     const auto before = *args.get<ffi::AnyBuffer>(at + k);
-    auto after = *rets.get<ffi::AnyBuffer>(result + k);
-    if (after->untyped_data() != before.untyped_data())
-      std::copy_n(static_cast<const char*>(before.untyped_data()), before.size_bytes(),
-                  static_cast<char*>(after->untyped_data()));
-    rings.push_back({static_cast<float*>(after->untyped_data()), before.dimensions()[0],
-                     before.dimensions()[1]});
+    void* data = carried(before, **rets.get<ffi::AnyBuffer>(result + k));
+    rings.push_back({static_cast<float*>(data), before.dimensions()[0], before.dimensions()[1]});
   }
   return rings;
 }
@@ -159,16 +156,12 @@ std::vector<Ring> rings_of(ffi::RemainingArgs& args, ffi::RemainingRets& rets, s
 ffi::Error Arrive(ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t ring_count,
                   ffi::Span<const int64_t> cells) {
   Synapses s(args);
-  for (size_t k : {1, 2}) {
-    const auto before = *args.get<ffi::AnyBuffer>(Synapses::kOperands - 3 + k);
-    auto after = *rets.get<ffi::AnyBuffer>(k);
-    if (after->untyped_data() != before.untyped_data())
-      std::copy_n(static_cast<const char*>(before.untyped_data()), before.size_bytes(),
-                  static_cast<char*>(after->untyped_data()));
-  }
-  s.fired = static_cast<uint32_t*>((*rets.get<ffi::AnyBuffer>(1))->untyped_data());
-  s.counts = static_cast<int32_t*>((*rets.get<ffi::AnyBuffer>(2))->untyped_data());
   const size_t first = Synapses::kOperands;
+  const auto held = [&](size_t result, size_t at) {
+    return carried(*args.get<ffi::AnyBuffer>(at), **rets.get<ffi::AnyBuffer>(result));
+  };
+  s.fired = static_cast<uint32_t*>(held(1, first - 2));
+  s.counts = static_cast<int32_t*>(held(2, first - 1));
   const auto rings = rings_of(args, rets, first, 3, ring_count);
   sum(s, rings, s.now, static_cast<float*>((*rets.get<ffi::AnyBuffer>(0))->untyped_data()));
   static thread_local std::vector<int32_t> found;

@@ -11,8 +11,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
+#include "alias.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -46,13 +46,11 @@ struct Population {
         arrays(args.size() - 1) {
     for (size_t k = 0; k <= arrays; ++k) {
       const auto before = *args.get<ffi::AnyBuffer>(k);
-      auto after = *rets.get<ffi::AnyBuffer>(k);
-      if (after->untyped_data() != before.untyped_data())
-        std::memcpy(after->untyped_data(), before.untyped_data(), before.size_bytes());
+      void* after = carried(before, **rets.get<ffi::AnyBuffer>(k));
       if (k < arrays)
-        state[k] = static_cast<float*>(after->untyped_data());
+        state[k] = static_cast<float*>(after);
       else
-        wait = static_cast<uint8_t*>(after->untyped_data());
+        wait = static_cast<uint8_t*>(after);
       size = static_cast<int64_t>(before.element_count());
     }
     words = (*rets.get<ffi::Buffer<ffi::U32>>(arrays + 1))->typed_data();

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "alias.h"
 #include "spikes.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -249,11 +250,8 @@ ffi::Error Push(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<cons
   std::vector<Projection> all;
   int64_t cost = 0, sources = 0;  // all projections have the same sources
   for (size_t p = 0; p < rets.size(); ++p) {
-    const View before(*args.get<ffi::AnyBuffer>(6 * p + 6));
     auto out = *rets.get<ffi::AnyBuffer>(p);
-    if (out->untyped_data() != before.data)
-      std::copy_n(static_cast<const char*>(before.data), out->size_bytes(),
-                  static_cast<char*>(out->untyped_data()));
+    carried(*args.get<ffi::AnyBuffer>(6 * p + 6), *out);
     const auto operand = [&](int which) { return View(*args.get<ffi::AnyBuffer>(6 * p + which)); };
     all.push_back({operand(1), operand(2), operand(3), operand(4), operand(5),
                    out->untyped_data(),

@@ -59,6 +59,11 @@ def _windows(session: Session) -> tuple[np.ndarray, np.ndarray]:
     return means[:, :first], means[:, first : int(timing.isi_ms * scale)]
 
 
+def _reaches(windows: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+    """Whether each window reaches a level, which is a number or [K], bool [K, W]."""
+    return windows >= np.asarray(level)[..., None]
+
+
 def threshold(session: Session) -> float:
     """The threshold of a CR, Hz, from trials of the tone alone before training."""
     later = _windows(session)[1]
@@ -71,7 +76,7 @@ def early(session: Session, limit: float | np.ndarray = LEAST_HZ) -> np.ndarray:
     Args:
       limit: of such an answer, Hz, a number or [K].
     """
-    return np.any(_windows(session)[0] >= np.asarray(limit)[..., None], axis=1)
+    return np.any(_reaches(_windows(session)[0], limit), axis=1)
 
 
 def responses(
@@ -83,10 +88,18 @@ def responses(
       above: threshold, Hz, a number or [K].
       limit: of an early response, Hz, likewise.
     """
-    exceeds = _windows(session)[1] >= np.asarray(above)[..., None]
+    return _has(_windows(session), above, limit)
+
+
+def _has(
+    windows: tuple[np.ndarray, np.ndarray], above: float | np.ndarray, limit: float | np.ndarray
+) -> np.ndarray:
+    """Whether each trial has a CR, by its `_windows`."""
+    first, later = windows
+    exceeds = _reaches(later, above)
     left = exceeds.shape[1] - exceeds.argmax(axis=1)
     lasts = exceeds.sum(axis=1) >= SHARE * left
-    return np.any(exceeds, axis=1) & lasts & ~early(session, limit)
+    return np.any(exceeds, axis=1) & lasts & ~np.any(_reaches(first, limit), axis=1)
 
 
 STEP_HZ = 0.05
@@ -103,9 +116,10 @@ def threshold_passed(session: Session, share: float, factor: np.ndarray) -> floa
       share: of the trials.
       factor: on the threshold, of each trial, [K].
     """
-    highest = float((_windows(session)[1].max(axis=1) / factor).max())
+    windows = _windows(session)
+    highest = float((windows[1].max(axis=1) / factor).max())
     thresholds = np.arange(1, max(highest, 1) + STEP_HZ, STEP_HZ)
-    passed = [responses(session, each * factor, each * factor).mean() for each in thresholds]
+    passed = [_has(windows, each * factor, each * factor).mean() for each in thresholds]
     enough = np.flatnonzero(np.array(passed) >= share)
     return float(thresholds[enough[-1] if enough.size else np.argmax(passed)])
 
