@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jax
 
 from cerebellum.backends import cpu, cuda, loop_free, xla
+from cerebellum.backends.xla import SCAN
 from cerebellum.errors import UsageError
 from cerebellum.model import registry
 from cerebellum.model.circuit import Circuit
@@ -101,21 +102,20 @@ def primitives_of(circuit: Circuit) -> Primitives:
     return of(circuit).primitives(circuit)
 
 
-def merged(circuit: Circuit) -> Circuit:
+def merged(circuit: Circuit, steps: int) -> Circuit:
     """A circuit with its lists in the form that its backend delivers from, to be run only.
 
     It is the circuit itself where the backend has no method `merged`, or that returns None. The
     form is made of the lists and weights of the circuit, which must not be replaced afterwards.
+
+    Args:
+      steps: to a chunk.
     """
     own = getattr(of(circuit), "merged", None)
-    lists = None if own is None else own(circuit)
+    lists = None if own is None else own(circuit, steps)
     if lists is None:
         return circuit
     return replace(circuit, wiring=replace(circuit.wiring, merged=lists))
-
-
-SCAN = "a scan of single steps"
-"""How XLA takes many steps."""
 
 
 def explain(circuit: Circuit, recorders: tuple[Any, ...] = (), inputs: Any | None = None) -> str:

@@ -12,6 +12,9 @@ from cerebellum.backends import loop_free
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
 
+SCAN = "a scan of single steps"
+"""How XLA takes many steps."""
+
 
 @dataclass(frozen=True)
 class Xla:

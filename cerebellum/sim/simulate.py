@@ -308,7 +308,9 @@ class _Run:
         ]
         self.start, self.compile_seconds = time.perf_counter(), 0.0
         # Copies of a run have no such lists: their kernels take one state.
-        self.lean = program.canonical(circuit if batch else backends.merged(circuit))
+        longest = max((cut.room for cut in plan.cuts), default=0)
+        self.merged = circuit if batch else backends.merged(circuit, longest)
+        self.lean = program.canonical(self.merged)
         place = jnp.asarray if circuit.wiring.shard is None else partial(shard.place, circuit)
         self.chosen = {
             watch.recorder.label: place(watch.index)
@@ -346,7 +348,7 @@ class _Run:
                     inputs = self._inputs(feed.inputs(arrays), cut)
                     if not self.loop:
                         recorders = self.plan.recorders
-                        self.loop = chunks.explain(self.circuit, recorders, inputs, feed.batched)
+                        self.loop = chunks.explain(self.merged, recorders, inputs, feed.batched)
                     state, chunk_records = advance(chunk, lean.params, lean.wiring, state, inputs)
                     if (cut.room, cut.counted) not in rooms:
                         rooms.add((cut.room, cut.counted))

@@ -54,6 +54,7 @@ def everywhere(monkeypatch):
     need(None if why is None else f"native: {why}")
     monkeypatch.setattr(deferred, "LEAST_BYTES", 0)
     monkeypatch.setattr(deferred, "LEAST_SLICE", 0)
+    monkeypatch.setattr(deferred, "LEAST_STEPS", 0)
 
 
 def run(circuit: cb.Circuit, spans_ms: list[float], chunk_steps: int = 1_000, state=None):
@@ -125,18 +126,18 @@ def test_silent_cells_stay_silent():
 def test_new_weights_are_seen():
     """Merged lists are made once for the same arrays, and again for others."""
     circuit = cb.build(spec(), 0, path="event", backend="native")
-    first = deferred.merged(circuit)
-    assert deferred.merged(replace(circuit, backend="auto")) is first
+    first = deferred.merged(circuit, 100)
+    assert deferred.merged(replace(circuit, backend="auto"), 100) is first
     weights = {**circuit.params.weights, "mf_e": circuit.params.weights["mf_e"] * 2}
     stronger = replace(circuit, params=replace(circuit.params, weights=weights))
     chex.assert_trees_all_equal(run(stronger, [50]), reference(stronger, [50]))
-    assert deferred.merged(stronger) is not first
+    assert deferred.merged(stronger, 100) is not first
 
 
 def test_merged_lists_go_with_their_circuit():
     circuit = cb.build(spec(), 0, path="event", backend="native")
     before = len(deferred._KNOWN)
-    deferred.merged(circuit)
+    deferred.merged(circuit, 100)
     assert len(deferred._KNOWN) == before + 1
     del circuit
     assert len(deferred._KNOWN) == before
@@ -156,24 +157,48 @@ def test_merged_lists_go_with_their_circuit():
 def test_weights_that_change_are_delivered_when_emitted(change):
     projections = tuple(replace(p, **change) if p.name == "mf_e" else p for p in spec().projections)
     circuit = cb.build(replace(spec(), projections=projections), 0)
-    assert deferred.merged(circuit) is None
+    assert deferred.merged(circuit, 100) is None
 
 
 def test_lists_shorter_than_the_longest_delay_are_not_worth_it(monkeypatch):
     monkeypatch.setattr(deferred, "LEAST_SLICE", 0.3)
     for longest_ms, used in ((0.3, True), (30.0, False)):
         circuit = cb.build(spec(longest_ms), 0, path="event", backend="native")
-        assert (deferred.merged(circuit) is not None) == used
+        assert (deferred.merged(circuit, 100) is not None) == used
 
 
 def test_large_rings_alone_are_worth_it(monkeypatch):
     circuit = cb.build(spec(), 0, path="event", backend="native")
     held = sum(x.size * 4 for x in cb.init(circuit, 0).arrivals.values())
     monkeypatch.setattr(deferred, "LEAST_BYTES", held)
-    assert deferred.merged(circuit) is not None
+    assert deferred.merged(circuit, 100) is not None
     monkeypatch.setattr(deferred, "LEAST_BYTES", held + 1)
-    assert deferred.merged(circuit) is None
-    assert backends.merged(circuit) is circuit
+    assert deferred.merged(circuit, 100) is None
+    assert backends.merged(circuit, 100) is circuit
+
+
+def said(circuit: cb.Circuit, chunk_steps: int = 1_000) -> str:
+    """How a run says that its steps were taken."""
+    options = {"duration_ms": 3, "chunk_steps": chunk_steps, "progress": False}
+    return cb.simulate(circuit, cb.init(circuit, 1), DRIVE, **options)[1].loop
+
+
+def test_short_chunks_deliver_when_emitted(monkeypatch):
+    """At the end of each chunk all rings are written."""
+    monkeypatch.setattr(deferred, "LEAST_STEPS", 30)
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    late = f"{backends.SCAN}; spikes are delivered when they arrive"
+    assert (said(circuit), said(circuit, 30), said(circuit, 29)) == (late, late, backends.SCAN)
+
+
+def test_weights_of_numpy_are_delivered_when_emitted_and_a_run_says_so():
+    circuit = cb.build(spec(), 0, path="event", backend="native")
+    own = np.asarray(circuit.params.weights["mf_e"])
+    weights = {**circuit.params.weights, "mf_e": own}
+    mixed = replace(circuit, params=replace(circuit.params, weights=weights))
+    assert deferred.merged(mixed, 100) is None
+    assert "emitted, which is slower here, because the weights of mf_e are NumPy" in said(mixed)
+    chex.assert_trees_all_equal(run(mixed, [50]), run(circuit, [50]))
 
 
 @examples(12)
@@ -181,7 +206,7 @@ def test_large_rings_alone_are_worth_it(monkeypatch):
 def test_merged_lists_hold_every_synapse_in_order(seed, longest_ms):
     """By source and delay, each with its slot and weight, the slots of a slice ascending."""
     circuit = cb.build(spec(longest_ms), seed, path="event", backend="native")
-    merged = deferred.merged(circuit)
+    merged = deferred.merged(circuit, 100)
     assert merged is not None
     starts, slots, weights = (np.asarray(x) for x in (merged.starts, merged.slots, merged.weights))
     sizes = [SIZES[ring.target] for ring in rings(circuit.wiring).values()]
@@ -226,7 +251,7 @@ projections = (
 )
 spec = cb.Spec("threads", (relays, *cells), projections, dt=0.1)
 circuit = cb.build(spec, 0, path="event", backend="native")
-assert backends.merged(circuit) is not circuit
+assert backends.merged(circuit, 100) is not circuit
 drive, seen = {"mf": cb.drive.poisson(2_000.0)}, []
 for least in (0, 2**60):  # when they arrive, and when they are emitted
     deferred.LEAST_BYTES = least

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cerebellum.backends.cpu import deferred, library, operations
+from cerebellum.backends.xla import SCAN
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import Primitives
 
@@ -35,8 +36,20 @@ class Native:
     def chunk(self, circuit: Circuit, steps: int, recorders: tuple[Any, ...]) -> None:
         return None
 
-    def merged(self, circuit: Circuit) -> deferred.Merged | None:
-        return deferred.merged(circuit)
+    def merged(self, circuit: Circuit, steps: int) -> deferred.Merged | None:
+        return deferred.merged(circuit, steps)
+
+    def explain(self, circuit: Circuit, recorders: tuple[Any, ...], inputs: Any | None) -> str:
+        """A scan, and when spikes are delivered where that is not when they are emitted."""
+        if circuit.wiring.merged is not None:
+            return f"{SCAN}; spikes are delivered when they arrive"
+        held = deferred.in_numpy(circuit)
+        if not held:
+            return SCAN
+        return (
+            f"{SCAN}; spikes are delivered when they are emitted, which is slower here, because "
+            f"the weights of {', '.join(held)} are NumPy arrays: jnp.asarray(...) makes them JAX's"
+        )
 
 
 BACKEND = Native()

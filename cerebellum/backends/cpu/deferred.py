@@ -26,6 +26,8 @@ LEAST_BYTES = 4 * 2**20
 LEAST_SLICE = 1
 """Synapses to a slice, on average, from which on it is used: a spike looks for a slice in each step
 of the longest delay, which must not be more than it has to add."""
+LEAST_STEPS = 25
+"""Steps to a chunk from which on it is used: at the end of each, all rings are written."""
 EDGES = 64
 """Threads can divide the slots into so many shares with equal numbers of synapses."""
 
@@ -57,12 +59,15 @@ class Sent:
     """how many of a row are valid, int32 [D]"""
 
 
-def merged(circuit: Circuit) -> Merged | None:
+def merged(circuit: Circuit, steps: int) -> Merged | None:
     """The merged lists of a circuit, made once for the same arrays; None where they do not help.
 
     Lists and weights are compared by identity: arrays of JAX never change.
+
+    Args:
+      steps: to a chunk.
     """
-    arrays = _operands(circuit)
+    arrays = _operands(circuit) if steps >= LEAST_STEPS else None
     if arrays is None:
         return None
     key, held = id(arrays[0]), tuple(rings(circuit.wiring).items())
@@ -92,9 +97,25 @@ _KNOWN: dict[int, _Known] = {}
 """Merged lists by the identity of the first array that they were made of, while that exists."""
 
 
-def _operands(circuit: Circuit) -> list[Array] | None:
+def in_numpy(circuit: Circuit) -> list[str]:
+    """Projections whose weights alone prevent late delivery, because they are NumPy arrays.
+
+    Those may change, and would have to be merged again in every run.
+    """
+    if _operands(circuit, (Array, np.ndarray)) is None:
+        return []
+    weights = circuit.params.weights
+    names = [p.name for group in collect.ring_bundles(circuit.wiring) for p in group]
+    return [name for name in names if isinstance(weights[name], np.ndarray)]
+
+
+def _operands(circuit: Circuit, kinds: tuple[type, ...] = (Array,)) -> list[Array] | None:
     """Targets, delays and weights of each projection into a ring; None where they change, differ in
-    kind, or are not worth it."""
+    kind, or are not worth it.
+
+    Args:
+      kinds: types of weights.
+    """
     wiring = circuit.wiring
     if wiring.shard is not None or wiring.path != "event":
         return None
@@ -108,7 +129,9 @@ def _operands(circuit: Circuit) -> list[Array] | None:
             changes = p.plastic or p.short_term is not None
             if changes or not isinstance(fan, FanOut) or fan.delays is None or not fan.ascends:
                 return None
-            if not isinstance(weight, Array) or weight.dtype != jnp.float32:
+            if not isinstance(weight, kinds):
+                return None
+            if jax.dtypes.canonicalize_dtype(weight.dtype) != jnp.float32:
                 return None
             arrays += [fan.targets, fan.delays, weight]
     return arrays

@@ -9,6 +9,7 @@ from typing import Any
 
 from cerebellum.backends.cuda import library, operations
 from cerebellum.backends.cuda import steps as many_steps
+from cerebellum.backends.xla import SCAN
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.primitives import REFERENCE, Primitives
 
@@ -42,7 +43,7 @@ class Cuda:
     def explain(self, circuit: Circuit, recorders: tuple[Any, ...], inputs: Any | None) -> str:
         """Whether many steps are one launch, or what of the circuit or its drive prevents that."""
         if circuit.wiring.path == "dense":
-            return "a scan of single steps"
+            return SCAN
         if not self.whole:
             return "single steps by kernels"
         why = many_steps.unsuitable(circuit, recorders)
