@@ -506,6 +506,7 @@ PROBES: dict[str, Probe] = {
     "training.loss": Probe("mse", "cross_entropy", planned(loss)),
     "training.epochs": Probe(1, 2, planned(steps)),
     "training.batch_size": Probe(4, 8, lambda s, lab: new(s, lab).run.data["streams"]),
+    "training.window": Probe(4, 1, lambda s, lab: new(s, lab).run.data["window"]),
     "training.learning_rate": Probe(0.01, 0.02, planned(update)),
     "training.gradient_clipping": Probe(1.0, 2.0, planned(update), SGD),
     "training.gradient_checkpointing": Probe(True, False, planned(recomputed)),

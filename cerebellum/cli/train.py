@@ -23,7 +23,7 @@ from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
 from cerebellum.learn import network, parallel, train
-from cerebellum.learn.feed import Ticks
+from cerebellum.learn.feed import WINDOW, Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
@@ -81,7 +81,10 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
         model = training_run.model
         split = training_run.plan.validation_split
         data = ticks.prepare(stream, model.task, model.receptive, model.band, split)
-        if _identity(stream, data, training_run.data["streams"]) != training_run.data:
+        # Runs of older versions did not say their window.
+        learned_from = {"window": WINDOW, **training_run.data}
+        streams, window = learned_from["streams"], learned_from["window"]
+        if _identity(stream, data, streams, window) != learned_from:
             raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
     for warning in ticks.few(data):
         console.print(warning)
@@ -89,6 +92,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     feed = Ticks(
         data=data,
         size=training_run.data["streams"],
+        window=training_run.data.get("window", WINDOW),
         swap_noise=plan.swap_noise,
         seed=plan.seed,
     )
@@ -206,13 +210,19 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         band=data.band,
     )
     streams = max(1, min(training.batch_size, data.train.stop // 64))
+    most = data.train.stop // streams // 2
+    if training.window > max(WINDOW, most):
+        raise UsageError(
+            f"training.window: {training.window}; at most {most} with {data.train.stop:,} ticks "
+            f"to learn from in {streams} stretches (training.batch_size)"
+        )
     training_run: Any = Run(
         model=model,
         plan=plan,
         training=None,  # pyright: ignore[reportArgumentType]
         history=[],
         step=0,
-        data=_identity(stream, data, streams),
+        data=_identity(stream, data, streams, training.window),
         ended=False,
     )
     return training_run, data
@@ -233,11 +243,16 @@ def _microzones(settings: Settings, design: Design) -> int:
     return asked
 
 
-def _identity(stream: ticks.Stream, data: ticks.Data, streams: int) -> dict[str, Any]:
-    """What identifies the ticks of a run: their number, a digest, and the streams of a batch."""
+def _identity(stream: ticks.Stream, data: ticks.Data, streams: int, window: int) -> dict[str, Any]:
+    """What identifies the ticks of a run: their number, a digest, and the shape of a batch."""
     digest = hashlib.sha256(np.ascontiguousarray(stream.price).data)
     digest.update(np.ascontiguousarray(data.ranks).data)
-    return {"ticks": len(stream.price), "sha256": digest.hexdigest(), "streams": streams}
+    return {
+        "ticks": len(stream.price),
+        "sha256": digest.hexdigest(),
+        "streams": streams,
+        "window": window,
+    }
 
 
 @contextmanager

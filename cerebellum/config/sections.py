@@ -150,7 +150,13 @@ class Training(Section):
         default="cross_entropy", description="the loss that training minimises"
     )
     epochs: Count = Field(default=10, description="passes over the data")
-    batch_size: Count = Field(default=32, description="samples in an update")
+    batch_size: Count = Field(
+        default=32, description="stretches of the data that are run side by side in an update"
+    )
+    window: Count = Field(
+        default=4,
+        description="ticks of each stretch in an update; gradients do not go back further",
+    )
     learning_rate: Positive = Field(
         default=1e-2, description="size of an update of a weight, as a share of its mean"
     )

@@ -23,6 +23,8 @@ STREAMS = 64
 """Most circuits that run side by side in an evaluation."""
 CHUNK = 20
 """Ticks to a compiled call."""
+WINDOW = 4
+"""Ticks of each stream to an update, through which gradients go."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Ticks:
 
     data: Data
     size: int = 32
-    window: int = 4
+    window: int = WINDOW
     """L"""
     swap_noise: float = 0.0
     """Share of the features that a batch shows with the value of another tick of the training

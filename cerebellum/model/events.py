@@ -534,29 +534,3 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
         added = jnp.ravel(out).at[places].add(value.astype(out.dtype), mode="drop")
         return added.reshape(out.shape)
     return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def propagate(spikes: Array, fan: Fan, weight: Array, out: Array, path: Path) -> Array:
-    """Deliver spikes (0 or 1, [N]) through one projection on the event path or the dense path.
-
-    Both paths have the gradient of the dense sum over synapses, so that the gradient also exists
-    for a cell that did not fire.
-    """
-    if path == "dense":
-        return dense(spikes, fan, weight, out)
-    return push(pack(spikes), (fan,), (weight,), (out,))[0]
-
-
-def _propagate_forward(spikes, fan, weight, out, path):
-    return propagate(spikes, fan, weight, out, path), (spikes, fan, weight, out)
-
-
-def _propagate_backward(path, residual, cotangent):
-    spikes, fan, weight, out = residual
-    _, pull = jax.vjp(lambda s, w, o: dense(s, fan, w, o), spikes, weight, out)
-    d_spikes, d_weight, d_out = pull(cotangent)
-    return d_spikes, None, d_weight, d_out
-
-
-propagate.defvjp(_propagate_forward, _propagate_backward)

@@ -101,7 +101,13 @@ def one(
         seed=seed,
         gradient_checkpointing=False,
     )
-    source = Ticks(data=data, swap_noise=plan.swap_noise, seed=seed)
+    source = Ticks(
+        data=data,
+        size=configured.batch_size,
+        window=configured.window,
+        swap_noise=plan.swap_noise,
+        seed=seed,
+    )
     training, history = train.begin(plan, source, net), []
     for held, seen in train.run(plan, source, net, training, history):
         if seen.over:

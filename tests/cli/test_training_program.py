@@ -126,6 +126,11 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         "train", "--data", data, "--config", market / "many.toml", "--out", market / "x"
     )
     assert (code, "training.microzones: 5; at most 4 with 8 nuclear" in err) == (2, True)
+    (market / "long.toml").write_text("[training]\nwindow = 400\n")
+    code, _, err = run(
+        "train", "--data", data, "--config", market / "long.toml", "--out", market / "x"
+    )
+    assert (code, "training.window: 400; at most" in err) == (2, True)
 
 
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):
