@@ -29,24 +29,23 @@ from cerebellum.model.presets.eglif import SIZES
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 
-COHORT = Cohort(teaching=3.6, nuclear=0.25, holding_pa=-575.0)
-"""A single spike of the olive teaches nearly what four do in the fitted circuit. The current that
-holds the olive down leaves it about a fifth of its spikes in such a puff. Chosen on seeds 0 to
-5, as are `LEVEL` and `VARIATION`."""
+COHORT = Cohort(teaching=3.0, nuclear=0.25, holding_pa=-615.0)
+"""A single spike of the olive teaches what three do in the fitted circuit. The current that holds
+the olive down leaves it about a fifth of its spikes in such a puff. Chosen on seeds 0 to 5, as are
+`LEARNING`, `LEVEL` and `VARIATION`."""
 US_MS = 2
 """Length of the puff, which is a single spike of each afferent of the olive."""
-BLOCK, LEARNING = 50, 2.0
-"""Trials to a block, which stands for a session, and the factor on the rates of learning: a
-trial counts for two."""
-LEVEL, LAST = 0.55, 100
+LEARNING = 1.25
+"""Factor on the rates of learning. A block of `eyeblink.BLOCK` trials stands for a session."""
+LEVEL, LAST = 0.6, 200
 """The share of the last trials of acquisition that have a CR, and how many trials these are."""
-VARIATION = 0.2
+VARIATION = 0.4
 """Standard deviation of the threshold from trial to trial, as a fraction of it. How much the lid
 answers to the same nuclei depends on the state of a mouse, such as whether it walks (Albergaria et
 al. 2018, Nat Neurosci; from memory). This size of it is not published."""
 
 LEARNED: Phases = (("acquisition", "paired", 12),)
-"""As long as 1,200 pairings at the fitted rates of learning."""
+"""As long as 1,500 pairings at the fitted rates of learning."""
 GROUPS: dict[str, Phases] = {
     "olive held down": (*LEARNED, ("held", "held", 10), ("again", "paired", 4)),
     "extinction": (*LEARNED, ("alone", "cs", 5), ("again", "paired", 4)),
@@ -91,7 +90,6 @@ def run(name: str, seed: int, phases: Phases, after: str | None = None) -> Run:
         seed=seed,
         phases=phases,
         us_ms=US_MS,
-        block=BLOCK,
         subject={"cohort": COHORT},
         options={"learning": LEARNING, "keep": ("nuclei",)},
         after=after,
@@ -119,7 +117,7 @@ def report(trained: dict[str, list[Trained]], seeds: Sequence[int]) -> Report:
         ],
         source=SOURCE,
         seeds=seeds,
-        note=f"A block of {BLOCK} trials at {LEARNING:g} times the rates of learning stands for a "
+        note=f"A block of {eyeblink.BLOCK} trials at {LEARNING:g} times the rates of learning stands for a "
         f"session. CR in the last block before: {', '.join(before)}; mice 61, 66 and 64 %.",
         figures={
             "sessions.png": picture(
