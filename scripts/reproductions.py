@@ -72,7 +72,10 @@ def main() -> int:
             parser.error(f"{name!r}; one of {', '.join(REPRODUCTIONS)}")
         if arguments.results is None:
             run(name, folder / name)
-        result = json.loads((folder / name / "result.json").read_text())
+        file = folder / name / "result.json"
+        if not file.exists():
+            parser.error(f"{file}: no such file; without --results, {name} is run")
+        result = json.loads(file.read_text())
         passed &= result["passed"]
         PAGE.write_text(insert(PAGE.read_text(), name, table(result)))
     return 0 if passed else 1

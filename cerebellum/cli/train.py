@@ -22,7 +22,7 @@ from cerebellum.cli import processes
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
-from cerebellum.learn import network, parallel, train
+from cerebellum.learn import encode, network, parallel, train
 from cerebellum.learn.feed import WINDOW, Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.stdp import Timing
@@ -173,6 +173,11 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         "purkinje": neural.purkinje_size,
         "nuclei": neural.dcn_size,
     }
+    if training.fields == 1 and training.field_width != encode.WIDTH:
+        raise UsageError(
+            f"training.field_width: {training.field_width:g}; {encode.WIDTH:g} with "
+            "training.fields 1: only two fields or more to a feature have a width"
+        )
     design = Design(
         inputs=data.ranks.shape[1],
         choices=ticks.CHOICES[task],
@@ -210,8 +215,8 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         band=data.band,
     )
     streams = max(1, min(training.batch_size, data.train.stop // 64))
-    most = data.train.stop // streams // 2
-    if training.window > max(WINDOW, most):
+    most = max(WINDOW, data.train.stop // streams // 2)
+    if training.window > most:
         raise UsageError(
             f"training.window: {training.window}; at most {most} with {data.train.stop:,} ticks "
             f"to learn from in {streams} stretches (training.batch_size)"

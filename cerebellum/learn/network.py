@@ -23,7 +23,6 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.errors import UsageError
 from cerebellum.learn import decode, encode
 from cerebellum.learn.decode import Readout
 from cerebellum.model import anatomy, presets
@@ -117,13 +116,6 @@ class Design:
     cannot."""
     silent: int = 0
     """Number of mossy fibres that no input drives."""
-
-    def __post_init__(self):
-        if self.fields < 2 and self.width != encode.WIDTH:
-            raise UsageError(
-                f"training.field_width: {self.width:g}; {encode.WIDTH:g} with training.fields "
-                f"{self.fields}: only two fields or more to a feature have a width"
-            )
 
     @property
     def fade(self) -> float:

@@ -82,6 +82,6 @@ def dense(each: Delivery, arrays: Mapping[str, Array]) -> dict[str, Array]:
         spikes = each.words if gain is None else each.words * gain
         before = arrays[end]
         out = before if scale is None else jnp.zeros_like(before)
-        out = jnp.asarray(events.dense(spikes, fan, weight, out))
+        out = events.dense(spikes, fan, weight, out)
         after[end] = out if scale is None else scaled(before, scale, out)
     return after

@@ -530,7 +530,16 @@ def dense(spikes: Array, fan: Fan, weight: Array, out: Array) -> Array:
         return out + sums.reshape(-1)[: out.shape[0]]
     value = jnp.broadcast_to(spikes[:, None] * weight, fan.targets.shape)
     if fan.delays is not None and fan.row is not None:
-        places = in_ring(fan.targets, fan.delays, fan.row, fan.depth, out.size)
-        added = jnp.ravel(out).at[places].add(value.astype(out.dtype), mode="drop")
-        return added.reshape(out.shape)
+        # The places differ in every step. A gradient computes them again, and does not keep them.
+        add = jax.checkpoint(partial(_into_ring, fan.depth))
+        return add(value, fan.targets, fan.delays, fan.row, out)
     return jnp.asarray(out).at[fan.targets].add(value.astype(out.dtype), mode="drop")
+
+
+def _into_ring(
+    depth: int, value: Array, targets: Array, delays: Array, row: Array, out: Array
+) -> Array:
+    """The ring after it was given the value of each synapse."""
+    places = in_ring(targets, delays, row, depth, out.size)
+    added = jnp.ravel(out).at[places].add(value.astype(out.dtype), mode="drop")
+    return added.reshape(out.shape)

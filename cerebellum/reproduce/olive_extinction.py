@@ -117,8 +117,9 @@ def report(trained: dict[str, list[Trained]], seeds: Sequence[int]) -> Report:
         ],
         source=SOURCE,
         seeds=seeds,
-        note=f"A block of {eyeblink.BLOCK} trials at {LEARNING:g} times the rates of learning stands for a "
-        f"session. CR in the last block before: {', '.join(before)}; mice 61, 66 and 64 %.",
+        note=f"A block of {eyeblink.BLOCK} trials at {LEARNING:g} times the rates of learning "
+        f"stands for a session. CR in the last block before: {', '.join(before)}; mice 61, 66 and "
+        "64 %.",
         figures={
             "sessions.png": picture(
                 plot.sessions, {f"{group}: {phase}": x for (group, phase), x in by_phase.items()}

@@ -308,7 +308,7 @@ class _Run:
         ]
         self.start, self.compile_seconds = time.perf_counter(), 0.0
         # Copies of a run have no such lists: their kernels take one state.
-        longest = max((cut.room for cut in plan.cuts), default=0)
+        longest = max((cut.size for cut in plan.cuts), default=0)
         self.merged = circuit if batch else backends.merged(circuit, longest)
         self.lean = program.canonical(self.merged)
         place = jnp.asarray if circuit.wiring.shard is None else partial(shard.place, circuit)

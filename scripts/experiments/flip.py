@@ -24,7 +24,6 @@ import ticks as experiment
 from cerebellum import config
 from cerebellum.config import Settings
 from cerebellum.learn import network, online, train
-from cerebellum.learn.feed import Ticks
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
 from cerebellum.learn.train import Plan
@@ -72,7 +71,7 @@ def learned(data: ticks.Data, seed: int, settings: Settings) -> tuple[network.Ne
         seed=seed,
         gradient_checkpointing=False,
     )
-    source = Ticks(data=data, swap_noise=plan.swap_noise, seed=seed)
+    source = experiment.feed_of(data, plan, settings)
     training = train.begin(plan, source, net)
     for held, _ in train.run(plan, source, net, training, []):
         training = held

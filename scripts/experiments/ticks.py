@@ -84,6 +84,17 @@ def design_of(data: ticks.Data, settings: Settings) -> Design:
     )
 
 
+def feed_of(data: ticks.Data, plan: Plan, settings: Settings) -> Ticks:
+    """The feed of a task, in updates of the settings' size."""
+    return Ticks(
+        data=data,
+        size=max(1, min(settings.training.batch_size, data.train.stop // 64)),
+        window=settings.training.window,
+        swap_noise=plan.swap_noise,
+        seed=plan.seed,
+    )
+
+
 def one(
     data: ticks.Data, method: train.Method, seed: int, settings: Settings
 ) -> dict[str, np.ndarray]:
@@ -101,13 +112,7 @@ def one(
         seed=seed,
         gradient_checkpointing=False,
     )
-    source = Ticks(
-        data=data,
-        size=configured.batch_size,
-        window=configured.window,
-        swap_noise=plan.swap_noise,
-        seed=seed,
-    )
+    source = feed_of(data, plan, settings)
     training, history = train.begin(plan, source, net), []
     for held, seen in train.run(plan, source, net, training, history):
         if seen.over:

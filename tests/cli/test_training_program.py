@@ -126,11 +126,15 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         "train", "--data", data, "--config", market / "many.toml", "--out", market / "x"
     )
     assert (code, "training.microzones: 5; at most 4 with 8 nuclear" in err) == (2, True)
-    (market / "long.toml").write_text("[training]\nwindow = 400\n")
-    code, _, err = run(
-        "train", "--data", data, "--config", market / "long.toml", "--out", market / "x"
-    )
-    assert (code, "training.window: 400; at most" in err) == (2, True)
+    for wrong, said in (
+        ("window = 400", "training.window: 400; at most"),
+        ("fields = 1\nfield_width = 1.2", "training.field_width: 1.2; 0.6 with training.fields 1"),
+    ):
+        (market / "wrong.toml").write_text(f"[training]\n{wrong}\n")
+        code, _, err = run(
+            "train", "--data", data, "--config", market / "wrong.toml", "--out", market / "x"
+        )
+        assert (code, said in err) == (2, True)
 
 
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):

@@ -221,3 +221,31 @@ def test_checkpointing_cuts_memory_eightfold():
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(0) > 8 * temporary_bytes(10)
+
+
+def test_a_gradient_through_delays_keeps_no_place_of_a_synapse():
+    """Each has another place in its ring in each step; those of all steps would be kept."""
+    mossy, steps = 400, 100
+    cells = (cb.Population("mf", mossy, "relay"), cb.Population("e", 200, "current"))
+    late = cb.Normal(2.0, 1.0, low=0.1, high=4.0)
+    into = cb.Projection("mf", "e", "exc", weight=1.0, delay=late, in_degree=40)
+    spec = cb.Spec("late", cells, (into,), dt=0.1, surrogate=Surrogate(name="superspike"))
+    circuit = cb.build(spec, 0, path="dense")
+    synapses = circuit.wiring.fans["mf_e"].targets.shape  # pyright: ignore
+    weights = {"mf_e": jnp.full(synapses, circuit.params.weights["mf_e"], jnp.float32)}
+    state = cb.init(circuit, 1)
+    spikes = jax.random.bernoulli(jax.random.key(0), 0.05, (steps, mossy)).astype(jnp.float32)
+
+    def loss(weights):
+        params = replace(circuit.params, weights=weights)
+
+        def step(state, now):
+            state, activity = cb.step(params, circuit.wiring, state, {"mf": now})
+            return state, activity.spikes["e"].sum()
+
+        return jax.lax.scan(step, state, spikes)[1].sum()
+
+    compiled = jax.jit(jax.grad(loss)).lower(weights).compile()
+    assert np.abs(np.asarray(compiled(weights)["mf_e"])).sum() > 0
+    places = 4 * steps * np.prod(synapses)
+    assert compiled.memory_analysis().temp_size_in_bytes < places / 4

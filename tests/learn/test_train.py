@@ -178,11 +178,6 @@ def test_a_plan_names_what_it_does_not_know():
         Plan(method="magic")
 
 
-def test_a_width_of_fields_that_do_not_exist_is_refused():
-    with pytest.raises(UsageError, match=r"^training.field_width: 1.2; 0.6 with training.fields 1"):
-        Design(inputs=3, fields=1, width=1.2)
-
-
 def test_climbing_fibres_teach_the_delta_rule():
     """Averaged over the random spikes, the change of a weight is trace times error."""
     design = Design(inputs=6, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=4)

@@ -87,7 +87,10 @@ def groups(answers: dict[tuple[str, str], tuple[float, ...]]) -> dict[str, list[
         trials = {}
         for name, _, _ in phases:
             has = np.concatenate(
-                [np.arange(100) < 100 * share for share in answers.get((group, name), (olive_extinction.LEVEL,))]
+                [
+                    np.arange(100) < 100 * share
+                    for share in answers.get((group, name), (olive_extinction.LEVEL,))
+                ]
             )
             nuclei = np.where(has[:, None], one.spikes["nuclei"], silent)
             trials[name] = Session({"nuclei": nuclei}, one.timing)

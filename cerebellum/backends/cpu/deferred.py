@@ -97,25 +97,9 @@ _KNOWN: dict[int, _Known] = {}
 """Merged lists by the identity of the first array that they were made of, while that exists."""
 
 
-def in_numpy(circuit: Circuit) -> list[str]:
-    """Projections whose weights alone prevent late delivery, because they are NumPy arrays.
-
-    Those may change, and would have to be merged again in every run.
-    """
-    if _operands(circuit, (Array, np.ndarray)) is None:
-        return []
-    weights = circuit.params.weights
-    names = [p.name for group in collect.ring_bundles(circuit.wiring) for p in group]
-    return [name for name in names if isinstance(weights[name], np.ndarray)]
-
-
-def _operands(circuit: Circuit, kinds: tuple[type, ...] = (Array,)) -> list[Array] | None:
+def _operands(circuit: Circuit) -> list[Array] | None:
     """Targets, delays and weights of each projection into a ring; None where they change, differ in
-    kind, or are not worth it.
-
-    Args:
-      kinds: types of weights.
-    """
+    kind, or are not worth it."""
     wiring = circuit.wiring
     if wiring.shard is not None or wiring.path != "event":
         return None
@@ -129,9 +113,8 @@ def _operands(circuit: Circuit, kinds: tuple[type, ...] = (Array,)) -> list[Arra
             changes = p.plastic or p.short_term is not None
             if changes or not isinstance(fan, FanOut) or fan.delays is None or not fan.ascends:
                 return None
-            if not isinstance(weight, kinds):
-                return None
-            if jax.dtypes.canonicalize_dtype(weight.dtype) != jnp.float32:
+            # An array of NumPy may change, and would have to be merged again in every run.
+            if not isinstance(weight, Array) or weight.dtype != jnp.float32:
                 return None
             arrays += [fan.targets, fan.delays, weight]
     return arrays

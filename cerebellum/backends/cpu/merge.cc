@@ -54,6 +54,8 @@ ffi::Error Merge(ffi::RemainingArgs args, ffi::Result<ffi::Buffer<ffi::U32>> sta
     const auto targets = *args.get<ffi::AnyBuffer>(3 * p);
     const auto delays = *args.get<ffi::AnyBuffer>(3 * p + 1);
     const auto weight = *args.get<ffi::AnyBuffer>(3 * p + 2);
+    if (weight.element_type() != ffi::F32)
+      return ffi::Error(ffi::ErrorCode::kInvalidArgument, "merge: weights that are not float32");
     all.push_back({targets.untyped_data(), delays.untyped_data(),
                    static_cast<const float*>(weight.untyped_data()),
                    targets.element_type() == ffi::U16, delays.element_type() == ffi::U8,
