@@ -75,9 +75,14 @@ def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, tic
 
 def design_of(data: ticks.Data, settings: Settings) -> Design:
     """The network for a task, with the sizes and fields of the settings."""
+    return design_for(data.ranks.shape[1], data.task, settings)
+
+
+def design_for(features: int, task: ticks.Task, settings: Settings) -> Design:
+    """The same for ticks with so many features."""
     return Design(
-        inputs=data.ranks.shape[1],
-        choices=ticks.CHOICES[data.task],
+        inputs=features,
+        choices=ticks.CHOICES[task],
         fields=settings.training.fields,
         width=settings.training.field_width,
         nuclei=settings.neural.dcn_size or Design.nuclei,
