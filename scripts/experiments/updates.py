@@ -9,6 +9,7 @@ Every update has 128 ticks: stretches side by side (`training.batch_size`) times
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def updating(settings: config.Settings, streams: int, window: int) -> list[float
         learning_rate=configured.learning_rate,
         gradient_checkpointing=False,
     )
-    learner = network.begin(net, jax.random.key(0))
+    learner: Any = network.begin(net, jax.random.key(0))
     training = Training(
         learner=learner,
         optimizer=train.optimizer_of(plan, net, 1_000).init(learner),
