@@ -115,8 +115,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument(
         "--config",
-        help="a file of which this takes the nuclear cells, fields, microzones, noise, dropout and "
-        "learning rate",
+        help="a file of which this takes the nuclear cells, fields, microzones, noise, dropout, "
+        "learning rate and the shape of a batch",
     )
     parser.add_argument("--rate", type=float, help="of the readout; default the best of validation")
     arguments = parser.parse_args()
