@@ -23,7 +23,7 @@ from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
 from cerebellum.learn import encode, network, parallel, train
-from cerebellum.learn.feed import WINDOW, Ticks
+from cerebellum.learn.feed import WINDOW, Ticks, streams_of
 from cerebellum.learn.network import Design
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
@@ -81,18 +81,18 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
         model = training_run.model
         split = training_run.plan.validation_split
         data = ticks.prepare(stream, model.task, model.receptive, model.band, split)
-        # Runs of older versions did not say their window.
-        learned_from = {"window": WINDOW, **training_run.data}
-        streams, window = learned_from["streams"], learned_from["window"]
-        if _identity(stream, data, streams, window) != learned_from:
-            raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
+    # Runs of older versions did not say their window.
+    learned_from = {"window": WINDOW, **training_run.data}
+    streams, window = learned_from["streams"], learned_from["window"]
+    if checkpoint is not None and _identity(stream, data, streams, window) != learned_from:
+        raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
     for warning in ticks.few(data):
         console.print(warning)
     plan = training_run.plan
     feed = Ticks(
         data=data,
-        size=training_run.data["streams"],
-        window=training_run.data.get("window", WINDOW),
+        size=streams,
+        window=window,
         swap_noise=plan.swap_noise,
         seed=plan.seed,
     )
@@ -214,7 +214,7 @@ def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[An
         task=task,
         band=data.band,
     )
-    streams = max(1, min(training.batch_size, data.train.stop // 64))
+    streams = streams_of(data, training.batch_size)
     most = max(WINDOW, data.train.stop // streams // 2)
     if training.window > most:
         raise UsageError(

@@ -25,6 +25,8 @@ CHUNK = 20
 """Ticks to a compiled call."""
 WINDOW = 4
 """Ticks of each stream to an update, through which gradients go."""
+LEAST_STRETCH = 64
+"""Ticks of the training split to a stream, at least."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class Feed(Protocol):
           what: "train", "validation" or "test".
         """
         ...
+
+
+def streams_of(data: Data, most: int) -> int:
+    """How many streams the training split is divided into, where `most` are wanted."""
+    return max(1, min(most, data.train.stop // LEAST_STRETCH))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,21 +168,31 @@ def shape(plan: Plan, net: Net, size: int) -> Training:
       size: number of circuits side by side.
     """
 
-    learner: Any = network.begin(net, jax.random.key(0))
+    key = jax.random.key(0)
+    learner = network.begin(net, key)
+    return jax.eval_shape(lambda: started(plan, net, learner, key, size, 1))
 
-    def placeholder() -> Training:
-        return Training(
-            learner=learner,
-            optimizer=optimizer_of(plan, net, 1).init(learner),
-            carry=network.fresh(net, jax.random.key(0), size),
-            total=jnp.float32(0),
-            counted=jnp.float32(0),
-            best=learner,
-            best_loss=jnp.float32(0),
-            waited=jnp.int32(0),
-        )
 
-    return jax.eval_shape(placeholder)
+def started(plan: Plan, net: Net, learner: Learner, key: Array, size: int, steps: int) -> Training:
+    """The state of a run before its first step, from a learner.
+
+    Args:
+      key: of the initial states of the circuits.
+      size: number of circuits side by side.
+      steps: number of steps of the run.
+    """
+    parameters: Any = learner
+    return Training(
+        learner=learner,
+        optimizer=optimizer_of(plan, net, steps).init(parameters),
+        carry=network.fresh(net, key, size),
+        total=jnp.float32(0),
+        counted=jnp.float32(0),
+        best=jax.tree.map(jnp.copy, learner),
+        # Finite, because every array of a valid model must be.
+        best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
+        waited=jnp.int32(0),
+    )
 
 
 def begin(plan: Plan, feed: Feed, net: Net) -> Training:
@@ -211,18 +221,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
     if plan.method == "stdp":
         learner = calibrate(feed, net, _without_absent(net.design, learner))
-    parameters: Any = learner
-    return Training(
-        learner=learner,
-        optimizer=optimizer_of(plan, net, plan.epochs * feed.steps).init(parameters),
-        carry=network.fresh(net, key, feed.size),
-        total=jnp.float32(0),
-        counted=jnp.float32(0),
-        best=jax.tree.map(jnp.copy, learner),
-        # Finite, because every array of a valid model must be.
-        best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
-        waited=jnp.int32(0),
-    )
+    return started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
 
 
 def _without_absent(design: Design, learner: Learner) -> Learner:

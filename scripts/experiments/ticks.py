@@ -93,7 +93,7 @@ def feed_of(data: ticks.Data, plan: Plan, settings: Settings) -> Ticks:
     """The feed of a task, in updates of the settings' size."""
     return Ticks(
         data=data,
-        size=max(1, min(settings.training.batch_size, data.train.stop // 64)),
+        size=feed.streams_of(data, settings.training.batch_size),
         window=settings.training.window,
         swap_noise=plan.swap_noise,
         seed=plan.seed,

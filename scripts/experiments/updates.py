@@ -9,7 +9,6 @@ Every update has 128 ticks: stretches side by side (`training.batch_size`) times
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +17,9 @@ import ticks as experiment
 
 from cerebellum import config
 from cerebellum.learn import network, train
-from cerebellum.learn.train import Plan, Samples, Training
+from cerebellum.learn.train import Plan, Samples
 
-TICKS, FEATURES = 128, 30
+FEATURES, STEPS = 30, 1_000
 SHAPES = ((32, 4), (128, 1))
 REPEATS = 12
 
@@ -36,17 +35,8 @@ def updating(settings: config.Settings, streams: int, window: int) -> list[float
         learning_rate=configured.learning_rate,
         gradient_checkpointing=False,
     )
-    learner: Any = network.begin(net, jax.random.key(0))
-    training = Training(
-        learner=learner,
-        optimizer=train.optimizer_of(plan, net, 1_000).init(learner),
-        carry=network.fresh(net, jax.random.key(0), streams),
-        total=jnp.float32(0),
-        counted=jnp.float32(0),
-        best=jax.tree.map(jnp.copy, learner),
-        best_loss=jnp.float32(jnp.finfo(jnp.float32).max),
-        waited=jnp.int32(0),
-    )
+    key = jax.random.key(0)
+    training = train.started(plan, net, network.begin(net, key), key, streams, STEPS)
     rng = np.random.default_rng(0)
     batch = Samples(
         inputs=jnp.asarray(rng.integers(0, 256, (window, streams, FEATURES)), jnp.uint8),
@@ -56,7 +46,7 @@ def updating(settings: config.Settings, streams: int, window: int) -> list[float
     seconds = []
     for key in jax.random.split(jax.random.key(1), REPEATS + 1):
         start = time.perf_counter()
-        training, loss = train.descend(design, plan, 1_000, net.circuit, training, batch, key)
+        training, loss = train.descend(design, plan, STEPS, net.circuit, training, batch, key)
         loss.block_until_ready()
         seconds.append(time.perf_counter() - start)
     return seconds
