@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 
 from cerebellum import config, configure
 from cerebellum.cli import checkpoints as checkpoints_program
+from cerebellum.cli import new_run
 from cerebellum.cli import train as train_program
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
@@ -128,10 +129,10 @@ def new(settings: Settings, lab: Lab) -> Any:
         return lab.net
 
     with lab.patch.context() as patch:
-        patch.setattr(train_program.network, "build", build)
-        patch.setattr(train_program.network, "begin", lambda net, key: None)
-        patch.setattr(train_program.ticks, "prepare", lab.load)
-        run, data = train_program._new(settings, lab.stream, "event")
+        patch.setattr(new_run.network, "build", build)
+        patch.setattr(new_run.network, "begin", lambda net, key: None)
+        patch.setattr(new_run.ticks, "prepare", lab.load)
+        run, data = new_run.new(settings, lab.stream, "event")
     return SimpleNamespace(run=run, plan=run.plan, data=data, **asked)
 
 
@@ -166,7 +167,7 @@ class Feed:
     def batch(self, epoch: int, step: int) -> Batch:
         return Batch(np.zeros((1, 1)), np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32))
 
-    def examples(self):
+    def examples(self, what="train"):
         return np.zeros((3, 1)), np.array([0, 0, 2])
 
 
@@ -517,8 +518,10 @@ PROBES: dict[str, Probe] = {
     "training.microzones": Probe(1, 2, lambda s, lab: new(s, lab).plan.microzones),
     "training.swap_noise": Probe(0.0, 0.2, lambda s, lab: new(s, lab).plan.swap_noise),
     "training.dropout": Probe(0.0, 0.2, lambda s, lab: new(s, lab).plan.dropout),
+    "training.rate_epochs": Probe(0, 3, lambda s, lab: new(s, lab).plan.rate_epochs),
     "training.fields": Probe(6, 12, lambda s, lab: new(s, lab).design.mossy_fibers),
     "training.field_width": Probe(0.6, 1.2, lambda s, lab: new(s, lab).design.width),
+    "training.code": Probe("rate", "regular", lambda s, lab: new(s, lab).design.code),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),

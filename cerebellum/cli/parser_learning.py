@@ -23,8 +23,8 @@ def _add_train(commands) -> None:
     train.add_argument(
         "--task",
         choices=("event", "h10"),
-        default="event",
-        help="the next change's direction, or ten ticks ahead (default: %(default)s)",
+        help="the next change's direction, or ten ticks ahead (default: event, or the task of the "
+        "run that --resume goes on with)",
     )
     train.add_argument("--out", metavar="RUN", required=True, help="the run's directory")
     train.add_argument(

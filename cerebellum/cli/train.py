@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 import signal
@@ -13,30 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cerebellum import config, configure, plot, store
-from cerebellum.cli import processes
+from cerebellum.cli import new_run, processes
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
-from cerebellum.learn import encode, network, parallel, train
-from cerebellum.learn.feed import WINDOW, Ticks, streams_of
-from cerebellum.learn.network import Design
-from cerebellum.learn.stdp import Timing
+from cerebellum.learn import parallel, train
+from cerebellum.learn.feed import WINDOW, Ticks
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.train import Plan
 from cerebellum.sim import shard
 from cerebellum.store import learned, snapshot
-from cerebellum.store.learned import Model, Run
+from cerebellum.store.learned import Run
 
-GRANULES = 300
-"""Granule cells where the configuration names no size.
-
-A small circuit is fast, and in this task the mossy fibres contribute most.
-"""
 LEAST_STEPS = 1_000
 """Least steps between checkpoints, where the configuration names no interval."""
 STATUS_S = 1.0
@@ -75,7 +65,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     if stream.bad.rows:
         console.print(str(stream.bad), markup=False, highlight=False, soft_wrap=True)
     if checkpoint is None:
-        training_run, data = _new(settings, stream, arguments.task)
+        training_run, data = new_run.new(settings, stream, arguments.task or "event")
     else:
         training_run = learned.restore(checkpoint)
         model = training_run.model
@@ -84,8 +74,12 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
     # Runs of older versions did not say their window.
     learned_from = {"window": WINDOW, **training_run.data}
     streams, window = learned_from["streams"], learned_from["window"]
-    if checkpoint is not None and _identity(stream, data, streams, window) != learned_from:
-        raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
+    if checkpoint is not None:
+        if new_run.identity(stream, data, streams, window) != learned_from:
+            raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
+        differing = new_run.not_followed(settings, training_run, data, streams, window)
+        for line in _as_it_began(arguments, training_run, differing):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     for warning in ticks.few(data):
         console.print(warning)
     plan = training_run.plan
@@ -152,6 +146,36 @@ def _finish(
         _report(result)
 
 
+def _as_it_began(
+    arguments: argparse.Namespace, training_run: Run, differing: dict[str, tuple[Any, Any]]
+) -> list[str]:
+    """Lines that say which settings a resumed run does not follow.
+
+    Args:
+      differing: the result of `new_run.not_followed`.
+
+    Raises:
+      UsageError: a flag asks for another run than the one that is there.
+    """
+    task = training_run.model.task
+    flags = {
+        f"--{key.partition('.')[2]}": differing[key]
+        for key in _flags(arguments)
+        if key in differing
+    }
+    if arguments.task not in (None, task):
+        flags["--task"] = arguments.task, task
+    for flag, (asked, begun) in flags.items():
+        raise UsageError(
+            f"{flag}: {asked}; {begun}, as {arguments.out} began: --resume goes on with that, "
+            "another --out begins"
+        )
+    return [
+        f"{key}: {asked} is not followed; --resume goes on with {begun}, as the run began"
+        for key, (asked, begun) in differing.items()
+    ]
+
+
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags that override the configuration, by key."""
     values = {
@@ -160,104 +184,6 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
         "neural.seed": arguments.seed,
     }
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any, ticks.Data]:
-    """A new run, with its data; its `training` is None until `train.begin` makes it."""
-    training, neural = settings.training, settings.neural
-    data = ticks.prepare(stream, task, validation=training.validation_split)
-    configured = "granule_size" in neural.model_fields_set
-    sizes = {
-        "granule": neural.granule_size if configured else GRANULES,
-        "golgi": neural.golgi_size,
-        "purkinje": neural.purkinje_size,
-        "nuclei": neural.dcn_size,
-    }
-    if training.fields == 1 and training.field_width != encode.WIDTH:
-        raise UsageError(
-            f"training.field_width: {training.field_width:g}; {encode.WIDTH:g} with "
-            "training.fields 1: only two fields or more to a feature have a width"
-        )
-    design = Design(
-        inputs=data.ranks.shape[1],
-        choices=ticks.CHOICES[task],
-        fields=training.fields,
-        width=training.field_width,
-        steps=neural.steps_per_tick,
-        dt=neural.dt,
-        **{name: size for name, size in sizes.items() if size is not None},
-    )
-    plan = Plan(
-        method=training.method,
-        optimizer=training.optimizer,
-        loss=training.loss,
-        epochs=training.epochs,
-        learning_rate=training.learning_rate,
-        gradient_clipping=training.gradient_clipping,
-        gradient_checkpointing=training.gradient_checkpointing,
-        validation_split=training.validation_split,
-        early_stopping_patience=training.early_stopping_patience,
-        balanced=training.class_weights == "balanced",
-        microzones=_microzones(settings, design),
-        swap_noise=training.swap_noise,
-        dropout=training.dropout,
-        plasticity=neural.learning_rate,
-        stdp=Timing(**training.stdp.model_dump()),
-        seed=neural.seed,
-    )
-    net = network.build(design, jax.random.key(neural.seed))
-    model = Model(
-        net=net,
-        learner=network.begin(net, jax.random.key(0)),
-        receptive=data.receptive,
-        fields=data.fields,
-        task=task,
-        band=data.band,
-    )
-    streams = streams_of(data, training.batch_size)
-    most = max(WINDOW, data.train.stop // streams // 2)
-    if training.window > most:
-        raise UsageError(
-            f"training.window: {training.window}; at most {most} with {data.train.stop:,} ticks "
-            f"to learn from in {streams} stretches (training.batch_size)"
-        )
-    training_run: Any = Run(
-        model=model,
-        plan=plan,
-        training=None,  # pyright: ignore[reportArgumentType]
-        history=[],
-        step=0,
-        data=_identity(stream, data, streams, training.window),
-        ended=False,
-    )
-    return training_run, data
-
-
-def _microzones(settings: Settings, design: Design) -> int:
-    """The number of microzones of a new run.
-
-    Raises:
-      UsageError: so many that some would lack a cell of a choice's zone.
-    """
-    asked, most = settings.training.microzones, design.nuclei // len(design.choices)
-    if asked > max(1, most):
-        raise UsageError(
-            f"training.microzones: {asked}; at most {most} with {design.nuclei} nuclear cells "
-            f"(neural.dcn_size) and {len(design.choices)} choices"
-        )
-    return asked
-
-
-def _identity(stream: ticks.Stream, data: ticks.Data, streams: int, window: int) -> dict[str, Any]:
-    """What identifies the ticks of a run: their number, a digest, and the shape of a batch."""
-    digest = hashlib.sha256(np.ascontiguousarray(stream.price).data)
-    digest.update(np.ascontiguousarray(data.ranks).data)
-    return {
-        "ticks": len(stream.price),
-        "sha256": digest.hexdigest(),
-        "streams": streams,
-        "window": window,
-    }
 
 
 @contextmanager

@@ -188,10 +188,20 @@ class Training(Section):
         description="share of the nuclear cells that the readout does not hear in a step down the "
         "gradient",
     )
+    rate_epochs: Annotated[int, BeforeValidator(whole), Field(ge=0)] = Field(
+        default=0,
+        description="most passes over the data in which a network of rates learns, from which the "
+        "circuit then starts; 0: it starts from regression",
+    )
     fields: Count = Field(default=6, description="receptive fields to a feature")
     field_width: Positive = Field(
         default=0.6,
         description="standard deviation of a receptive field, in distances between neighbours",
+    )
+    code: Literal["rate", "regular", "latency"] = Field(
+        default="rate",
+        description="spikes of a mossy fibre in a tick: a burst at its start (rate), as many "
+        "spikes but spread evenly (regular), or one that comes earlier (latency)",
     )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"

@@ -2,9 +2,11 @@
 
 A signal drives a population of mossy fibres with Gaussian receptive fields, each of which prefers a
 value. The nearer the signal is to that value, the higher is the fibre's intensity, 0 to 1. The
-intensity sets the length of a burst (rate code) or the time of a spike, which is earlier for a
-higher intensity (latency code). Mossy fibres use both codes, and their bursts reach 700 Hz (Rancz
-et al. 2007).
+intensity sets the length of a burst (rate code), the number of spikes that are spread evenly over
+the tick (regular code), or the time of a spike, which is earlier for a higher intensity (latency
+code). Mossy fibres use all of them: their bursts reach 700 Hz (Rancz et al. 2007), and many fire
+regularly at a rate that follows the signal, such as the position of an eye (Lisberger & Fuchs
+1978).
 
 Dimensions: T steps, F features, K fields to a feature, M = F K mossy fibres.
 """
@@ -19,7 +21,7 @@ from jax import Array, lax
 
 from cerebellum.model.neurons import lif
 
-Code = Literal["rate", "latency"]
+Code = Literal["rate", "regular", "latency"]
 
 KNOTS = 33
 """Quantiles that are stored of each feature."""
@@ -85,6 +87,17 @@ def burst(intensity: Array, steps: int, most: int) -> Array:
     return (step < count).astype(jnp.float32)
 
 
+def regular(intensity: Array, steps: int, most: int) -> Array:
+    """Regular code: up to `most` spikes, evenly over all steps, [steps, ..., M].
+
+    A fibre with n spikes fires where the whole part of n t / steps rises, for t from 1 to `steps`.
+    So what a target receives is about the same throughout the tick, and in proportion to n.
+    """
+    count = jnp.round(intensity * most).astype(jnp.int32)
+    step = jnp.arange(steps, dtype=jnp.int32).reshape(-1, *([1] * intensity.ndim))
+    return ((step + 1) * count // steps > step * count // steps).astype(jnp.float32)
+
+
 def latency(intensity: Array, steps: int, most: int, least: float = 0.25) -> Array:
     """Latency code: one spike for each intensity [..., M] above `least`, [steps, ..., M].
 
@@ -95,7 +108,7 @@ def latency(intensity: Array, steps: int, most: int, least: float = 0.25) -> Arr
     return ((step == at) & (intensity > least)).astype(jnp.float32)
 
 
-CODES = {"rate": burst, "latency": latency}
+CODES = {"rate": burst, "regular": regular, "latency": latency}
 
 
 def constant_current_lif(current: Array, steps: int, dt: float = 1.0) -> Array:

@@ -65,8 +65,12 @@ class Feed(Protocol):
         """Inputs [L, B, ...] on which the cells' rates are balanced."""
         ...
 
-    def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [n, L, ...] of the training split that end at a label, and the labels [n]."""
+    def examples(self, what: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        """Inputs [n, L, ...] that end at a label, and the labels [n].
+
+        Args:
+          what: as in `rates`.
+        """
         ...
 
     def rates(self, net: Net, learner: Learner, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +134,8 @@ class Ticks:
         last = max(1, self.data.train.stop - CHUNK)
         return self.data.ranks[rng.integers(0, last, STREAMS) + np.arange(CHUNK)[:, None]]
 
-    def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        at = self.data.asked(self.data.train)
+    def examples(self, what: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        at = self.data.asked(getattr(self.data, what))
         return self.data.ranks[at][:, None], self.data.labels[at].astype(np.int32)
 
     def rates(self, net: Net, learner: Learner, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -193,17 +197,12 @@ class Trials:
     def sample(self) -> np.ndarray:
         return self.spikes[: min(STREAMS, self.parts[0])].swapaxes(0, 1)
 
-    def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        stop = self.parts[0]
-        return self.spikes[:stop], self.labels[:stop].astype(np.int32)
+    def examples(self, what: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        start, stop = self._borders(what)
+        return self.spikes[start:stop], self.labels[start:stop].astype(np.int32)
 
     def rates(self, net: Net, learner: Learner, what: str) -> tuple[np.ndarray, np.ndarray]:
-        borders = {
-            "train": (0, self.parts[0]),
-            "validation": self.parts,
-            "test": (self.parts[1], len(self.labels)),
-        }
-        start, stop = borders[what]
+        start, stop = self._borders(what)
         chunks = []
         for batch_start in range(start, stop, STREAMS):
             spikes = self.spikes[batch_start : min(stop, batch_start + STREAMS)].swapaxes(0, 1)
@@ -212,3 +211,12 @@ class Trials:
             _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
             chunks.append(np.asarray(ends.rates[-1]))
         return np.concatenate(chunks), self.labels[start:stop].astype(np.int32)
+
+    def _borders(self, what: str) -> tuple[int, int]:
+        """First trial of a split, and the one behind its last."""
+        borders = {
+            "train": (0, self.parts[0]),
+            "validation": self.parts,
+            "test": (self.parts[1], len(self.labels)),
+        }
+        return borders[what]

@@ -5,7 +5,8 @@ initial weights from mossy fibres to nuclear cells, the same for all cells of a 
 jitter. Constant currents then bring the cells to their rates. A second regression, on the nuclear
 rates, gives the readout. Gradient training then learns what single mossy fibres cannot express.
 
-Dimensions: n samples, D regressors, C choices.
+Dimensions: n samples, D regressors, C choices. Regressions of the same size run together: their
+arrays have leading axes, written ... here.
 """
 
 from collections.abc import Callable
@@ -34,15 +35,31 @@ JITTER = 1.0
 """Standard deviation of the initial weights, as a share of them. Without it all cells of a zone
 would be the same and would learn the same."""
 
+CURRENT_LIMIT = 600.0
+"""Largest current by which the rate of a single nuclear cell is changed, mV."""
+RATE_LIMITS = 0.005, 0.28
+"""Lowest and highest mean rate of a nuclear cell, spikes to a step: that of a cell that is never
+wanted, and nearly that of one which fires whenever it is not refractory."""
+
 
 def _regression_step(
     optimizer: Any, parameters: Any, state: Any, regressors: Array, labels: Array
 ) -> tuple[Any, Any]:
-    """Weights [D, C] and bias [C], and the optimiser's state, after a step on some samples."""
+    """Weights [..., D, C] and biases [..., C], and the optimiser's state, after a step.
+
+    Args:
+      regressors: those of some samples, [k, ..., D].
+      labels: int [k].
+    """
 
     def loss(parameters):
-        logits = regressors @ parameters[0] + parameters[1]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        logits = jnp.einsum("k...d,...dc->...kc", regressors, parameters[0])
+        logits = logits + parameters[1][..., None, :]
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.broadcast_to(labels, logits.shape[:-1])
+        )
+        # A regression of many knows nothing of the others: the gradient of a sum is that of each.
+        return jnp.sum(jnp.mean(losses, axis=-1))
 
     updates, state = optimizer.update(jax.grad(loss)(parameters), state, parameters)
     return optax.apply_updates(parameters, updates), state
@@ -62,25 +79,29 @@ def regress(
 ) -> Readout:
     """Softmax regression by AdamW, as a readout of the regressors.
 
+    Every field of the readout has the leading axes of the regressors; each regression is as it
+    would be alone.
+
     Args:
-      take: gives the regressors of samples by their indices, [k, D].
+      take: gives the regressors of samples by their indices, [k, ..., D].
       labels: int [n].
       rate: initial learning rate.
       decay: weight decay of AdamW.
     """
     count, rng = len(labels), np.random.default_rng(seed)
     sample = take(rng.integers(0, count, min(count, 4_096)))
-    centre, scale = sample.mean(axis=0), sample.std(axis=0).mean() + 1e-6
+    centre, scale = sample.mean(axis=0), sample.std(axis=0).mean(axis=-1) + 1e-6
     size = min(SAMPLES, count)
     passes = max(1, min(PASSES, STEPS // (count // size)))
     schedule = optax.cosine_decay_schedule(rate, passes * (count // size))
     optimizer = optax.adamw(schedule, weight_decay=decay)
-    parameters: Any = jnp.zeros((sample.shape[1], choices)), jnp.zeros(choices)
+    many = sample.shape[1:-1]
+    parameters: Any = jnp.zeros((*sample.shape[1:], choices)), jnp.zeros((*many, choices))
     state = optimizer.init(parameters)
     for _ in range(passes):
         order = rng.permutation(count)[: count // size * size].reshape(-1, size)
         for batch in order:
-            regressors = (take(batch) - centre) / scale
+            regressors = (take(batch) - centre) / scale[..., None]
             batch_labels = jnp.asarray(labels[batch])
             parameters, state = _compiled_step(
                 optimizer, parameters, state, regressors, batch_labels
@@ -90,7 +111,7 @@ def regress(
         scale=scale,
         weights=parameters[0],
         bias=parameters[1],
-        temperature=jnp.float32(1),
+        temperature=jnp.ones(many, jnp.float32),
     )
 
 
@@ -131,7 +152,13 @@ def with_mossy_weights(net: Net, learner: Learner, regression: Readout, key: Arr
     return network.bounded(net, replace(learner, weights=all_weights))
 
 
-def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Learner:
+def balance(
+    net: Net,
+    learner: Learner,
+    carry: Carry,
+    inputs: np.ndarray,
+    shares: Array | None = None,
+) -> Learner:
     """The learner with constant currents that bring granule and nuclear cells to `network.RATES`.
 
     Each current is found by bisection.
@@ -139,6 +166,8 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
     Args:
       carry: initial states of B circuits.
       inputs: inputs of some ticks, [L, B, ...]. Rates are measured in the second half.
+      shares: the rate that each nuclear cell is to have, as a share of that of all, [N]; None
+        where all get the same current more.
     """
     design = net.design
 
@@ -159,4 +188,26 @@ def balance(net: Net, learner: Learner, carry: Carry, inputs: np.ndarray) -> Lea
             _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
             too_slow = measure(ends) < network.RATES[name]
             low, high = (middle, high) if too_slow else (low, middle)
+    return learner if shares is None else _balance_nuclei(net, learner, carry, inputs, shares)
+
+
+def _balance_nuclei(
+    net: Net, learner: Learner, carry: Carry, inputs: np.ndarray, shares: Array
+) -> Learner:
+    """The learner with a current for each nuclear cell that brings it to its own rate.
+
+    All cells are bisected at once, because none of them acts on another.
+    """
+    design, drive = net.design, learner.drive["nuclei"]
+    goal = jnp.clip(network.RATES["nuclei"] * shares, *RATE_LIMITS)
+    fade = float(np.exp(-design.dt / design.tau))
+    low = jnp.full(design.nuclei, -CURRENT_LIMIT)
+    high = -low
+    for _ in range(16):
+        middle = (low + high) / 2
+        learner = replace(learner, drive={**learner.drive, "nuclei": drive + middle})
+        _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
+        rates = ends.rates[len(inputs) // 2 :].mean(axis=(0, 1)) * (1 - fade)
+        too_slow = rates < goal
+        low, high = jnp.where(too_slow, middle, low), jnp.where(too_slow, high, middle)
     return learner

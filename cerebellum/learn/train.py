@@ -19,7 +19,16 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import climbing, decode, losses, network, parallel, start, stdp
+from cerebellum.learn import (
+    climbing,
+    decode,
+    losses,
+    network,
+    parallel,
+    rate_network,
+    start,
+    stdp,
+)
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net
 from cerebellum.learn.stdp import Timing
@@ -74,6 +83,9 @@ class Plan:
     dropout: float = 0.0
     """Share of the nuclear cells that the readout does not hear in a step down the gradient, drawn
     anew for each sample, so that no answer depends on a few cells (Srivastava et al. 2014)."""
+    rate_epochs: int = 0
+    """Most passes over the samples in which a rate network learns, from which the circuit then
+    starts (see `rate_network`); with 0 it starts from regression."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     stdp: Timing = field(default_factory=Timing)
@@ -92,6 +104,11 @@ class Plan:
             raise UsageError(
                 f"training.dropout: {self.dropout}; 0 with training.method {self.method!r}: only "
                 f"{' and '.join(GRADIENT_METHODS)} take steps down the gradient"
+            )
+        if self.rate_epochs and not self.descends:
+            raise UsageError(
+                f"training.rate_epochs: {self.rate_epochs}; 0 with training.method "
+                f"{self.method!r}: only {' and '.join(GRADIENT_METHODS)} start from a rate network"
             )
 
     def method_of(self, epoch: int) -> Method:
@@ -199,19 +216,25 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     """The state of a run before its first step.
 
     The cells' rates are balanced. For training by gradients the weights from mossy fibres to
-    nuclear cells and the readout are initialised by regression.
+    nuclear cells are initialised by regression or by a rate network, the readout by regression.
     """
     key = jax.random.key(plan.seed)
     inputs = feed.sample()
     learner = network.begin(net, key)
     carry = network.fresh(net, noise.of_use(key, "balance"), inputs.shape[1])
-    if plan.descends:
+    shares = None
+    if plan.descends and plan.rate_epochs:
+        rates = _rate_network(plan, feed, net.design)
+        learner = rate_network.with_rate_network(net, learner, rates)
+        ticks = jnp.asarray(inputs.reshape(-1, *inputs.shape[2:]))
+        shares = rate_network.shares(net.design, rates, ticks)
+    elif plan.descends:
         examples, labels = feed.examples()
         traces = start.traces(net, examples)
         regression = start.regress(traces, labels, net.design.outputs, seed=plan.seed)
         lesson_key = noise.of_use(key, "jitter")
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
-    learner = start.balance(net, learner, carry, inputs)
+    learner = start.balance(net, learner, carry, inputs, shares)
     if plan.descends:
         learner = replace(learner, readout=fit_readout(net, learner, feed, plan))
     else:
@@ -222,6 +245,26 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     if plan.method == "stdp":
         learner = calibrate(feed, net, _without_absent(net.design, learner))
     return started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
+
+
+def _rate_network(plan: Plan, feed: Feed, design: Design) -> rate_network.RateNetwork:
+    """The rate network from which a run starts."""
+    lesson = rate_network.Lesson(
+        microzones=plan.microzones,
+        loss=plan.loss,
+        passes=plan.rate_epochs,
+        swap_noise=plan.swap_noise,
+        dropout=plan.dropout,
+        clipping=plan.gradient_clipping,
+        seed=plan.seed,
+    )
+
+    def examples(split: str) -> rate_network.Examples:
+        inputs, labels = feed.examples(split)
+        return rate_network.Examples(inputs=inputs[:, -1], labels=labels)
+
+    weights = _class_weights(feed, design.outputs) if plan.balanced else None
+    return rate_network.learn(design, lesson, examples("train"), examples("validation"), weights)
 
 
 def _without_absent(design: Design, learner: Learner) -> Learner:
@@ -239,15 +282,19 @@ def fit_readout(net: Net, learner: Learner, feed: Feed, plan: Plan) -> decode.Re
     rates, labels = feed.rates(net, learner, "train")
     device_rates, design = jnp.asarray(rates), net.design
     zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
-
-    def regressed(cells: np.ndarray) -> decode.Readout:
-        take = partial(_rates_of, device_rates, jnp.asarray(cells))
-        return start.regress(take, labels, design.outputs, rate=1e-2, seed=plan.seed)
-
-    return decode.joined([regressed(cells) for cells in zones], zones)
+    readouts: dict[int, decode.Readout] = {}
+    # Microzones of the same size are regressed together, which is many times faster.
+    for size in sorted({len(cells) for cells in zones}):
+        alike = [index for index, cells in enumerate(zones) if len(cells) == size]
+        take = partial(_rates_of, device_rates, jnp.asarray([zones[index] for index in alike]))
+        found = start.regress(take, labels, design.outputs, rate=1e-2, seed=plan.seed)
+        for place, index in enumerate(alike):
+            readouts[index] = jax.tree.map(lambda array, place=place: array[place], found)
+    return decode.joined([readouts[index] for index in range(len(zones))], zones)
 
 
 def _rates_of(rates: Array, cells: Array, samples: np.ndarray) -> Array:
+    """Rates of some samples, by groups of cells [Z, n]: [k, Z, n]."""
     return rates[jnp.asarray(samples)][:, cells]
 
 

@@ -22,11 +22,11 @@ import numpy as np
 import ticks as experiment
 
 from cerebellum import config
+from cerebellum.cli import new_run
 from cerebellum.config import Settings
 from cerebellum.learn import network, online, train
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
-from cerebellum.learn.train import Plan
 
 COUNT, TRAINED, HELD, FLIP = 14_000, 6_000, 8_000, 10_000
 """Ticks; ends of the training part and of the validation part; the tick of the flip."""
@@ -60,17 +60,10 @@ def prepared(market: ticks.Stream) -> ticks.Data:
 
 def learned(data: ticks.Data, seed: int, settings: Settings) -> tuple[network.Net, network.Learner]:
     """A circuit that was trained by gradients."""
-    configured = settings.training
-    net = network.build(experiment.design_of(data, settings), jax.random.key(seed))
-    plan = Plan(
-        epochs=3,
-        learning_rate=configured.learning_rate,
-        microzones=configured.microzones,
-        swap_noise=configured.swap_noise,
-        dropout=configured.dropout,
-        seed=seed,
-        gradient_checkpointing=False,
+    net = network.build(
+        new_run.design_of(settings, data.ranks.shape[1], data.task), jax.random.key(seed)
     )
+    plan = replace(experiment.plan_of(settings, "surrogate_gradient", seed), epochs=3)
     source = experiment.feed_of(data, plan, settings)
     training = train.begin(plan, source, net)
     for held, _ in train.run(plan, source, net, training, []):

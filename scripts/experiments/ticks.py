@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum import config
+from cerebellum.cli import new_run
 from cerebellum.config import Settings
 from cerebellum.learn import decode, feed, network, online, score, train
 from cerebellum.learn.feed import Ticks
-from cerebellum.learn.network import Design
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.train import METHODS, Plan
 
@@ -73,19 +73,16 @@ def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, tic
     return stream, ticks.prepare(stream, task)
 
 
-def design_of(data: ticks.Data, settings: Settings) -> Design:
-    """The network for a task, with the sizes and fields of the settings."""
-    return design_for(data.ranks.shape[1], data.task, settings)
-
-
-def design_for(features: int, task: ticks.Task, settings: Settings) -> Design:
-    """The same for ticks with so many features."""
-    return Design(
-        inputs=features,
-        choices=ticks.CHOICES[task],
-        fields=settings.training.fields,
-        width=settings.training.field_width,
-        nuclei=settings.neural.dcn_size or Design.nuclei,
+def plan_of(settings: Settings, method: train.Method, seed: int) -> Plan:
+    """How a run of these experiments trains; nothing is computed twice, because memory suffices."""
+    configured = settings.training
+    epochs = configured.epochs if "epochs" in configured.model_fields_set else EPOCHS
+    return replace(
+        new_run.plan_of(settings),
+        method=method,
+        epochs=epochs,
+        seed=seed,
+        gradient_checkpointing=False,
     )
 
 
@@ -104,19 +101,9 @@ def one(
     data: ticks.Data, method: train.Method, seed: int, settings: Settings
 ) -> dict[str, np.ndarray]:
     """Train; probabilities on the validation and test parts, and on the latter learning on."""
-    configured = settings.training
-    net = network.build(design_of(data, settings), jax.random.key(seed))
-    plan = Plan(
-        method=method,
-        epochs=configured.epochs if "epochs" in configured.model_fields_set else EPOCHS,
-        learning_rate=configured.learning_rate,
-        microzones=configured.microzones,
-        swap_noise=configured.swap_noise,
-        dropout=configured.dropout,
-        early_stopping_patience=configured.early_stopping_patience,
-        seed=seed,
-        gradient_checkpointing=False,
-    )
+    design = new_run.design_of(settings, data.ranks.shape[1], data.task)
+    net = network.build(design, jax.random.key(seed))
+    plan = plan_of(settings, method, seed)
     source = feed_of(data, plan, settings)
     training, history = train.begin(plan, source, net), []
     for held, seen in train.run(plan, source, net, training, history):

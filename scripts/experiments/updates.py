@@ -16,8 +16,9 @@ import numpy as np
 import ticks as experiment
 
 from cerebellum import config
+from cerebellum.cli import new_run
 from cerebellum.learn import network, train
-from cerebellum.learn.train import Plan, Samples
+from cerebellum.learn.train import Samples
 
 FEATURES, STEPS = 30, 1_000
 SHAPES = ((32, 4), (128, 1))
@@ -26,15 +27,9 @@ REPEATS = 12
 
 def updating(settings: config.Settings, streams: int, window: int) -> list[float]:
     """Seconds of each of several updates, the first of which compiles."""
-    design = experiment.design_for(FEATURES, "event", settings)
+    design = new_run.design_of(settings, FEATURES, "event")
     net = network.build(design, jax.random.key(0))
-    configured = settings.training
-    plan = Plan(
-        microzones=configured.microzones,
-        dropout=configured.dropout,
-        learning_rate=configured.learning_rate,
-        gradient_checkpointing=False,
-    )
+    plan = experiment.plan_of(settings, "surrogate_gradient", 0)
     key = jax.random.key(0)
     training = train.started(plan, net, network.begin(net, key), key, streams, STEPS)
     rng = np.random.default_rng(0)

@@ -145,6 +145,31 @@ def test_other_ticks_do_not_go_on(run, trained, tmp_path):
     assert (code, "not the ticks that" in err) == (2, True)
 
 
+def test_a_resumed_run_says_what_it_does_not_follow(run, trained, tmp_path):
+    """A flag that asks for another run is refused; a setting that differs is named."""
+    models, data = trained
+    shutil.copytree(models, tmp_path / "run")
+    resume = ("train", "--data", data, "--out", tmp_path / "run", "--resume", "--no-plots")
+    for flag, asked, begun in (
+        ("--method", "hybrid", "climbing_fiber"),
+        ("--epochs", 3, 1),
+        ("--seed", 9, learned.load(models).plan.seed),
+        ("--task", "h10", "event"),
+    ):
+        code, out, err = run(*resume, flag, asked)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"{flag}: {asked}; {begun}, as " in err
+    changed = "[training]\nlearning_rate = 0.5\nwindow = 2\nbatch_size = 16\nmicrozones = 1\n"
+    (tmp_path / "changed.toml").write_text(changed + "[training.stdp]\ntau_pre = 10\n")
+    code, _, err = run(*resume, "--config", tmp_path / "changed.toml", "--task", "event")
+    assert code == 0
+    said = {line.split(":")[0] for line in err.splitlines() if "is not followed" in line}
+    assert said == {
+        f"training.{name}" for name in ("learning_rate", "window", "batch_size", "stdp")
+    }
+    assert "training.learning_rate: 0.5 is not followed; --resume goes on with 0.01" in err
+
+
 def arrays(run: Path) -> dict[str, np.ndarray]:
     return store.load(choice.choose(run)).arrays
 

@@ -72,11 +72,22 @@ def test_nearer_is_longer_or_earlier(code):
     spikes = encode.CODES[code](jnp.asarray([1.0, 0.6, 0.3, 0.0]), 10, 5)
     assert spikes.shape == (10, 4)
     assert not spikes[:, 3].any()
-    if code == "rate":
+    if code != "latency":
         assert spikes.sum(axis=0).tolist() == [5, 3, 2, 0]
     else:
         assert spikes.sum(axis=0).tolist() == [1, 1, 1, 0]
         assert jnp.argmax(spikes[:, :3], axis=0).tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("steps", [1, 4, 10, 13])
+def test_regular_spikes_are_spread_over_the_tick(steps):
+    """A fibre has as many spikes as a burst, and in no part of the tick more than its share."""
+    intensity = jnp.arange(steps + 1) / steps
+    spikes = np.asarray(encode.regular(intensity, steps, steps))
+    np.testing.assert_array_equal(spikes.sum(axis=0), np.arange(steps + 1))
+    so_far = spikes.cumsum(axis=0)
+    share = np.arange(1, steps + 1)[:, None] * np.arange(steps + 1) / steps
+    assert np.all((so_far <= share) & (so_far > share - 1))
 
 
 def test_signals_sum_to_one():

@@ -9,7 +9,7 @@ import pytest
 import series
 
 from cerebellum.errors import UsageError
-from cerebellum.learn import decode, losses, network, train
+from cerebellum.learn import decode, losses, network, start, train
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
@@ -163,3 +163,18 @@ def test_dropout_keeps_the_mean_and_leaves_out_the_share():
     error = np.abs(draws.mean(axis=0) - seen[:4])
     assert np.all(error < 5 * spread / 4_000**0.5 + 1e-4)
     np.testing.assert_array_equal(train._heard(Plan(), held, seen, key), seen)
+
+
+def test_regressions_that_run_together_are_as_alone():
+    """The readout of each group of regressors is what it is without the others."""
+    rng = np.random.default_rng(0)
+    groups = jnp.asarray(rng.standard_normal((600, 3, 5)), jnp.float32)
+    labels = rng.integers(0, CHOICES, 600)
+    together = start.regress(lambda at: groups[at], labels, CHOICES)
+    for group in range(3):
+        alone = start.regress(lambda at, group=group: groups[at, group], labels, CHOICES)
+        each = jax.tree.map(lambda array, group=group: array[group], together)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), each, alone
+        )
+        assert each.temperature.shape == alone.temperature.shape == ()

@@ -1,0 +1,185 @@
+"""A training run as the configuration describes it, and how far a resumed one departs from that."""
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from cerebellum.config import Settings
+from cerebellum.errors import UsageError
+from cerebellum.learn import encode, network
+from cerebellum.learn.feed import WINDOW, streams_of
+from cerebellum.learn.network import Design
+from cerebellum.learn.stdp import Timing
+from cerebellum.learn.tasks import ticks
+from cerebellum.learn.train import Plan
+from cerebellum.store.learned import Model, Run
+
+
+def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any, ticks.Data]:
+    """A new run, with its data; its `training` is None until `train.begin` makes it.
+
+    Raises:
+      UsageError: settings that do not go together or do not suit the data.
+    """
+    training, seed = settings.training, settings.neural.seed
+    data = ticks.prepare(stream, task, validation=training.validation_split)
+    if training.fields == 1 and training.field_width != encode.WIDTH:
+        raise UsageError(
+            f"training.field_width: {training.field_width:g}; {encode.WIDTH:g} with "
+            "training.fields 1: only two fields or more to a feature have a width"
+        )
+    design = design_of(settings, data.ranks.shape[1], task)
+    _check_microzones(training.microzones, design)
+    plan = plan_of(settings)
+    net = network.build(design, jax.random.key(seed))
+    model = Model(
+        net=net,
+        learner=network.begin(net, jax.random.key(0)),
+        receptive=data.receptive,
+        fields=data.fields,
+        task=task,
+        band=data.band,
+    )
+    streams = streams_of(data, training.batch_size)
+    most = max(WINDOW, data.train.stop // streams // 2)
+    if training.window > most:
+        raise UsageError(
+            f"training.window: {training.window}; at most {most} with {data.train.stop:,} ticks "
+            f"to learn from in {streams} stretches (training.batch_size)"
+        )
+    run: Any = Run(
+        model=model,
+        plan=plan,
+        training=None,  # pyright: ignore[reportArgumentType]
+        history=[],
+        step=0,
+        data=identity(stream, data, streams, training.window),
+        ended=False,
+    )
+    return run, data
+
+
+def design_of(settings: Settings, features: int, task: ticks.Task) -> Design:
+    """The circuit of a configuration for ticks of so many features."""
+    training, neural = settings.training, settings.neural
+    # The default of the configuration is that of a simulation, which is larger.
+    configured = "granule_size" in neural.model_fields_set
+    return Design(
+        inputs=features,
+        choices=ticks.CHOICES[task],
+        fields=training.fields,
+        width=training.field_width,
+        code=training.code,
+        steps=neural.steps_per_tick,
+        dt=neural.dt,
+        granule=neural.granule_size if configured else Design.granule,
+        golgi=neural.golgi_size or Design.golgi,
+        purkinje=neural.purkinje_size or Design.purkinje,
+        nuclei=neural.dcn_size or Design.nuclei,
+    )
+
+
+def plan_of(settings: Settings) -> Plan:
+    """How a configuration trains."""
+    training, neural = settings.training, settings.neural
+    return Plan(
+        method=training.method,
+        optimizer=training.optimizer,
+        loss=training.loss,
+        epochs=training.epochs,
+        learning_rate=training.learning_rate,
+        gradient_clipping=training.gradient_clipping,
+        gradient_checkpointing=training.gradient_checkpointing,
+        validation_split=training.validation_split,
+        early_stopping_patience=training.early_stopping_patience,
+        balanced=training.class_weights == "balanced",
+        microzones=training.microzones,
+        swap_noise=training.swap_noise,
+        dropout=training.dropout,
+        rate_epochs=training.rate_epochs,
+        plasticity=neural.learning_rate,
+        stdp=Timing(**training.stdp.model_dump()),
+        seed=neural.seed,
+    )
+
+
+def _check_microzones(asked: int, design: Design) -> None:
+    """Raise `UsageError` where some microzones would lack a cell of a choice's zone."""
+    most = design.nuclei // len(design.choices)
+    if asked > max(1, most):
+        raise UsageError(
+            f"training.microzones: {asked}; at most {most} with {design.nuclei} nuclear cells "
+            f"(neural.dcn_size) and {len(design.choices)} choices"
+        )
+
+
+def identity(stream: ticks.Stream, data: ticks.Data, streams: int, window: int) -> dict[str, Any]:
+    """What identifies the ticks of a run: their number, a digest, and the shape of a batch."""
+    digest = hashlib.sha256(np.ascontiguousarray(stream.price).data)
+    digest.update(np.ascontiguousarray(data.ranks).data)
+    return {
+        "ticks": len(stream.price),
+        "sha256": digest.hexdigest(),
+        "streams": streams,
+        "window": window,
+    }
+
+
+def not_followed(
+    settings: Settings, run: Run, data: ticks.Data, streams: int, window: int
+) -> dict[str, tuple[Any, Any]]:
+    """Settings that a resumed run does not follow, because it goes on as it began.
+
+    Args:
+      streams: stretches of the data that the run shows side by side.
+      window: ticks of each in an update.
+
+    Returns:
+      Of each setting that is given and differs, the given value and that of the run.
+    """
+    plan, design = run.plan, run.model.net.design
+    training = {
+        "method": plan.method,
+        "optimizer": plan.optimizer,
+        "loss": plan.loss,
+        "epochs": plan.epochs,
+        "learning_rate": plan.learning_rate,
+        "gradient_clipping": plan.gradient_clipping,
+        "gradient_checkpointing": plan.gradient_checkpointing,
+        "validation_split": plan.validation_split,
+        "early_stopping_patience": plan.early_stopping_patience,
+        "class_weights": "balanced" if plan.balanced else "none",
+        "microzones": plan.microzones,
+        "swap_noise": plan.swap_noise,
+        "dropout": plan.dropout,
+        "rate_epochs": plan.rate_epochs,
+        "fields": design.fields,
+        "field_width": design.width,
+        "code": design.code,
+        "window": window,
+    }
+    neural = {
+        "granule_size": design.granule,
+        "golgi_size": design.golgi,
+        "purkinje_size": design.purkinje,
+        "dcn_size": design.nuclei,
+        "steps_per_tick": design.steps,
+        "dt": design.dt,
+        "learning_rate": plan.plasticity,
+        "seed": plan.seed,
+    }
+    found = {}
+    for section, values in (("training", training), ("neural", neural)):
+        given = getattr(settings, section)
+        for name, value in values.items():
+            asked = getattr(given, name)
+            if name in given.model_fields_set and asked is not None and asked != value:
+                found[f"{section}.{name}"] = asked, value
+    given = settings.training
+    if "batch_size" in given.model_fields_set and streams_of(data, given.batch_size) != streams:
+        found["training.batch_size"] = given.batch_size, streams
+    if "stdp" in given.model_fields_set and Timing(**given.stdp.model_dump()) != plan.stdp:
+        found["training.stdp"] = given.stdp, plan.stdp
+    return found

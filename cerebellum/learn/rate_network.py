@@ -1,0 +1,275 @@
+"""A network of rates from which training through spikes can start.
+
+It has the nuclear cells, microzones and mossy fibres of a trainable circuit, but no time: a nuclear
+cell is a rectified unit,
+
+    rate = max(0, inputs @ weights + current)
+
+whose inputs are the spikes that each mossy fibre has in a tick, as a share of the most that it can
+have, and whose weights are not negative. It learns by gradients in a small part of the time that
+spikes take. Then its weights and currents become those of the spiking cells, whose rates are
+proportional to those of rectified units as long as their inputs change little within a tick (Diehl
+et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the network does not have,
+which is the granular layer, the Purkinje cells and the memory of earlier ticks, the circuit learns
+afterwards.
+
+Dimensions: n samples, B samples of a step, M mossy fibres, N nuclear cells, K microzones,
+C choices.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax import Array
+
+from cerebellum.learn import losses, network
+from cerebellum.learn.network import Design, Learner, Net
+
+SAMPLES = 256
+"""Samples to a step."""
+STEPS = 4_000
+"""Most steps."""
+RATE = 0.04
+"""Learning rate, in these units: the mean initial weight for weights, and"""
+CURRENT_UNIT = 0.15
+READOUT_UNIT = 0.05
+WARM_UP = 0.05
+"""Share of the steps in which the learning rate rises."""
+LAST = 0.02
+"""Share of the learning rate that is left at the end."""
+TOTAL = 3.0
+"""Initial sum of a cell's weights, times the root of M; the sums then differ by about 1 from tick
+to tick."""
+SPREAD = 0.3
+"""Standard deviation of the initial currents."""
+DRIVE = 2.0
+"""Mean sum of the weights of a spiking cell, in units of `Design.mossy_nuclei`. The larger it is,
+the more a cell's rate differs from tick to tick, and the closer is `network.W_MAX` to the mean."""
+EVALUATED = 4_096
+"""Samples that are evaluated at once."""
+
+
+@struct.dataclass(kw_only=True)
+class RateNetwork:
+    """The arrays that are learned."""
+
+    weights: Array
+    """[M, N]"""
+    current: Array
+    """[N]"""
+    readout: Array
+    """[N, C]"""
+    bias: Array
+    """[K, C]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Samples with labels."""
+
+    inputs: np.ndarray
+    """Inputs of the tick of each sample, [n, ...]; see `network.sense`."""
+    labels: np.ndarray
+    """int [n]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How to learn; static."""
+
+    microzones: int = 1
+    """Groups of nuclear cells that learn each from its own error."""
+    loss: str = "cross_entropy"
+    """A name in `losses.LOSSES`."""
+    passes: int = 10
+    """Passes over the samples, as long as they have at most `STEPS` steps."""
+    swap_noise: float = 0.0
+    """Share of the features that have the value of another sample."""
+    dropout: float = 0.0
+    """Share of the nuclear cells that the readout does not hear."""
+    clipping: float = 1.0
+    """Largest norm of a gradient."""
+    seed: int = 0
+
+
+def counts(design: Design, inputs: Array) -> Array:
+    """Spikes of mossy fibres in a tick, as a share of the most, [B, M]; see `network.sense`."""
+    return network.sense(design, inputs).sum(axis=0) / design.burst
+
+
+def rates(design: Design, net: RateNetwork, inputs: Array) -> Array:
+    """Rates of nuclear cells in ticks, [B, N], in arbitrary units."""
+    return jax.nn.relu(counts(design, inputs) @ net.weights + net.current)
+
+
+def logits(design: Design, net: RateNetwork, cell_rates: Array) -> Array:
+    """Logits of each microzone, [K, B, C], from rates [B, N]; the answer is their mean."""
+    zones = jnp.asarray(design.microzone(design.nuclei, len(net.bias)), jnp.float32)
+    return jnp.einsum("bn,kn,nc->kbc", cell_rates, zones, net.readout) + net.bias[:, None]
+
+
+def begin(design: Design, microzones: int, inputs: Array, key: Array) -> RateNetwork:
+    """A network that has learned nothing. A cell is above zero in about every other tick.
+
+    Args:
+      inputs: those of some ticks.
+    """
+    shape = design.mossy_fibers, design.nuclei
+    keys = jax.random.split(key, 3)
+    weights = jax.random.uniform(keys[0], shape, maxval=2 * _mean_weight(design))
+    centre = jnp.mean(counts(design, inputs) @ weights, axis=0)
+    scale = READOUT_UNIT * 2 / np.sqrt(design.nuclei / microzones)
+    return RateNetwork(
+        weights=weights,
+        current=SPREAD * jax.random.normal(keys[1], (design.nuclei,)) - centre,
+        readout=scale * jax.random.normal(keys[2], (design.nuclei, design.outputs)),
+        bias=jnp.zeros((microzones, design.outputs)),
+    )
+
+
+def learn(
+    design: Design,
+    lesson: Lesson,
+    training: Examples,
+    validation: Examples,
+    class_weights: np.ndarray | None = None,
+) -> RateNetwork:
+    """Learn by Adam. Returns the network after the pass with the least loss in validation.
+
+    Args:
+      class_weights: weights of samples by label, [C]; None where all count alike.
+    """
+    count, rng = len(training.labels), np.random.default_rng(lesson.seed)
+    size = min(SAMPLES, count)
+    steps = count // size
+    passes = max(1, min(lesson.passes, STEPS // steps))
+    key = jax.random.key(lesson.seed)
+    some = jnp.asarray(training.inputs[rng.integers(0, count, 2_048)])
+    net = begin(design, lesson.microzones, some, key)
+    optimizer = _optimizer(net, lesson.clipping, passes * steps)
+    weights = np.ones(design.outputs) if class_weights is None else class_weights
+    step: Any = jax.jit(partial(_step, design, lesson, optimizer))
+    parameters: Any = net
+    state = optimizer.init(parameters)
+    best, best_loss = net, np.inf
+    for index in range(passes):
+        order = rng.permutation(count)[: steps * size].reshape(steps, size)
+        for place, batch in enumerate(order):
+            inputs, labels = training.inputs[batch], training.labels[batch]
+            if lesson.swap_noise and design.fields:
+                inputs = _swapped(training.inputs, inputs, lesson.swap_noise, rng)
+            samples = jnp.asarray(inputs), jnp.asarray(labels)
+            counted = jnp.asarray(weights[labels], jnp.float32)
+            step_key = jax.random.fold_in(key, index * steps + place)
+            net, state = step(net, state, *samples, counted, step_key)
+        held_out = mean_loss(design, lesson.loss, net, validation)
+        if held_out < best_loss:
+            best, best_loss = net, held_out
+    return best
+
+
+def _optimizer(net: RateNetwork, clipping: float, steps: int) -> optax.GradientTransformation:
+    """Adam with clipping, a schedule of so many steps, and steps in each array's unit."""
+    units = RateNetwork(
+        weights=jnp.mean(net.weights),
+        current=jnp.float32(CURRENT_UNIT),
+        readout=jnp.float32(READOUT_UNIT),
+        bias=jnp.float32(READOUT_UNIT),
+    )
+    warm_up = max(1, round(WARM_UP * steps))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, RATE, warm_up, max(steps, warm_up + 1), LAST * RATE
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(clipping),
+        optax.scale_by_adam(),
+        optax.scale_by_learning_rate(schedule),
+        optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, units)),
+    )
+
+
+def _step(
+    design: Design,
+    lesson: Lesson,
+    optimizer: optax.GradientTransformation,
+    net: RateNetwork,
+    state: Any,
+    inputs: Array,
+    labels: Array,
+    weights: Array,
+    key: Array,
+) -> tuple[RateNetwork, Any]:
+    """The network and the optimiser's state after a step on some samples."""
+
+    def loss(net: RateNetwork) -> Array:
+        cell_rates = rates(design, net, inputs)
+        share = 1 - lesson.dropout
+        heard = jax.random.bernoulli(key, share, cell_rates.shape)
+        each = logits(design, net, jnp.where(heard, cell_rates / share, 0))
+        each = losses.LOSSES[lesson.loss](each, jnp.broadcast_to(labels, each.shape[:-1]))
+        return losses.mean(each.mean(axis=0), weights)
+
+    gradient: Any = jax.grad(loss)(net)
+    parameters: Any = net
+    updates, state = optimizer.update(gradient, state, parameters)
+    net = jax.tree.map(jnp.add, net, updates)
+    most = network.W_MAX / DRIVE * _mean_weight(design)
+    return replace(net, weights=jnp.clip(net.weights, 0, most)), state
+
+
+def _mean_weight(design: Design) -> float:
+    """Mean initial weight."""
+    return TOTAL / float(np.sqrt(design.mossy_fibers))
+
+
+def _swapped(
+    everything: np.ndarray, inputs: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Features [B, F], a share of which is replaced by the same feature of another sample."""
+    others = rng.integers(0, len(everything), inputs.shape)
+    swapped = rng.random(inputs.shape) < share
+    return np.where(swapped, everything[others, np.arange(inputs.shape[-1])], inputs)
+
+
+def mean_loss(design: Design, loss: str, net: RateNetwork, examples: Examples) -> float:
+    """Mean loss of the answers to samples."""
+    total = 0.0
+    for start in range(0, len(examples.labels), EVALUATED):
+        at = slice(start, start + EVALUATED)
+        samples = jnp.asarray(examples.inputs[at]), jnp.asarray(examples.labels[at])
+        total += float(_total_loss(design, loss, net, *samples))
+    return total / len(examples.labels)
+
+
+@partial(jax.jit, static_argnames=("design", "loss"))
+def _total_loss(design: Design, loss: str, net: RateNetwork, inputs: Array, labels: Array) -> Array:
+    answer = logits(design, net, rates(design, net, inputs)).mean(axis=0)
+    return jnp.sum(losses.LOSSES[loss](answer, labels))
+
+
+@partial(jax.jit, static_argnames="design")
+def shares(design: Design, net: RateNetwork, inputs: Array) -> Array:
+    """Mean rate of each cell in some ticks, as a share of that of all cells, [N]."""
+    means = jnp.mean(rates(design, net, inputs), axis=0)
+    return means / jnp.maximum(jnp.mean(means), 1e-9)
+
+
+def with_rate_network(net: Net, learner: Learner, learned: RateNetwork) -> Learner:
+    """The learner with the weights and currents of a rate network, in mV.
+
+    What all currents have in common is not known here; `start.balance` finds it.
+    """
+    design = net.design
+    scale = DRIVE * design.mossy_nuclei / jnp.mean(jnp.sum(learned.weights, axis=0))
+    tau = network.NUCLEI["tau_exc"]
+    # A spike in every step keeps a current of so many times its weight.
+    steady = design.burst / design.steps / (1 - np.exp(-design.dt / tau))
+    weights = {**learner.weights, "mossy_fiber_nuclei": scale * learned.weights}
+    drive = {**learner.drive, "nuclei": scale * steady * (learned.current - learned.current.mean())}
+    return network.bounded(net, replace(learner, weights=weights, drive=drive))
