@@ -91,7 +91,8 @@ def regular(intensity: Array, steps: int, most: int) -> Array:
     """Regular code: up to `most` spikes, evenly over all steps, [steps, ..., M].
 
     A fibre with n spikes fires where the whole part of n t / steps rises, for t from 1 to `steps`.
-    So what a target receives is about the same throughout the tick, and in proportion to n.
+    So every fibre that fires at all fires in the last step, and this spike reaches its targets
+    only in the next tick. The others reach them in the tick at a rate that hardly changes.
     """
     count = jnp.round(intensity * most).astype(jnp.int32)
     step = jnp.arange(steps, dtype=jnp.int32).reshape(-1, *([1] * intensity.ndim))

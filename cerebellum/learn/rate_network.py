@@ -5,13 +5,14 @@ cell is a rectified unit,
 
     rate = max(0, inputs @ weights + current)
 
-whose inputs are the spikes that each mossy fibre has in a tick, as a share of the most that it can
-have, and whose weights are not negative. It learns by gradients in a small part of the time that
-spikes take. Then its weights and currents become those of the spiking cells, whose rates are
-proportional to those of rectified units as long as their inputs change little within a tick (Diehl
-et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the network does not have,
-which is the granular layer, the Purkinje cells and the memory of earlier ticks, the circuit learns
-afterwards.
+whose inputs are the spikes of each mossy fibre in a tick, weighted by what they still do to a
+cell's filtered rate at the end of the tick, and whose weights are not negative. It learns by
+gradients in a small part of the time that spikes take. Then its weights become those of the spiking
+cells, and each cell gets the current that gives it its share of the mean rate. The rates of spiking
+cells are then about proportional to those of the units, as long as their inputs change little
+within a tick (Diehl et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the
+network does not have, which is the granular layer, the Purkinje cells and the memory of earlier
+ticks, the circuit learns afterwards.
 
 Dimensions: n samples, B samples of a step, M mossy fibres, N nuclear cells, K microzones,
 C choices.
@@ -28,7 +29,9 @@ import optax
 from flax import struct
 from jax import Array
 
-from cerebellum.learn import losses, network
+from cerebellum.errors import FailedError
+from cerebellum.learn import losses, network, parallel
+from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Design, Learner, Net
 
 SAMPLES = 256
@@ -36,9 +39,11 @@ SAMPLES = 256
 STEPS = 4_000
 """Most steps."""
 RATE = 0.04
-"""Learning rate, in these units: the mean initial weight for weights, and"""
+"""Learning rate. A weight is learned in units of the mean initial weight."""
 CURRENT_UNIT = 0.15
+"""Unit in which a cell's current is learned."""
 READOUT_UNIT = 0.05
+"""Unit in which the readout is learned."""
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises."""
 LAST = 0.02
@@ -51,6 +56,8 @@ SPREAD = 0.3
 DRIVE = 2.0
 """Mean sum of the weights of a spiking cell, in units of `Design.mossy_nuclei`. The larger it is,
 the more a cell's rate differs from tick to tick, and the closer is `network.W_MAX` to the mean."""
+LEAST_VARIANCE = 1e-3
+"""Variance of a rate below which a cell says little of its unit."""
 EVALUATED = 4_096
 """Samples that are evaluated at once."""
 
@@ -88,7 +95,7 @@ class Lesson:
     loss: str = "cross_entropy"
     """A name in `losses.LOSSES`."""
     passes: int = 10
-    """Passes over the samples, as long as they have at most `STEPS` steps."""
+    """Most passes over the samples; fewer where they would have more than `STEPS` steps."""
     swap_noise: float = 0.0
     """Share of the features that have the value of another sample."""
     dropout: float = 0.0
@@ -98,14 +105,37 @@ class Lesson:
     seed: int = 0
 
 
-def counts(design: Design, inputs: Array) -> Array:
-    """Spikes of mossy fibres in a tick, as a share of the most, [B, M]; see `network.sense`."""
-    return network.sense(design, inputs).sum(axis=0) / design.burst
+def effect(design: Design) -> np.ndarray:
+    """What a mossy-fibre spike of each step does to a rate at the end of its tick, float32 [S].
+
+    A spike makes a current from the next step on, which decays with the synapse's time constant. A
+    cell fires in proportion to the current, and its spikes are filtered with `Design.tau`. The
+    values are such that a fibre with the most spikes, evenly spread, has a sum of one.
+    """
+    steps, tau = np.arange(design.steps), network.NUCLEI["tau_exc"]
+    since = steps[None, :] - steps[:, None] - 1
+    still = np.exp(-(design.steps - 1 - steps) * design.dt / design.tau)
+    heard = np.where(since >= 0, np.exp(-since * design.dt / tau) * still, 0).sum(axis=1)
+    most = min(1.0, design.burst / design.steps)
+    return (heard / max(heard.sum() * most, 1e-9)).astype(np.float32)
+
+
+def heard(design: Design, inputs: Array) -> Array:
+    """What nuclear cells hear of each mossy fibre in ticks, [B, M]; see `network.sense`."""
+    return jnp.tensordot(effect(design), network.sense(design, inputs), 1)
 
 
 def rates(design: Design, net: RateNetwork, inputs: Array) -> Array:
     """Rates of nuclear cells in ticks, [B, N], in arbitrary units."""
-    return jax.nn.relu(counts(design, inputs) @ net.weights + net.current)
+    return jax.nn.relu(heard(design, inputs) @ net.weights + net.current)
+
+
+def all_rates(design: Design, net: RateNetwork, inputs: np.ndarray) -> np.ndarray:
+    """Rates of nuclear cells in many ticks, [n, N]."""
+    rate = jax.jit(partial(rates, design))
+    starts = range(0, len(inputs), EVALUATED)
+    parts = [np.asarray(rate(net, jnp.asarray(inputs[at : at + EVALUATED]))) for at in starts]
+    return np.concatenate(parts)
 
 
 def logits(design: Design, net: RateNetwork, cell_rates: Array) -> Array:
@@ -123,7 +153,7 @@ def begin(design: Design, microzones: int, inputs: Array, key: Array) -> RateNet
     shape = design.mossy_fibers, design.nuclei
     keys = jax.random.split(key, 3)
     weights = jax.random.uniform(keys[0], shape, maxval=2 * _mean_weight(design))
-    centre = jnp.mean(counts(design, inputs) @ weights, axis=0)
+    centre = jnp.mean(heard(design, inputs) @ weights, axis=0)
     scale = READOUT_UNIT * 2 / np.sqrt(design.nuclei / microzones)
     return RateNetwork(
         weights=weights,
@@ -144,6 +174,9 @@ def learn(
 
     Args:
       class_weights: weights of samples by label, [C]; None where all count alike.
+
+    Raises:
+      FailedError: no loss in validation is finite.
     """
     count, rng = len(training.labels), np.random.default_rng(lesson.seed)
     size = min(SAMPLES, count)
@@ -157,7 +190,7 @@ def learn(
     step: Any = jax.jit(partial(_step, design, lesson, optimizer))
     parameters: Any = net
     state = optimizer.init(parameters)
-    best, best_loss = net, np.inf
+    best, best_loss, held_out = net, np.inf, np.nan
     for index in range(passes):
         order = rng.permutation(count)[: steps * size].reshape(steps, size)
         for place, batch in enumerate(order):
@@ -168,9 +201,13 @@ def learn(
             counted = jnp.asarray(weights[labels], jnp.float32)
             step_key = jax.random.fold_in(key, index * steps + place)
             net, state = step(net, state, *samples, counted, step_key)
-        held_out = mean_loss(design, lesson.loss, net, validation)
+        loss = mean_loss(design, lesson.loss, net, validation)
+        # Every process must keep the network of the same pass.
+        held_out = float(parallel.agreed(jnp.float32(loss)))
         if held_out < best_loss:
             best, best_loss = net, held_out
+    if not np.isfinite(best_loss):
+        raise FailedError(f"rate network: the validation loss is {held_out}; finite inputs")
     return best
 
 
@@ -210,8 +247,8 @@ def _step(
     def loss(net: RateNetwork) -> Array:
         cell_rates = rates(design, net, inputs)
         share = 1 - lesson.dropout
-        heard = jax.random.bernoulli(key, share, cell_rates.shape)
-        each = logits(design, net, jnp.where(heard, cell_rates / share, 0))
+        kept = jax.random.bernoulli(key, share, cell_rates.shape)
+        each = logits(design, net, jnp.where(kept, cell_rates / share, 0))
         each = losses.LOSSES[lesson.loss](each, jnp.broadcast_to(labels, each.shape[:-1]))
         return losses.mean(each.mean(axis=0), weights)
 
@@ -261,15 +298,40 @@ def shares(design: Design, net: RateNetwork, inputs: Array) -> Array:
 
 
 def with_rate_network(net: Net, learner: Learner, learned: RateNetwork) -> Learner:
-    """The learner with the weights and currents of a rate network, in mV.
+    """The learner with the weights of a rate network, in mV.
 
-    What all currents have in common is not known here; `start.balance` finds it.
+    Its nuclear cells have no currents yet; `start.balance` finds those that give each cell its
+    share of the mean rate.
     """
-    design = net.design
-    scale = DRIVE * design.mossy_nuclei / jnp.mean(jnp.sum(learned.weights, axis=0))
-    tau = network.NUCLEI["tau_exc"]
-    # A spike in every step keeps a current of so many times its weight.
-    steady = design.burst / design.steps / (1 - np.exp(-design.dt / tau))
+    sums = jnp.mean(jnp.sum(learned.weights, axis=0))
+    scale = DRIVE * net.design.mossy_nuclei / jnp.maximum(sums, 1e-9)
     weights = {**learner.weights, "mossy_fiber_nuclei": scale * learned.weights}
-    drive = {**learner.drive, "nuclei": scale * steady * (learned.current - learned.current.mean())}
+    drive = {**learner.drive, "nuclei": jnp.zeros_like(learner.drive["nuclei"])}
     return network.bounded(net, replace(learner, weights=weights, drive=drive))
+
+
+def spiking_readout(
+    design: Design, learned: RateNetwork, unit_rates: np.ndarray, spiking_rates: np.ndarray
+) -> Readout:
+    """The readout of a rate network for the spiking cells that have its weights.
+
+    Each spiking cell stands for what its unit is expected to do, given the cell's rate: the
+    regression of the one on the other, so that a cell that follows its unit badly counts little.
+
+    Args:
+      unit_rates: rates of the units in some ticks, [n, N].
+      spiking_rates: filtered rates of the cells at the end of the same ticks, [n, N].
+    """
+    centre, unit_centre = spiking_rates.mean(axis=0), unit_rates.mean(axis=0)
+    together = np.mean((spiking_rates - centre) * (unit_rates - unit_centre), axis=0)
+    slope = together / (spiking_rates.var(axis=0) + LEAST_VARIANCE)
+    scale, count = spiking_rates.std(axis=0).mean() + LEAST_VARIANCE, len(learned.bias)
+    weights = np.asarray(learned.readout) / count
+    bias = np.asarray(learned.bias).mean(axis=0) + unit_centre @ weights
+    return Readout(
+        centre=jnp.asarray(centre),
+        scale=jnp.float32(scale),
+        weights=jnp.asarray(scale * slope[:, None] * weights, jnp.float32),
+        bias=jnp.asarray(bias, jnp.float32),
+        temperature=jnp.float32(1),
+    )

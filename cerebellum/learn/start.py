@@ -166,8 +166,8 @@ def balance(
     Args:
       carry: initial states of B circuits.
       inputs: inputs of some ticks, [L, B, ...]. Rates are measured in the second half.
-      shares: the rate that each nuclear cell is to have, as a share of that of all, [N]; None
-        where all get the same current more.
+      shares: the rate that each nuclear cell is to have, as a share of that of all, [N], within
+        `RATE_LIMITS`; None where the same current is added to all.
     """
     design = net.design
 
@@ -179,7 +179,10 @@ def balance(
         fade = float(np.exp(-design.dt / design.tau))
         return float(ends.rates[len(inputs) // 2 :].mean()) * (1 - fade)
 
-    for name, measure in (("granule", granule), ("nuclei", nuclear)):
+    together = (
+        {"granule": granule} if shares is not None else {"granule": granule, "nuclei": nuclear}
+    )
+    for name, measure in together.items():
         low, high = -150.0, 150.0
         drive = learner.drive[name]
         for _ in range(14):

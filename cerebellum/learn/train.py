@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def descends(self) -> bool:
-        """Whether gradients are among the methods: the run then starts from regression."""
+        """Whether gradients are among the methods: the run then does not start untaught."""
         return self.method in GRADIENT_METHODS
 
 
@@ -222,12 +222,14 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     inputs = feed.sample()
     learner = network.begin(net, key)
     carry = network.fresh(net, noise.of_use(key, "balance"), inputs.shape[1])
-    shares = None
+    shares = learned = None
     if plan.descends and plan.rate_epochs:
-        rates = _rate_network(plan, feed, net.design)
-        learner = rate_network.with_rate_network(net, learner, rates)
-        ticks = jnp.asarray(inputs.reshape(-1, *inputs.shape[2:]))
-        shares = rate_network.shares(net.design, rates, ticks)
+        learned = _rate_network(plan, feed, net.design)
+        learner = rate_network.with_rate_network(net, learner, learned)
+        # The ticks in which `balance` measures.
+        ticks = inputs[len(inputs) // 2 :]
+        ticks = jnp.asarray(ticks.reshape(-1, *inputs.shape[2:]))
+        shares = rate_network.shares(net.design, learned, ticks)
     elif plan.descends:
         examples, labels = feed.examples()
         traces = start.traces(net, examples)
@@ -236,7 +238,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs, shares)
     if plan.descends:
-        learner = replace(learner, readout=fit_readout(net, learner, feed, plan))
+        learner = replace(learner, readout=fit_readout(net, learner, feed, plan, learned))
     else:
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
         rates = ends.rates[-1:] if feed.resets else ends.rates
@@ -274,13 +276,41 @@ def _without_absent(design: Design, learner: Learner) -> Learner:
     return replace(learner, readout=replace(learner.readout, bias=bias))
 
 
-def fit_readout(net: Net, learner: Learner, feed: Feed, plan: Plan) -> decode.Readout:
+def fit_readout(
+    net: Net,
+    learner: Learner,
+    feed: Feed,
+    plan: Plan,
+    learned: rate_network.RateNetwork | None = None,
+) -> decode.Readout:
     """A readout by softmax regression on the nuclear rates of the training split.
 
     Each microzone is regressed alone, because each is to be right alone.
+
+    Args:
+      learned: the rate network from which the learner has its weights. Where its own readout has
+        the lower loss on the validation split, once both are calibrated, that is the result.
     """
     rates, labels = feed.rates(net, learner, "train")
-    device_rates, design = jnp.asarray(rates), net.design
+    regressed = _regressed(plan, net.design, rates, labels)
+    if learned is None:
+        return regressed
+    inputs = feed.examples("train")[0][:, -1]
+    units = rate_network.all_rates(net.design, learned, inputs)
+    taken = rate_network.spiking_readout(net.design, learned, units, rates)
+    held_out = feed.rates(net, learner, "validation")
+
+    def loss(readout: decode.Readout) -> float:
+        logits = decode.logits(_calibrated(readout, *held_out), jnp.asarray(held_out[0]))
+        value = jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(held_out[1])))
+        return float(parallel.agreed(value))
+
+    return taken if loss(taken) < loss(regressed) else regressed
+
+
+def _regressed(plan: Plan, design: Design, rates: np.ndarray, labels: np.ndarray) -> decode.Readout:
+    """The readout of microzones that are regressed each alone, from rates [n, N]."""
+    device_rates = jnp.asarray(rates)
     zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
     readouts: dict[int, decode.Readout] = {}
     # Microzones of the same size are regressed together, which is many times faster.

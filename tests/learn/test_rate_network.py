@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import series
 
-from cerebellum.errors import UsageError
+from cerebellum.errors import FailedError, UsageError
 from cerebellum.learn import decode, network, rate_network, start, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
@@ -99,36 +99,109 @@ def test_spiking_cells_follow_the_rates(feed, design, learned):
     learner = network.begin(net, jax.random.key(0))
     learner = rate_network.with_rate_network(net, learner, learned)
     inputs = feed.sample()
+    half = len(inputs) // 2
     carry = network.fresh(net, jax.random.key(1), inputs.shape[1])
-    flat = jnp.asarray(inputs.reshape(-1, inputs.shape[-1]))
+    flat = jnp.asarray(inputs[half:].reshape(-1, inputs.shape[-1]))
     shares = rate_network.shares(design, learned, flat)
     assert float(shares.mean()) == pytest.approx(1, rel=1e-5)
     learner = start.balance(net, learner, carry, inputs, shares)
     _, ends = network.respond(net.design, net.circuit, learner, carry, jnp.asarray(inputs))
-    half = len(inputs) // 2
     spiking = np.asarray(ends.rates[half:]).reshape(-1, design.nuclei)
     fade = float(np.exp(-design.dt / design.tau))
     goal = np.clip(network.RATES["nuclei"] * np.asarray(shares), *start.RATE_LIMITS)
     np.testing.assert_allclose(spiking.mean(axis=0) * (1 - fade), goal, atol=0.02)
-    units = rate_network.rates(
-        design, learned, jnp.asarray(inputs[half:]).reshape(-1, flat.shape[1])
-    )
-    units = np.asarray(units)
+    units = rate_network.all_rates(design, learned, np.asarray(flat))
     alive = (units.std(axis=0) > 0) & (spiking.std(axis=0) > 0)
     assert alive.mean() > 0.4
     alike = [np.corrcoef(units[:, n], spiking[:, n])[0, 1] for n in np.flatnonzero(alive)]
     assert np.median(alike) > 0.5
 
 
-@pytest.mark.slow
-def test_a_run_that_starts_from_it_is_right_at_once(momentum, feed, design):
-    """Before its first step, and more often than one of as many cells that starts untaught."""
+def test_a_spike_counts_for_what_it_does_until_the_end_of_the_tick(design):
+    """The sum over later steps, one by one; the spikes of a busy fibre have a sum of one."""
+    effect = rate_network.effect(design)
+    expected = []
+    for step in range(design.steps):
+        current = rate = 0.0
+        for later in range(design.steps):
+            rate = rate * np.exp(-design.dt / design.tau) + current
+            current *= np.exp(-design.dt / network.NUCLEI["tau_exc"])
+            # A spike acts from the step after it on.
+            current += later == step
+        expected.append(rate)
+    np.testing.assert_allclose(effect / effect[0], np.divide(expected, expected[0]), rtol=1e-5)
+    assert effect[-1] == 0 < effect[0] < effect[-3]
+    assert effect.sum() * design.burst / design.steps == pytest.approx(1, rel=1e-5)
+
+
+def test_a_run_starts_from_it(feed, design):
+    """The weights are those of the rate network that the plan describes; it is right at once."""
     net = network.build(design, jax.random.key(0))
-    plan = Plan(epochs=1, microzones=2, rate_epochs=12)
+    plan = Plan(epochs=1, microzones=2, rate_epochs=20, dropout=0.2, swap_noise=0.1)
     learner = train.begin(plan, feed, net).learner
+    lesson = replace(LESSON, passes=20)
+    expected = rate_network.learn(
+        design, lesson, examples(feed, "train"), examples(feed, "validation")
+    )
+    taken = rate_network.with_rate_network(net, learner, expected)
+    name = "mossy_fiber_nuclei"
+    np.testing.assert_array_equal(learner.weights[name], taken.weights[name])
     rates, labels = feed.rates(net, learner, "validation")
     logits = decode.logits(learner.readout, jnp.asarray(rates))
-    assert np.mean(np.argmax(logits, axis=-1) == labels) > 0.72
+    assert np.mean(np.argmax(logits, axis=-1) == labels) > 0.75
+
+
+def test_the_plan_reaches_it(feed, design):
+    plan = Plan(rate_epochs=1, microzones=2)
+
+    def weights(**changes) -> np.ndarray:
+        return np.asarray(train._rate_network(replace(plan, **changes), feed, design).weights)
+
+    one = weights()
+    for changes in (
+        {"loss": "mse"},
+        {"microzones": 4},
+        {"rate_epochs": 2},
+        {"swap_noise": 0.3},
+        {"dropout": 0.3},
+        {"gradient_clipping": 1e-3},
+        {"seed": 3},
+    ):
+        assert not np.array_equal(one, weights(**changes)), changes
+
+
+def test_balanced_classes_reach_it(feed, design, monkeypatch):
+    seen = []
+    monkeypatch.setattr(rate_network, "learn", lambda *given: seen.append(given[-1]))
+    for balanced in (False, True):
+        train._rate_network(Plan(rate_epochs=1, balanced=balanced), feed, design)
+    assert seen[0] is None
+    np.testing.assert_array_equal(seen[1], train._class_weights(feed, design.outputs))
+
+
+def test_its_readout_is_right_for_the_spiking_cells(design):
+    """Of cells that follow their units, with noise, it gives the answers of the rate network."""
+    rng = np.random.default_rng(0)
+    net = rate_network.begin(design, 2, jnp.zeros((4, design.inputs), jnp.uint8), jax.random.key(0))
+    net = replace(net, bias=net.bias + 0.3)
+    units = rng.random((4_000, design.nuclei)).astype(np.float32)
+    spiking = 0.2 + 3 * units
+    spiking[:, 1] = 0.5
+    found = rate_network.spiking_readout(design, net, units, spiking)
+    units[:, 1] = units[:, 1].mean()
+    answer = rate_network.logits(design, net, jnp.asarray(units)).mean(axis=0)
+    np.testing.assert_allclose(
+        decode.logits(found, jnp.asarray(spiking)),
+        answer,
+        atol=0.01 * float(jnp.std(answer)) + 1e-3,
+    )
+
+
+def test_a_loss_that_is_never_finite_is_said(feed, design):
+    parts = examples(feed, "train"), examples(feed, "validation")
+    weights = np.full(3, np.nan, np.float32)
+    with pytest.raises(FailedError, match="rate network: the validation loss is nan"):
+        rate_network.learn(design, replace(LESSON, passes=1), *parts, weights)
 
 
 def test_only_gradients_start_from_it():
