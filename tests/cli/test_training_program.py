@@ -165,7 +165,7 @@ def test_a_resumed_run_says_what_it_does_not_follow(run, trained, tmp_path):
     assert code == 0
     said = {line.split(":")[0] for line in err.splitlines() if "is not followed" in line}
     assert said == {
-        f"training.{name}" for name in ("learning_rate", "window", "batch_size", "stdp")
+        f"training.{name}" for name in ("learning_rate", "window", "batch_size", "stdp.tau_pre")
     }
     assert "training.learning_rate: 0.5 is not followed; --resume goes on with 0.01" in err
 
