@@ -53,6 +53,8 @@ TOTAL = 3.0
 to tick."""
 SPREAD = 0.3
 """Standard deviation of the initial currents."""
+READOUT = 0.1
+"""Standard deviation of the initial readout weights, times the root of the cells of a microzone."""
 DRIVE = 2.0
 """Mean sum of the weights of a spiking cell, in units of `Design.mossy_nuclei`. The larger it is,
 the more a cell's rate differs from tick to tick, and the closer is `network.W_MAX` to the mean."""
@@ -115,9 +117,9 @@ def effect(design: Design) -> np.ndarray:
     steps, tau = np.arange(design.steps), network.NUCLEI["tau_exc"]
     since = steps[None, :] - steps[:, None] - 1
     still = np.exp(-(design.steps - 1 - steps) * design.dt / design.tau)
-    heard = np.where(since >= 0, np.exp(-since * design.dt / tau) * still, 0).sum(axis=1)
+    sums = np.where(since >= 0, np.exp(-since * design.dt / tau) * still, 0).sum(axis=1)
     most = min(1.0, design.burst / design.steps)
-    return (heard / max(heard.sum() * most, 1e-9)).astype(np.float32)
+    return (sums / max(sums.sum() * most, 1e-9)).astype(np.float32)
 
 
 def heard(design: Design, inputs: Array) -> Array:
@@ -154,7 +156,7 @@ def begin(design: Design, microzones: int, inputs: Array, key: Array) -> RateNet
     keys = jax.random.split(key, 3)
     weights = jax.random.uniform(keys[0], shape, maxval=2 * _mean_weight(design))
     centre = jnp.mean(heard(design, inputs) @ weights, axis=0)
-    scale = READOUT_UNIT * 2 / np.sqrt(design.nuclei / microzones)
+    scale = READOUT / np.sqrt(design.nuclei / microzones)
     return RateNetwork(
         weights=weights,
         current=SPREAD * jax.random.normal(keys[1], (design.nuclei,)) - centre,
@@ -311,7 +313,7 @@ def with_rate_network(net: Net, learner: Learner, learned: RateNetwork) -> Learn
 
 
 def spiking_readout(
-    design: Design, learned: RateNetwork, unit_rates: np.ndarray, spiking_rates: np.ndarray
+    learned: RateNetwork, unit_rates: np.ndarray, spiking_rates: np.ndarray
 ) -> Readout:
     """The readout of a rate network for the spiking cells that have its weights.
 

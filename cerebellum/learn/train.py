@@ -216,7 +216,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     """The state of a run before its first step.
 
     The cells' rates are balanced. For training by gradients the weights from mossy fibres to
-    nuclear cells are initialised by regression or by a rate network, the readout by regression.
+    nuclear cells are initialised by regression or by a rate network, and the readout follows.
     """
     key = jax.random.key(plan.seed)
     inputs = feed.sample()
@@ -250,7 +250,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
 
 
 def _rate_network(plan: Plan, feed: Feed, design: Design) -> rate_network.RateNetwork:
-    """The rate network from which a run starts."""
+    """The rate network from which a run starts; of each example it sees the last tick."""
     lesson = rate_network.Lesson(
         microzones=plan.microzones,
         loss=plan.loss,
@@ -285,8 +285,6 @@ def fit_readout(
 ) -> decode.Readout:
     """A readout by softmax regression on the nuclear rates of the training split.
 
-    Each microzone is regressed alone, because each is to be right alone.
-
     Args:
       learned: the rate network from which the learner has its weights. Where its own readout has
         the lower loss on the validation split, once both are calibrated, that is the result.
@@ -297,7 +295,7 @@ def fit_readout(
         return regressed
     inputs = feed.examples("train")[0][:, -1]
     units = rate_network.all_rates(net.design, learned, inputs)
-    taken = rate_network.spiking_readout(net.design, learned, units, rates)
+    taken = rate_network.spiking_readout(learned, units, rates)
     held_out = feed.rates(net, learner, "validation")
 
     def loss(readout: decode.Readout) -> float:
@@ -309,7 +307,10 @@ def fit_readout(
 
 
 def _regressed(plan: Plan, design: Design, rates: np.ndarray, labels: np.ndarray) -> decode.Readout:
-    """The readout of microzones that are regressed each alone, from rates [n, N]."""
+    """The readout by regression of the labels on rates [n, N].
+
+    Each microzone is regressed alone, because each is to be right alone.
+    """
     device_rates = jnp.asarray(rates)
     zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
     readouts: dict[int, decode.Readout] = {}

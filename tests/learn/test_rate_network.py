@@ -187,7 +187,7 @@ def test_its_readout_is_right_for_the_spiking_cells(design):
     units = rng.random((4_000, design.nuclei)).astype(np.float32)
     spiking = 0.2 + 3 * units
     spiking[:, 1] = 0.5
-    found = rate_network.spiking_readout(design, net, units, spiking)
+    found = rate_network.spiking_readout(net, units, spiking)
     units[:, 1] = units[:, 1].mean()
     answer = rate_network.logits(design, net, jnp.asarray(units)).mean(axis=0)
     np.testing.assert_allclose(
