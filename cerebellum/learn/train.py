@@ -246,7 +246,19 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
     if plan.method == "stdp":
         learner = calibrate(feed, net, _without_absent(net.design, learner))
-    return started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
+    training = started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
+    if learned is None:
+        return training
+    # What rates have learned is kept where spikes do not learn to be better.
+    loss = _mean_loss(plan, learner.readout, *feed.rates(net, learner, "validation"))
+    return replace(training, best_loss=jnp.float32(loss))
+
+
+def _mean_loss(plan: Plan, readout: decode.Readout, rates: np.ndarray, labels: np.ndarray) -> float:
+    """Mean loss of a readout, the same in all processes, for nuclear rates [n, N]."""
+    logits = decode.logits(readout, jnp.asarray(rates))
+    each = losses.LOSSES[plan.loss](logits, jnp.asarray(labels))
+    return float(parallel.agreed(jnp.mean(each)))
 
 
 def _rate_network(plan: Plan, feed: Feed, design: Design) -> rate_network.RateNetwork:
@@ -299,9 +311,7 @@ def fit_readout(
     held_out = feed.rates(net, learner, "validation")
 
     def loss(readout: decode.Readout) -> float:
-        logits = decode.logits(_calibrated(readout, *held_out), jnp.asarray(held_out[0]))
-        value = jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(held_out[1])))
-        return float(parallel.agreed(value))
+        return _mean_loss(plan, _calibrated(readout, *held_out), *held_out)
 
     return taken if loss(taken) < loss(regressed) else regressed
 
@@ -603,13 +613,13 @@ def _after_epoch(
         readout = _calibrated(training.learner.readout, rates, labels)
         training = replace(training, learner=replace(training.learner, readout=readout))
     logits = decode.logits(training.learner.readout, jnp.asarray(rates))
-    loss = parallel.agreed(jnp.mean(losses.LOSSES[plan.loss](logits, jnp.asarray(labels))))
-    better = bool(loss < training.best_loss)
+    loss = _mean_loss(plan, training.learner.readout, rates, labels)
+    better = loss < float(training.best_loss)
     history.append(
         {
             "epoch": epoch + 1,
             "loss": float(training.total / jnp.maximum(training.counted, 1)),
-            "validation_loss": float(loss),
+            "validation_loss": loss,
             "validation_accuracy": float(np.mean(np.argmax(logits, -1) == labels)),
             "by": plan.method_of(epoch),
         }

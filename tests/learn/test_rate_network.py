@@ -151,6 +151,21 @@ def test_a_run_starts_from_it(feed, design):
     assert np.mean(np.argmax(logits, axis=-1) == labels) > 0.75
 
 
+@pytest.mark.slow
+def test_what_rates_learned_is_kept_where_spikes_make_it_worse(feed, design):
+    """With so large a step the circuit forgets, and its best learner is the one it began with."""
+    net = network.build(design, jax.random.key(0))
+    plan = Plan(epochs=1, microzones=2, rate_epochs=20, learning_rate=3.0)
+    training, history = train.begin(plan, feed, net), []
+    begun = jax.tree.map(np.array, training.best)
+    loss = float(training.best_loss)
+    for after, _ in train.run(plan, feed, net, training, history):
+        training = after
+    assert history[0]["validation_loss"] > loss
+    jax.tree.map(np.testing.assert_array_equal, training.best, begun)
+    assert float(training.best_loss) == pytest.approx(loss)
+
+
 def test_the_plan_reaches_it(feed, design):
     plan = Plan(rate_epochs=1, microzones=2)
 
