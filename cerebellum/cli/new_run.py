@@ -180,7 +180,7 @@ def not_followed(
     given = settings.training
     if "batch_size" in given.model_fields_set and streams_of(data, given.batch_size) != streams:
         found["training.batch_size"] = given.batch_size, streams
-    for name in given.stdp.model_fields_set:
+    for name in sorted(given.stdp.model_fields_set):
         asked, value = getattr(given.stdp, name), getattr(plan.stdp, name)
         if asked != value:
             found[f"training.stdp.{name}"] = asked, value

@@ -134,6 +134,7 @@ def _finish(
         "resumed_from": resumed_from,
         "stopped": stopped_by,
         "final": history[-1] if history else {},
+        "best_validation_loss": float(training_run.training.best_loss) if history else None,
         "checkpoint": str(out / store.FOLDER / f"{training_run.step:0{store.DIGITS}}"),
     }
     _write(out / "result.json", result)
@@ -143,7 +144,7 @@ def _finish(
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        _report(result)
+        _report(result, history)
 
 
 def _as_it_began(
@@ -371,7 +372,7 @@ def _write(path: Path, value: Any) -> None:
     work.replace(path)
 
 
-def _report(result: dict[str, Any]) -> None:
+def _report(result: dict[str, Any], history: list[dict]) -> None:
     """Print the result."""
     final = result["final"]
     stopped = f", stopped by {result['stopped']}: --resume goes on" if result["stopped"] else ""
@@ -383,4 +384,7 @@ def _report(result: dict[str, Any]) -> None:
             f"loss {final['loss']:.4f}; validation: loss {final['validation_loss']:.4f}, "
             f"accuracy {final['validation_accuracy']:.1%}"
         )
+    best = result["best_validation_loss"]
+    if best is not None and best < min(epoch["validation_loss"] for epoch in history):
+        print(f"the model is that of the start: its validation loss, {best:.4f}, is the lowest")
     print(f"{result['run']}: {store.FOLDER}, history.json, status.json", file=sys.stdout)

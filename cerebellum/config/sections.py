@@ -190,8 +190,8 @@ class Training(Section):
     )
     rate_epochs: Annotated[int, BeforeValidator(whole), Field(ge=0)] = Field(
         default=0,
-        description="passes over the data, in at most 4,000 updates, in which a network of rates "
-        "learns, from which the circuit then starts; 0: it starts from regression",
+        description="passes over the data, at most one or 4,000 updates, in which a network of "
+        "rates learns, from which the circuit then starts; 0: it starts from regression",
     )
     fields: Count = Field(default=6, description="receptive fields to a feature")
     field_width: Positive = Field(

@@ -29,7 +29,7 @@ import optax
 from flax import struct
 from jax import Array
 
-from cerebellum.errors import FailedError
+from cerebellum.errors import FailedError, UsageError
 from cerebellum.learn import losses, network, parallel
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Design, Learner, Net
@@ -117,7 +117,8 @@ def effect(design: Design) -> np.ndarray:
     steps, tau = np.arange(design.steps), network.NUCLEI["tau_exc"]
     since = steps[None, :] - steps[:, None] - 1
     still = np.exp(-(design.steps - 1 - steps) * design.dt / design.tau)
-    sums = np.where(since >= 0, np.exp(-since * design.dt / tau) * still, 0).sum(axis=1)
+    current = np.exp(-np.maximum(since, 0) * design.dt / tau)
+    sums = np.where(since >= 0, current * still, 0).sum(axis=1)
     most = min(1.0, design.burst / design.steps)
     return (sums / max(sums.sum() * most, 1e-9)).astype(np.float32)
 
@@ -178,8 +179,14 @@ def learn(
       class_weights: weights of samples by label, [C]; None where all count alike.
 
     Raises:
+      UsageError: a tick is so short that no spike acts within it.
       FailedError: no loss in validation is finite.
     """
+    if not effect(design).any():
+        raise UsageError(
+            f"neural.steps_per_tick: {design.steps}; at least 2 with training.rate_epochs, because "
+            "a spike acts from the next step on"
+        )
     count, rng = len(training.labels), np.random.default_rng(lesson.seed)
     size = min(SAMPLES, count)
     steps = count // size
@@ -209,7 +216,10 @@ def learn(
         if held_out < best_loss:
             best, best_loss = net, held_out
     if not np.isfinite(best_loss):
-        raise FailedError(f"rate network: the validation loss is {held_out}; finite inputs")
+        raise FailedError(
+            f"rate network: the validation loss is {held_out}; training.rate_epochs 0 starts "
+            "without one"
+        )
     return best
 
 
@@ -324,14 +334,18 @@ def spiking_readout(
       unit_rates: rates of the units in some ticks, [n, N].
       spiking_rates: filtered rates of the cells at the end of the same ticks, [n, N].
     """
-    centre, unit_centre = spiking_rates.mean(axis=0), unit_rates.mean(axis=0)
-    together = np.mean((spiking_rates - centre) * (unit_rates - unit_centre), axis=0)
-    slope = together / (spiking_rates.var(axis=0) + LEAST_VARIANCE)
-    scale, count = spiking_rates.std(axis=0).mean() + LEAST_VARIANCE, len(learned.bias)
+    centre = spiking_rates.mean(axis=0, dtype=np.float64)
+    unit_centre = unit_rates.mean(axis=0, dtype=np.float64)
+    # Sums without copies of the arrays, which may take gigabytes.
+    samples, sums = len(unit_rates), partial(np.einsum, "ni,ni->i", dtype=np.float64)
+    together = sums(spiking_rates, unit_rates) / samples - centre * unit_centre
+    variance = np.maximum(sums(spiking_rates, spiking_rates) / samples - centre**2, 0)
+    slope = together / (variance + LEAST_VARIANCE)
+    scale, count = np.sqrt(variance).mean() + LEAST_VARIANCE, len(learned.bias)
     weights = np.asarray(learned.readout) / count
     bias = np.asarray(learned.bias).mean(axis=0) + unit_centre @ weights
     return Readout(
-        centre=jnp.asarray(centre),
+        centre=jnp.asarray(centre, jnp.float32),
         scale=jnp.float32(scale),
         weights=jnp.asarray(scale * slope[:, None] * weights, jnp.float32),
         bias=jnp.asarray(bias, jnp.float32),

@@ -4,6 +4,7 @@ Softmax regression of the labels on mossy-fibre traces is convex and takes secon
 initial weights from mossy fibres to nuclear cells, the same for all cells of a zone but for a
 jitter. Constant currents then bring the cells to their rates. A second regression, on the nuclear
 rates, gives the readout. Gradient training then learns what single mossy fibres cannot express.
+Weights and readout may instead come from a `rate_network`.
 
 Dimensions: n samples, D regressors, C choices. Regressions of the same size run together: their
 arrays have leading axes, written ... here.
@@ -35,7 +36,7 @@ JITTER = 1.0
 """Standard deviation of the initial weights, as a share of them. Without it all cells of a zone
 would be the same and would learn the same."""
 
-CURRENT_LIMIT = 600.0
+CURRENT_LIMIT = 1_500.0
 """Largest current by which the rate of a single nuclear cell is changed, mV."""
 RATE_LIMITS = 0.005, 0.28
 """Lowest and highest mean rate of a nuclear cell, spikes to a step: that of a cell that is never
@@ -166,8 +167,8 @@ def balance(
     Args:
       carry: initial states of B circuits.
       inputs: inputs of some ticks, [L, B, ...]. Rates are measured in the second half.
-      shares: the rate that each nuclear cell is to have, as a share of that of all, [N], within
-        `RATE_LIMITS`; None where the same current is added to all.
+      shares: the rate that each nuclear cell is to have, as a multiple of the mean rate, [N]; the
+        resulting rates are clipped to `RATE_LIMITS`. None adds the same current to all.
     """
     design = net.design
 
@@ -206,7 +207,7 @@ def _balance_nuclei(
     fade = float(np.exp(-design.dt / design.tau))
     low = jnp.full(design.nuclei, -CURRENT_LIMIT)
     high = -low
-    for _ in range(16):
+    for _ in range(17):
         middle = (low + high) / 2
         learner = replace(learner, drive={**learner.drive, "nuclei": drive + middle})
         _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))

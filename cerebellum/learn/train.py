@@ -249,7 +249,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     training = started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
     if learned is None:
         return training
-    # What rates have learned is kept where spikes do not learn to be better.
+    # The start is kept where no epoch has a lower loss.
     loss = _mean_loss(plan, learner.readout, *feed.rates(net, learner, "validation"))
     return replace(training, best_loss=jnp.float32(loss))
 

@@ -9,7 +9,7 @@ import pytest
 import series
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import decode, network, rate_network, start, train
+from cerebellum.learn import decode, losses, network, rate_network, start, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.rate_network import Examples, Lesson
@@ -138,7 +138,8 @@ def test_a_run_starts_from_it(feed, design):
     """The weights are those of the rate network that the plan describes; it is right at once."""
     net = network.build(design, jax.random.key(0))
     plan = Plan(epochs=1, microzones=2, rate_epochs=20, dropout=0.2, swap_noise=0.1)
-    learner = train.begin(plan, feed, net).learner
+    training = train.begin(plan, feed, net)
+    learner = training.learner
     lesson = replace(LESSON, passes=20)
     expected = rate_network.learn(
         design, lesson, examples(feed, "train"), examples(feed, "validation")
@@ -149,6 +150,8 @@ def test_a_run_starts_from_it(feed, design):
     rates, labels = feed.rates(net, learner, "validation")
     logits = decode.logits(learner.readout, jnp.asarray(rates))
     assert np.mean(np.argmax(logits, axis=-1) == labels) > 0.75
+    loss = float(jnp.mean(losses.cross_entropy(logits, jnp.asarray(labels))))
+    assert float(training.best_loss) == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -164,6 +167,32 @@ def test_what_rates_learned_is_kept_where_spikes_make_it_worse(feed, design):
     assert history[0]["validation_loss"] > loss
     jax.tree.map(np.testing.assert_array_equal, training.best, begun)
     assert float(training.best_loss) == pytest.approx(loss)
+
+
+def test_the_better_readout_is_taken(feed, design, learned, monkeypatch):
+    """A readout that always answers the same loses to the other."""
+    net = network.build(design, jax.random.key(0))
+    learner = rate_network.with_rate_network(net, network.begin(net, jax.random.key(0)), learned)
+    carry = network.fresh(net, jax.random.key(1), feed.sample().shape[1])
+    learner = start.balance(net, learner, carry, feed.sample())
+    plan = Plan(microzones=2, rate_epochs=1)
+    blind = replace(learner.readout, weights=jnp.zeros_like(learner.readout.weights))
+    with monkeypatch.context() as patch:
+        patch.setattr(rate_network, "spiking_readout", lambda *given: blind)
+        assert (
+            float(jnp.abs(train.fit_readout(net, learner, feed, plan, learned).weights).max()) > 0
+        )
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_regressed", lambda *given: blind)
+        assert (
+            float(jnp.abs(train.fit_readout(net, learner, feed, plan, learned).weights).max()) > 0
+        )
+
+
+def test_a_tick_of_one_step_has_no_rates(feed, design):
+    parts = examples(feed, "train"), examples(feed, "validation")
+    with pytest.raises(UsageError, match=r"neural\.steps_per_tick: 1; at least 2 with training\.r"):
+        rate_network.learn(replace(design, steps=1), LESSON, *parts)
 
 
 def test_the_plan_reaches_it(feed, design):
@@ -195,15 +224,20 @@ def test_balanced_classes_reach_it(feed, design, monkeypatch):
 
 
 def test_its_readout_is_right_for_the_spiking_cells(design):
-    """Of cells that follow their units, with noise, it gives the answers of the rate network."""
+    """A cell that follows its unit with noise, or not at all, counts by least squares."""
     rng = np.random.default_rng(0)
     net = rate_network.begin(design, 2, jnp.zeros((4, design.inputs), jnp.uint8), jax.random.key(0))
     net = replace(net, bias=net.bias + 0.3)
     units = rng.random((4_000, design.nuclei)).astype(np.float32)
-    spiking = 0.2 + 3 * units
+    spiking = (0.2 + 3 * units + rng.normal(0, 0.5, units.shape)).astype(np.float32)
     spiking[:, 1] = 0.5
     found = rate_network.spiking_readout(net, units, spiking)
-    units[:, 1] = units[:, 1].mean()
+    for cell in range(design.nuclei):
+        if cell == 1:
+            units[:, 1] = units[:, 1].mean()
+        else:
+            line = np.polyfit(spiking[:, cell], units[:, cell], 1)
+            units[:, cell] = np.polyval(line, spiking[:, cell])
     answer = rate_network.logits(design, net, jnp.asarray(units)).mean(axis=0)
     np.testing.assert_allclose(
         decode.logits(found, jnp.asarray(spiking)),
