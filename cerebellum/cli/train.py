@@ -166,7 +166,8 @@ def _as_it_began(
     }
     if arguments.task not in (None, task):
         flags["--task"] = arguments.task, task
-    for flag, (asked, begun) in flags.items():
+    if flags:
+        flag, (asked, begun) = next(iter(flags.items()))
         raise UsageError(
             f"{flag}: {asked}; {begun}, as {arguments.out} began: --resume goes on with that, "
             "another --out begins"

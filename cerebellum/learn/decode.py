@@ -72,6 +72,13 @@ def filtered(rate: Array, spikes: Array, tau: float, dt: float) -> Array:
     return rate * jnp.exp(-dt / tau) + spikes
 
 
+def dropped(rates: Array, centre: Array | float, share: float, key: Array) -> Array:
+    """Rates [..., N] with a share of them at their centre, the others the further from theirs, so
+    that the mean of what is linear in them remains (Srivastava et al. 2014)."""
+    heard = jax.random.bernoulli(key, 1 - share, rates.shape)
+    return centre + jnp.where(heard, (rates - centre) / (1 - share), 0)
+
+
 def logits(readout: Readout, rates: Array) -> Array:
     """Logits of the choices, [..., C], from filtered rates [..., N]."""
     scaled = (rates - readout.centre) / readout.scale

@@ -125,9 +125,7 @@ class Ticks:
         if not self.swap_noise:
             return inputs
         rng = np.random.default_rng((self.seed, epoch, step))
-        others = rng.integers(0, self.data.train.stop, inputs.shape)
-        swapped = rng.random(inputs.shape) < self.swap_noise
-        return np.where(swapped, self.data.ranks[others, np.arange(inputs.shape[-1])], inputs)
+        return swapped(inputs, self.data.ranks[: self.data.train.stop], self.swap_noise, rng)
 
     def sample(self) -> np.ndarray:
         rng = np.random.default_rng(self.seed)
@@ -143,6 +141,15 @@ class Ticks:
         at = self.data.asked(split)
         rates = run(net, learner, self.data.ranks, split)
         return rates[at - split.start], self.data.labels[at].astype(np.int32)
+
+
+def swapped(
+    inputs: np.ndarray, others: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Features [..., F], a share of which is replaced by the same feature of others, [n, F]."""
+    at = rng.integers(0, len(others), inputs.shape)
+    replaced = rng.random(inputs.shape) < share
+    return np.where(replaced, others[at, np.arange(inputs.shape[-1])], inputs)
 
 
 def run(net: Net, learner: Learner, ranks: np.ndarray, split: Split) -> np.ndarray:

@@ -54,6 +54,17 @@ def rate_penalty(rates: Array, target: float) -> Array:
 LOSSES = {"cross_entropy": cross_entropy, "mse": mse, "mae": mae, "huber": huber}
 
 
+def of_microzones(loss: str, logits: Array, labels: Array, weights: Array) -> Array:
+    """The mean over microzones of the mean loss of each alone.
+
+    Args:
+      loss: a name in `LOSSES`.
+      logits: [K, ..., C].
+    """
+    each = LOSSES[loss](logits, jnp.broadcast_to(labels, logits.shape[:-1]))
+    return mean(each.mean(axis=0), weights)
+
+
 def mean(losses: Array, weights: Array) -> Array:
     """Weighted mean of losses; 0 where all weights are 0."""
     total = jnp.sum(weights)

@@ -30,7 +30,7 @@ from flax import struct
 from jax import Array
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import losses, network, parallel
+from cerebellum.learn import decode, feed, losses, network, parallel, schedule
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Design, Learner, Net
 
@@ -44,10 +44,6 @@ CURRENT_UNIT = 0.15
 """Unit in which a cell's current is learned."""
 READOUT_UNIT = 0.05
 """Unit in which the readout is learned."""
-WARM_UP = 0.05
-"""Share of the steps in which the learning rate rises."""
-LAST = 0.02
-"""Share of the learning rate that is left at the end."""
 TOTAL = 3.0
 """Initial sum of a cell's weights, times the root of M; the sums then differ by about 1 from tick
 to tick."""
@@ -205,7 +201,7 @@ def learn(
         for place, batch in enumerate(order):
             inputs, labels = training.inputs[batch], training.labels[batch]
             if lesson.swap_noise and design.fields:
-                inputs = _swapped(training.inputs, inputs, lesson.swap_noise, rng)
+                inputs = feed.swapped(inputs, training.inputs, lesson.swap_noise, rng)
             samples = jnp.asarray(inputs), jnp.asarray(labels)
             counted = jnp.asarray(weights[labels], jnp.float32)
             step_key = jax.random.fold_in(key, index * steps + place)
@@ -231,15 +227,11 @@ def _optimizer(net: RateNetwork, clipping: float, steps: int) -> optax.GradientT
         readout=jnp.float32(READOUT_UNIT),
         bias=jnp.float32(READOUT_UNIT),
     )
-    warm_up = max(1, round(WARM_UP * steps))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, RATE, warm_up, max(steps, warm_up + 1), LAST * RATE
-    )
     return optax.chain(
         optax.clip_by_global_norm(clipping),
         optax.scale_by_adam(),
-        optax.scale_by_learning_rate(schedule),
-        optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, units)),
+        optax.scale_by_learning_rate(schedule.learning_rate(RATE, steps)),
+        schedule.in_units(units),
     )
 
 
@@ -258,11 +250,10 @@ def _step(
 
     def loss(net: RateNetwork) -> Array:
         cell_rates = rates(design, net, inputs)
-        share = 1 - lesson.dropout
-        kept = jax.random.bernoulli(key, share, cell_rates.shape)
-        each = logits(design, net, jnp.where(kept, cell_rates / share, 0))
-        each = losses.LOSSES[lesson.loss](each, jnp.broadcast_to(labels, each.shape[:-1]))
-        return losses.mean(each.mean(axis=0), weights)
+        if lesson.dropout:
+            cell_rates = decode.dropped(cell_rates, 0.0, lesson.dropout, key)
+        each = logits(design, net, cell_rates)
+        return losses.of_microzones(lesson.loss, each, labels, weights)
 
     gradient: Any = jax.grad(loss)(net)
     parameters: Any = net
@@ -275,15 +266,6 @@ def _step(
 def _mean_weight(design: Design) -> float:
     """Mean initial weight."""
     return TOTAL / float(np.sqrt(design.mossy_fibers))
-
-
-def _swapped(
-    everything: np.ndarray, inputs: np.ndarray, share: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Features [B, F], a share of which is replaced by the same feature of another sample."""
-    others = rng.integers(0, len(everything), inputs.shape)
-    swapped = rng.random(inputs.shape) < share
-    return np.where(swapped, everything[others, np.arange(inputs.shape[-1])], inputs)
 
 
 def mean_loss(design: Design, loss: str, net: RateNetwork, examples: Examples) -> float:

@@ -36,8 +36,12 @@ JITTER = 1.0
 """Standard deviation of the initial weights, as a share of them. Without it all cells of a zone
 would be the same and would learn the same."""
 
-CURRENT_LIMIT = 1_500.0
-"""Largest current by which the rate of a single nuclear cell is changed, mV."""
+CURRENT_LIMIT = 150.0
+"""Largest current that is added to all cells of a population, mV."""
+CELL_CURRENT_LIMIT = 1_500.0
+"""Largest current that is added to a single nuclear cell, mV."""
+CURRENT_ERROR = 0.025
+"""Width of the range in which a current is found at last, mV."""
 RATE_LIMITS = 0.005, 0.28
 """Lowest and highest mean rate of a nuclear cell, spikes to a step: that of a cell that is never
 wanted, and nearly that of one which fires whenever it is not refractory."""
@@ -170,48 +174,35 @@ def balance(
       shares: the rate that each nuclear cell is to have, as a multiple of the mean rate, [N]; the
         resulting rates are clipped to `RATE_LIMITS`. None adds the same current to all.
     """
-    design = net.design
+    design, half = net.design, len(inputs) // 2
+    fade = float(np.exp(-design.dt / design.tau))
 
-    def granule(ends: Ends) -> float:
+    def granule(ends: Ends) -> bool:
         assert ends.traces is not None
-        return float(ends.traces.granule[len(inputs) // 2 :].mean()) * (1 - design.fade)
+        mean = float(ends.traces.granule[half:].mean()) * (1 - design.fade)
+        return mean < network.RATES["granule"]
 
-    def nuclear(ends: Ends) -> float:
-        fade = float(np.exp(-design.dt / design.tau))
-        return float(ends.rates[len(inputs) // 2 :].mean()) * (1 - fade)
+    def nuclear(ends: Ends) -> bool:
+        return float(ends.rates[half:].mean()) * (1 - fade) < network.RATES["nuclei"]
 
-    together = (
-        {"granule": granule} if shares is not None else {"granule": granule, "nuclei": nuclear}
-    )
-    for name, measure in together.items():
-        low, high = -150.0, 150.0
-        drive = learner.drive[name]
-        for _ in range(14):
+    def each_nuclear(ends: Ends) -> Array:
+        return ends.rates[half:].mean(axis=(0, 1)) * (1 - fade) < goal
+
+    def bisected(learner: Learner, name: str, most: Array, too_slow: Callable) -> Learner:
+        """The learner with a current that is not too slow, between -`most` and `most`."""
+        low, high, drive = -most, most, learner.drive[name]
+        while float(jnp.max(high - low)) > CURRENT_ERROR:
             middle = (low + high) / 2
             learner = replace(learner, drive={**learner.drive, name: drive + middle})
             _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
-            too_slow = measure(ends) < network.RATES[name]
-            low, high = (middle, high) if too_slow else (low, middle)
-    return learner if shares is None else _balance_nuclei(net, learner, carry, inputs, shares)
+            slow = too_slow(ends)
+            low, high = jnp.where(slow, middle, low), jnp.where(slow, high, middle)
+        return learner
 
-
-def _balance_nuclei(
-    net: Net, learner: Learner, carry: Carry, inputs: np.ndarray, shares: Array
-) -> Learner:
-    """The learner with a current for each nuclear cell that brings it to its own rate.
-
-    All cells are bisected at once, because none of them acts on another.
-    """
-    design, drive = net.design, learner.drive["nuclei"]
+    learner = bisected(learner, "granule", jnp.float32(CURRENT_LIMIT), granule)
+    if shares is None:
+        return bisected(learner, "nuclei", jnp.float32(CURRENT_LIMIT), nuclear)
+    # All cells are bisected at once, because none of them acts on another.
     goal = jnp.clip(network.RATES["nuclei"] * shares, *RATE_LIMITS)
-    fade = float(np.exp(-design.dt / design.tau))
-    low = jnp.full(design.nuclei, -CURRENT_LIMIT)
-    high = -low
-    for _ in range(17):
-        middle = (low + high) / 2
-        learner = replace(learner, drive={**learner.drive, "nuclei": drive + middle})
-        _, ends = network.respond(design, net.circuit, learner, carry, jnp.asarray(inputs))
-        rates = ends.rates[len(inputs) // 2 :].mean(axis=(0, 1)) * (1 - fade)
-        too_slow = rates < goal
-        low, high = jnp.where(too_slow, middle, low), jnp.where(too_slow, high, middle)
-    return learner
+    most = jnp.full(design.nuclei, CELL_CURRENT_LIMIT)
+    return bisected(learner, "nuclei", most, each_nuclear)

@@ -26,6 +26,7 @@ from cerebellum.learn import (
     network,
     parallel,
     rate_network,
+    schedule,
     start,
     stdp,
 )
@@ -45,10 +46,6 @@ OPTIMIZERS = {
     "sgd": partial(optax.trace, decay=0.9),
     "rmsprop": optax.scale_by_rms,
 }
-WARM_UP = 0.05
-"""Share of a run's steps in which the learning rate rises."""
-LAST = 0.02
-"""Share of the learning rate that is left at the end."""
 ZONE_GAIN = 2.0
 """Factor on the weights of the zone readout, where zones are taught and not read by regression."""
 
@@ -161,19 +158,13 @@ def optimizer_of(plan: Plan, net: Net, steps: int) -> optax.GradientTransformati
     Args:
       steps: number of steps of the run.
     """
-    warm_up = max(1, round(WARM_UP * steps))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, plan.learning_rate, warm_up, max(steps, warm_up + 1), LAST * plan.learning_rate
-    )
-    units = network.units(net)
-
-    in_units = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, units))
+    in_units = schedule.in_units(network.units(net))
     return optax.chain(
         # Gradients are in each array's unit, so that clipping does not depend on millivolts.
         in_units,
         optax.clip_by_global_norm(plan.gradient_clipping),
         OPTIMIZERS[plan.optimizer](),
-        optax.scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(schedule.learning_rate(plan.learning_rate, steps)),
         in_units,
     )
 
@@ -382,11 +373,7 @@ def _loss(plan: Plan, learner: Learner, ends: Ends, batch: Samples) -> tuple[Arr
 def _heard(plan: Plan, readout: decode.Readout, rates: Array, key: Array) -> Array:
     """Nuclear rates [L, B, N] with `plan.dropout` of them at their mean, the others the further
     from theirs, so that the mean of the logits remains."""
-    if not plan.dropout:
-        return rates
-    share = 1 - plan.dropout
-    heard = jax.random.bernoulli(key, share, rates.shape)
-    return readout.centre + jnp.where(heard, (rates - readout.centre) / share, 0)
+    return decode.dropped(rates, readout.centre, plan.dropout, key) if plan.dropout else rates
 
 
 def _microzone_loss(
@@ -395,8 +382,7 @@ def _microzone_loss(
     """The mean over microzones of the mean loss of each alone, from nuclear rates [L, B, N]."""
     zones = design.microzone(design.nuclei, plan.microzones)
     logits = decode.microzone_logits(learner.readout, rates, zones)
-    each = losses.LOSSES[plan.loss](logits, jnp.broadcast_to(batch.labels, logits.shape[:-1]))
-    return losses.mean(each.mean(axis=0), batch.weights)
+    return losses.of_microzones(plan.loss, logits, batch.labels, batch.weights)
 
 
 def _answer(
