@@ -522,6 +522,9 @@ PROBES: dict[str, Probe] = {
     "training.fields": Probe(6, 12, lambda s, lab: new(s, lab).design.mossy_fibers),
     "training.field_width": Probe(0.6, 1.2, lambda s, lab: new(s, lab).design.width),
     "training.code": Probe("rate", "regular", lambda s, lab: new(s, lab).design.code),
+    "training.burst": Probe(8, 10, lambda s, lab: new(s, lab).design.burst),
+    "training.readout_tau": Probe(4.0, 8.0, lambda s, lab: new(s, lab).design.tau),
+    "training.refractory": Probe(2.0, 1.0, lambda s, lab: new(s, lab).design.refractory),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),
@@ -591,6 +594,23 @@ def test_a_key_acts(key, lab, tmp_path):
         seen.append(str(probe.see(config.load(None, filled), lab)))
     assert seen[0] == seen[1]
     assert seen[1] != seen[2]
+
+
+@pytest.mark.parametrize("key", [key for key in PROBES if key.startswith(("training", "neural"))])
+def test_a_resumed_run_names_the_settings_that_it_does_not_follow(key, lab, tmp_path):
+    """A value by which a new run would be another one is named, and no other is."""
+    probe, lab.folder = PROBES[key], tmp_path
+    values = {"storage.models": str(tmp_path / "models"), **probe.base}
+    if any(isinstance(value, str) and "{folder}" in value for value in values.values()):
+        values = {"storage.models": str(tmp_path / "models")}
+    began, asked = (config.load(None, {**values, key: each}) for each in (probe.one, probe.other))
+    one, other = new(began, lab), new(asked, lab)
+    model = replace(one.run.model, net=replace(lab.net, design=one.design))
+    run, identity = replace(one.run, model=model), one.run.data
+    sizes = identity["streams"], identity["window"]
+    found = new_run.not_followed(asked, run, one.data, *sizes)
+    differs = (one.plan, one.design, identity) != (other.plan, other.design, other.run.data)
+    assert list(found) == ([key] if differs else [])
 
 
 CONTRACT = """

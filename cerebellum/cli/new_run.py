@@ -14,6 +14,7 @@ from cerebellum.learn.network import Design
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.train import Plan
+from cerebellum.model.delays import GRID
 from cerebellum.store.learned import Model, Run
 
 
@@ -32,6 +33,13 @@ def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any
         )
     design = design_of(settings, data.ranks.shape[1], task)
     _check_microzones(training.microzones, design)
+    if "burst" in training.model_fields_set and design.burst > design.steps:
+        raise UsageError(
+            f"training.burst: {design.burst}; at most {design.steps}, the steps of a tick "
+            "(neural.steps_per_tick)"
+        )
+    if "refractory" in training.model_fields_set:
+        _check_refractory(design.refractory, design.dt)
     plan = plan_of(settings)
     net = network.build(design, jax.random.key(seed))
     model = Model(
@@ -72,6 +80,9 @@ def design_of(settings: Settings, features: int, task: ticks.Task) -> Design:
         fields=training.fields,
         width=training.field_width,
         code=training.code,
+        burst=training.burst,
+        tau=training.readout_tau,
+        refractory=training.refractory,
         steps=neural.steps_per_tick,
         dt=neural.dt,
         granule=neural.granule_size if configured else Design.granule,
@@ -112,6 +123,16 @@ def _check_microzones(asked: int, design: Design) -> None:
         raise UsageError(
             f"training.microzones: {asked}; at most {most} with {design.nuclei} nuclear cells "
             f"(neural.dcn_size) and {len(design.choices)} choices"
+        )
+
+
+def _check_refractory(period: float, dt: float) -> None:
+    """Raise `UsageError` where a refractory period of nuclear cells is not in whole steps, ms."""
+    nearest = round(period / dt) * dt
+    if abs(period - nearest) > GRID * dt:
+        raise UsageError(
+            f"training.refractory: {period:g} ms; a multiple of the step of {dt:g} ms (neural.dt), "
+            f"such as {nearest:g}"
         )
 
 
@@ -158,6 +179,9 @@ def not_followed(
         "fields": design.fields,
         "field_width": design.width,
         "code": design.code,
+        "burst": design.burst,
+        "readout_tau": design.tau,
+        "refractory": design.refractory,
         "window": window,
     }
     neural = {

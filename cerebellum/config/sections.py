@@ -190,8 +190,8 @@ class Training(Section):
     )
     rate_epochs: Annotated[int, BeforeValidator(whole), Field(ge=0)] = Field(
         default=0,
-        description="passes over the data, at most one or 4,000 updates, in which a network of "
-        "rates learns, from which the circuit then starts; 0: it starts from regression",
+        description="most passes over the data in which a network of rates learns, from which the "
+        "circuit then starts; 0: it starts from regression",
     )
     fields: Count = Field(default=6, description="receptive fields to a feature")
     field_width: Positive = Field(
@@ -202,6 +202,19 @@ class Training(Section):
         default="rate",
         description="spikes of a mossy fibre in a tick: a burst at its start (rate), as many "
         "spikes but spread evenly (regular), or one that comes earlier (latency)",
+    )
+    burst: Count = Field(
+        default=8,
+        description="most spikes of a mossy fibre in a tick, at most neural.steps_per_tick; with "
+        'the code "latency" the steps in which its one spike may come',
+    )
+    readout_tau: Positive = Field(
+        default=4.0,
+        description="time constant of the filter through which the readout hears nuclear cells, ms",
+    )
+    refractory: Annotated[Number, Field(ge=0)] = Field(
+        default=2.0,
+        description="refractory period of the nuclear cells that learn, ms, a multiple of the step",
     )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"

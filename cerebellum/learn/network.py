@@ -96,6 +96,9 @@ class Design:
     surrogate: Surrogate = SURROGATE
     tau: float = 4.0
     """Time constant of the filter on nuclear rates, ms."""
+    refractory: float = 2.0
+    """Refractory period of the nuclear cells, ms. The shorter it is, the more a cell's rate can
+    differ from tick to tick."""
     inhibition: float = 0.05
     """Initial weights from Purkinje cells to nuclear cells, as a share of those of `beams`. The
     value is small because the mossy fibres alone carry most of what can be predicted."""
@@ -225,7 +228,8 @@ def spec_of(design: Design) -> Spec:
     projections = tuple(
         _projection(p, design) for p in spec.projections if "inferior_olive" not in p.name
     )
-    changes = {"nuclei": NUCLEI, "granule": {"tau_exc": design.linger}}
+    nuclei = {**NUCLEI, "t_ref": design.refractory}
+    changes = {"nuclei": nuclei, "granule": {"tau_exc": design.linger}}
     populations = tuple(
         replace(p, params=replace(p.params, **changes.get(p.name, {})))
         for p in spec.populations

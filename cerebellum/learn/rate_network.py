@@ -36,9 +36,11 @@ from cerebellum.learn.network import Design, Learner, Net
 
 SAMPLES = 256
 """Samples to a step."""
-STEPS = 4_000
-"""Most steps."""
-RATE = 0.04
+STEPS = 1_500
+"""Steps after which learning ends, once there were `LEAST_PASSES`."""
+LEAST_PASSES = 6
+"""Passes that are made whatever the number of samples, unless fewer are asked for."""
+RATE = 0.02
 """Learning rate. A weight is learned in units of the mean initial weight."""
 CURRENT_UNIT = 0.15
 """Unit in which a cell's current is learned."""
@@ -54,8 +56,8 @@ READOUT = 0.1
 DRIVE = 2.0
 """Mean sum of the weights of a spiking cell, in units of `Design.mossy_nuclei`. The larger it is,
 the more a cell's rate differs from tick to tick, and the closer is `network.W_MAX` to the mean."""
-LEAST_VARIANCE = 1e-3
-"""Variance of a rate below which a cell says little of its unit."""
+RIDGE = 0.1
+"""Penalty of the regression on spiking cells, as a share of the mean variance of their rates."""
 EVALUATED = 4_096
 """Samples that are evaluated at once."""
 
@@ -93,7 +95,7 @@ class Lesson:
     loss: str = "cross_entropy"
     """A name in `losses.LOSSES`."""
     passes: int = 10
-    """Most passes over the samples; fewer where they would have more than `STEPS` steps."""
+    """Most passes over the samples. With many samples there are fewer: see `passes`."""
     swap_noise: float = 0.0
     """Share of the features that have the value of another sample."""
     dropout: float = 0.0
@@ -129,18 +131,23 @@ def rates(design: Design, net: RateNetwork, inputs: Array) -> Array:
     return jax.nn.relu(heard(design, inputs) @ net.weights + net.current)
 
 
-def all_rates(design: Design, net: RateNetwork, inputs: np.ndarray) -> np.ndarray:
-    """Rates of nuclear cells in many ticks, [n, N]."""
-    rate = jax.jit(partial(rates, design))
-    starts = range(0, len(inputs), EVALUATED)
-    parts = [np.asarray(rate(net, jnp.asarray(inputs[at : at + EVALUATED]))) for at in starts]
-    return np.concatenate(parts)
-
-
 def logits(design: Design, net: RateNetwork, cell_rates: Array) -> Array:
     """Logits of each microzone, [K, B, C], from rates [B, N]; the answer is their mean."""
     zones = jnp.asarray(design.microzone(design.nuclei, len(net.bias)), jnp.float32)
     return jnp.einsum("bn,kn,nc->kbc", cell_rates, zones, net.readout) + net.bias[:, None]
+
+
+@partial(jax.jit, static_argnames="design")
+def answer(design: Design, net: RateNetwork, inputs: Array) -> Array:
+    """Logits of the choices in ticks, [B, C]."""
+    return logits(design, net, rates(design, net, inputs)).mean(axis=0)
+
+
+def answers(design: Design, net: RateNetwork, inputs: np.ndarray) -> np.ndarray:
+    """Logits of the choices in many ticks, [n, C]."""
+    starts = range(0, len(inputs), EVALUATED)
+    parts = [answer(design, net, jnp.asarray(inputs[at : at + EVALUATED])) for at in starts]
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def begin(design: Design, microzones: int, inputs: Array, key: Array) -> RateNetwork:
@@ -186,17 +193,17 @@ def learn(
     count, rng = len(training.labels), np.random.default_rng(lesson.seed)
     size = min(SAMPLES, count)
     steps = count // size
-    passes = max(1, min(lesson.passes, STEPS // steps))
+    many = passes(lesson, steps)
     key = jax.random.key(lesson.seed)
     some = jnp.asarray(training.inputs[rng.integers(0, count, 2_048)])
     net = begin(design, lesson.microzones, some, key)
-    optimizer = _optimizer(net, lesson.clipping, passes * steps)
+    optimizer = _optimizer(net, lesson.clipping, many * steps)
     weights = np.ones(design.outputs) if class_weights is None else class_weights
     step: Any = jax.jit(partial(_step, design, lesson, optimizer))
     parameters: Any = net
     state = optimizer.init(parameters)
     best, best_loss, held_out = net, np.inf, np.nan
-    for index in range(passes):
+    for index in range(many):
         order = rng.permutation(count)[: steps * size].reshape(steps, size)
         for place, batch in enumerate(order):
             inputs, labels = training.inputs[batch], training.labels[batch]
@@ -217,6 +224,11 @@ def learn(
             "without one"
         )
     return best
+
+
+def passes(lesson: Lesson, steps: int) -> int:
+    """How often the samples are shown, where a pass over them has so many steps."""
+    return max(1, min(lesson.passes, max(LEAST_PASSES, STEPS // steps)))
 
 
 def _optimizer(net: RateNetwork, clipping: float, steps: int) -> optax.GradientTransformation:
@@ -280,8 +292,7 @@ def mean_loss(design: Design, loss: str, net: RateNetwork, examples: Examples) -
 
 @partial(jax.jit, static_argnames=("design", "loss"))
 def _total_loss(design: Design, loss: str, net: RateNetwork, inputs: Array, labels: Array) -> Array:
-    answer = logits(design, net, rates(design, net, inputs)).mean(axis=0)
-    return jnp.sum(losses.LOSSES[loss](answer, labels))
+    return jnp.sum(losses.LOSSES[loss](answer(design, net, inputs), labels))
 
 
 @partial(jax.jit, static_argnames="design")
@@ -304,32 +315,36 @@ def with_rate_network(net: Net, learner: Learner, learned: RateNetwork) -> Learn
     return network.bounded(net, replace(learner, weights=weights, drive=drive))
 
 
-def spiking_readout(
-    learned: RateNetwork, unit_rates: np.ndarray, spiking_rates: np.ndarray
-) -> Readout:
-    """The readout of a rate network for the spiking cells that have its weights.
+def spiking_readout(wanted: np.ndarray, spiking_rates: np.ndarray) -> Readout:
+    """The readout with which spiking cells answer as a rate network does, by ridge regression.
 
-    Each spiking cell stands for what its unit is expected to do, given the cell's rate: the
-    regression of the one on the other, so that a cell that follows its unit badly counts little.
+    The answers of the rate network have none of the noise of labels, so that the regression finds
+    even what differs little from tick to tick.
 
     Args:
-      unit_rates: rates of the units in some ticks, [n, N].
+      wanted: logits of the rate network in some ticks, [n, C].
       spiking_rates: filtered rates of the cells at the end of the same ticks, [n, N].
     """
+    count, cells = spiking_rates.shape
     centre = spiking_rates.mean(axis=0, dtype=np.float64)
-    unit_centre = unit_rates.mean(axis=0, dtype=np.float64)
-    # Sums without copies of the arrays, which may take gigabytes.
-    samples, sums = len(unit_rates), partial(np.einsum, "ni,ni->i", dtype=np.float64)
-    together = sums(spiking_rates, unit_rates) / samples - centre * unit_centre
-    variance = np.maximum(sums(spiking_rates, spiking_rates) / samples - centre**2, 0)
-    slope = together / (variance + LEAST_VARIANCE)
-    scale, count = np.sqrt(variance).mean() + LEAST_VARIANCE, len(learned.bias)
-    weights = np.asarray(learned.readout) / count
-    bias = np.asarray(learned.bias).mean(axis=0) + unit_centre @ weights
+    # Softmax hears no sum of logits.
+    goal = wanted - wanted.mean(axis=1, keepdims=True)
+    goal_centre = goal.mean(axis=0, dtype=np.float64)
+    squares, products = np.zeros((cells, cells)), np.zeros((cells, goal.shape[1]))
+    # In parts, because a copy of all rates may take gigabytes.
+    for start in range(0, count, EVALUATED):
+        at = slice(start, start + EVALUATED)
+        some = (spiking_rates[at] - centre).astype(np.float32)
+        squares += some.T @ some
+        products += some.T @ (goal[at] - goal_centre).astype(np.float32)
+    variance = np.diag(squares).mean() / count
+    penalty = RIDGE * max(variance, 1e-9) * np.eye(cells)
+    weights = np.linalg.solve(squares / count + penalty, products / count)
+    scale = np.sqrt(np.diag(squares) / count).mean() + 1e-6
     return Readout(
         centre=jnp.asarray(centre, jnp.float32),
         scale=jnp.float32(scale),
-        weights=jnp.asarray(scale * slope[:, None] * weights, jnp.float32),
-        bias=jnp.asarray(bias, jnp.float32),
+        weights=jnp.asarray(scale * weights, jnp.float32),
+        bias=jnp.asarray(goal_centre, jnp.float32),
         temperature=jnp.float32(1),
     )

@@ -289,16 +289,17 @@ def fit_readout(
     """A readout by softmax regression on the nuclear rates of the training split.
 
     Args:
-      learned: the rate network from which the learner has its weights. Where its own readout has
-        the lower loss on the validation split, once both are calibrated, that is the result.
+      learned: the rate network from which the learner has its weights. Where the readout that
+        answers as it does has the lower loss on the validation split, once both are calibrated,
+        that is the result.
     """
     rates, labels = feed.rates(net, learner, "train")
     regressed = _regressed(plan, net.design, rates, labels)
     if learned is None:
         return regressed
     inputs = feed.examples("train")[0][:, -1]
-    units = rate_network.all_rates(net.design, learned, inputs)
-    taken = rate_network.spiking_readout(learned, units, rates)
+    answers = rate_network.answers(net.design, learned, inputs)
+    taken = rate_network.spiking_readout(answers, rates)
     held_out = feed.rates(net, learner, "validation")
 
     def loss(readout: decode.Readout) -> float:

@@ -129,6 +129,8 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
     for wrong, said in (
         ("window = 400", "training.window: 400; at most"),
         ("fields = 1\nfield_width = 1.2", "training.field_width: 1.2; 0.6 with training.fields 1"),
+        ("burst = 11", "training.burst: 11; at most 10, the steps of a tick"),
+        ("refractory = 1.4", "training.refractory: 1.4 ms; a multiple of the step of 1 ms (neural"),
     ):
         (market / "wrong.toml").write_text(f"[training]\n{wrong}\n")
         code, _, err = run(

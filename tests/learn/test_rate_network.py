@@ -18,7 +18,7 @@ from cerebellum.learn.train import Plan
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
-LESSON = Lesson(microzones=2, passes=12, swap_noise=0.1, dropout=0.2)
+LESSON = Lesson(microzones=2, passes=30, swap_noise=0.1, dropout=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_spiking_cells_follow_the_rates(feed, design, learned):
     fade = float(np.exp(-design.dt / design.tau))
     goal = np.clip(network.RATES["nuclei"] * np.asarray(shares), *start.RATE_LIMITS)
     np.testing.assert_allclose(spiking.mean(axis=0) * (1 - fade), goal, atol=0.02)
-    units = rate_network.all_rates(design, learned, np.asarray(flat))
+    units = np.asarray(rate_network.rates(design, learned, flat))
     alive = (units.std(axis=0) > 0) & (spiking.std(axis=0) > 0)
     assert alive.mean() > 0.4
     alike = [np.corrcoef(units[:, n], spiking[:, n])[0, 1] for n in np.flatnonzero(alive)]
@@ -137,10 +137,10 @@ def test_a_spike_counts_for_what_it_does_until_the_end_of_the_tick(design):
 def test_a_run_starts_from_it(feed, design):
     """The weights are those of the rate network that the plan describes; it is right at once."""
     net = network.build(design, jax.random.key(0))
-    plan = Plan(epochs=1, microzones=2, rate_epochs=20, dropout=0.2, swap_noise=0.1)
+    plan = Plan(epochs=1, microzones=2, rate_epochs=30, dropout=0.2, swap_noise=0.1)
     training = train.begin(plan, feed, net)
     learner = training.learner
-    lesson = replace(LESSON, passes=20)
+    lesson = LESSON
     expected = rate_network.learn(
         design, lesson, examples(feed, "train"), examples(feed, "validation")
     )
@@ -158,7 +158,7 @@ def test_a_run_starts_from_it(feed, design):
 def test_what_rates_learned_is_kept_where_spikes_make_it_worse(feed, design):
     """With so large a step the circuit forgets, and its best learner is the one it began with."""
     net = network.build(design, jax.random.key(0))
-    plan = Plan(epochs=1, microzones=2, rate_epochs=20, learning_rate=3.0)
+    plan = Plan(epochs=1, microzones=2, rate_epochs=30, learning_rate=3.0)
     training, history = train.begin(plan, feed, net), []
     begun = jax.tree.map(np.array, training.best)
     loss = float(training.best_loss)
@@ -223,26 +223,42 @@ def test_balanced_classes_reach_it(feed, design, monkeypatch):
     np.testing.assert_array_equal(seen[1], train._class_weights(feed, design.outputs))
 
 
-def test_its_readout_is_right_for_the_spiking_cells(design):
-    """A cell that follows its unit with noise, or not at all, counts by least squares."""
+def test_spiking_cells_answer_as_the_rates_do(design):
+    """Cells that mix units with little noise; one that never fires says nothing and does no harm."""
     rng = np.random.default_rng(0)
-    net = rate_network.begin(design, 2, jnp.zeros((4, design.inputs), jnp.uint8), jax.random.key(0))
-    net = replace(net, bias=net.bias + 0.3)
-    units = rng.random((4_000, design.nuclei)).astype(np.float32)
-    spiking = (0.2 + 3 * units + rng.normal(0, 0.5, units.shape)).astype(np.float32)
-    spiking[:, 1] = 0.5
-    found = rate_network.spiking_readout(net, units, spiking)
-    for cell in range(design.nuclei):
-        if cell == 1:
-            units[:, 1] = units[:, 1].mean()
-        else:
-            line = np.polyfit(spiking[:, cell], units[:, cell], 1)
-            units[:, cell] = np.polyval(line, spiking[:, cell])
-    answer = rate_network.logits(design, net, jnp.asarray(units)).mean(axis=0)
+    wanted = rng.normal(0, 0.3, (9_000, 3)).astype(np.float32)
+    mixed = wanted @ rng.normal(0, 1, (3, design.nuclei)) + rng.normal(0, 0.1, (9_000, 48))
+    spiking = (2 + mixed).astype(np.float32)
+    spiking[:, 1] = 0
+    found = rate_network.spiking_readout(wanted, spiking)
+    said = jax.nn.softmax(decode.logits(found, jnp.asarray(spiking)))
+    np.testing.assert_allclose(said, jax.nn.softmax(jnp.asarray(wanted)), atol=0.05)
+    # The same by the textbook, for all samples at once.
+    rates = spiking - spiking.mean(axis=0)
+    covariance = rates.T @ rates / len(rates)
+    covariance += rate_network.RIDGE * np.trace(covariance) / 48 * np.eye(48)
+    goal = wanted - wanted.mean(axis=1, keepdims=True)
+    weights = np.linalg.solve(covariance, rates.T @ (goal - goal.mean(axis=0)) / len(rates))
+    expected = rates @ weights + goal.mean(axis=0)
+    np.testing.assert_allclose(decode.logits(found, jnp.asarray(spiking)), expected, atol=1e-3)
+    silent = rate_network.spiking_readout(wanted, np.zeros_like(spiking))
+    assert np.isfinite(decode.logits(silent, jnp.zeros(48))).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "made"),
+    [(30, 20, 30), (30, 100, 15), (30, 600, 6), (2, 600, 2), (1, 20, 1), (1_000, 20, 75)],
+)
+def test_many_samples_are_shown_less_often(asked, steps, made):
+    assert rate_network.passes(Lesson(passes=asked), steps) == made
+
+
+def test_answers_are_the_mean_of_microzones(feed, design, learned):
+    inputs = feed.examples("validation")[0][:, -1]
+    cell_rates = rate_network.rates(design, learned, jnp.asarray(inputs))
+    expected = rate_network.logits(design, learned, cell_rates).mean(axis=0)
     np.testing.assert_allclose(
-        decode.logits(found, jnp.asarray(spiking)),
-        answer,
-        atol=0.01 * float(jnp.std(answer)) + 1e-3,
+        rate_network.answers(design, learned, inputs), expected, rtol=1e-4, atol=1e-5
     )
 
 
