@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from cerebellum import store
 from cerebellum.learn import decode, network, train
 from cerebellum.learn.feed import Ticks
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import ticks
 from cerebellum.store import names
 
-PLAN = train.Plan(epochs=3)
+PLAN = Plan(epochs=3)
 
 
 def main(data: str, run: str) -> None:

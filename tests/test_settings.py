@@ -32,6 +32,7 @@ from cerebellum.errors import UsageError
 from cerebellum.learn import losses, network, stdp, train
 from cerebellum.learn.feed import Batch
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import ticks
 from cerebellum.service import (
     app,
@@ -140,7 +141,7 @@ def planned(see: Callable[[Any, Lab], Any]) -> Callable[[Settings, Lab], Any]:
     return lambda settings, lab: see(new(settings, lab).plan, lab)
 
 
-def update(plan: train.Plan, lab: Lab) -> float:
+def update(plan: Plan, lab: Lab) -> float:
     """The second update of a weight, by gradients of 3 and 1."""
     with lab.patch.context() as patch:
         patch.setattr(train.network, "units", lambda net: {"w": jnp.float32(1)})
@@ -152,7 +153,7 @@ def update(plan: train.Plan, lab: Lab) -> float:
     return float(moved["w"])
 
 
-def loss(plan: train.Plan, lab: Lab) -> float:
+def loss(plan: Plan, lab: Lab) -> float:
     return float(losses.LOSSES[plan.loss](jnp.array([[2.0, 0.0, 1.0]]), jnp.array([0]))[0])
 
 
@@ -171,7 +172,7 @@ class Feed:
         return np.zeros((3, 1)), np.array([0, 0, 2])
 
 
-def steps(plan: train.Plan, lab: Lab) -> list[float]:
+def steps(plan: Plan, lab: Lab) -> list[float]:
     """The weights of samples in each step of a run that never gets better."""
     weights = []
 
@@ -204,7 +205,7 @@ def steps(plan: train.Plan, lab: Lab) -> list[float]:
     return weights
 
 
-def recomputed(plan: train.Plan, lab: Lab) -> list[int]:
+def recomputed(plan: Plan, lab: Lab) -> list[int]:
     """How many ticks the backward pass recomputes at a time."""
     seen = []
 
@@ -226,7 +227,7 @@ def recomputed(plan: train.Plan, lab: Lab) -> list[int]:
     return seen
 
 
-def taught(plan: train.Plan, lab: Lab) -> list[float]:
+def taught(plan: Plan, lab: Lab) -> list[float]:
     """The weights after some spikes that a rule of spike timing learns from."""
     rng = np.random.default_rng(0)
     net, steps = lab.net, 30

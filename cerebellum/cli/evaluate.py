@@ -16,9 +16,9 @@ from cerebellum import config, plot
 from cerebellum.errors import UsageError
 from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
-from cerebellum.learn.train import Plan
 from cerebellum.store import learned
 from cerebellum.store.learned import Model
 

@@ -11,9 +11,9 @@ from cerebellum.errors import UsageError
 from cerebellum.learn import encode, network
 from cerebellum.learn.feed import WINDOW, streams_of
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.train import Plan
 from cerebellum.model.delays import GRID
 from cerebellum.store.learned import Model, Run
 

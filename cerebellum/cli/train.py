@@ -20,7 +20,7 @@ from cerebellum.cli import new_run, processes
 from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
-from cerebellum.learn import parallel, train
+from cerebellum.learn import parallel, readouts, train
 from cerebellum.learn.feed import WINDOW, Ticks
 from cerebellum.learn.tasks import ticks
 from cerebellum.sim import shard
@@ -296,7 +296,7 @@ def _learn(training_run: Run, learning: Learning) -> tuple[Run, str | None]:
 def _calibrate(training_run: Run, feed: Ticks) -> Run:
     """The run with its best learner, calibrated on the validation data."""
     model = training_run.model
-    learner = train.calibrate(feed, model.net, training_run.training.best)
+    learner = readouts.calibrate(feed, model.net, training_run.training.best)
     return dataclasses.replace(training_run, model=dataclasses.replace(model, learner=learner))
 
 

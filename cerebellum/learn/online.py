@@ -23,8 +23,8 @@ from jax import Array, lax
 from cerebellum.learn import climbing, decode, feed, losses, network
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, SpikeSummary, Traces
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks.ticks import NONE, Data, Split
-from cerebellum.learn.train import Plan
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
 

@@ -6,9 +6,9 @@ an evaluation on the validation split, and the learner that is best there is kep
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from flax import struct
 from jax import Array
 from jax.sharding import Mesh
 
-from cerebellum.errors import FailedError, UsageError
+from cerebellum.errors import FailedError
 from cerebellum.learn import (
     climbing,
     decode,
@@ -26,20 +26,16 @@ from cerebellum.learn import (
     network,
     parallel,
     rate_network,
+    readouts,
     schedule,
     start,
     stdp,
 )
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net
-from cerebellum.learn.stdp import Timing
+from cerebellum.learn.plan import Plan
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
-
-Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid", "stdp"]
-METHODS = get_args(Method)
-GRADIENT_METHODS: tuple[Method, ...] = ("surrogate_gradient", "hybrid")
-"""Methods of which gradients are a part."""
 
 OPTIMIZERS = {
     "adam": optax.scale_by_adam,
@@ -51,74 +47,6 @@ ZONE_GAIN = 2.0
 
 NEVER = -100.0
 """Bias of a choice that is never answered."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How to train; static. Names and meanings are those of the configuration's `[training]`."""
-
-    method: Method = "surrogate_gradient"
-    optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
-    loss: Literal["cross_entropy", "mse", "mae", "huber"] = "cross_entropy"
-    epochs: int = 10
-    learning_rate: float = 1e-2
-    """Step of a weight, as a share of its projection's mean weight."""
-    gradient_clipping: float = 1.0
-    gradient_checkpointing: bool = True
-    validation_split: float = 0.2
-    """Share of the data in the validation split; see `ticks.prepare`."""
-    early_stopping_patience: int = 5
-    balanced: bool = False
-    """Whether samples are weighted so that every choice has the same total weight."""
-    microzones: int = 1
-    """Groups of nuclear cells that learn by gradients each from its own error. The answer is the
-    mean of their logits, as that of an ensemble of small networks."""
-    swap_noise: float = 0.0
-    """Share of the features that training shows with the value of another tick of the training
-    split, so that no answer depends on a single feature (swap noise, after the denoising of
-    Vincent et al. 2010)."""
-    dropout: float = 0.0
-    """Share of the nuclear cells that the readout does not hear in a step down the gradient, drawn
-    anew for each sample, so that no answer depends on a few cells (Srivastava et al. 2014)."""
-    rate_epochs: int = 0
-    """Most passes over the samples in which a rate network learns, from which the circuit then
-    starts (see `rate_network`); with 0 it starts from regression."""
-    plasticity: float = 2e-4
-    """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
-    stdp: Timing = field(default_factory=Timing)
-    """Constants of the method "stdp"."""
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise UsageError(f"training.method: {self.method!r}; one of {', '.join(METHODS)}")
-        if self.microzones > 1 and not self.descends:
-            raise UsageError(
-                f"training.microzones: {self.microzones}; 1 with training.method "
-                f"{self.method!r}: only {' and '.join(GRADIENT_METHODS)} teach each alone"
-            )
-        if self.dropout and not self.descends:
-            raise UsageError(
-                f"training.dropout: {self.dropout}; 0 with training.method {self.method!r}: only "
-                f"{' and '.join(GRADIENT_METHODS)} take steps down the gradient"
-            )
-        if self.rate_epochs and not self.descends:
-            raise UsageError(
-                f"training.rate_epochs: {self.rate_epochs}; 0 with training.method "
-                f"{self.method!r}: only {' and '.join(GRADIENT_METHODS)} start from a rate network"
-            )
-
-    def method_of(self, epoch: int) -> Method:
-        """The method of an epoch: of "hybrid", the one whose turn it is."""
-        if self.method != "hybrid":
-            return self.method
-        in_turn = epoch % 2 == 1 and epoch < self.epochs - 1
-        return "climbing_fiber" if in_turn else "surrogate_gradient"
-
-    @property
-    def descends(self) -> bool:
-        """Whether gradients are among the methods: the run then does not start untaught."""
-        return self.method in GRADIENT_METHODS
 
 
 @struct.dataclass(kw_only=True)
@@ -229,27 +157,21 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs, shares)
     if plan.descends:
-        learner = replace(learner, readout=fit_readout(net, learner, feed, plan, learned))
+        learner = replace(learner, readout=readouts.fit(net, learner, feed, plan, learned))
     else:
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
         rates = ends.rates[-1:] if feed.resets else ends.rates
         readout = network.readout(net.design, rates)
         learner = replace(learner, readout=replace(readout, weights=ZONE_GAIN * readout.weights))
     if plan.method == "stdp":
-        learner = calibrate(feed, net, _without_absent(net.design, learner))
+        learner = readouts.calibrate(feed, net, _without_absent(net.design, learner))
     training = started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
     if learned is None:
         return training
     # The start is kept where no epoch has a lower loss.
-    loss = _mean_loss(plan, learner.readout, *feed.rates(net, learner, "validation"))
+    held_out = feed.rates(net, learner, "validation")
+    loss = readouts.mean_loss(plan.loss, learner.readout, *held_out)
     return replace(training, best_loss=jnp.float32(loss))
-
-
-def _mean_loss(plan: Plan, readout: decode.Readout, rates: np.ndarray, labels: np.ndarray) -> float:
-    """Mean loss of a readout, the same in all processes, for nuclear rates [n, N]."""
-    logits = decode.logits(readout, jnp.asarray(rates))
-    each = losses.LOSSES[plan.loss](logits, jnp.asarray(labels))
-    return float(parallel.agreed(jnp.mean(each)))
 
 
 def _rate_network(plan: Plan, feed: Feed, design: Design) -> rate_network.RateNetwork:
@@ -277,58 +199,6 @@ def _without_absent(design: Design, learner: Learner) -> Learner:
     absent = np.isin(np.arange(design.outputs), design.choices, invert=True)
     bias = jnp.where(absent, NEVER, learner.readout.bias)
     return replace(learner, readout=replace(learner.readout, bias=bias))
-
-
-def fit_readout(
-    net: Net,
-    learner: Learner,
-    feed: Feed,
-    plan: Plan,
-    learned: rate_network.RateNetwork | None = None,
-) -> decode.Readout:
-    """A readout by softmax regression on the nuclear rates of the training split.
-
-    Args:
-      learned: the rate network from which the learner has its weights. Where the readout that
-        answers as it does has the lower loss on the validation split, once both are calibrated,
-        that is the result.
-    """
-    rates, labels = feed.rates(net, learner, "train")
-    regressed = _regressed(plan, net.design, rates, labels)
-    if learned is None:
-        return regressed
-    inputs = feed.examples("train")[0][:, -1]
-    answers = rate_network.answers(net.design, learned, inputs)
-    taken = rate_network.spiking_readout(answers, rates)
-    held_out = feed.rates(net, learner, "validation")
-
-    def loss(readout: decode.Readout) -> float:
-        return _mean_loss(plan, _calibrated(readout, *held_out), *held_out)
-
-    return taken if loss(taken) < loss(regressed) else regressed
-
-
-def _regressed(plan: Plan, design: Design, rates: np.ndarray, labels: np.ndarray) -> decode.Readout:
-    """The readout by regression of the labels on rates [n, N].
-
-    Each microzone is regressed alone, because each is to be right alone.
-    """
-    device_rates = jnp.asarray(rates)
-    zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
-    readouts: dict[int, decode.Readout] = {}
-    # Microzones of the same size are regressed together, which is many times faster.
-    for size in sorted({len(cells) for cells in zones}):
-        alike = [index for index, cells in enumerate(zones) if len(cells) == size]
-        take = partial(_rates_of, device_rates, jnp.asarray([zones[index] for index in alike]))
-        found = start.regress(take, labels, design.outputs, rate=1e-2, seed=plan.seed)
-        for place, index in enumerate(alike):
-            readouts[index] = jax.tree.map(lambda array, place=place: array[place], found)
-    return decode.joined([readouts[index] for index in range(len(zones))], zones)
-
-
-def _rates_of(rates: Array, cells: Array, samples: np.ndarray) -> Array:
-    """Rates of some samples, by groups of cells [Z, n]: [k, Z, n]."""
-    return rates[jnp.asarray(samples)][:, cells]
 
 
 @partial(
@@ -597,10 +467,10 @@ def _after_epoch(
     """
     rates, labels = feed.rates(net, training.learner, "validation")
     if plan.method == "stdp":
-        readout = _calibrated(training.learner.readout, rates, labels)
+        readout = readouts.calibrated(training.learner.readout, rates, labels)
         training = replace(training, learner=replace(training.learner, readout=readout))
     logits = decode.logits(training.learner.readout, jnp.asarray(rates))
-    loss = _mean_loss(plan, training.learner.readout, rates, labels)
+    loss = readouts.mean_loss(plan.loss, training.learner.readout, rates, labels)
     better = loss < float(training.best_loss)
     history.append(
         {
@@ -620,23 +490,3 @@ def _after_epoch(
         best_loss=jnp.float32(loss) if better else training.best_loss,
         waited=jnp.int32(0) if better else training.waited + 1,
     )
-
-
-def calibrate(feed: Feed, net: Net, learner: Learner) -> Learner:
-    """The learner with the temperature of least validation loss (Guo et al. 2017)."""
-    rates, labels = feed.rates(net, learner, "validation")
-    return replace(learner, readout=_calibrated(learner.readout, rates, labels))
-
-
-def _calibrated(readout: decode.Readout, rates: np.ndarray, labels: np.ndarray) -> decode.Readout:
-    """The readout with the temperature of least cross entropy on these rates and labels."""
-    logits = decode.logits(replace(readout, temperature=jnp.float32(1)), jnp.asarray(rates))
-
-    def loss(log_temperature: Array) -> Array:
-        return jnp.mean(
-            losses.cross_entropy(logits / jnp.exp(log_temperature), jnp.asarray(labels))
-        )
-
-    candidates = jnp.linspace(-1.5, 3.0, 181)
-    best = candidates[jnp.argmin(jax.lax.map(loss, candidates))]
-    return replace(readout, temperature=jnp.exp(best))

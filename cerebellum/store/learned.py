@@ -15,9 +15,10 @@ from cerebellum import store
 from cerebellum.errors import UsageError
 from cerebellum.learn import encode, features, network, train
 from cerebellum.learn.network import Design, Learner, Net
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks.ticks import Task
-from cerebellum.learn.train import Plan, Training
+from cerebellum.learn.train import Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.store import Checkpoint, choice, names, old_draws, snapshot

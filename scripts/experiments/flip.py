@@ -24,7 +24,7 @@ import ticks as experiment
 from cerebellum import config
 from cerebellum.cli import new_run
 from cerebellum.config import Settings
-from cerebellum.learn import network, online, train
+from cerebellum.learn import network, online, readouts, train
 from cerebellum.learn.tasks import ticks
 from cerebellum.learn.tasks.ticks import Split
 
@@ -68,7 +68,7 @@ def learned(data: ticks.Data, seed: int, settings: Settings) -> tuple[network.Ne
     training = train.begin(plan, source, net)
     for held, _ in train.run(plan, source, net, training, []):
         training = held
-    return net, train.calibrate(source, net, training.best)
+    return net, readouts.calibrate(source, net, training.best)
 
 
 def refitted(market: ticks.Stream, data: ticks.Data, seed: int, memory: int) -> np.ndarray | None:

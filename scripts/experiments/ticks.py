@@ -26,10 +26,10 @@ import numpy as np
 from cerebellum import config
 from cerebellum.cli import new_run
 from cerebellum.config import Settings
-from cerebellum.learn import decode, feed, network, online, score, train
+from cerebellum.learn import decode, feed, network, online, readouts, score, train
 from cerebellum.learn.feed import Ticks
+from cerebellum.learn.plan import METHODS, Method, Plan
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.train import METHODS, Plan
 
 FILES = {
     "eurusd": ("eurusd_quotes.csv.gz", True),
@@ -73,7 +73,7 @@ def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, tic
     return stream, ticks.prepare(stream, task)
 
 
-def plan_of(settings: Settings, method: train.Method, seed: int) -> Plan:
+def plan_of(settings: Settings, method: Method, seed: int) -> Plan:
     """How a run of these experiments trains; nothing is computed twice, because memory suffices."""
     configured = settings.training
     epochs = configured.epochs if "epochs" in configured.model_fields_set else EPOCHS
@@ -97,9 +97,7 @@ def feed_of(data: ticks.Data, plan: Plan, settings: Settings) -> Ticks:
     )
 
 
-def one(
-    data: ticks.Data, method: train.Method, seed: int, settings: Settings
-) -> dict[str, np.ndarray]:
+def one(data: ticks.Data, method: Method, seed: int, settings: Settings) -> dict[str, np.ndarray]:
     """Train; probabilities on the validation and test parts, and on the latter learning on."""
     design = new_run.design_of(settings, data.ranks.shape[1], data.task)
     net = network.build(design, jax.random.key(seed))
@@ -110,7 +108,7 @@ def one(
         if seen.over:
             print(data.task, method, seed, history[-1], flush=True)
         training = held
-    learner = train.calibrate(source, net, training.best)
+    learner = readouts.calibrate(source, net, training.best)
     found = {}
     for part in ("validation", "test"):
         where = getattr(data, part)

@@ -20,8 +20,8 @@ import numpy as np
 
 from cerebellum.learn import decode, network, train
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import patterns
-from cerebellum.learn.train import Plan
 
 NOISE = patterns.Noise(jitter=0.5, loss=0.05, background=0.002)
 

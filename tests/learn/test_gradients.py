@@ -10,6 +10,7 @@ import pytest
 import cerebellum as cb
 from cerebellum.learn import decode, losses, network, train
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.model.step import step as advance
 from cerebellum.model.surrogate import INTEGRALS, SURROGATES, Surrogate
 
@@ -185,7 +186,7 @@ def test_every_loss_falls_towards_the_label():
 def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
     net = network.build(SMALL, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
-    plan = train.Plan(optimizer=optimizer, learning_rate=0.01)
+    plan = Plan(optimizer=optimizer, learning_rate=0.01)
     chain = train.optimizer_of(plan, net, 100)
     state, update = chain.init(learner), jax.jit(chain.update)
     gradient = jax.tree.map(jnp.ones_like, learner)

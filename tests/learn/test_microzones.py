@@ -13,8 +13,8 @@ from cerebellum.learn import decode, losses, network, start, train
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.train import Plan
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 

@@ -9,7 +9,7 @@ from cerebellum.errors import UsageError
 from cerebellum.learn import network, parallel, train
 from cerebellum.learn.feed import Trials
 from cerebellum.learn.network import Design
-from cerebellum.learn.train import Plan
+from cerebellum.learn.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 

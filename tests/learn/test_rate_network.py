@@ -9,12 +9,12 @@ import pytest
 import series
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import decode, losses, network, rate_network, start, train
+from cerebellum.learn import decode, losses, network, rate_network, readouts, start, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.rate_network import Examples, Lesson
 from cerebellum.learn.tasks import ticks
-from cerebellum.learn.train import Plan
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
@@ -179,14 +179,10 @@ def test_the_better_readout_is_taken(feed, design, learned, monkeypatch):
     blind = replace(learner.readout, weights=jnp.zeros_like(learner.readout.weights))
     with monkeypatch.context() as patch:
         patch.setattr(rate_network, "spiking_readout", lambda *given: blind)
-        assert (
-            float(jnp.abs(train.fit_readout(net, learner, feed, plan, learned).weights).max()) > 0
-        )
+        assert float(jnp.abs(readouts.fit(net, learner, feed, plan, learned).weights).max()) > 0
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_regressed", lambda *given: blind)
-        assert (
-            float(jnp.abs(train.fit_readout(net, learner, feed, plan, learned).weights).max()) > 0
-        )
+        patch.setattr(readouts, "regress", lambda *given: blind)
+        assert float(jnp.abs(readouts.fit(net, learner, feed, plan, learned).weights).max()) > 0
 
 
 def test_a_tick_of_one_step_has_no_rates(feed, design):
@@ -224,7 +220,7 @@ def test_balanced_classes_reach_it(feed, design, monkeypatch):
 
 
 def test_spiking_cells_answer_as_the_rates_do(design):
-    """Cells that mix units with little noise; one that never fires says nothing and does no harm."""
+    """Cells that mix units with little noise; one that never fires does no harm."""
     rng = np.random.default_rng(0)
     wanted = rng.normal(0, 0.3, (9_000, 3)).astype(np.float32)
     mixed = wanted @ rng.normal(0, 1, (3, design.nuclei)) + rng.normal(0, 0.1, (9_000, 48))

@@ -11,11 +11,11 @@ import pytest
 import series
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import climbing, decode, network, online, train
+from cerebellum.learn import climbing, decode, network, online, readouts, train
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import patterns, ticks
-from cerebellum.learn.train import Plan
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
 
@@ -168,7 +168,7 @@ def test_calibration_makes_confidence_as_often_right(momentum, net):
     training = train.begin(PLAN, feed, net)
     overconfident = replace(training.best.readout, weights=9 * training.best.readout.weights)
     learner = replace(training.best, readout=overconfident)
-    calibrated = train.calibrate(feed, net, learner)
+    calibrated = readouts.calibrate(feed, net, learner)
     assert calibrated.readout.temperature > 2
     assert accuracy(net, calibrated, feed) == accuracy(net, learner, feed)
 
@@ -287,7 +287,7 @@ def test_online_follows_a_rule_that_flips(tmp_path):
     net, feed = built(data), Ticks(data=data, size=16)
     plan = Plan(epochs=3)
     training = finish(plan, feed, net, train.begin(plan, feed, net), [])
-    learner = train.calibrate(feed, net, training.best)
+    learner = readouts.calibrate(feed, net, training.best)
 
     def accuracy_between(chances: np.ndarray, start: int, stop: int) -> float:
         questions = data.asked(data.test)

@@ -15,6 +15,7 @@ from cerebellum.bench.network import device_memory
 from cerebellum.errors import UsageError
 from cerebellum.learn import encode, network, train
 from cerebellum.learn.network import Design
+from cerebellum.learn.plan import Plan
 
 TICKS, UPDATES = 200, 10
 WARM_UP = 20
@@ -89,7 +90,7 @@ def training(granules: int, streams: int, count: int) -> tuple[list[float], dict
     """Seconds of each update of a trainable circuit down its gradient, four ticks to an update."""
     design, length = Design(inputs=8, granule=granules), 4
     net = network.build(design, jax.random.key(0))
-    plan = train.Plan(epochs=1)
+    plan = Plan(epochs=1)
     learner: Any = network.begin(net, jax.random.key(1))
     state = train.Training(
         learner=learner,
