@@ -141,6 +141,21 @@ def planned(see: Callable[[Any, Lab], Any]) -> Callable[[Settings, Lab], Any]:
     return lambda settings, lab: see(new(settings, lab).plan, lab)
 
 
+def designed(see: Callable[[Design], Any]) -> Callable[[Settings, Lab], Any]:
+    return lambda settings, lab: see(new(settings, lab).design)
+
+
+def refractory(design: Design) -> Any:
+    """The refractory period of the nuclear cells of the circuit."""
+    return network.spec_of(design).population("nuclei").params.t_ref
+
+
+def most_spikes(design: Design) -> float:
+    """Most spikes of a mossy fibre in a tick."""
+    ranks = jnp.arange(256, dtype=jnp.uint8)[:, None] * jnp.ones(design.inputs, jnp.uint8)
+    return float(network.sense(design, ranks).sum(axis=0).max())
+
+
 def update(plan: Plan, lab: Lab) -> float:
     """The second update of a weight, by gradients of 3 and 1."""
     with lab.patch.context() as patch:
@@ -523,9 +538,9 @@ PROBES: dict[str, Probe] = {
     "training.fields": Probe(6, 12, lambda s, lab: new(s, lab).design.mossy_fibers),
     "training.field_width": Probe(0.6, 1.2, lambda s, lab: new(s, lab).design.width),
     "training.code": Probe("rate", "regular", lambda s, lab: new(s, lab).design.code),
-    "training.burst": Probe(8, 10, lambda s, lab: new(s, lab).design.burst),
+    "training.burst": Probe(8, 10, designed(most_spikes)),
     "training.readout_tau": Probe(4.0, 8.0, lambda s, lab: new(s, lab).design.tau),
-    "training.refractory": Probe(2.0, 1.0, lambda s, lab: new(s, lab).design.refractory),
+    "training.refractory": Probe(2.0, 1.0, designed(refractory)),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from cerebellum.config import Settings
+from cerebellum.config.sections import Training
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode, network
+from cerebellum.learn import encode, network, start
 from cerebellum.learn.feed import WINDOW, streams_of
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
@@ -33,13 +34,7 @@ def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any
         )
     design = design_of(settings, data.ranks.shape[1], task)
     _check_microzones(training.microzones, design)
-    if "burst" in training.model_fields_set and design.burst > design.steps:
-        raise UsageError(
-            f"training.burst: {design.burst}; at most {design.steps}, the steps of a tick "
-            "(neural.steps_per_tick)"
-        )
-    if "refractory" in training.model_fields_set:
-        _check_refractory(design.refractory, design.dt)
+    _check_time(training, design)
     plan = plan_of(settings)
     net = network.build(design, jax.random.key(seed))
     model = Model(
@@ -126,13 +121,35 @@ def _check_microzones(asked: int, design: Design) -> None:
         )
 
 
-def _check_refractory(period: float, dt: float) -> None:
-    """Raise `UsageError` where a refractory period of nuclear cells is not in whole steps, ms."""
-    nearest = round(period / dt) * dt
-    if abs(period - nearest) > GRID * dt:
+def _check_time(training: Training, design: Design) -> None:
+    """Raise `UsageError` where the times of a circuit do not suit its ticks and steps.
+
+    Of a burst and a filter only what is given is checked.
+    """
+    steps, dt, given = design.steps, design.dt, training.model_fields_set
+    if "burst" in given and design.burst > steps:
         raise UsageError(
-            f"training.refractory: {period:g} ms; a multiple of the step of {dt:g} ms (neural.dt), "
-            f"such as {nearest:g}"
+            f"training.burst: {design.burst}; at most {steps}, the steps of a tick "
+            "(neural.steps_per_tick)"
+        )
+    # The currents are found in ten ticks, by which a slower filter has not settled.
+    if "readout_tau" in given and design.tau > 2 * steps * dt:
+        raise UsageError(
+            f"training.readout_tau: {design.tau:g} ms; at most {2 * steps * dt:g} ms, two ticks "
+            "(neural.steps_per_tick, neural.dt)"
+        )
+    period = round(design.refractory / dt)
+    if abs(design.refractory - period * dt) > GRID * dt:
+        raise UsageError(
+            f"training.refractory: {design.refractory:g} ms; a multiple of the step of {dt:g} ms "
+            f"(neural.dt), such as {period * dt:g} ms"
+        )
+    wanted = network.RATES["nuclei"]
+    if start.rate_limits(design)[1] <= wanted:
+        most = int(start.SHARE_OF_FASTEST / wanted - 1)
+        raise UsageError(
+            f"training.refractory: {design.refractory:g} ms; at most {most * dt:g} ms, {most} "
+            f"steps (neural.dt), so that nuclear cells can fire in {wanted:.0%} of the steps"
         )
 
 

@@ -138,16 +138,16 @@ def logits(design: Design, net: RateNetwork, cell_rates: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames="design")
-def answer(design: Design, net: RateNetwork, inputs: Array) -> Array:
-    """Logits of the choices in ticks, [B, C]."""
-    return logits(design, net, rates(design, net, inputs)).mean(axis=0)
+def _answers(design: Design, net: RateNetwork, inputs: Array) -> Array:
+    """Logits of each microzone in ticks, [K, B, C]."""
+    return logits(design, net, rates(design, net, inputs))
 
 
 def answers(design: Design, net: RateNetwork, inputs: np.ndarray) -> np.ndarray:
-    """Logits of the choices in many ticks, [n, C]."""
+    """Logits of each microzone in many ticks, [K, n, C]."""
     starts = range(0, len(inputs), EVALUATED)
-    parts = [answer(design, net, jnp.asarray(inputs[at : at + EVALUATED])) for at in starts]
-    return np.concatenate([np.asarray(part) for part in parts])
+    parts = [_answers(design, net, jnp.asarray(inputs[at : at + EVALUATED])) for at in starts]
+    return np.concatenate([np.asarray(part) for part in parts], axis=1)
 
 
 def begin(design: Design, microzones: int, inputs: Array, key: Array) -> RateNetwork:
@@ -292,7 +292,8 @@ def mean_loss(design: Design, loss: str, net: RateNetwork, examples: Examples) -
 
 @partial(jax.jit, static_argnames=("design", "loss"))
 def _total_loss(design: Design, loss: str, net: RateNetwork, inputs: Array, labels: Array) -> Array:
-    return jnp.sum(losses.LOSSES[loss](answer(design, net, inputs), labels))
+    answer = _answers(design, net, inputs).mean(axis=0)
+    return jnp.sum(losses.LOSSES[loss](answer, labels))
 
 
 @partial(jax.jit, static_argnames="design")
@@ -316,13 +317,13 @@ def with_rate_network(net: Net, learner: Learner, learned: RateNetwork) -> Learn
 
 
 def spiking_readout(wanted: np.ndarray, spiking_rates: np.ndarray) -> Readout:
-    """The readout with which spiking cells answer as a rate network does, by ridge regression.
+    """The readout with which spiking cells answer as units of rates do, by ridge regression.
 
-    The answers of the rate network have none of the noise of labels, so that the regression finds
-    even what differs little from tick to tick.
+    Answers of units have none of the noise of labels, so that the regression finds even what
+    differs little from tick to tick.
 
     Args:
-      wanted: logits of the rate network in some ticks, [n, C].
+      wanted: logits from the units in some ticks, [n, C].
       spiking_rates: filtered rates of the cells at the end of the same ticks, [n, N].
     """
     count, cells = spiking_rates.shape
@@ -340,7 +341,7 @@ def spiking_readout(wanted: np.ndarray, spiking_rates: np.ndarray) -> Readout:
     variance = np.diag(squares).mean() / count
     penalty = RIDGE * max(variance, 1e-9) * np.eye(cells)
     weights = np.linalg.solve(squares / count + penalty, products / count)
-    scale = np.sqrt(np.diag(squares) / count).mean() + 1e-6
+    scale = np.sqrt(np.diag(squares) / count).mean() + 1e-3
     return Readout(
         centre=jnp.asarray(centre, jnp.float32),
         scale=jnp.float32(scale),

@@ -37,8 +37,8 @@ def fit(
 
     Args:
       learned: the rate network from which the learner has its weights. Where the readout that
-        answers as it does has the lower loss on the validation split, once both are calibrated,
-        that is the result.
+        answers as it does has the lower loss on the validation split, that is the result. Both are
+        calibrated there.
     """
     rates, labels = feed.rates(net, learner, "train")
     regressed = regress(plan, net.design, rates, labels)
@@ -46,13 +46,33 @@ def fit(
         return regressed
     inputs = feed.examples("train")[0][:, -1]
     answers = rate_network.answers(net.design, learned, inputs)
-    taken = rate_network.spiking_readout(answers, rates)
+    zones = _zones(net.design, plan.microzones)
+    each = [
+        rate_network.spiking_readout(wanted, rates[:, cells])
+        for wanted, cells in zip(answers, zones, strict=True)
+    ]
     held_out = feed.rates(net, learner, "validation")
+    readouts = [
+        _without_temperature(calibrated(readout, *held_out))
+        for readout in (decode.joined(each, zones), regressed)
+    ]
+    best = min(readouts, key=lambda readout: mean_loss(plan.loss, readout, *held_out))
+    return jax.tree.map(parallel.agreed, best)
 
-    def loss(readout: Readout) -> float:
-        return mean_loss(plan.loss, calibrated(readout, *held_out), *held_out)
 
-    return taken if loss(taken) < loss(regressed) else regressed
+def _zones(design: Design, count: int) -> list[np.ndarray]:
+    """The nuclear cells of each of `count` microzones."""
+    return [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, count)]
+
+
+def _without_temperature(readout: Readout) -> Readout:
+    """The readout with the same logits and a temperature of one."""
+    return replace(
+        readout,
+        weights=readout.weights / readout.temperature,
+        bias=readout.bias / readout.temperature,
+        temperature=jnp.ones_like(readout.temperature),
+    )
 
 
 def regress(plan: Plan, design: Design, rates: np.ndarray, labels: np.ndarray) -> Readout:
@@ -61,7 +81,7 @@ def regress(plan: Plan, design: Design, rates: np.ndarray, labels: np.ndarray) -
     Each microzone is regressed alone, because each is to be right alone.
     """
     device_rates = jnp.asarray(rates)
-    zones = [np.flatnonzero(zone) for zone in design.microzone(design.nuclei, plan.microzones)]
+    zones = _zones(design, plan.microzones)
     readouts: dict[int, Readout] = {}
     # Microzones of the same size are regressed together, which is many times faster.
     for size in sorted({len(cells) for cells in zones}):

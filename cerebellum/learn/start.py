@@ -22,7 +22,7 @@ from jax import Array
 
 from cerebellum.learn import network
 from cerebellum.learn.decode import Readout
-from cerebellum.learn.network import Carry, Ends, Learner, Net
+from cerebellum.learn.network import Carry, Design, Ends, Learner, Net
 
 SAMPLES = 512
 """Samples to a step of a regression."""
@@ -43,8 +43,10 @@ CELL_CURRENT_LIMIT = 1_500.0
 CURRENT_ERROR = 0.025
 """Width of the range in which a current is found at last, mV."""
 RATE_LIMITS = 0.005, 0.28
-"""Lowest and highest mean rate of a nuclear cell, spikes to a step: that of a cell that is never
-wanted, and nearly that of one which fires whenever it is not refractory."""
+"""Lowest and highest mean rate of a single nuclear cell, spikes to a step; see `rate_limits`."""
+SHARE_OF_FASTEST = 0.84
+"""Highest mean rate of a single nuclear cell, as a share of that of one which fires whenever it is
+not refractory and cannot differ from tick to tick."""
 
 
 def _regression_step(
@@ -157,6 +159,12 @@ def with_mossy_weights(net: Net, learner: Learner, regression: Readout, key: Arr
     return network.bounded(net, replace(learner, weights=all_weights))
 
 
+def rate_limits(design: Design) -> tuple[float, float]:
+    """Lowest and highest mean rate that a nuclear cell is given, spikes to a step."""
+    fastest = 1 / (1 + round(design.refractory / design.dt))
+    return RATE_LIMITS[0], min(RATE_LIMITS[1], SHARE_OF_FASTEST * fastest)
+
+
 def balance(
     net: Net,
     learner: Learner,
@@ -172,7 +180,7 @@ def balance(
       carry: initial states of B circuits.
       inputs: inputs of some ticks, [L, B, ...]. Rates are measured in the second half.
       shares: the rate that each nuclear cell is to have, as a multiple of the mean rate, [N]; the
-        resulting rates are clipped to `RATE_LIMITS`. None adds the same current to all.
+        resulting rates are clipped to `rate_limits`. None adds the same current to all.
     """
     design, half = net.design, len(inputs) // 2
     fade = float(np.exp(-design.dt / design.tau))
@@ -203,6 +211,6 @@ def balance(
     if shares is None:
         return bisected(learner, "nuclei", jnp.float32(CURRENT_LIMIT), nuclear)
     # All cells are bisected at once, because none of them acts on another.
-    goal = jnp.clip(network.RATES["nuclei"] * shares, *RATE_LIMITS)
+    goal = jnp.clip(network.RATES["nuclei"] * shares, *rate_limits(design))
     most = jnp.full(design.nuclei, CELL_CURRENT_LIMIT)
     return bisected(learner, "nuclei", most, each_nuclear)

@@ -130,6 +130,8 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         ("window = 400", "training.window: 400; at most"),
         ("fields = 1\nfield_width = 1.2", "training.field_width: 1.2; 0.6 with training.fields 1"),
         ("burst = 11", "training.burst: 11; at most 10, the steps of a tick"),
+        ("readout_tau = 21", "training.readout_tau: 21 ms; at most 20 ms, two ticks"),
+        ("refractory = 5", "training.refractory: 5 ms; at most 4 ms, 4 steps (neural.dt)"),
         ("refractory = 1.4", "training.refractory: 1.4 ms; a multiple of the step of 1 ms (neural"),
     ):
         (market / "wrong.toml").write_text(f"[training]\n{wrong}\n")

@@ -108,7 +108,7 @@ def test_spiking_cells_follow_the_rates(feed, design, learned):
     _, ends = network.respond(net.design, net.circuit, learner, carry, jnp.asarray(inputs))
     spiking = np.asarray(ends.rates[half:]).reshape(-1, design.nuclei)
     fade = float(np.exp(-design.dt / design.tau))
-    goal = np.clip(network.RATES["nuclei"] * np.asarray(shares), *start.RATE_LIMITS)
+    goal = np.clip(network.RATES["nuclei"] * np.asarray(shares), *start.rate_limits(design))
     np.testing.assert_allclose(spiking.mean(axis=0) * (1 - fade), goal, atol=0.02)
     units = np.asarray(rate_network.rates(design, learned, flat))
     alive = (units.std(axis=0) > 0) & (spiking.std(axis=0) > 0)
@@ -176,12 +176,12 @@ def test_the_better_readout_is_taken(feed, design, learned, monkeypatch):
     carry = network.fresh(net, jax.random.key(1), feed.sample().shape[1])
     learner = start.balance(net, learner, carry, feed.sample())
     plan = Plan(microzones=2, rate_epochs=1)
-    blind = replace(learner.readout, weights=jnp.zeros_like(learner.readout.weights))
     with monkeypatch.context() as patch:
-        patch.setattr(rate_network, "spiking_readout", lambda *given: blind)
+        one = replace(design, nuclei=design.nuclei // 2)
+        patch.setattr(rate_network, "spiking_readout", lambda *given: blind(one))
         assert float(jnp.abs(readouts.fit(net, learner, feed, plan, learned).weights).max()) > 0
     with monkeypatch.context() as patch:
-        patch.setattr(readouts, "regress", lambda *given: blind)
+        patch.setattr(readouts, "regress", lambda *given: blind(design))
         assert float(jnp.abs(readouts.fit(net, learner, feed, plan, learned).weights).max()) > 0
 
 
@@ -238,7 +238,8 @@ def test_spiking_cells_answer_as_the_rates_do(design):
     expected = rates @ weights + goal.mean(axis=0)
     np.testing.assert_allclose(decode.logits(found, jnp.asarray(spiking)), expected, atol=1e-3)
     silent = rate_network.spiking_readout(wanted, np.zeros_like(spiking))
-    assert np.isfinite(decode.logits(silent, jnp.zeros(48))).all()
+    goal_centre = goal.mean(axis=0)
+    np.testing.assert_allclose(decode.logits(silent, jnp.ones(48)), goal_centre, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -249,13 +250,43 @@ def test_many_samples_are_shown_less_often(asked, steps, made):
     assert rate_network.passes(Lesson(passes=asked), steps) == made
 
 
-def test_answers_are_the_mean_of_microzones(feed, design, learned):
+def test_answers_come_in_parts(feed, design, learned, monkeypatch):
+    """As those of all ticks at once."""
     inputs = feed.examples("validation")[0][:, -1]
     cell_rates = rate_network.rates(design, learned, jnp.asarray(inputs))
-    expected = rate_network.logits(design, learned, cell_rates).mean(axis=0)
+    expected = rate_network.logits(design, learned, cell_rates)
+    monkeypatch.setattr(rate_network, "EVALUATED", 250)
     np.testing.assert_allclose(
         rate_network.answers(design, learned, inputs), expected, rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_circuit_begins_with_the_answers_of_the_rate_network(feed, design, learned, monkeypatch):
+    """On ticks that no regression saw; it is calibrated, with a temperature of one."""
+    net = network.build(design, jax.random.key(0))
+    plan = Plan(microzones=2, rate_epochs=30, dropout=0.2, swap_noise=0.1)
+    monkeypatch.setattr(readouts, "regress", lambda plan, design, rates, labels: blind(design))
+    learner = train.begin(plan, feed, net).learner
+    rates, labels = feed.rates(net, learner, "validation")
+    said = np.asarray(decode.logits(learner.readout, jnp.asarray(rates)))
+    wanted = rate_network.answers(design, learned, feed.examples("validation")[0][:, -1]).mean(0)
+    differences = said[:, 2] - said[:, 0], wanted[:, 2] - wanted[:, 0]
+    assert np.corrcoef(*differences)[0, 1] > 0.9
+    assert float(learner.readout.temperature) == 1
+    again = readouts.calibrated(learner.readout, rates, labels)
+    assert float(again.temperature) == pytest.approx(1, abs=0.02)
+
+
+def blind(design: Design) -> decode.Readout:
+    """A readout that always answers the same."""
+    readout = network.readout(design, jnp.zeros((2, design.nuclei)))
+    return replace(readout, weights=jnp.zeros_like(readout.weights))
+
+
+@pytest.mark.parametrize(("refractory", "most"), [(0.0, 0.28), (1.0, 0.28), (3.0, 0.21)])
+def test_no_cell_is_to_fire_all_the_time(design, refractory, most):
+    limits = start.rate_limits(replace(design, refractory=refractory))
+    assert limits == pytest.approx((0.005, most))
 
 
 def test_a_loss_that_is_never_finite_is_said(feed, design):
