@@ -594,6 +594,15 @@ def test_every_key_has_a_probe():
     assert sorted(PROBES) == sorted(leaves())
 
 
+def loaded(flags: dict[str, Any], folder: Path) -> Settings:
+    """Settings of these flags, in whose texts {folder} stands for a folder."""
+    filled = {
+        name: value.replace("{folder}", str(folder)) if isinstance(value, str) else value
+        for name, value in flags.items()
+    }
+    return config.load(None, filled)
+
+
 @pytest.mark.parametrize("key", PROBES)
 def test_a_key_acts(key, lab, tmp_path):
     """The same value twice gives the same effect, another value another one."""
@@ -603,11 +612,7 @@ def test_a_key_acts(key, lab, tmp_path):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         flags = {"storage.models": "{folder}/models", **probe.base, key: value}
-        filled = {
-            name: value.replace("{folder}", str(folder)) if isinstance(value, str) else value
-            for name, value in flags.items()
-        }
-        seen.append(str(probe.see(config.load(None, filled), lab)))
+        seen.append(str(probe.see(loaded(flags, folder), lab)))
     assert seen[0] == seen[1]
     assert seen[1] != seen[2]
 
@@ -616,10 +621,8 @@ def test_a_key_acts(key, lab, tmp_path):
 def test_a_resumed_run_names_the_settings_that_it_does_not_follow(key, lab, tmp_path):
     """A value by which a new run would be another one is named, and no other is."""
     probe, lab.folder = PROBES[key], tmp_path
-    values = {"storage.models": str(tmp_path / "models"), **probe.base}
-    if any(isinstance(value, str) and "{folder}" in value for value in values.values()):
-        values = {"storage.models": str(tmp_path / "models")}
-    began, asked = (config.load(None, {**values, key: each}) for each in (probe.one, probe.other))
+    flags = {"storage.models": "{folder}/models", **probe.base}
+    began, asked = (loaded({**flags, key: each}, tmp_path) for each in (probe.one, probe.other))
     one, other = new(began, lab), new(asked, lab)
     model = replace(one.run.model, net=replace(lab.net, design=one.design))
     run, identity = replace(one.run, model=model), one.run.data

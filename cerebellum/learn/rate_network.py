@@ -282,18 +282,8 @@ def _mean_weight(design: Design) -> float:
 
 def mean_loss(design: Design, loss: str, net: RateNetwork, examples: Examples) -> float:
     """Mean loss of the answers to samples."""
-    total = 0.0
-    for start in range(0, len(examples.labels), EVALUATED):
-        at = slice(start, start + EVALUATED)
-        samples = jnp.asarray(examples.inputs[at]), jnp.asarray(examples.labels[at])
-        total += float(_total_loss(design, loss, net, *samples))
-    return total / len(examples.labels)
-
-
-@partial(jax.jit, static_argnames=("design", "loss"))
-def _total_loss(design: Design, loss: str, net: RateNetwork, inputs: Array, labels: Array) -> Array:
-    answer = _answers(design, net, inputs).mean(axis=0)
-    return jnp.sum(losses.LOSSES[loss](answer, labels))
+    mean = jnp.asarray(answers(design, net, examples.inputs).mean(axis=0))
+    return float(jnp.mean(losses.LOSSES[loss](mean, jnp.asarray(examples.labels))))
 
 
 @partial(jax.jit, static_argnames="design")

@@ -30,20 +30,20 @@ def mean_loss(loss: str, readout: Readout, rates: np.ndarray, labels: np.ndarray
     return float(parallel.agreed(jnp.mean(each)))
 
 
-def fit(
-    net: Net, learner: Learner, feed: Feed, plan: Plan, learned: RateNetwork | None = None
-) -> Readout:
-    """A readout by softmax regression on the nuclear rates of the training split.
+def fit(net: Net, learner: Learner, feed: Feed, plan: Plan) -> Readout:
+    """A readout by softmax regression on the nuclear rates of the training split."""
+    return regress(plan, net.design, *feed.rates(net, learner, "train"))
 
-    Args:
-      learned: the rate network from which the learner has its weights. Where the readout that
-        answers as it does has the lower loss on the validation split, that is the result. Both are
-        calibrated there.
+
+def fit_to_rates(
+    net: Net, learner: Learner, feed: Feed, plan: Plan, learned: RateNetwork
+) -> tuple[Readout, float]:
+    """A readout of a learner that has the weights of a rate network, and its validation loss.
+
+    It answers as the rate network does, or is that of `regress`: whichever has the lower loss on
+    the validation split, where both are calibrated.
     """
     rates, labels = feed.rates(net, learner, "train")
-    regressed = regress(plan, net.design, rates, labels)
-    if learned is None:
-        return regressed
     inputs = feed.examples("train")[0][:, -1]
     answers = rate_network.answers(net.design, learned, inputs)
     zones = _zones(net.design, plan.microzones)
@@ -51,13 +51,15 @@ def fit(
         rate_network.spiking_readout(wanted, rates[:, cells])
         for wanted, cells in zip(answers, zones, strict=True)
     ]
+    regressed = regress(plan, net.design, rates, labels)
     held_out = feed.rates(net, learner, "validation")
     readouts = [
         _without_temperature(calibrated(readout, *held_out))
         for readout in (decode.joined(each, zones), regressed)
     ]
-    best = min(readouts, key=lambda readout: mean_loss(plan.loss, readout, *held_out))
-    return jax.tree.map(parallel.agreed, best)
+    of_each = [mean_loss(plan.loss, readout, *held_out) for readout in readouts]
+    best = int(np.argmin(of_each))
+    return jax.tree.map(parallel.agreed, readouts[best]), of_each[best]
 
 
 def _zones(design: Design, count: int) -> list[np.ndarray]:

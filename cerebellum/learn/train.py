@@ -141,7 +141,7 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     inputs = feed.sample()
     learner = network.begin(net, key)
     carry = network.fresh(net, noise.of_use(key, "balance"), inputs.shape[1])
-    shares = learned = None
+    shares = learned = best_loss = None
     if plan.descends and plan.rate_epochs:
         learned = _rate_network(plan, feed, net.design)
         learner = rate_network.with_rate_network(net, learner, learned)
@@ -156,8 +156,11 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
         lesson_key = noise.of_use(key, "jitter")
         learner = start.with_mossy_weights(net, learner, regression, lesson_key)
     learner = start.balance(net, learner, carry, inputs, shares)
-    if plan.descends:
-        learner = replace(learner, readout=readouts.fit(net, learner, feed, plan, learned))
+    if learned is not None:
+        readout, best_loss = readouts.fit_to_rates(net, learner, feed, plan, learned)
+        learner = replace(learner, readout=readout)
+    elif plan.descends:
+        learner = replace(learner, readout=readouts.fit(net, learner, feed, plan))
     else:
         _, ends = network.respond(net.design, net.circuit, learner, carry, inputs)
         rates = ends.rates[-1:] if feed.resets else ends.rates
@@ -166,12 +169,10 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     if plan.method == "stdp":
         learner = readouts.calibrate(feed, net, _without_absent(net.design, learner))
     training = started(plan, net, learner, key, feed.size, plan.epochs * feed.steps)
-    if learned is None:
+    if best_loss is None:
         return training
     # The start is kept where no epoch has a lower loss.
-    held_out = feed.rates(net, learner, "validation")
-    loss = readouts.mean_loss(plan.loss, learner.readout, *held_out)
-    return replace(training, best_loss=jnp.float32(loss))
+    return replace(training, best_loss=jnp.float32(best_loss))
 
 
 def _rate_network(plan: Plan, feed: Feed, design: Design) -> rate_network.RateNetwork:
