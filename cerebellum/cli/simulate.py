@@ -1,25 +1,21 @@
 """`cerebellar-norse simulate`: run a circuit, print its rates, write recording and pictures."""
 
 import argparse
-import json
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from cerebellum import backends, config, configure, files, io, plot, program, store, system
-from cerebellum.cli import exports, processes, saves
+from cerebellum import backends, config, configure, files, store
+from cerebellum.cli import exports, processes, results, saves
+from cerebellum.cli.results import Windows
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.model import anatomy
 from cerebellum.model.circuit import Circuit, State, init
@@ -30,11 +26,7 @@ from cerebellum.sim.drive import Drive, read_spike_times, standard
 from cerebellum.sim.interrupt import Interrupted
 from cerebellum.sim.record import Recording
 from cerebellum.sim.simulate import MAX_STEPS, simulate
-from cerebellum.store import describe, snapshot
-
-Windows = dict[str, tuple[float, float]]
-"""Time windows of a run whose rates are reported, by name: (start, stop), ms."""
-
+from cerebellum.store import snapshot
 
 RASTER_CELLS = 2_000
 """Most cells of a population that a raster records."""
@@ -98,9 +90,16 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
         finish = _simulate(arguments, simulation, out, parts)
         problems = []
         if processes.leads():
-            how = _how(simulation, devices, checkpoint)
+            ended = results.Run(
+                arguments=arguments,
+                circuit=simulation.whole,
+                protocol=protocol,
+                recording=record.join(parts),
+                windows=windows,
+                how=_how(simulation, devices, checkpoint),
+            )
             try:
-                _publish(arguments, request, simulation, record.join(parts), windows, how)
+                results.publish(ended)
             except FailedError as error:
                 problems.append(str(error))
         try:
@@ -110,33 +109,6 @@ def _run(arguments: argparse.Namespace, devices: int) -> int:
     if problems:
         raise FailedError("; ".join(problems))
     return 0
-
-
-def _publish(
-    arguments: argparse.Namespace,
-    request: Request,
-    simulation: Simulation,
-    recording: Recording,
-    windows: Windows,
-    how: dict[str, Any],
-) -> None:
-    """Write the results, and print them.
-
-    Raises:
-      FailedError: the disk refused. The rates are printed before, except with --json.
-    """
-    out, protocol = Path(arguments.out), request.preset.protocol
-    result = _result(arguments, simulation, recording, windows, protocol.published_hz) | how
-    try:
-        _write(out, arguments, simulation.whole, recording, windows, result)
-    finally:
-        if not arguments.json:
-            reference = {} if arguments.window else protocol.reference_hz
-            _report(Console(), result, protocol, reference)
-    if arguments.json:
-        print(json.dumps(result, allow_nan=False))
-    else:
-        print(f"{out}: {', '.join(_files(arguments))}")
 
 
 @contextmanager
@@ -156,7 +128,7 @@ def _how(
     simulation: Simulation, devices: int, checkpoint: store.Checkpoint | None
 ) -> dict[str, Any]:
     """How a circuit ran, for the result; some keys are present only in runs that they describe."""
-    how: dict[str, Any] = {"devices": devices}
+    how: dict[str, Any] = {"build_s": simulation.build_s, "devices": devices}
     if devices > 1:
         wiring = simulation.circuit.wiring
         how["processes"] = jax.process_count()
@@ -353,183 +325,3 @@ def _rasters(spec: Spec) -> tuple[str, ...]:
     """A raster recorder for each population, of at most `RASTER_CELLS` evenly spaced cells."""
     strides = {p.name: -(-p.size // RASTER_CELLS) for p in spec.populations}
     return tuple(f"raster:{name}:::{stride}" for name, stride in strides.items())
-
-
-def _result(
-    arguments: argparse.Namespace,
-    simulation: Simulation,
-    recording: Recording,
-    windows: Windows,
-    published: Mapping[str, float],
-) -> dict[str, Any]:
-    """The result that --json prints."""
-    overall = record.rates(recording)
-    wall = recording.seconds["run"]
-    return {
-        "preset": arguments.preset,
-        "seed": arguments.seed,
-        "dt_ms": simulation.whole.spec.dt,
-        "duration_ms": recording.duration_ms,
-        "steps": recording.steps,
-        "path": recording.path,
-        "kernels": recording.backend,
-        "loop": recording.loop,
-        "wall_s": wall,
-        "realtime_factor": wall / (recording.duration_ms * 1e-3),
-        "build_s": simulation.build_s,
-        "compile_s": recording.seconds["compile"],
-        "peak_memory_bytes": system.peak_memory(),
-        "populations": {
-            name: {
-                "cells": size,
-                "spikes": int(recording.spikes[name].sum()),
-                "rate_hz": overall[name],
-                "published_hz": published.get(name),
-            }
-            for name, size in recording.sizes.items()
-        },
-        "windows": {
-            name: {
-                "start_ms": start,
-                "stop_ms": stop,
-                "rates_hz": record.rates(recording, start, stop),
-            }
-            for name, (start, stop) in windows.items()
-        },
-        "output": arguments.out,
-    }
-
-
-def _pace(factor: float) -> str:
-    """The real-time factor in words."""
-    if factor > 1:
-        return f"{factor:.2f} times slower than life"
-    return f"{1 / factor:.2f} times faster than life"
-
-
-def _write(
-    out: Path,
-    arguments: argparse.Namespace,
-    circuit: Circuit,
-    recording: Recording,
-    windows: Windows,
-    result: dict[str, Any],
-) -> None:
-    """Write the recording, the description of the run, and the pictures to the run's directory."""
-    spec = circuit.spec
-    about = {
-        "arguments": vars(arguments),
-        "versions": {
-            program.NAME: program.__version__,
-            **{name: version(name) for name in ("jax", "numpy")},
-        },
-        "python": sys.version.split()[0],
-        "spec": {
-            "name": spec.name,
-            "dt_ms": spec.dt,
-            "populations": [
-                {
-                    "name": p.name,
-                    "size": p.size,
-                    "model": p.model,
-                    "params": describe.values_of(p.params),
-                }
-                for p in spec.populations
-            ],
-            "projections": [asdict(p) for p in spec.projections],
-            "beams": spec.beams,
-            "path": circuit.wiring.path,
-            "kernels": backends.of(circuit).name,
-        },
-        "result": result,
-    }
-    earlier = exports.earlier(out)
-    try:
-        with files.replacing(out) as work:
-            io.save(recording, work / saves.RECORDING)
-            (work / saves.DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n")
-        for name in earlier:
-            (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise FailedError(
-            f"--out: {out}: {files.reason(error)}; no result is written, a disk with room"
-        ) from None
-    try:
-        exports.write(recording, out, arguments.format)
-    except OSError as error:
-        raise FailedError(
-            f"--format: {out}: {files.reason(error)}; the recording is written as "
-            f"{saves.RECORDING} alone, a disk with room"
-        ) from None
-    try:
-        _draw(out, recording, windows, not arguments.no_plots)
-    except OSError as error:
-        raise FailedError(
-            f"--out: {out}: {files.reason(error)}; the recording is written, its pictures are not"
-        ) from None
-
-
-def _draw(out: Path, recording: Recording, windows: Windows, wanted: bool) -> None:
-    """Draw the pictures, or remove those of an earlier recording if none are wanted."""
-    if not wanted:
-        for name in saves.PICTURES:
-            (out / name).unlink(missing_ok=True)
-        return
-    shaded = {name: window for name, window in windows.items() if name != "background"}
-    raster = plot.raster(recording, shaded, ax=plot.blank())
-    rates = plot.rates(recording, windows=shaded, ax=plot.blank())
-    with files.replacing(out) as work:
-        for name, panels in zip(saves.PICTURES, (raster, rates), strict=True):
-            panels.savefig(work / name, dpi=130)
-
-
-def _files(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Names of the files of results."""
-    pictures = () if arguments.no_plots else saves.PICTURES
-    exported = exports.files(arguments.format)
-    return (saves.RECORDING, saves.DESCRIPTION, *exported, *pictures)
-
-
-def _report(
-    console: Console,
-    result: dict[str, Any],
-    protocol: Protocol,
-    reference: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Print the table of rates, the speed, and how the circuit ran."""
-    table = Table(title=f"{result['preset']}, rates in Hz", title_justify="left", box=box.SIMPLE)
-    table.add_column("population", no_wrap=True)
-    table.add_column("cells", justify="right")
-    for name, window in result["windows"].items():
-        span = f"{window['start_ms']:g}-{window['stop_ms']:g} ms"
-        table.add_column(f"{name}\n{span}", justify="right", no_wrap=True)
-        if name in reference:
-            table.add_column("ref.", justify="right", style="dim", no_wrap=True)
-    if protocol.published_hz:
-        table.add_column("published", justify="right", style="dim", no_wrap=True)
-
-    def cell(value: float | None) -> str:
-        return "" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-    for name, population in result["populations"].items():
-        row = [name.replace("_", " "), f"{population['cells']:,}"]
-        for window, values in result["windows"].items():
-            row.append(cell(values["rates_hz"][name]))
-            if window in reference:
-                row.append(cell(reference[window].get(name)))
-        if protocol.published_hz:
-            row.append(cell(population["published_hz"]))
-        table.add_row(*row)
-    console.print(table)
-    console.print(protocol.note, style="dim", highlight=False)
-    console.print(
-        f"{result['duration_ms']:g} ms in {result['wall_s']:.2f} s: "
-        f"{_pace(result['realtime_factor'])} "
-        f"(build {result['build_s']:.1f} s, compile {result['compile_s']:.1f} s)",
-        highlight=False,
-    )
-    console.print(f"{result['path']} path, {result['kernels']} kernels", highlight=False)
-    if result["devices"] > 1:
-        where = f" in {result['processes']} processes" if result["processes"] > 1 else ""
-        exchanged = result["exchanged_bytes_per_step"]
-        console.print(f"{result['devices']} devices{where}: {exchanged:,} bytes to each a step")

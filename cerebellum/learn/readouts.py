@@ -58,7 +58,8 @@ def fit_to_rates(
         for readout in (decode.joined(each, zones), regressed)
     ]
     of_each = [mean_loss(plan.loss, readout, *held_out) for readout in readouts]
-    best = int(np.argmin(of_each))
+    # A loss that is not a number is never the lowest.
+    best = int(np.argmin(np.nan_to_num(of_each, nan=np.inf)))
     return jax.tree.map(parallel.agreed, readouts[best]), of_each[best]
 
 
