@@ -59,10 +59,20 @@ machine, and so never gets to "loop-free": "xla" uses its operations where they 
 NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
 """The attributes that a backend must have."""
 
+METHODS = {
+    "unavailable": ("platform",),
+    "suits": ("circuit",),
+    "primitives": ("circuit",),
+    "chunk": ("circuit", "steps", "recorders"),
+    "explain": ("circuit", "recorders", "inputs"),
+    "merged": ("circuit", "steps"),
+}
+"""The arguments with which a backend's methods are called. It may lack the last two."""
+
 
 def _wrong(thing: Any) -> str | None:
     problem = registry.lacking(thing, NAMES, "what backends.Backend asks for")
-    problem = problem or registry.no_object(thing)
+    problem = problem or registry.no_object(thing) or registry.uncallable(thing, METHODS)
     if problem is not None:
         return problem
     return None if thing.__hash__ else f"{type(thing).__name__}; hashable, a frozen dataclass"

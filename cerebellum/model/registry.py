@@ -5,8 +5,9 @@ contain. A name that exists already is refused unless the caller asks to replace
 are built after a replacement are compiled anew.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,29 @@ def lacking(thing: Any, names: Iterable[str], protocol: str) -> str | None:
     """
     missing = [name for name in names if not hasattr(thing, name)]
     return f"without {', '.join(missing)}; {protocol}" if missing else None
+
+
+def uncallable(thing: Any, methods: Mapping[str, Sequence[str]]) -> str | None:
+    """Which method of a thing cannot be called with its arguments, or None.
+
+    Args:
+      methods: names of the arguments by the name of the method; one that the thing lacks is not
+        called.
+    """
+    for name, arguments in methods.items():
+        method = getattr(thing, name, None)
+        if method is None:
+            continue
+        wanted = f"{name}({', '.join(arguments)})"
+        if not callable(method):
+            return f"{name} is {type(method).__name__}; a method {wanted}"
+        try:
+            signature(method).bind(*arguments)
+        except TypeError as error:
+            return f"{name}: {error}; {wanted}"
+        except ValueError:  # a function of C that does not say its arguments
+            continue
+    return None
 
 
 def no_object(thing: Any) -> str | None:

@@ -152,12 +152,13 @@ def row_of(
     runs: list[Any],
     labels: dict[str, np.ndarray],
     logistic: np.ndarray,
-    trees: np.ndarray | None = None,
+    trees: list[dict[str, np.ndarray]] | None = None,
 ) -> dict[str, Any]:
-    """What the seeds of a method reached.
+    """What the seeds of a method reached, each alone and, as "together", by their mean prediction.
 
     Args:
-      trees: guesses of boosted trees for the test part, [k, n] of several seeds.
+      logistic: guesses of logistic regression for the test part, [n].
+      trees: predictions of boosted trees, of several seeds.
     """
 
     def scored(said: str, part: str) -> list[dict[str, Any]]:
@@ -166,8 +167,11 @@ def row_of(
     def mean(told: list[dict[str, Any]], what: str) -> float:
         return round(float(np.mean([each[what] for each in told])), 3)
 
-    def guessed(said: str) -> np.ndarray:
+    def guessed(said: str, runs: list[Any] = runs) -> np.ndarray:
         return np.stack([score.guesses(run[said], labels["test"]) for run in runs])
+
+    def together(runs: list[Any]) -> np.ndarray:
+        return np.mean([run["test"] for run in runs], axis=0)
 
     def above(some: np.ndarray, other: np.ndarray) -> list[float]:
         return np.round(score.bootstrap(labels["test"], some, other), 3).tolist()
@@ -176,6 +180,7 @@ def row_of(
     row = {
         "seeds": len(runs),
         "validation_mcc": mean(scored("validation", "validation"), "mcc"),
+        "validation_log_loss": mean(scored("validation", "validation"), "log_loss"),
         "mcc": mean(told, "mcc"),
         "sd": round(float(np.std([each["mcc"] for each in told])), 3),
         "auc": mean(told, "auc"),
@@ -184,9 +189,12 @@ def row_of(
             float(np.mean([calibration_error(run["test"], labels["test"]) for run in runs])), 3
         ),
         "above_logistic": above(frozen, logistic),
+        "together_mcc": round(score.scores(together(runs), labels["test"])["mcc"], 3),
     }
-    if trees is not None:
-        row["above_trees"] = above(frozen, trees)
+    if trees:
+        row["above_trees"] = above(frozen, guessed("test", trees))
+        of_both = [score.guesses(together(each), labels["test"]) for each in (runs, trees)]
+        row["together_above_trees"] = above(*of_both)
     if "online" in runs[0]:
         row["online_mcc"] = mean(scored("online", "test"), "mcc")
         row["online_above_frozen"] = above(guessed("online"), frozen)
@@ -205,11 +213,9 @@ def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]]) -> None:
         }
         logistic = score.guesses(others["logistic"], labels["test"])
         grown = [boosted(stream, held, seed) for seed in range(SEEDS)]
-        forests = [each for each in grown if each is not None]
-        trees = None
-        if forests:
-            row["trees"] = row_of(forests, labels, logistic)
-            trees = np.stack([score.guesses(each["test"], labels["test"]) for each in forests])
+        trees = [each for each in grown if each is not None]
+        if trees:
+            row["trees"] = row_of(trees, labels, logistic)
         best = None
         for method in METHODS:
             runs = [np.load(path) for path in sorted(out.glob(f"{name}-{task}-{method}-*.npz"))]

@@ -343,6 +343,24 @@ def test_a_backend_says_how_it_took_the_steps():
     assert joined.loop == recording.loop
 
 
+@dataclass(frozen=True)
+class Merging(Counting):
+    """One whose lists do not depend on the length of a chunk."""
+
+    name: str = "merging"
+
+    def merged(self, circuit: cb.Circuit):
+        return None
+
+
+@dataclass(frozen=True)
+class Told(Counting):
+    """One that says how it runs where a method is wanted."""
+
+    name: str = "told"
+    explain: str = "one after the other"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -355,6 +373,14 @@ def test_a_backend_says_how_it_took_the_steps():
         (("neuron", "x", SimpleNamespace(init=1)), "neuron 'x': without Params, State, Input"),
         (("window", "x", lambda lag, tau: lag), "window 'x': function; a plasticity.Window"),
         (("backend", "x", object()), "backend 'x': without name, unavailable"),
+        (
+            ("backend", "merging", Merging()),
+            "backend 'merging': merged: too many positional arguments; merged(circuit, steps)",
+        ),
+        (
+            ("backend", "told", Told()),
+            "backend 'told': explain is str; a method explain(circuit, recorders, inputs)",
+        ),
     ],
 )
 def test_what_cannot_be_registered_is_refused_by_name(arguments, message):

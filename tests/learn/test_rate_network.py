@@ -13,7 +13,7 @@ from cerebellum.learn import decode, losses, network, rate_network, readouts, st
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
-from cerebellum.learn.rate_network import Examples, Lesson
+from cerebellum.learn.rate_network import Examples, Lesson, RateNetwork
 from cerebellum.learn.tasks import ticks
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
@@ -93,8 +93,8 @@ def test_a_choice_without_weight_is_never_answered(feed, design):
     assert np.all(np.argmax(answer, axis=-1) == 2)
 
 
-def test_spiking_cells_follow_the_rates(feed, design, learned):
-    """Each cell has its share of the mean rate, and fires more in ticks in which its unit does."""
+def followed(design: Design, feed: Ticks, learned: RateNetwork) -> tuple[np.ndarray, ...]:
+    """Shares of the mean rate, and rates of units and of the spiking cells in the same ticks."""
     net = network.build(design, jax.random.key(0))
     learner = network.begin(net, jax.random.key(0))
     learner = rate_network.with_rate_network(net, learner, learned)
@@ -103,18 +103,37 @@ def test_spiking_cells_follow_the_rates(feed, design, learned):
     carry = network.fresh(net, jax.random.key(1), inputs.shape[1])
     flat = jnp.asarray(inputs[half:].reshape(-1, inputs.shape[-1]))
     shares = rate_network.shares(design, learned, flat)
-    assert float(shares.mean()) == pytest.approx(1, rel=1e-5)
     learner = start.balance(net, learner, carry, inputs, shares)
     _, ends = network.respond(net.design, net.circuit, learner, carry, jnp.asarray(inputs))
     spiking = np.asarray(ends.rates[half:]).reshape(-1, design.nuclei)
+    return np.asarray(shares), np.asarray(rate_network.rates(design, learned, flat)), spiking
+
+
+def test_spiking_cells_follow_the_rates(feed, design, learned):
+    """Each cell has its share of the mean rate, and fires more in ticks in which its unit does."""
+    shares, units, spiking = followed(design, feed, learned)
+    assert shares.mean() == pytest.approx(1, rel=1e-5)
     fade = float(np.exp(-design.dt / design.tau))
-    goal = np.clip(network.RATES["nuclei"] * np.asarray(shares), *start.rate_limits(design))
+    goal = np.clip(network.RATES["nuclei"] * shares, *start.rate_limits(design))
     np.testing.assert_allclose(spiking.mean(axis=0) * (1 - fade), goal, atol=0.02)
-    units = np.asarray(rate_network.rates(design, learned, flat))
+    assert median_correlation(units, spiking) > 0.5
+
+
+def median_correlation(units: np.ndarray, spiking: np.ndarray) -> float:
+    """Median over the cells that say something of the correlation with their units."""
     alive = (units.std(axis=0) > 0) & (spiking.std(axis=0) > 0)
     assert alive.mean() > 0.4
     alike = [np.corrcoef(units[:, n], spiking[:, n])[0, 1] for n in np.flatnonzero(alive)]
-    assert np.median(alike) > 0.5
+    return float(np.median(alike))
+
+
+def test_cells_that_may_fire_in_every_step_do_not_saturate(feed, design, learned):
+    """So they follow their units the more closely."""
+    alike = [
+        median_correlation(*followed(replace(design, refractory=refractory), feed, learned)[1:])
+        for refractory in (0.0, 2.0)
+    ]
+    assert alike[0] > alike[1] + 0.02
 
 
 def test_a_spike_counts_for_what_it_does_until_the_end_of_the_tick(design):
@@ -170,7 +189,7 @@ def test_what_rates_learned_is_kept_where_spikes_make_it_worse(feed, design):
 
 
 def test_the_better_readout_is_taken(feed, design, learned, monkeypatch):
-    """A readout that always answers the same loses to the other."""
+    """A readout that always answers the same, or whose loss is not a number, loses."""
     net = network.build(design, jax.random.key(0))
     learner = rate_network.with_rate_network(net, network.begin(net, jax.random.key(0)), learned)
     carry = network.fresh(net, jax.random.key(1), feed.sample().shape[1])
@@ -181,6 +200,11 @@ def test_the_better_readout_is_taken(feed, design, learned, monkeypatch):
         patch.setattr(rate_network, "spiking_readout", lambda *given: blind(one))
         found, _ = readouts.fit_to_rates(net, learner, feed, plan, learned)
         assert float(jnp.abs(found.weights).max()) > 0
+    with monkeypatch.context() as patch:
+        told = iter([np.nan, 0.7])
+        patch.setattr(readouts, "mean_loss", lambda *given: next(told))
+        _, loss = readouts.fit_to_rates(net, learner, feed, plan, learned)
+        assert loss == 0.7
     with monkeypatch.context() as patch:
         patch.setattr(readouts, "regress", lambda *given: blind(design))
         found, _ = readouts.fit_to_rates(net, learner, feed, plan, learned)
