@@ -35,7 +35,7 @@ def register(kind: Kind, name: str, thing: Any, *, replace: bool = False) -> Non
         use the new one; circuits that were built before must be built again.
 
     Raises:
-      UsageError: the kind is unknown, the name is taken, or the thing lacks an attribute, which
-        the message names.
+      UsageError: the kind is unknown, the name is taken, or the thing lacks an attribute or has a
+        method that cannot be called as it will be, which the message names.
     """
     registry.add(kind, name, thing, replace)

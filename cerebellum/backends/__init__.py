@@ -56,23 +56,23 @@ BACKENDS: dict[str, Backend] = {
 """Backends by name. "auto" searches from the last one to "xla", which suits every circuit and
 machine, and so never gets to "loop-free": "xla" uses its operations where they are faster."""
 
-NAMES = ("name", "unavailable", "suits", "primitives", "chunk")
-"""The attributes that a backend must have."""
-
 METHODS = {
     "unavailable": ("platform",),
     "suits": ("circuit",),
     "primitives": ("circuit",),
     "chunk": ("circuit", "steps", "recorders"),
-    "explain": ("circuit", "recorders", "inputs"),
-    "merged": ("circuit", "steps"),
 }
-"""The arguments with which a backend's methods are called. It may lack the last two."""
+"""The methods that a backend must have, and what they are given."""
+OPTIONAL = {"explain": ("circuit", "recorders", "inputs"), "merged": ("circuit", "steps")}
+"""Those that it may have."""
+NAMES = ("name", *METHODS)
+"""The attributes that a backend must have."""
 
 
 def _wrong(thing: Any) -> str | None:
     problem = registry.lacking(thing, NAMES, "what backends.Backend asks for")
-    problem = problem or registry.no_object(thing) or registry.uncallable(thing, METHODS)
+    problem = problem or registry.no_object(thing)
+    problem = problem or registry.uncallable(thing, METHODS, OPTIONAL)
     if problem is not None:
         return problem
     return None if thing.__hash__ else f"{type(thing).__name__}; hashable, a frozen dataclass"

@@ -56,7 +56,7 @@ def publish(run: Run) -> None:
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        print(f"{arguments.out}: {', '.join(_files(arguments))}")
+        print(f"{Path(arguments.out)}: {', '.join(_files(arguments))}")
 
 
 def _result(run: Run) -> dict[str, Any]:

@@ -64,7 +64,9 @@ class Writer(Protocol):
         ...
 
 
-NAMES = ("suffix", "write", "read")
+METHODS = {"write": ("recording", "path"), "read": ("path",)}
+"""The methods that a format must have, and what they are given."""
+NAMES = ("suffix", *METHODS)
 """The attributes that a format must have."""
 
 WRITERS: dict[str, Writer] = {"npz": npz.WRITER, "nwb": nwb.WRITER}
@@ -77,10 +79,7 @@ def _wrong(thing: Any) -> str | None:
         return problem
     if not isinstance(thing.suffix, str) or not thing.suffix.startswith("."):
         return f"suffix {thing.suffix!r}; text with a dot before it, such as '.csv'"
-    for name in ("write", "read"):
-        if not callable(getattr(thing, name)):
-            return f"{name} {getattr(thing, name)!r}; a method"
-    return None
+    return registry.uncallable(thing, METHODS)
 
 
 def _taken(name: str, thing: Any) -> str | None:

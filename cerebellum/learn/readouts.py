@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cerebellum.errors import FailedError
 from cerebellum.learn import decode, losses, parallel, rate_network, start
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.feed import Feed
@@ -42,6 +43,9 @@ def fit_to_rates(
 
     It answers as the rate network does, or is that of `regress`: whichever has the lower loss on
     the validation split, where both are calibrated.
+
+    Raises:
+      FailedError: neither loss is finite.
     """
     rates, labels = feed.rates(net, learner, "train")
     inputs = feed.examples("train")[0][:, -1]
@@ -58,8 +62,9 @@ def fit_to_rates(
         for readout in (decode.joined(each, zones), regressed)
     ]
     of_each = [mean_loss(plan.loss, readout, *held_out) for readout in readouts]
-    # A loss that is not a number is never the lowest.
-    best = int(np.argmin(np.nan_to_num(of_each, nan=np.inf)))
+    best = int(np.argmin(np.where(np.isfinite(of_each), of_each, np.inf)))
+    if not np.isfinite(of_each[best]):
+        raise FailedError(f"readout: the validation loss is {of_each[best]}")
     return jax.tree.map(parallel.agreed, readouts[best]), of_each[best]
 
 

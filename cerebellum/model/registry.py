@@ -8,7 +8,7 @@ are built after a replacement are compiled anew.
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from inspect import signature
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from cerebellum.errors import UsageError
@@ -53,26 +53,32 @@ def lacking(thing: Any, names: Iterable[str], protocol: str) -> str | None:
     return f"without {', '.join(missing)}; {protocol}" if missing else None
 
 
-def uncallable(thing: Any, methods: Mapping[str, Sequence[str]]) -> str | None:
-    """Which method of a thing cannot be called with its arguments, or None.
+def uncallable(
+    thing: Any,
+    methods: Mapping[str, Sequence[str]],
+    optional: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str | None:
+    """Which method of a thing cannot be called as it will be, or None.
 
     Args:
-      methods: names of the arguments by the name of the method; one that the thing lacks is not
-        called.
+      methods: names of the arguments of each method, which are given by position.
+      optional: those of methods that may be lacking or None.
     """
-    for name, arguments in methods.items():
+    for name, arguments in {**methods, **optional}.items():
         method = getattr(thing, name, None)
-        if method is None:
+        if method is None and name in optional:
             continue
-        wanted = f"{name}({', '.join(arguments)})"
+        wanted = f"a method {name}({', '.join(arguments)})"
         if not callable(method):
-            return f"{name} is {type(method).__name__}; a method {wanted}"
+            return f"{name} {method!r}; {wanted}"
         try:
-            signature(method).bind(*arguments)
+            parameters = signature(method, follow_wrapped=False)
+        except (TypeError, ValueError, NameError):
+            continue  # It does not say what it takes.
+        try:
+            parameters.bind(*arguments)
         except TypeError as error:
             return f"{name}: {error}; {wanted}"
-        except ValueError:  # a function of C that does not say its arguments
-            continue
     return None
 
 

@@ -189,11 +189,16 @@ def row_of(
             float(np.mean([calibration_error(run["test"], labels["test"]) for run in runs])), 3
         ),
         "above_logistic": above(frozen, logistic),
-        "together_mcc": round(score.scores(together(runs), labels["test"])["mcc"], 3),
+        **{
+            f"together_{what}": round(score.scores(together(runs), labels["test"])[what], 3)
+            for what in ("mcc", "log_loss")
+        },
     }
     if trees:
         row["above_trees"] = above(frozen, guessed("test", trees))
-        of_both = [score.guesses(together(each), labels["test"]) for each in (runs, trees)]
+        # As many trees as there are runs, because the mean of more is better.
+        both = runs, trees[: len(runs)]
+        of_both = [score.guesses(together(each), labels["test"]) for each in both]
         row["together_above_trees"] = above(*of_both)
     if "online" in runs[0]:
         row["online_mcc"] = mean(scored("online", "test"), "mcc")

@@ -343,22 +343,28 @@ def test_a_backend_says_how_it_took_the_steps():
     assert joined.loop == recording.loop
 
 
-@dataclass(frozen=True)
 class Merging(Counting):
     """One whose lists do not depend on the length of a chunk."""
-
-    name: str = "merging"
 
     def merged(self, circuit: cb.Circuit):
         return None
 
 
-@dataclass(frozen=True)
+class Asking(Counting):
+    """One that wants to know more than it is told."""
+
+    def suits(self, circuit: cb.Circuit, platform: str) -> bool:
+        return platform == "gpu"
+
+
+class Loopless(Counting):
+    chunk = None
+
+
 class Told(Counting):
     """One that says how it runs where a method is wanted."""
 
-    name: str = "told"
-    explain: str = "one after the other"
+    explain = "one by one"
 
 
 @pytest.mark.parametrize(
@@ -374,12 +380,20 @@ class Told(Counting):
         (("window", "x", lambda lag, tau: lag), "window 'x': function; a plasticity.Window"),
         (("backend", "x", object()), "backend 'x': without name, unavailable"),
         (
-            ("backend", "merging", Merging()),
-            "backend 'merging': merged: too many positional arguments; merged(circuit, steps)",
+            ("backend", "x", Merging()),
+            "backend 'x': merged: too many positional arguments; a method merged(circuit, steps)",
         ),
         (
-            ("backend", "told", Told()),
-            "backend 'told': explain is str; a method explain(circuit, recorders, inputs)",
+            ("backend", "x", Asking()),
+            "backend 'x': suits: missing a required argument: 'platform'; a method suits(circuit)",
+        ),
+        (
+            ("backend", "x", Loopless()),
+            "backend 'x': chunk None; a method chunk(circuit, steps, recorders)",
+        ),
+        (
+            ("backend", "x", Told()),
+            "backend 'x': explain 'one by one'; a method explain(circuit, recorders, inputs)",
         ),
     ],
 )
