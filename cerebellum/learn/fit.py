@@ -1,6 +1,5 @@
 """Fitting numbers of a circuit, so that its populations fire at given mean rates."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import optax
 from jax import Array
 
 from cerebellum.errors import UsageError, is_number, is_whole
-from cerebellum.learn import rate_gradient, unknowns
+from cerebellum.learn import losses, rate_gradient, unknowns
 from cerebellum.learn.rate_gradient import Span
 from cerebellum.learn.search import Search
 from cerebellum.learn.unknowns import Bounds
@@ -159,8 +158,7 @@ def fit(
 
 def _report(search: Search, drive: drives.Drive | None) -> Fitted:
     """The values with the lowest loss, and what the circuit does with them on its own path."""
-    losses = [row["loss"] for row in search.rows]
-    best = search.rows[int(np.argmin(np.where(np.isfinite(losses), losses, math.inf)))]
+    best = search.rows[losses.lowest([row["loss"] for row in search.rows])]
     values = {unknown.name: best[unknown.name] for unknown in search.unknowns}
     named = {unknown: values[unknown.name] for unknown in search.unknowns}
     circuit, span = unknowns.fitted_circuit(search.circuit, named), search.span

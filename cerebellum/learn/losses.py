@@ -3,10 +3,19 @@
 Losses are averaged by weight. A sample whose weight is 0 does not count.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
+
+
+def lowest(losses: Sequence[float] | Array) -> int:
+    """The place of the lowest loss. One that is not finite is never it, unless all are such."""
+    each = np.asarray(losses)
+    return int(np.argmin(np.where(np.isfinite(each), each, np.inf)))
 
 
 def _one_hot(labels: Array, logits: Array) -> Array:

@@ -289,8 +289,7 @@ def best_rate(net: Net, learner: Learner, data: Data, split: Split) -> float:
     logits = _relearned(learner.readout, rates, question, label, answered, jnp.asarray(RATES))
     labels = jnp.asarray(data.labels[asked].astype(np.int32))
     told = [losses.cross_entropy(each[asked - split.start], labels).mean() for each in logits]
-    # A step with which the readout diverges is never the best.
-    return RATES[int(np.argmin(np.where(np.isfinite(told), told, np.inf)))]
+    return RATES[losses.lowest(jnp.stack(told))]
 
 
 @jax.jit

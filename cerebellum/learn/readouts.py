@@ -62,9 +62,12 @@ def fit_to_rates(
         for readout in (decode.joined(each, zones), regressed)
     ]
     of_each = [mean_loss(plan.loss, readout, *held_out) for readout in readouts]
-    best = int(np.argmin(np.where(np.isfinite(of_each), of_each, np.inf)))
+    best = losses.lowest(of_each)
     if not np.isfinite(of_each[best]):
-        raise FailedError(f"readout: the validation loss is {of_each[best]}")
+        raise FailedError(
+            f"readout: the validation loss is {of_each[best]}; training.rate_epochs 0 starts "
+            "without a rate network"
+        )
     return jax.tree.map(parallel.agreed, readouts[best]), of_each[best]
 
 
@@ -122,5 +125,5 @@ def calibrated(readout: Readout, rates: np.ndarray, labels: np.ndarray) -> Reado
         )
 
     candidates = jnp.linspace(-1.5, 3.0, 181)
-    best = candidates[jnp.argmin(jax.lax.map(loss, candidates))]
+    best = candidates[losses.lowest(jax.lax.map(loss, candidates))]
     return replace(readout, temperature=jnp.exp(best))

@@ -176,11 +176,12 @@ def row_of(
     def above(some: np.ndarray, other: np.ndarray) -> list[float]:
         return np.round(score.bootstrap(labels["test"], some, other), 3).tolist()
 
-    told, frozen = scored("test", "test"), guessed("test")
+    validated, told = scored("validation", "validation"), scored("test", "test")
+    frozen, one = guessed("test"), score.scores(together(runs), labels["test"])
     row = {
         "seeds": len(runs),
-        "validation_mcc": mean(scored("validation", "validation"), "mcc"),
-        "validation_log_loss": mean(scored("validation", "validation"), "log_loss"),
+        "validation_mcc": mean(validated, "mcc"),
+        "validation_log_loss": mean(validated, "log_loss"),
         "mcc": mean(told, "mcc"),
         "sd": round(float(np.std([each["mcc"] for each in told])), 3),
         "auc": mean(told, "auc"),
@@ -189,10 +190,8 @@ def row_of(
             float(np.mean([calibration_error(run["test"], labels["test"]) for run in runs])), 3
         ),
         "above_logistic": above(frozen, logistic),
-        **{
-            f"together_{what}": round(score.scores(together(runs), labels["test"])[what], 3)
-            for what in ("mcc", "log_loss")
-        },
+        "together_mcc": round(one["mcc"], 3),
+        "together_log_loss": round(one["log_loss"], 3),
     }
     if trees:
         row["above_trees"] = above(frozen, guessed("test", trees))

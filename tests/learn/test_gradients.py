@@ -168,6 +168,15 @@ def test_what_is_learned_stays_within_its_bounds():
         assert not jnp.any(weights[initial_weights[name] == 0])
 
 
+@pytest.mark.parametrize(
+    ("of_each", "place"),
+    [([0.3, 0.2, 0.4], 1), ([np.nan, 0.7], 1), ([np.inf, 0.7, -np.inf], 1), ([np.nan] * 2, 0)],
+)
+def test_a_loss_that_is_not_finite_is_never_the_lowest(of_each, place):
+    assert losses.lowest(of_each) == place
+    assert losses.lowest(jnp.asarray(of_each)) == place
+
+
 def test_every_loss_falls_towards_the_label():
     labels = jnp.asarray([0, 2])
     good = 5.0 * jax.nn.one_hot(labels, 3)
