@@ -541,6 +541,7 @@ PROBES: dict[str, Probe] = {
     "training.burst": Probe(8, 10, designed(most_spikes)),
     "training.readout_tau": Probe(4.0, 8.0, lambda s, lab: new(s, lab).design.tau),
     "training.refractory": Probe(2.0, 1.0, designed(refractory)),
+    "training.largest_weight": Probe(10.0, 20.0, lambda s, lab: new(s, lab).design.largest_weight),
     "training.class_weights": Probe("none", "balanced", planned(steps)),
     "training.stdp.tau_pre": Probe(20.0, 10.0, planned(taught)),
     "training.stdp.tau_post": Probe(20.0, 10.0, planned(taught)),

@@ -78,6 +78,7 @@ def design_of(settings: Settings, features: int, task: ticks.Task) -> Design:
         burst=training.burst,
         tau=training.readout_tau,
         refractory=training.refractory,
+        largest_weight=training.largest_weight,
         steps=neural.steps_per_tick,
         dt=neural.dt,
         granule=neural.granule_size if configured else Design.granule,
@@ -199,6 +200,7 @@ def not_followed(
         "burst": design.burst,
         "readout_tau": design.tau,
         "refractory": design.refractory,
+        "largest_weight": design.largest_weight,
         "window": window,
     }
     neural = {

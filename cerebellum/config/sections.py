@@ -216,6 +216,10 @@ class Training(Section):
         default=2.0,
         description="refractory period of the nuclear cells that learn, ms, a multiple of the step",
     )
+    largest_weight: Annotated[Number, Field(gt=1)] = Field(
+        default=10.0,
+        description="largest weight that is learned, in units of a projection's initial mean",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="whether rare classes have larger weights in the loss"
     )

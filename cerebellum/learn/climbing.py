@@ -100,8 +100,8 @@ def teach(
       traces: traces at the end of the ticks, [B, ...].
       errors: errors of the ticks.
       counts: 1 where a tick is learned from, 0 elsewhere, [B].
-      gain: largest change for one tick, as a share of a weight's bound. It corresponds to
-        `neural.learning_rate` of the circuit's own plasticity.
+      gain: largest change for one tick, in units of `W_MAX` initial mean weights. It corresponds
+        to `neural.learning_rate` of the circuit's own plasticity.
     """
     nuclear_key, purkinje_key = jax.random.split(key)
     initial_weights = net.circuit.params.weights
@@ -113,7 +113,8 @@ def teach(
         ("mossy_fiber_nuclei", traces.mossy, at_nuclei),
     ):
         change = jnp.einsum("b,bs,bt->st", counts, trace, signal)
-        weights[name] = weights[name] + gain * network.bound(initial_weights[name]) * change
+        unit = network.mean_weight(initial_weights[name])
+        weights[name] = weights[name] + gain * network.W_MAX * unit * change
     current_change = jnp.einsum("b,bt->t", counts, at_nuclei)
     drive["nuclei"] = drive["nuclei"] + gain * network.W_MAX * BIAS_MV * current_change
     return network.bounded(net, replace(learner, weights=weights, drive=drive))

@@ -4,9 +4,9 @@ It differs from the resting circuit where training needs it. Conduction takes on
 time between ticks is not biological time. Nuclear cells receive every mossy fibre, forget within a
 tick (5 ms membrane, 2 ms synapse) and are more numerous than in anatomy. They form a zone for each
 choice, and their thresholds are spread so that their summed output changes in small steps. Weights
-are float32. Their bounds are zero (an excitatory fibre stays excitatory) and `W_MAX` times their
-initial mean. The olive is not a population of this circuit: `climbing` computes the climbing
-fibres.
+are float32. Their bounds are zero (an excitatory fibre stays excitatory) and
+`Design.largest_weight` times their initial mean. The olive is not a population of this circuit:
+`climbing` computes the climbing fibres.
 
 Dimensions: L ticks, B streams or trials, S steps to a tick, M mossy fibres, N nuclear cells.
 """
@@ -52,7 +52,7 @@ DRIVEN = ("granule", "golgi", "purkinje", "nuclei")
 """Populations whose constant current is learned, too."""
 
 W_MAX = 10.0
-"""Largest weight, in units of a projection's initial mean weight."""
+"""Largest weight by default, in units of a projection's initial mean weight."""
 DRIVE_UNIT = 3.0
 """Unit in which a constant current is learned, mV."""
 READOUT_UNIT = 0.02
@@ -117,6 +117,8 @@ class Design:
     """Whether a Purkinje cell inhibits only the nuclear cells of its own zone, as in the animal
     (Apps & Garwicz 2005). This is needed where Purkinje cells must express what mossy fibres
     cannot."""
+    largest_weight: float = W_MAX
+    """Largest weight, in units of a projection's initial mean weight."""
     silent: int = 0
     """Number of mossy fibres that no input drives."""
 
@@ -320,7 +322,7 @@ def units(net: Net) -> Learner:
     params, one = net.circuit.params, jnp.float32(1)
     readout_unit = READOUT_UNIT * one
     return Learner(
-        weights={name: _mean(params.weights[name]) for name in LEARNED},
+        weights={name: mean_weight(params.weights[name]) for name in LEARNED},
         drive=dict.fromkeys(DRIVEN, jnp.float32(DRIVE_UNIT)),
         readout=Readout(
             centre=0 * one,
@@ -332,25 +334,24 @@ def units(net: Net) -> Learner:
     )
 
 
-def _mean(weights: Array) -> Array:
+def mean_weight(initial_weights: Array) -> Array:
     """Mean weight of the contacts that exist."""
-    return jnp.sum(weights) / jnp.maximum(1, jnp.sum(weights > 0))
+    return jnp.sum(initial_weights) / jnp.maximum(1, jnp.sum(initial_weights > 0))
 
 
-def bound(initial_weights: Array) -> Array:
+def bound(design: Design, initial_weights: Array) -> Array:
     """The largest weight that contacts with these initial weights may reach."""
-    return W_MAX * _mean(initial_weights)
+    return design.largest_weight * mean_weight(initial_weights)
 
 
 def bounded(net: Net, learner: Learner) -> Learner:
     """The learner with its weights clipped to their bounds. Missing contacts stay zero."""
+
+    def clipped(learned: Array, initial: Array) -> Array:
+        return jnp.where(initial > 0, jnp.clip(learned, 0, bound(net.design, initial)), 0)
+
     initial_weights = net.circuit.params.weights
-    weights = {
-        name: jnp.where(
-            initial_weights[name] > 0, jnp.clip(learned, 0, bound(initial_weights[name])), 0
-        )
-        for name, learned in learner.weights.items()
-    }
+    weights = {name: clipped(w, initial_weights[name]) for name, w in learner.weights.items()}
     return replace(learner, weights=weights)
 
 

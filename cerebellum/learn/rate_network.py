@@ -7,7 +7,10 @@ cell is a rectified unit,
 
 whose inputs are the spikes of each mossy fibre in a tick, weighted by what they still do to a
 cell's filtered rate at the end of the tick, and whose weights are not negative. It learns by
-gradients in a small part of the time that spikes take. Then its weights become those of the spiking
+gradients in a small part of the time that spikes take. What is learned of a weight has two factors:
+one of the contact, and a gain of the feature whose receptive fields the fibres are. Of many
+features few matter, and a common factor finds these sooner (Holzmueller et al. 2024, whose networks
+scale each input). Then its weights become those of the spiking
 cells, and each cell gets the current that gives it its share of the mean rate. The rates of spiking
 cells are then about proportional to those of the units, as long as their inputs change little
 within a tick (Diehl et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the
@@ -44,6 +47,8 @@ RATE = 0.02
 """Learning rate. A weight is learned in units of the mean initial weight."""
 CURRENT_UNIT = 0.15
 """Unit in which a cell's current is learned."""
+GAIN_UNIT = 2.0
+"""Unit in which the natural logarithm of a feature's gain is learned."""
 READOUT_UNIT = 0.05
 """Unit in which the readout is learned."""
 TOTAL = 3.0
@@ -55,7 +60,8 @@ READOUT = 0.1
 """Standard deviation of the initial readout weights, times the root of the cells of a microzone."""
 DRIVE = 2.0
 """Mean sum of the weights of a spiking cell, in units of `Design.mossy_nuclei`. The larger it is,
-the more a cell's rate differs from tick to tick, and the closer is `network.W_MAX` to the mean."""
+the more a cell's rate differs from tick to tick, and the closer to the mean is the largest
+weight."""
 RIDGE = 0.1
 """Penalty of the regression on spiking cells, as a share of the mean variance of their rates."""
 EVALUATED = 4_096
@@ -64,7 +70,7 @@ EVALUATED = 4_096
 
 @struct.dataclass(kw_only=True)
 class RateNetwork:
-    """The arrays that are learned."""
+    """A rate network."""
 
     weights: Array
     """[M, N]"""
@@ -74,6 +80,17 @@ class RateNetwork:
     """[N, C]"""
     bias: Array
     """[K, C]"""
+
+
+@struct.dataclass(kw_only=True)
+class Factored:
+    """The arrays that are learned: a rate network whose weights have two factors."""
+
+    of_contacts: RateNetwork
+    """Its weights are those of a gain of one."""
+    log_gains: Array
+    """Natural logarithms of the gains of the features, and of the silent fibres if there are any,
+    [F]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +195,9 @@ def learn(
 ) -> RateNetwork:
     """Learn by Adam. Returns the network after the pass with the least loss in validation.
 
+    How many passes are best is not known beforehand: a network may learn the samples by heart in
+    twice as many, or may need them. So a second one learns for twice as long where that is allowed.
+
     Args:
       class_weights: weights of samples by label, [C]; None where all count alike.
 
@@ -190,19 +210,61 @@ def learn(
             f"neural.steps_per_tick: {design.steps}; at least 2 with training.rate_epochs, because "
             "a spike acts from the next step on"
         )
-    count, rng = len(training.labels), np.random.default_rng(lesson.seed)
-    size = min(SAMPLES, count)
+    steps = len(training.labels) // _step_size(training)
+    weights = np.ones(design.outputs) if class_weights is None else class_weights
+    found = [
+        _learned(design, lesson, training, validation, weights, many)
+        for many in passes(lesson, steps)
+    ]
+    told = [loss for _, loss in found]
+    place = losses.lowest(told)
+    if not np.isfinite(told[place]):
+        raise FailedError(
+            f"rate network: the validation loss is {told[place]}; training.rate_epochs 0 starts "
+            "without one"
+        )
+    return found[place][0]
+
+
+def _step_size(training: Examples) -> int:
+    """Samples to a step."""
+    return min(SAMPLES, len(training.labels))
+
+
+def passes(lesson: Lesson, steps: int) -> tuple[int, ...]:
+    """How often each network is shown the samples, where a pass over them has so many steps."""
+    many = max(1, min(lesson.passes, max(LEAST_PASSES, STEPS // steps)))
+    return (many, 2 * many) if 2 * many <= lesson.passes else (many,)
+
+
+def _learned(
+    design: Design,
+    lesson: Lesson,
+    training: Examples,
+    validation: Examples,
+    weights: np.ndarray,
+    many: int,
+) -> tuple[RateNetwork, float]:
+    """The network after the best of so many passes, and its loss in validation.
+
+    Args:
+      weights: weights of samples by label, [C].
+    """
+    count, rng, size = (
+        len(training.labels),
+        np.random.default_rng(lesson.seed),
+        _step_size(training),
+    )
     steps = count // size
-    many = passes(lesson, steps)
     key = jax.random.key(lesson.seed)
     some = jnp.asarray(training.inputs[rng.integers(0, count, 2_048)])
     net = begin(design, lesson.microzones, some, key)
+    factored = Factored(of_contacts=net, log_gains=jnp.zeros(max(_features(design)) + 1))
     optimizer = _optimizer(net, lesson.clipping, many * steps)
-    weights = np.ones(design.outputs) if class_weights is None else class_weights
     step: Any = jax.jit(partial(_step, design, lesson, optimizer))
-    parameters: Any = net
+    parameters: Any = factored
     state = optimizer.init(parameters)
-    best, best_loss, held_out = net, np.inf, np.nan
+    best, best_loss = net, np.nan
     for index in range(many):
         order = rng.permutation(count)[: steps * size].reshape(steps, size)
         for place, batch in enumerate(order):
@@ -212,33 +274,25 @@ def learn(
             samples = jnp.asarray(inputs), jnp.asarray(labels)
             counted = jnp.asarray(weights[labels], jnp.float32)
             step_key = jax.random.fold_in(key, index * steps + place)
-            net, state = step(net, state, *samples, counted, step_key)
+            factored, state = step(factored, state, *samples, counted, step_key)
+        net = multiplied(design, factored)
         loss = mean_loss(design, lesson.loss, net, validation)
         # Every process must keep the network of the same pass.
         held_out = float(parallel.agreed(jnp.float32(loss)))
-        if held_out < best_loss:
+        if losses.lowest([best_loss, held_out]):
             best, best_loss = net, held_out
-    if not np.isfinite(best_loss):
-        raise FailedError(
-            f"rate network: the validation loss is {held_out}; training.rate_epochs 0 starts "
-            "without one"
-        )
-    return best
-
-
-def passes(lesson: Lesson, steps: int) -> int:
-    """How often the samples are shown, where a pass over them has so many steps."""
-    return max(1, min(lesson.passes, max(LEAST_PASSES, STEPS // steps)))
+    return best, best_loss
 
 
 def _optimizer(net: RateNetwork, clipping: float, steps: int) -> optax.GradientTransformation:
     """Adam with clipping, a schedule of so many steps, and steps in each array's unit."""
-    units = RateNetwork(
+    of_contacts = RateNetwork(
         weights=jnp.mean(net.weights),
         current=jnp.float32(CURRENT_UNIT),
         readout=jnp.float32(READOUT_UNIT),
         bias=jnp.float32(READOUT_UNIT),
     )
+    units = Factored(of_contacts=of_contacts, log_gains=jnp.float32(GAIN_UNIT))
     return optax.chain(
         optax.clip_by_global_norm(clipping),
         optax.scale_by_adam(),
@@ -251,28 +305,52 @@ def _step(
     design: Design,
     lesson: Lesson,
     optimizer: optax.GradientTransformation,
-    net: RateNetwork,
+    factored: Factored,
     state: Any,
     inputs: Array,
     labels: Array,
     weights: Array,
     key: Array,
-) -> tuple[RateNetwork, Any]:
+) -> tuple[Factored, Any]:
     """The network and the optimiser's state after a step on some samples."""
 
-    def loss(net: RateNetwork) -> Array:
+    def loss(factored: Factored) -> Array:
+        net = multiplied(design, factored)
         cell_rates = rates(design, net, inputs)
         if lesson.dropout:
             cell_rates = decode.dropped(cell_rates, 0.0, lesson.dropout, key)
         each = logits(design, net, cell_rates)
         return losses.of_microzones(lesson.loss, each, labels, weights)
 
-    gradient: Any = jax.grad(loss)(net)
-    parameters: Any = net
+    gradient: Any = jax.grad(loss)(factored)
+    parameters: Any = factored
     updates, state = optimizer.update(gradient, state, parameters)
-    net = jax.tree.map(jnp.add, net, updates)
-    most = network.W_MAX / DRIVE * _mean_weight(design)
-    return replace(net, weights=jnp.clip(net.weights, 0, most)), state
+    factored = jax.tree.map(jnp.add, factored, updates)
+    most = largest_weight(design) / _gains(design, factored)
+    net = factored.of_contacts
+    net = replace(net, weights=jnp.clip(net.weights, 0, most))
+    return replace(factored, of_contacts=net), state
+
+
+def largest_weight(design: Design) -> float:
+    """The largest weight, so that none is above the bound of spiking cells where the mean stays."""
+    return design.largest_weight / DRIVE * _mean_weight(design)
+
+
+def _features(design: Design) -> np.ndarray:
+    """The feature of each mossy fibre, int [M]; silent fibres come after all others."""
+    return np.arange(design.mossy_fibers) // max(1, design.fields)
+
+
+def _gains(design: Design, factored: Factored) -> Array:
+    """The gain of each mossy fibre, [M, 1]."""
+    return jnp.exp(factored.log_gains)[_features(design), None]
+
+
+def multiplied(design: Design, factored: Factored) -> RateNetwork:
+    """The rate network whose weights are the products of both factors."""
+    net = factored.of_contacts
+    return replace(net, weights=net.weights * _gains(design, factored))
 
 
 def _mean_weight(design: Design) -> float:

@@ -117,7 +117,7 @@ def teach(
       gain_share: factor on all changes.
     """
     initial_weights = net.circuit.params.weights[PROJECTION]
-    bound = network.bound(initial_weights)
+    bound = network.bound(net.design, initial_weights)
     weights = learner.weights[PROJECTION]
     weights = weights + gain_share * bound * change(timing, net.design.dt, mossy, post)
     weights = jnp.clip(weights, timing.w_min * bound, timing.w_max * bound)

@@ -13,7 +13,7 @@ from cerebellum.learn import decode, losses, network, rate_network, readouts, st
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
-from cerebellum.learn.rate_network import Examples, Lesson, RateNetwork
+from cerebellum.learn.rate_network import Examples, Factored, Lesson, RateNetwork
 from cerebellum.learn.tasks import ticks
 
 pytestmark = pytest.mark.usefixtures("broadcasting", "compiled_quickly")
@@ -65,8 +65,39 @@ def test_it_learns(feed, design, learned):
     inputs = jnp.asarray(held_out.inputs)
     fresh = rate_network.begin(design, LESSON.microzones, inputs, jax.random.key(0))
     assert loss < 0.56 < rate_network.mean_loss(design, LESSON.loss, fresh, held_out)
-    most = network.W_MAX / rate_network.DRIVE * rate_network._mean_weight(design)
+    most = rate_network.largest_weight(design) * (1 + 1e-6)
     assert 0 <= float(learned.weights.min()) < float(learned.weights.max()) <= most
+
+
+def test_a_gain_multiplies_all_fields_of_a_feature():
+    design = Design(inputs=3, fields=2, nuclei=6, silent=3)
+    net = RateNetwork(
+        weights=1.0 + jnp.arange(9 * 6.0).reshape(9, 6),
+        current=jnp.arange(6.0),
+        readout=jnp.ones((6, 3)),
+        bias=jnp.zeros((1, 3)),
+    )
+    factored = Factored(of_contacts=net, log_gains=jnp.log(jnp.asarray([1.0, 2.0, 0.5, 3.0, 4.0])))
+    found = rate_network.multiplied(design, factored)
+    gains = [1, 1, 2, 2, 0.5, 0.5, 3, 3, 4]
+    np.testing.assert_allclose(found.weights, net.weights * np.reshape(gains, (9, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(found.current, net.current)
+
+
+def test_weights_gather_at_the_features_that_decide(feed, design, monkeypatch):
+    """Here the last return and the last change, which are the same; without gains they do less."""
+    parts = examples(feed, "train"), examples(feed, "validation")
+    names = feed.data.fields.names
+    decide = [names.index("return_0"), names.index("change_0")]
+
+    def share() -> float:
+        weights = np.asarray(rate_network.learn(design, LESSON, *parts).weights)
+        of_features = weights.reshape(len(names), design.fields, -1).sum(axis=(1, 2))
+        return of_features[decide].sum() / of_features.sum()
+
+    with_gains = share()
+    monkeypatch.setattr(rate_network, "GAIN_UNIT", 0.0)
+    assert share() + 0.05 < with_gains
 
 
 def test_the_same_seed_learns_the_same(feed, design, learned):
@@ -282,10 +313,31 @@ def test_spiking_cells_answer_as_the_rates_do(design):
 
 @pytest.mark.parametrize(
     ("asked", "steps", "made"),
-    [(30, 20, 30), (30, 100, 15), (30, 600, 6), (2, 600, 2), (1, 20, 1), (1_000, 20, 75)],
+    [
+        (30, 20, (30,)),
+        (30, 100, (15, 30)),
+        (30, 600, (6, 12)),
+        (11, 600, (6,)),
+        (2, 600, (2,)),
+        (1, 20, (1,)),
+        (1_000, 20, (75, 150)),
+    ],
 )
 def test_many_samples_are_shown_less_often(asked, steps, made):
     assert rate_network.passes(Lesson(passes=asked), steps) == made
+
+
+@pytest.mark.parametrize("better", [1, 2])
+def test_the_better_of_two_numbers_of_passes_is_kept(feed, design, monkeypatch, better):
+    """As if only so many had been allowed."""
+    parts = examples(feed, "train"), examples(feed, "validation")
+    monkeypatch.setattr(rate_network, "passes", lambda lesson, steps: (better,))
+    expected = rate_network.learn(design, LESSON, *parts)
+    monkeypatch.setattr(rate_network, "passes", lambda lesson, steps: (1, 2))
+    told = iter([0.7, 0.6, 0.5] if better == 2 else [0.4, 0.6, 0.5])
+    monkeypatch.setattr(rate_network, "mean_loss", lambda *given: next(told))
+    found = rate_network.learn(design, LESSON, *parts)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_answers_come_in_parts(feed, design, learned, monkeypatch):

@@ -76,7 +76,7 @@ def test_weights_stay_between_their_bounds(net, sign):
     learner = network.begin(net, jax.random.key(0))
     after = stdp.teach(net, learner, timing, mossy, post, jnp.float32(1))
     initial = net.circuit.params.weights[stdp.PROJECTION]
-    wanted = network.bound(initial) * (0.3 if sign > 0 else 0.02)
+    wanted = network.bound(DESIGN, initial) * (0.3 if sign > 0 else 0.02)
     np.testing.assert_allclose(
         after.weights[stdp.PROJECTION], np.where(initial > 0, wanted, 0), rtol=1e-6
     )

@@ -199,7 +199,8 @@ def test_climbing_fibres_teach_the_delta_rule():
         ("granule_purkinje", -1, 7, 2.0),
         ("mossy_fiber_nuclei", 1, 0, 1.0),
     ):
-        gain = 1e-3 * network.bound(initial_weights[name]) * climbing.GAIN
+        unit = network.W_MAX * network.mean_weight(initial_weights[name])
+        gain = 1e-3 * unit * climbing.GAIN
         expected = sign * gain * size * jnp.asarray([0.4, -0.4, 0.4, -0.4])
         np.testing.assert_allclose(mean[name][at], expected, rtol=0.25)
     assert not jnp.any(mean["granule_purkinje"][8])
