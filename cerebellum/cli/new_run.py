@@ -9,7 +9,7 @@ import numpy as np
 from cerebellum.config import Settings
 from cerebellum.config.sections import Training
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode, network, start
+from cerebellum.learn import encode, network, rate_network, start
 from cerebellum.learn.feed import WINDOW, streams_of
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
@@ -35,6 +35,7 @@ def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any
     design = design_of(settings, data.ranks.shape[1], task)
     _check_microzones(training.microzones, design)
     _check_time(training, design)
+    _check_largest_weight(training)
     plan = plan_of(settings)
     net = network.build(design, jax.random.key(seed))
     model = Model(
@@ -119,6 +120,16 @@ def _check_microzones(asked: int, design: Design) -> None:
         raise UsageError(
             f"training.microzones: {asked}; at most {most} with {design.nuclei} nuclear cells "
             f"(neural.dcn_size) and {len(design.choices)} choices"
+        )
+
+
+def _check_largest_weight(training: Training) -> None:
+    """Raise `UsageError` where a rate network's first weights would be above the largest."""
+    least = 2 * rate_network.DRIVE
+    if training.rate_epochs and training.largest_weight < least:
+        raise UsageError(
+            f"training.largest_weight: {training.largest_weight:g}; at least {least:g} with "
+            "training.rate_epochs, whose network begins with weights up to that"
         )
 
 

@@ -190,8 +190,8 @@ class Training(Section):
     )
     rate_epochs: Annotated[int, BeforeValidator(whole), Field(ge=0)] = Field(
         default=0,
-        description="most passes over the data in which a network of rates learns, from which the "
-        "circuit then starts; 0: it starts from regression",
+        description="most passes over the data in which networks of rates learn, from the best of "
+        "which the circuit then starts; 0: it starts from regression",
     )
     fields: Count = Field(default=6, description="receptive fields to a feature")
     field_width: Positive = Field(
@@ -216,7 +216,7 @@ class Training(Section):
         default=2.0,
         description="refractory period of the nuclear cells that learn, ms, a multiple of the step",
     )
-    largest_weight: Annotated[Number, Field(gt=1)] = Field(
+    largest_weight: Annotated[Number, Field(ge=2)] = Field(
         default=10.0,
         description="largest weight that is learned, in units of a projection's initial mean",
     )

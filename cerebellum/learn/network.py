@@ -52,7 +52,8 @@ DRIVEN = ("granule", "golgi", "purkinje", "nuclei")
 """Populations whose constant current is learned, too."""
 
 W_MAX = 10.0
-"""Largest weight by default, in units of a projection's initial mean weight."""
+"""Largest weight by default, and unit of changes by climbing fibres, in initial mean weights of a
+projection."""
 DRIVE_UNIT = 3.0
 """Unit in which a constant current is learned, mV."""
 READOUT_UNIT = 0.02

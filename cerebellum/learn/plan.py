@@ -40,8 +40,8 @@ class Plan:
     """Share of the nuclear cells that the readout does not hear in a step down the gradient, drawn
     anew for each sample, so that no answer depends on a few cells (Srivastava et al. 2014)."""
     rate_epochs: int = 0
-    """Most passes over the samples in which a rate network learns, from which the circuit then
-    starts (see `rate_network`); with 0 it starts from regression."""
+    """Most passes over the samples in which rate networks learn, from the best of which the circuit
+    then starts (see `rate_network`); with 0 it starts from regression."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     stdp: Timing = field(default_factory=Timing)

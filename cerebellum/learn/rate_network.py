@@ -7,18 +7,18 @@ cell is a rectified unit,
 
 whose inputs are the spikes of each mossy fibre in a tick, weighted by what they still do to a
 cell's filtered rate at the end of the tick, and whose weights are not negative. It learns by
-gradients in a small part of the time that spikes take. What is learned of a weight has two factors:
-one of the contact, and a gain of the feature whose receptive fields the fibres are. Of many
-features few matter, and a common factor finds these sooner (Holzmueller et al. 2024, whose networks
-scale each input). Then its weights become those of the spiking
-cells, and each cell gets the current that gives it its share of the mean rate. The rates of spiking
+gradients in a small part of the time that spikes take. A weight is the product of two factors that
+are both learned: one of the contact, and the gain of the feature whose receptive fields the fibres
+are. Of many features few matter, and a common factor finds these sooner (Holzmueller et al. 2024,
+whose networks scale each input). Then its weights become those of the spiking cells, and each cell
+gets the current that gives it its share of the mean rate. The rates of spiking
 cells are then about proportional to those of the units, as long as their inputs change little
 within a tick (Diehl et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the
 network does not have, which is the granular layer, the Purkinje cells and the memory of earlier
 ticks, the circuit learns afterwards.
 
-Dimensions: n samples, B samples of a step, M mossy fibres, N nuclear cells, K microzones,
-C choices.
+Dimensions: n samples, B samples of a step, F features, M mossy fibres, N nuclear cells,
+K microzones, C choices.
 """
 
 from dataclasses import dataclass, replace
@@ -40,15 +40,17 @@ from cerebellum.learn.network import Design, Learner, Net
 SAMPLES = 256
 """Samples to a step."""
 STEPS = 1_500
-"""Steps after which learning ends, once there were `LEAST_PASSES`."""
+"""Steps after which the first network has learned, once there were `LEAST_PASSES`."""
 LEAST_PASSES = 6
-"""Passes that are made whatever the number of samples, unless fewer are asked for."""
+"""Passes that it makes whatever the number of samples, unless fewer are asked for."""
 RATE = 0.02
-"""Learning rate. A weight is learned in units of the mean initial weight."""
+"""Learning rate. The factor of a contact is learned in units of the mean initial weight."""
 CURRENT_UNIT = 0.15
 """Unit in which a cell's current is learned."""
 GAIN_UNIT = 2.0
 """Unit in which the natural logarithm of a feature's gain is learned."""
+MOST_LOG_GAIN = 10.0
+"""Largest natural logarithm of a gain, of either sign."""
 READOUT_UNIT = 0.05
 """Unit in which the readout is learned."""
 TOTAL = 3.0
@@ -87,10 +89,9 @@ class Factored:
     """The arrays that are learned: a rate network whose weights have two factors."""
 
     of_contacts: RateNetwork
-    """Its weights are those of a gain of one."""
+    """The network before its weights are multiplied by the gains."""
     log_gains: Array
-    """Natural logarithms of the gains of the features, and of the silent fibres if there are any,
-    [F]."""
+    """Natural logarithms of the gains of the features, [F]; more follow for silent fibres."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +211,13 @@ def learn(
             f"neural.steps_per_tick: {design.steps}; at least 2 with training.rate_epochs, because "
             "a spike acts from the next step on"
         )
-    steps = len(training.labels) // _step_size(training)
+    size = min(SAMPLES, len(training.labels))
+    batches = len(training.labels) // size, size
     weights = np.ones(design.outputs) if class_weights is None else class_weights
+    parts = training, validation
     found = [
-        _learned(design, lesson, training, validation, weights, many)
-        for many in passes(lesson, steps)
+        _learned(design, lesson, parts, weights, batches, many)
+        for many in passes(lesson, batches[0])
     ]
     told = [loss for _, loss in found]
     place = losses.lowest(told)
@@ -226,11 +229,6 @@ def learn(
     return found[place][0]
 
 
-def _step_size(training: Examples) -> int:
-    """Samples to a step."""
-    return min(SAMPLES, len(training.labels))
-
-
 def passes(lesson: Lesson, steps: int) -> tuple[int, ...]:
     """How often each network is shown the samples, where a pass over them has so many steps."""
     many = max(1, min(lesson.passes, max(LEAST_PASSES, STEPS // steps)))
@@ -240,26 +238,24 @@ def passes(lesson: Lesson, steps: int) -> tuple[int, ...]:
 def _learned(
     design: Design,
     lesson: Lesson,
-    training: Examples,
-    validation: Examples,
+    parts: tuple[Examples, Examples],
     weights: np.ndarray,
+    batches: tuple[int, int],
     many: int,
 ) -> tuple[RateNetwork, float]:
     """The network after the best of so many passes, and its loss in validation.
 
     Args:
+      parts: training and validation.
       weights: weights of samples by label, [C].
+      batches: steps to a pass, and samples to a step.
     """
-    count, rng, size = (
-        len(training.labels),
-        np.random.default_rng(lesson.seed),
-        _step_size(training),
-    )
-    steps = count // size
+    (training, validation), (steps, size) = parts, batches
+    count, rng = len(training.labels), np.random.default_rng(lesson.seed)
     key = jax.random.key(lesson.seed)
     some = jnp.asarray(training.inputs[rng.integers(0, count, 2_048)])
     net = begin(design, lesson.microzones, some, key)
-    factored = Factored(of_contacts=net, log_gains=jnp.zeros(max(_features(design)) + 1))
+    factored = Factored(of_contacts=net, log_gains=jnp.zeros(_feature_count(design)))
     optimizer = _optimizer(net, lesson.clipping, many * steps)
     step: Any = jax.jit(partial(_step, design, lesson, optimizer))
     parameters: Any = factored
@@ -279,7 +275,7 @@ def _learned(
         loss = mean_loss(design, lesson.loss, net, validation)
         # Every process must keep the network of the same pass.
         held_out = float(parallel.agreed(jnp.float32(loss)))
-        if losses.lowest([best_loss, held_out]):
+        if losses.lowest([held_out, best_loss]) == 0:
             best, best_loss = net, held_out
     return best, best_loss
 
@@ -333,18 +329,23 @@ def _step(
 
 
 def largest_weight(design: Design) -> float:
-    """The largest weight, so that none is above the bound of spiking cells where the mean stays."""
+    """The largest weight of a unit.
+
+    While the mean weight is the initial one, `with_rate_network` makes of it the largest weight of
+    a spiking cell; where the mean has fallen, it cuts what is above that.
+    """
     return design.largest_weight / DRIVE * _mean_weight(design)
 
 
-def _features(design: Design) -> np.ndarray:
-    """The feature of each mossy fibre, int [M]; silent fibres come after all others."""
-    return np.arange(design.mossy_fibers) // max(1, design.fields)
+def _feature_count(design: Design) -> int:
+    """F, and the groups as large as a feature's fields that silent fibres fill."""
+    return -(-design.mossy_fibers // max(1, design.fields))
 
 
 def _gains(design: Design, factored: Factored) -> Array:
     """The gain of each mossy fibre, [M, 1]."""
-    return jnp.exp(factored.log_gains)[_features(design), None]
+    gains = jnp.exp(jnp.clip(factored.log_gains, -MOST_LOG_GAIN, MOST_LOG_GAIN))
+    return jnp.repeat(gains, max(1, design.fields))[: design.mossy_fibers, None]
 
 
 def multiplied(design: Design, factored: Factored) -> RateNetwork:

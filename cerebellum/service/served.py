@@ -44,6 +44,8 @@ PEAK_HZ = 200.0
 """The rate of a mossy fibre of an untrained circuit at its preferred value."""
 LEARNS = ("climbing_fiber", "hybrid")
 """Values of training.method with which the service learns from outcomes."""
+LATER = {"width": encode.WIDTH, "refractory": 2.0, "largest_weight": network.W_MAX}
+"""Fields that a design did not have when digests were first made, and what each then was."""
 
 
 @struct.dataclass(kw_only=True)
@@ -313,10 +315,9 @@ def load(model: Model, settings: Settings) -> Served:
 
 def _identity(run: learned.Run, learning: bool) -> dict[str, Any]:
     """What tells a trained model from others, for its digests."""
-    design = asdict(run.model.net.design)
-    if run.model.net.design.width == encode.WIDTH:
-        del design["width"]  # a design had none when digests were first made
-    identity = {"design": design, "step": run.step, "learning": learning}
+    design = asdict(run.model.net.design).items()
+    told = {name: value for name, value in design if (name, value) not in LATER.items()}
+    identity = {"design": told, "step": run.step, "learning": learning}
     return identity | {
         "task": run.model.task,
         "fields": asdict(run.model.fields),

@@ -132,6 +132,8 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         ("burst = 11", "training.burst: 11; at most 10, the steps of a tick"),
         ("readout_tau = 21", "training.readout_tau: 21 ms; at most 20 ms, two ticks"),
         ("refractory = 5", "training.refractory: 5 ms; at most 4 ms, 4 steps (neural.dt)"),
+        ("largest_weight = 1.9", "training.largest_weight: too small (1.9; at least 2)"),
+        ("largest_weight = 3\nrate_epochs = 1", "training.largest_weight: 3; at least 4 with tra"),
         ("refractory = 1.4", "training.refractory: 1.4 ms; a multiple of the step of 1 ms (neural"),
     ):
         (market / "wrong.toml").write_text(f"[training]\n{wrong}\n")

@@ -179,8 +179,12 @@ def test_a_plan_names_what_it_does_not_know():
 
 
 def test_climbing_fibres_teach_the_delta_rule():
-    """Averaged over the random spikes, the change of a weight is trace times error."""
-    design = Design(inputs=6, fields=0, choices=(0, 1), granule=100, purkinje=4, nuclei=4)
+    """Averaged over the random spikes, the change of a weight is trace times error.
+
+    Its unit does not depend on the largest weight.
+    """
+    sizes = {"granule": 100, "purkinje": 4, "nuclei": 4}
+    design = Design(inputs=6, fields=0, choices=(0, 1), largest_weight=25.0, **sizes)
     net = network.build(design, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
     trace = network.Traces(mossy=jnp.ones((1, 6)), granule=jnp.zeros((1, 100)).at[0, 7].set(2.0))

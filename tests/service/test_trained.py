@@ -18,13 +18,16 @@ COUNT = 300
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere", "compiled_quickly")
 
 
-def test_memories_of_models_from_before_fields_had_a_width_are_still_theirs(trained):
-    """A model is told from others by its design, in which a width is named if it was set."""
+@pytest.mark.parametrize(
+    ("name", "other"), [("width", 1.2), ("refractory", 0.0), ("largest_weight", 40.0)]
+)
+def test_memories_of_models_from_before_a_design_had_a_field_are_still_theirs(trained, name, other):
+    """A model is told from others by its design, in which such a field is named if it was set."""
     run = learned.load(trained[0])
-    assert "width" not in served._identity(run, learning=False)["design"]
-    net = replace(run.model.net, design=replace(run.model.net.design, width=1.2))
-    wider = replace(run, model=replace(run.model, net=net))
-    assert served._identity(wider, learning=False)["design"]["width"] == 1.2
+    assert name not in served._identity(run, learning=False)["design"]
+    net = replace(run.model.net, design=replace(run.model.net.design, **{name: other}))
+    changed = replace(run, model=replace(run.model, net=net))
+    assert served._identity(changed, learning=False)["design"][name] == other
 
 
 @pytest.mark.slow
