@@ -11,11 +11,11 @@ gradients in a small part of the time that spikes take. A weight is the product 
 are both learned: one of the contact, and the gain of the feature whose receptive fields the fibres
 are. Of many features few matter, and a common factor finds these sooner (Holzmueller et al. 2024,
 whose networks scale each input). Then its weights become those of the spiking cells, and each cell
-gets the current that gives it its share of the mean rate. The rates of spiking
-cells are then about proportional to those of the units, as long as their inputs change little
-within a tick (Diehl et al. 2015; Rueckauer et al. 2017): the code should be "regular". What the
-network does not have, which is the granular layer, the Purkinje cells and the memory of earlier
-ticks, the circuit learns afterwards.
+gets the current that gives it its share of the mean rate. The rates of spiking cells are then about
+proportional to those of the units, as long as their inputs change little within a tick (Diehl et
+al. 2015; Rueckauer et al. 2017): the code should be "regular". What the network does not have,
+which is the granular layer, the Purkinje cells and the memory of earlier ticks, the circuit learns
+afterwards.
 
 Dimensions: n samples, B samples of a step, F features, M mossy fibres, N nuclear cells,
 K microzones, C choices.

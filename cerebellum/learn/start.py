@@ -148,7 +148,7 @@ def with_mossy_weights(net: Net, learner: Learner, regression: Readout, key: Arr
       regression: the result of `regress` on mossy-fibre traces.
     """
     initial_weights = net.circuit.params.weights["mossy_fiber_nuclei"]
-    mean = jnp.sum(initial_weights) / initial_weights.size
+    mean = network.mean_weight(initial_weights)
     of_choices = regression.weights[:, np.asarray(net.design.choices)]
     contrast = regression.weights - of_choices.mean(axis=1, keepdims=True)
     zone = net.design.zone(net.design.nuclei)

@@ -78,9 +78,11 @@ def test_weights_stay_between_their_bounds(sign):
     learner = network.begin(net, jax.random.key(0))
     after = stdp.teach(net, learner, timing, mossy, post, jnp.float32(1))
     initial = net.circuit.params.weights[stdp.PROJECTION]
-    wanted = 25 * np.asarray(initial)[initial > 0].mean() * (0.3 if sign > 0 else 0.02)
+    bound = network.bound(design, initial)
+    np.testing.assert_allclose(bound, 25 * np.asarray(initial)[initial > 0].mean(), rtol=1e-5)
+    wanted = bound * (0.3 if sign > 0 else 0.02)
     np.testing.assert_allclose(
-        after.weights[stdp.PROJECTION], np.where(initial > 0, wanted, 0), rtol=1e-5
+        after.weights[stdp.PROJECTION], np.where(initial > 0, wanted, 0), rtol=1e-6
     )
     for name, weights in learner.weights.items():
         if name != stdp.PROJECTION:
