@@ -29,7 +29,7 @@ from cerebellum.cli import new_run
 from cerebellum.cli import train as train_program
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
-from cerebellum.learn import losses, network, stdp, train
+from cerebellum.learn import encode, losses, network, stdp, train
 from cerebellum.learn.feed import Batch
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
@@ -89,10 +89,13 @@ def made(tmp_path_factory):
     folder, known = tmp_path_factory.mktemp("settings"), {}
     stream = ticks.load(series.write(folder / "ticks.csv", series.steps(1_000, 0.8, 0)))
 
-    def prepare(stream, task, receptive=None, band=None, validation=ticks.VALIDATION):
-        if validation not in known:
-            known[validation] = real(stream, task, receptive, band, validation)
-        return known[validation]
+    def prepare(
+        stream, task, receptive=None, band=None, validation=ticks.VALIDATION, blur=encode.BLUR
+    ):
+        what = validation, blur
+        if what not in known:
+            known[what] = real(stream, task, receptive, band, *what)
+        return known[what]
 
     real = ticks.prepare
     design = Design(inputs=28, granule=100, golgi=4, purkinje=4, nuclei=8)
@@ -135,6 +138,11 @@ def new(settings: Settings, lab: Lab) -> Any:
         patch.setattr(new_run.ticks, "prepare", lab.load)
         run, data = new_run.new(settings, lab.stream, "event")
     return SimpleNamespace(run=run, plan=run.plan, data=data, **asked)
+
+
+def narrowest(data: Any) -> float:
+    """The smallest width over which a feature's rank rises."""
+    return float(np.min(data.receptive.blur))
 
 
 def planned(see: Callable[[Any, Lab], Any]) -> Callable[[Settings, Lab], Any]:
@@ -537,6 +545,7 @@ PROBES: dict[str, Probe] = {
     "training.rate_epochs": Probe(0, 3, lambda s, lab: new(s, lab).plan.rate_epochs),
     "training.fields": Probe(6, 12, lambda s, lab: new(s, lab).design.mossy_fibers),
     "training.field_width": Probe(0.6, 1.2, lambda s, lab: new(s, lab).design.width),
+    "training.rank_blur": Probe(0.1, 0.01, lambda s, lab: narrowest(new(s, lab).data)),
     "training.code": Probe("rate", "regular", lambda s, lab: new(s, lab).design.code),
     "training.burst": Probe(8, 10, designed(most_spikes)),
     "training.readout_tau": Probe(4.0, 8.0, lambda s, lab: new(s, lab).design.tau),

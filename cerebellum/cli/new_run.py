@@ -26,7 +26,9 @@ def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any
       UsageError: settings that do not go together or do not suit the data.
     """
     training, seed = settings.training, settings.neural.seed
-    data = ticks.prepare(stream, task, validation=training.validation_split)
+    data = ticks.prepare(
+        stream, task, validation=training.validation_split, blur=training.rank_blur
+    )
     if training.fields == 1 and training.field_width != encode.WIDTH:
         raise UsageError(
             f"training.field_width: {training.field_width:g}; {encode.WIDTH:g} with "
@@ -107,6 +109,7 @@ def plan_of(settings: Settings) -> Plan:
         swap_noise=training.swap_noise,
         dropout=training.dropout,
         rate_epochs=training.rate_epochs,
+        rank_blur=training.rank_blur,
         plasticity=neural.learning_rate,
         stdp=Timing(**training.stdp.model_dump()),
         seed=neural.seed,
@@ -205,6 +208,7 @@ def not_followed(
         "swap_noise": plan.swap_noise,
         "dropout": plan.dropout,
         "rate_epochs": plan.rate_epochs,
+        "rank_blur": plan.rank_blur,
         "fields": design.fields,
         "field_width": design.width,
         "code": design.code,

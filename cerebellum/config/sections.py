@@ -198,6 +198,11 @@ class Training(Section):
         default=0.6,
         description="standard deviation of a receptive field, in distances between neighbours",
     )
+    rank_blur: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=0.1,
+        description="width over which the rank of a feature rises, as a share of its standard "
+        "deviation; the smaller, the finer are values told apart that lie close together",
+    )
     code: Literal["rate", "regular", "latency"] = Field(
         default="rate",
         description="spikes of a mossy fibre in a tick: a burst at its start (rate), as many "

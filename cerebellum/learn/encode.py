@@ -28,8 +28,8 @@ KNOTS = 33
 LEVELS = 255
 """Number of steps in which ranks are stored."""
 BLUR = 0.1
-"""Width over which a rank rises, as a share of the feature's standard deviation. It keeps values
-that are almost the same at almost the same rank."""
+"""Width over which a rank rises by default, as a share of the feature's standard deviation. It
+keeps values that are almost the same at almost the same rank."""
 WIDTH = 0.6
 """Standard deviation of a receptive field, in distances between neighbouring fields."""
 
@@ -44,10 +44,15 @@ class Fields:
     """Width over which a rank rises, in the feature's unit, [F]."""
 
 
-def fit(features: np.ndarray) -> Fields:
-    """Fields that cover features [T, F] evenly. Fit them on the training split only."""
+def fit(features: np.ndarray, width: float = BLUR) -> Fields:
+    """Fields that cover features [T, F] evenly. Fit them on the training split only.
+
+    Args:
+      width: see `BLUR`. The smaller it is, the finer are values told apart that lie close together,
+        such as those at the end of a feature's range.
+    """
     quantiles = np.quantile(features, np.linspace(0, 1, KNOTS), axis=0).T
-    blur = BLUR * features.std(axis=0) + 1e-6
+    blur = width * features.std(axis=0) + 1e-6
     return Fields(knots=jnp.asarray(quantiles, jnp.float32), blur=jnp.asarray(blur, jnp.float32))
 
 

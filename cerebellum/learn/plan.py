@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from cerebellum.errors import UsageError
+from cerebellum.learn import encode
 from cerebellum.learn.stdp import Timing
 
 Method = Literal["surrogate_gradient", "climbing_fiber", "hybrid", "stdp"]
@@ -42,6 +43,8 @@ class Plan:
     rate_epochs: int = 0
     """Most passes over the samples in which rate networks learn, from the best of which the circuit
     then starts (see `rate_network`); with 0 it starts from regression."""
+    rank_blur: float = encode.BLUR
+    """Width over which a feature's rank rises, as a share of its standard deviation."""
     plasticity: float = 2e-4
     """Gain of climbing-fibre learning, `neural.learning_rate` of the configuration."""
     stdp: Timing = field(default_factory=Timing)

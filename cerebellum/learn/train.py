@@ -28,6 +28,7 @@ from cerebellum.learn import (
     rate_network,
     readouts,
     schedule,
+    spare_cells,
     start,
     stdp,
 )
@@ -144,11 +145,13 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     shares = learned = best_loss = None
     if plan.descends and plan.rate_epochs:
         learned = _rate_network(plan, feed, net.design)
+        shown = feed.examples()[0][:, -1]
+        learned, factors = spare_cells.used(net.design, learned, shown, plan.seed)
         learner = rate_network.with_rate_network(net, learner, learned)
         # The ticks in which `balance` measures.
         ticks = inputs[len(inputs) // 2 :]
         ticks = jnp.asarray(ticks.reshape(-1, *inputs.shape[2:]))
-        shares = rate_network.shares(net.design, learned, ticks)
+        shares = factors * rate_network.shares(net.design, learned, ticks)
     elif plan.descends:
         examples, labels = feed.examples()
         traces = start.traces(net, examples)

@@ -51,10 +51,10 @@ def stream(seed: int) -> ticks.Stream:
         return ticks.load(path)
 
 
-def prepared(market: ticks.Stream) -> ticks.Data:
+def prepared(market: ticks.Stream, blur: float) -> ticks.Data:
     """The data of the event task, with the parts of this experiment."""
     parts = Split(start=0, stop=TRAINED), Split(start=TRAINED, stop=HELD)
-    data = ticks.prepare(market, "event")
+    data = ticks.prepare(market, "event", blur=blur)
     return replace(data, train=parts[0], validation=parts[1], test=Split(start=HELD, stop=COUNT))
 
 
@@ -116,7 +116,7 @@ def main() -> int:
     settings = config.load(arguments.config)
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         market = stream(seed)
-        data = prepared(market)
+        data = prepared(market, settings.training.rank_blur)
         net, learner = learned(data, seed, settings)
         best = online.best_rate(net, learner, data, data.validation)
         for rate in (0.0, best if arguments.rate is None else arguments.rate):

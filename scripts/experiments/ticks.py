@@ -65,12 +65,14 @@ ROUNDS = 50
 """Trees without progress on the validation part after which no more are added."""
 
 
-def prepared(data: Path, name: str, task: ticks.Task) -> tuple[ticks.Stream, ticks.Data]:
+def prepared(
+    data: Path, name: str, task: ticks.Task, blur: float
+) -> tuple[ticks.Stream, ticks.Data]:
     file, side = FILES[name]
     stream = ticks.load(data / file)
     if not side:
         stream = replace(stream, fields=replace(stream.fields, side=False))
-    return stream, ticks.prepare(stream, task)
+    return stream, ticks.prepare(stream, task, blur=blur)
 
 
 def plan_of(settings: Settings, method: Method, seed: int) -> Plan:
@@ -205,9 +207,9 @@ def row_of(
     return row
 
 
-def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]]) -> None:
+def table(data: Path, out: Path, wanted: list[tuple[str, ticks.Task]], blur: float) -> None:
     for name, task in wanted:
-        stream, held = prepared(data, name, task)
+        stream, held = prepared(data, name, task, blur)
         parts = {part: held.asked(getattr(held, part)) for part in ("validation", "test")}
         labels = {part: held.labels[at].astype(int) for part, at in parts.items()}
         others = score.baselines(stream, held, held.test)
@@ -246,13 +248,14 @@ def main() -> int:
     wanted: list[tuple[str, ticks.Task]] = [
         (name, task) for name, task in TASKS if name in arguments.files and task in arguments.tasks
     ]
-    if arguments.table:
-        table(arguments.data, arguments.out, wanted)
-        return 0
     settings = config.load(arguments.config)
+    blur = settings.training.rank_blur
+    if arguments.table:
+        table(arguments.data, arguments.out, wanted, blur)
+        return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, task in wanted:
-        _, held = prepared(arguments.data, name, task)
+        _, held = prepared(arguments.data, name, task, blur)
         for method in arguments.methods:
             for seed in range(arguments.seeds):
                 path = arguments.out / f"{name}-{task}-{method}-{seed}.npz"

@@ -51,6 +51,18 @@ def test_values_that_are_nearly_one_stay_together():
         assert np.ptp(ranks[np.sign(x) == sign]) < 0.15
 
 
+def test_a_smaller_blur_tells_values_at_the_end_of_a_range_apart():
+    """A seventh of the values lie within a hundredth of the end, as sizes at bid and ask do."""
+    rng = np.random.default_rng(0)
+    end = 1 - 0.01 * rng.random(1_000)
+    x = np.concatenate([rng.uniform(-1, 0.99, 6_000), end])[:, None]
+    spread = [
+        float(np.ptp(encode.rank(encode.fit(x, blur), jnp.asarray(end[:, None]))))
+        for blur in (0.1, 0.01)
+    ]
+    assert spread[1] > 4 * spread[0] > 0
+
+
 def test_receptive_fields():
     intensity = encode.population(jnp.asarray([[0.0, 1.0], [0.5, 0.2]]), 5)
     assert intensity.shape == (2, 10)

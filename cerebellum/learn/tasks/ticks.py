@@ -202,12 +202,14 @@ def prepare(
     receptive: encode.Fields | None = None,
     band: float | None = None,
     validation: float = VALIDATION,
+    blur: float = encode.BLUR,
 ) -> Data:
     """Labels, splits and features as ranks. The features need a byte each of memory.
 
     Args:
       receptive, band: those of a trained model; by default fitted on the training split.
       validation: share of the rows in the validation split.
+      blur: of the ranks, where they are fitted; see `encode.BLUR`.
 
     Raises:
       UsageError: an unknown task; too few ticks for three splits.
@@ -226,7 +228,7 @@ def prepare(
         stride = max(1, train.stop // SAMPLE)
         # Copies, because a view would keep its whole chunk in memory.
         samples = [chunk[::stride].copy() for chunk in raw(stream, 0, train.stop)]
-        receptive = encode.fit(np.concatenate(samples))
+        receptive = encode.fit(np.concatenate(samples), blur)
     data = Data(
         ranks=_ranks(stream, receptive),
         labels=labels,
