@@ -72,12 +72,12 @@ def predict(model: Model, data: ticks.Data, split: Split, plan: Plan | None = No
     """
     rows = data.asked(split) - split.start
     if plan is not None:
-        gain = online.gain_of(plan)
-        rate = online.RATE
-        if not gain:
-            rate = online.best_rate(model.net, model.learner, data, data.validation)
+        gains, learner = online.best(model.net, model.learner, data, data.validation, plan)
+        if split.start < data.validation.stop:
+            # What was learned in the validation split must not predict it.
+            learner = model.learner
         _, probabilities = online.prequential(
-            model.net, model.learner, data, split, gain=gain, rate=rate
+            model.net, learner, data, split, gains, mixing=online.mixes(plan)
         )
         return probabilities[rows]
     rates = feed.run(model.net, model.learner, data.ranks, split)[rows]

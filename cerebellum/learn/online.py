@@ -2,8 +2,9 @@
 
 One call of `step` takes a tick of each of several markets. Evaluation and the service use the same
 function. Markets share a circuit's weights; each has its own membranes and readout. The traces and
-rates at the end of a tick wait in a ring until its outcome is known. Then climbing fibres teach the
-circuit (`climbing`), and the market's readout is corrected by the delta rule.
+rates at the end of a tick wait in a ring until its outcome is known. Then the market's readout is
+corrected by the delta rule, and the circuit learns: by climbing fibres (`climbing`) if these taught
+it before, and down a local gradient (`local_gradient`) if gradients did.
 
 Dimensions: B markets, R ticks that wait, N nuclear cells, C choices.
 """
@@ -20,7 +21,7 @@ import numpy as np
 from flax import struct
 from jax import Array, lax
 
-from cerebellum.learn import climbing, decode, feed, losses, network
+from cerebellum.learn import climbing, decode, local_gradient, losses, network
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Carry, Design, Ends, Learner, Net, SpikeSummary, Traces
 from cerebellum.learn.plan import Plan
@@ -35,19 +36,21 @@ CHUNK = 500
 GAIN = 0.25
 """Gain of climbing fibres, as a share of that of training: online learning changes slowly."""
 RATE = 2e-2
-"""Step of the readout."""
-RATES = (5e-3, 2e-2, 5e-2, 1e-1)
-"""Steps of the readout among which `best_rate` chooses. None is 0, because a rule that has held in
-the validation split may still change."""
-
-
-def gain_of(plan: Plan) -> float:
-    """The gain of climbing fibres with which a model learns on.
-
-    After gradients it is 0: what climbing fibres change at random costs a circuit that gradients
-    have shaped more than they teach it, and the readout alone learns on.
-    """
-    return 0.0 if plan.descends else plan.plasticity * GAIN
+"""Step of the readout of a model that climbing fibres taught."""
+FOLLOWS = 1e-2
+"""Step of the readout that follows outcomes beside one that stays."""
+TRUST = 0.5
+"""Initial share of the former in an answer."""
+EVIDENCE = 0.1
+"""How much an outcome counts for that share. It is small because outcomes overlap: those of ten
+ticks ahead share nine of their ticks."""
+SWITCH = 1e-3
+"""Share of the trust that is divided evenly at each outcome, so that a readout which was wrong for
+long is soon heard when it is right."""
+LOCAL = 4e-4
+"""Step of the local gradient where nothing can be chosen."""
+LOCALS = (None, 2e-4, 8e-4)
+"""Steps of the local gradient among which `best` chooses."""
 
 
 @struct.dataclass(kw_only=True)
@@ -70,6 +73,9 @@ class Market:
     carry: Carry
     waiting: Waiting | None
     """None where nothing is learned from outcomes."""
+    trust: Array | None = None
+    """Share of `readout` in the answer, [B]. The rest is that of the learner's, which stays. None
+    where `readout` answers alone."""
 
 
 @struct.dataclass(kw_only=True)
@@ -90,14 +96,39 @@ class Event:
 class Gains:
     """How fast the circuit and the readouts learn."""
 
-    climbing: Any
-    """Gain of climbing fibres; see `climbing.teach`."""
+    climbing: Any = None
+    """Gain of climbing fibres; see `climbing.teach`. None where they do not teach."""
     readout: Any
     """Share of an error that one step of the readout takes away; see `decode.correct`."""
+    local: Any = None
+    """Step of the local gradient; see `local_gradient.teach`. None where none is taken."""
 
 
-def begin(net: Net, learner: Learner, count: int = 1, learning: bool = True) -> Market:
-    """The initial state of `count` markets."""
+def mixes(plan: Plan) -> bool:
+    """Whether the readout that gradients taught stays, and answers beside one that follows."""
+    return plan.descends
+
+
+def gains_of(plan: Plan) -> Gains:
+    """How a model learns on where nothing can be chosen by what it predicts.
+
+    After gradients climbing fibres do not teach: what they change at random costs a circuit that
+    gradients have shaped more than they teach it.
+    """
+    if plan.descends:
+        return Gains(readout=jnp.float32(FOLLOWS), local=jnp.float32(LOCAL))
+    return Gains(climbing=jnp.float32(plan.plasticity * GAIN), readout=jnp.float32(RATE))
+
+
+def begin(
+    net: Net, learner: Learner, count: int = 1, *, learning: bool = True, mixing: bool = False
+) -> Market:
+    """The initial state of `count` markets.
+
+    Args:
+      learning: whether they learn from outcomes.
+      mixing: whether the learner's readout stays and answers beside the one that learns.
+    """
     design = net.design
     carry = network.fresh(net, jax.random.key(0), count)
     readouts = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), learner.readout)
@@ -109,7 +140,8 @@ def begin(net: Net, learner: Learner, count: int = 1, learning: bool = True) -> 
         rates=jnp.zeros((count, WAITING, design.nuclei), jnp.float32),
         asked=jnp.zeros(count, jnp.int32),
     )
-    return Market(readout=readouts, carry=carry, waiting=waiting)
+    trust = jnp.full(count, TRUST, jnp.float32) if mixing else None
+    return Market(readout=readouts, carry=carry, waiting=waiting, trust=trust)
 
 
 def learn(
@@ -122,12 +154,48 @@ def learn(
     slot = (waiting.asked - events.back) % WAITING
     counts = (events.back > 0).astype(jnp.float32)
     rates = waiting.rates[rows, slot]
-    error = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
+    logits = jax.vmap(decode.logits)(markets.readout, rates)
+    error = climbing.error(logits, events.label)
     traces = jax.tree.map(lambda x: x[rows, slot], waiting.traces)
-    errors = climbing.by_readout(net, markets.readout, error)
-    learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
+    if gains.climbing is not None:
+        errors = climbing.by_readout(net, markets.readout, error)
+        learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
+    trust = markets.trust
+    if trust is not None:
+        trust = _trusted(trust, logits, decode.logits(learner.readout, rates), events.label, counts)
     readout = jax.vmap(decode.correct)(markets.readout, rates, error, gains.readout * counts)
-    return learner, replace(markets, readout=readout)
+    if gains.local is not None:
+        # The circuit learns for the readout that stays, which all markets share.
+        same = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(rows), *x.shape)), learner.readout)
+        told = climbing.error(decode.logits(learner.readout, rates), events.label)
+        operands = traces, rates, told * counts[:, None], gains.local
+        learner = local_gradient.teach(net, learner, same, *operands)
+    return learner, replace(markets, readout=readout, trust=trust)
+
+
+def _trusted(trust: Array, follows: Array, stays: Array, label: Array, counts: Array) -> Array:
+    """The trust [B] in a readout that follows, after outcomes.
+
+    It is the posterior probability that this one is the better of two, each of which may become
+    the better one at any time (Herbster & Warmuth 1998).
+
+    Args:
+      follows, stays: logits of both readouts, [B, C].
+      label: int [B].
+      counts: 1 where there is an outcome, 0 elsewhere, [B].
+    """
+    gain = losses.cross_entropy(stays, label) - losses.cross_entropy(follows, label)
+    posterior = jax.nn.sigmoid(jnp.log(trust) - jnp.log1p(-trust) + EVIDENCE * gain)
+    return jnp.where(counts > 0, (1 - SWITCH) * posterior + SWITCH / 2, trust)
+
+
+def _chances(learner: Learner, markets: Market, rates: Array) -> Array:
+    """Probabilities of the choices [B, C] from nuclear rates [B, N]."""
+    chances = jax.nn.softmax(jax.vmap(decode.logits)(markets.readout, rates))
+    if markets.trust is None:
+        return chances
+    trust = markets.trust[:, None]
+    return trust * chances + (1 - trust) * jax.nn.softmax(decode.logits(learner.readout, rates))
 
 
 def step(
@@ -152,7 +220,7 @@ def step(
     if markets.waiting is not None:
         learner, markets = learn(net, learner, markets, events, gains, key)
     carry, ends = _respond(net, learner, markets.carry, events.inputs, shared, watch)
-    chances = jax.nn.softmax(jax.vmap(decode.logits)(markets.readout, ends.rates))
+    chances = _chances(learner, markets, ends.rates)
     waiting = markets.waiting
     if waiting is not None:
         rows = jnp.arange(chances.shape[0])
@@ -247,18 +315,24 @@ def events(data: Data, split: Split) -> Event:
 
 
 def prequential(
-    net: Net, learner: Learner, data: Data, split: Split, *, gain: float, rate: float, seed: int = 0
+    net: Net,
+    learner: Learner,
+    data: Data,
+    split: Split,
+    gains: Gains,
+    *,
+    mixing: bool = False,
+    seed: int = 0,
 ) -> tuple[Learner, np.ndarray]:
     """Predict and learn at every tick of a split.
 
     Args:
-      gain, rate: see `Gains`; of climbing fibres and of the readout.
+      mixing: see `begin`.
 
     Returns:
       The learner after the split, and the probabilities predicted at each tick, [T, C].
     """
-    learner, market = jax.tree.map(jnp.copy, learner), begin(net, learner)
-    gains = Gains(climbing=jnp.float32(gain), readout=jnp.float32(rate))
+    learner, market = jax.tree.map(jnp.copy, learner), begin(net, learner, mixing=mixing)
     predictions, all_events = [], events(data, split)
     # As a service has it, which says the same.
     key = noise.of_use(jax.random.key(seed), "ticks")
@@ -268,50 +342,28 @@ def prequential(
             net.design, net.circuit, learner, market, chunk, gains, key, jnp.int32(start)
         )
         predictions.append(np.asarray(chances))
-    readout = jax.tree.map(lambda x: x[0], market.readout)
-    return replace(learner, readout=readout), np.concatenate(predictions)
+    if not mixing:
+        learner = replace(learner, readout=jax.tree.map(lambda x: x[0], market.readout))
+    return learner, np.concatenate(predictions)
 
 
-def best_rate(net: Net, learner: Learner, data: Data, split: Split) -> float:
-    """The step of `RATES` with which a readout that learns alone has the least loss in a split.
+def best(net: Net, learner: Learner, data: Data, split: Split, plan: Plan) -> tuple[Gains, Learner]:
+    """The gains with which a model predicts best while it learns on in a split, and the learner
+    after it. Choose on the validation split: what follows it may go on from that learner.
 
-    Without climbing fibres the circuit says the same whatever has been learned, so that it runs
-    once for all of them. Choose on the validation split. Where that asks nothing, it is `RATE`.
+    Of a model that gradients taught, the step of the local gradient is chosen, by the least loss.
     """
+    gains = gains_of(plan)
+    if not plan.descends:
+        return gains, prequential(net, learner, data, split, gains)[0]
     asked = data.asked(split)
     if not len(asked):
-        return RATE
-    rates = jnp.asarray(feed.run(net, learner, data.ranks, split))
-    known = data.known[asked] - split.start
-    question, label = np.zeros((2, len(rates)), np.int32)
-    answered = np.zeros(len(rates), np.float32)
-    question[known], label[known], answered[known] = asked - split.start, data.labels[asked], 1
-    logits = _relearned(learner.readout, rates, question, label, answered, jnp.asarray(RATES))
-    labels = jnp.asarray(data.labels[asked].astype(np.int32))
-    told = [losses.cross_entropy(each[asked - split.start], labels).mean() for each in logits]
-    return RATES[losses.lowest(jnp.stack(told))]
-
-
-@jax.jit
-def _relearned(
-    readout: Readout, rates: Array, question: Array, label: Array, answered: Array, steps: Array
-) -> Array:
-    """Logits [K, T, C] of readouts that learn with K different steps from ticks [T].
-
-    Args:
-      rates: nuclear rates at the end of each tick, [T, N].
-      question: the tick whose answer is known from this tick on.
-      label: that answer.
-      answered: 1 where there is one, 0 elsewhere.
-    """
-
-    def tick(readout: Readout, now: Any) -> tuple[Readout, Array]:
-        rates_now, asked, label, step = now
-        error = climbing.error(decode.logits(readout, rates[asked]), label)
-        readout = decode.correct(readout, rates[asked], error, step)
-        return readout, decode.logits(readout, rates_now)
-
-    def relearned(step: Array) -> Array:
-        return lax.scan(tick, readout, (rates, question, label, step * answered))[1]
-
-    return jax.vmap(relearned)(steps)
+        return gains, learner
+    labels, rows = jnp.asarray(data.labels[asked].astype(np.int32)), asked - split.start
+    found, told = [], []
+    for step in LOCALS:
+        tried = replace(gains, local=None if step is None else jnp.float32(step))
+        after, chances = prequential(net, learner, data, split, tried, mixing=mixes(plan))
+        found.append((tried, after))
+        told.append(losses.cross_entropy(jnp.log(jnp.asarray(chances[rows])), labels).mean())
+    return found[losses.lowest(jnp.stack(told))]

@@ -330,15 +330,16 @@ def _trained(found: Model, path: Path, settings: Settings) -> Served:
     checkpoint = learned.read(path)
     model = checkpoint.model
     learning = settings.training.method in LEARNS and settings.neural.learning_rate > 0
-    gain = online.gain_of(replace(checkpoint.plan, plasticity=settings.neural.learning_rate))
-    memory = Memory(
-        market=online.begin(model.net, model.learner, 1, learning), senses=features.init()
+    plan = replace(checkpoint.plan, plasticity=settings.neural.learning_rate)
+    market = online.begin(
+        model.net, model.learner, learning=learning, mixing=learning and online.mixes(plan)
     )
+    memory = Memory(market=market, senses=features.init())
     arrays = Arrays(
         circuit=model.net.circuit,
         shared={},
         receptive=model.receptive,
-        gains=Gains(climbing=jnp.float32(gain), readout=jnp.float32(online.RATE)),
+        gains=online.gains_of(plan),
         key=_ticks_key(settings.neural.seed),
     )
     identity = _identity(checkpoint, learning)
@@ -424,7 +425,7 @@ def untrained(settings: Settings) -> Served:
         circuit=circuit,
         shared=state.weights,
         receptive=encode.fit(np.asarray(values)),
-        gains=Gains(climbing=jnp.float32(0), readout=jnp.float32(0)),
+        gains=Gains(readout=jnp.float32(0)),
         key=_ticks_key(neural.seed),
     )
     carry = Carry(state=rest, rates=jnp.zeros((1, design.nuclei), jnp.float32), traces=None)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import ticks as experiment
 
@@ -111,18 +112,22 @@ def main() -> int:
         help="a file of which this takes the nuclear cells, fields, microzones, noise, dropout, "
         "learning rate and the shape of a batch",
     )
-    parser.add_argument("--rate", type=float, help="of the readout; default the best of validation")
     arguments = parser.parse_args()
     settings = config.load(arguments.config)
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         market = stream(seed)
         data = prepared(market, settings.training.rank_blur)
         net, learner = learned(data, seed, settings)
-        best = online.best_rate(net, learner, data, data.validation)
-        for rate in (0.0, best if arguments.rate is None else arguments.rate):
-            _, chances = online.prequential(net, learner, data, data.test, gain=0.0, rate=rate)
+        plan = experiment.plan_of(settings, "surrogate_gradient", seed)
+        frozen = online.Gains(readout=jnp.float32(0))
+        best, after = online.best(net, learner, data, data.validation, plan)
+        for name, gains, start in (("frozen", frozen, learner), ("learning on", best, after)):
+            _, chances = online.prequential(
+                net, start, data, data.test, gains, mixing=online.mixes(plan)
+            )
             guesses = np.where(chances[:, ticks.BUY] > chances[:, ticks.SELL], 0, 2)
-            told = {"model": "circuit", "seed": seed, "rate": rate}
+            local = 0.0 if gains.local is None else float(gains.local)
+            told = {"model": name, "seed": seed, "local": local}
             print(json.dumps(told | accuracies(guesses, data)), flush=True)
         for memory in MEMORIES:
             trees = refitted(market, data, seed, memory)

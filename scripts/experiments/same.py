@@ -587,7 +587,8 @@ def learn_online() -> Digests:
     design = network.Design(inputs=inputs, choices=choices, granule=100, purkinje=12, nuclei=24)
     net = network.build(design, key(BUILD_KEY))
     learner = network.begin(net, key(RUN_KEY))
-    learner, chances = online.prequential(net, learner, data, data.test, gain=1e-3, rate=1e-2)
+    gains = online.Gains(climbing=jnp.float32(1e-3), readout=jnp.float32(1e-2))
+    learner, chances = online.prequential(net, learner, data, data.test, gains)
     return {
         "features and labels": digest(data.ranks, data.labels),
         "learner": leaves(learner),

@@ -117,11 +117,11 @@ def one(data: ticks.Data, method: Method, seed: int, settings: Settings) -> dict
         rates = feed.run(net, learner, data.ranks, where)[data.asked(where) - where.start]
         found[part] = np.asarray(decode.signals(learner.readout, jnp.asarray(rates))[0])
     if method == "surrogate_gradient":
-        gain = online.gain_of(plan)
-        rate = online.best_rate(net, learner, data, data.validation)
-        _, said = online.prequential(net, learner, data, data.test, gain=gain, rate=rate)
+        gains, after = online.best(net, learner, data, data.validation, plan)
+        mixing = online.mixes(plan)
+        _, said = online.prequential(net, after, data, data.test, gains, mixing=mixing)
         found["online"] = said[data.asked(data.test) - data.test.start]
-        found["rate"] = np.asarray(rate)
+        found["local"] = np.asarray(0 if gains.local is None else gains.local)
     return found
 
 

@@ -214,11 +214,12 @@ def test_online_does_not_look_ahead(momentum, net):
     """Other outcomes from a tick on do not change the predictions before it."""
     learner = network.begin(net, jax.random.key(0))
     split = ticks.Split(start=0, stop=400)
-    _, chances = online.prequential(net, learner, momentum, split, gain=1e-3, rate=1e-2)
+    gains = online.Gains(climbing=1e-3, readout=1e-2, local=1e-3)
+    _, chances = online.prequential(net, learner, momentum, split, gains)
     labels = momentum.labels.copy()
     labels[200:] = 2 - labels[200:]
     changed = replace(momentum, labels=np.where(momentum.labels < 0, -1, labels).astype(np.int8))
-    _, other = online.prequential(net, learner, changed, split, gain=1e-3, rate=1e-2)
+    _, other = online.prequential(net, learner, changed, split, gains)
     # The answer to the question at 200 is known at 201.
     np.testing.assert_array_equal(chances[:201], other[:201])
     assert not np.array_equal(chances[202:], other[202:])
@@ -227,32 +228,90 @@ def test_online_does_not_look_ahead(momentum, net):
 def test_online_without_gain_is_frozen(momentum, net):
     learner = network.begin(net, jax.random.key(0))
     split = ticks.Split(start=0, stop=400)
-    after, _ = online.prequential(net, learner, momentum, split, gain=0.0, rate=0.0)
+    gains = online.Gains(climbing=0.0, readout=0.0, local=0.0)
+    after, _ = online.prequential(net, learner, momentum, split, gains)
     jax.tree.map(np.testing.assert_array_equal, after, learner)
 
 
-@pytest.mark.parametrize(
-    ("method", "share"), [("climbing_fiber", online.GAIN), ("surrogate_gradient", 0), ("hybrid", 0)]
-)
-def test_climbing_fibres_teach_on_only_what_they_taught(method, share):
-    assert online.gain_of(Plan(method=method, plasticity=2e-3)) == share * 2e-3
+@pytest.mark.parametrize("method", ["climbing_fiber", "surrogate_gradient", "hybrid"])
+def test_climbing_fibres_teach_on_only_what_they_taught(method):
+    gains = online.gains_of(Plan(method=method, plasticity=2e-3))
+    if method == "climbing_fiber":
+        assert (gains.climbing, gains.local) == (jnp.float32(2e-3 * online.GAIN), None)
+    else:
+        assert (gains.climbing, gains.local) == (None, jnp.float32(online.LOCAL))
 
 
-def test_the_rate_of_learning_on_is_the_best_of_a_split(momentum, net):
-    """What a rate is judged by is what the model would say that learns on with it."""
-    untaught, split = network.begin(net, jax.random.key(0)), ticks.Split(start=0, stop=600)
-    asked = momentum.asked(split)
+@pytest.fixture(scope="module")
+def untaught(momentum, net):
+    """A learner that has learned nothing, with balanced rates and the readout of zones."""
+    with jax.numpy_rank_promotion("allow"):
+        feed = Ticks(data=momentum, size=16)
+        return train.begin(Plan(method="climbing_fiber"), feed, net).learner
 
-    def loss(learner, rate):
-        _, chances = online.prequential(net, learner, momentum, split, gain=0.0, rate=rate)
-        return -np.mean(np.log(chances[asked, momentum.labels[asked]]))
 
-    for scale in (1e-3, -1e-2):
-        weights = scale * untaught.readout.weights
-        learner = replace(untaught, readout=replace(untaught.readout, weights=weights))
-        best = online.best_rate(net, learner, momentum, split)
-        told = [loss(learner, rate) for rate in online.RATES]
-        assert told[online.RATES.index(best)] < min(told) + 0.01
+def surprise(chances: np.ndarray, data: ticks.Data, start: int, stop: int) -> float:
+    """Mean of the negative logarithm of the probability of what came."""
+    asked = data.asked(ticks.Split(start=start, stop=stop))
+    return float(-np.mean(np.log(chances[asked, data.labels[asked]])))
+
+
+def test_a_model_learns_on_with_what_is_best_in_a_split(momentum, net, untaught):
+    """Of the steps that may be chosen it has the one with the least loss, and goes on from what was
+    learned with it."""
+    plan, split = Plan(method="surrogate_gradient"), ticks.Split(start=0, stop=600)
+    gains, after = online.best(net, untaught, momentum, split, plan)
+    told = {}
+    for step in online.LOCALS:
+        tried = replace(gains, local=None if step is None else jnp.float32(step))
+        learned, chances = online.prequential(net, untaught, momentum, split, tried, mixing=True)
+        told[step] = surprise(chances, momentum, 0, 600)
+        if tried.local == gains.local:
+            jax.tree.map(np.testing.assert_array_equal, after, learned)
+            chosen = told[step]
+    assert len(set(told.values())) == len(online.LOCALS)
+    assert chosen == min(told.values())
+
+
+def test_the_circuit_learns_on_down_a_local_gradient(momentum, net, untaught):
+    """With a readout that stays, the answers become better than those of the frozen circuit."""
+    split, told = ticks.Split(start=0, stop=2_000), []
+    for step in (None, 2e-2):
+        gains = online.Gains(readout=0.0, local=step)
+        after, chances = online.prequential(net, untaught, momentum, split, gains)
+        jax.tree.map(np.testing.assert_array_equal, after.readout, untaught.readout)
+        told.append(surprise(chances, momentum, 1_000, 2_000))
+    assert told[1] < told[0] - 0.01
+
+
+def test_trust_goes_to_the_readout_that_is_right():
+    """One readout answers the opposite of the other; which of them is right changes once."""
+    trust, right = jnp.full(1, online.TRUST), jnp.asarray([[4.0, -4.0, 0.0]])
+    course = []
+    for better in (1, 1, -1):
+        for _ in range(200):
+            both = better * right, -better * right
+            trust = online._trusted(trust, *both, jnp.zeros(1, int), jnp.ones(1))
+        course.append(float(trust[0]))
+    assert course[0] == pytest.approx(course[1], abs=1e-4)
+    assert course[1] > 0.99
+    assert course[2] < 0.01
+    kept = online._trusted(trust, right, -right, jnp.zeros(1, int), jnp.zeros(1))
+    np.testing.assert_array_equal(kept, trust)
+
+
+def test_two_readouts_answer_together(momentum, net, untaught):
+    """With the trust that they have: at first that of both is the same, as they are."""
+    gains, split = online.Gains(readout=0.05), ticks.Split(start=0, stop=400)
+    _, alone = online.prequential(net, untaught, momentum, split, gains)
+    _, frozen = online.prequential(net, untaught, momentum, split, online.Gains(readout=0.0))
+    after, mixed = online.prequential(net, untaught, momentum, split, gains, mixing=True)
+    jax.tree.map(np.testing.assert_array_equal, after.readout, untaught.readout)
+    least, most = np.minimum(alone, frozen), np.maximum(alone, frozen)
+    assert (mixed >= least - 1e-5).all()
+    assert (mixed <= most + 1e-5).all()
+    share = (mixed - frozen)[50:] / np.where(alone == frozen, 1, alone - frozen)[50:]
+    assert 0.1 < np.median(share) < 0.9
 
 
 @pytest.mark.soak
@@ -300,8 +359,9 @@ def test_online_follows_a_rule_that_flips(tmp_path):
         predicted = np.argmax(chances[questions - data.test.start], axis=1)
         return float(np.mean(predicted == data.labels[questions]))
 
-    _, frozen = online.prequential(net, learner, data, data.test, gain=0.0, rate=0.0)
-    _, adapting = online.prequential(net, learner, data, data.test, gain=2e-4, rate=0.1)
+    adapts = online.Gains(climbing=2e-4, readout=0.1)
+    _, frozen = online.prequential(net, learner, data, data.test, online.Gains(readout=0.0))
+    _, adapting = online.prequential(net, learner, data, data.test, adapts)
     before = accuracy_between(adapting, 4_000, 6_000)
     assert before > 0.78
     assert accuracy_between(frozen, 9_000, count) < 0.5

@@ -31,24 +31,36 @@ def test_memories_of_models_from_before_a_design_had_a_field_are_still_theirs(tr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["surrogate_gradient", "climbing_fiber"])
-def test_the_service_says_what_an_evaluation_says(trained, tmp_path, method):
-    """Frozen, and learning from outcomes as they come."""
+@pytest.mark.parametrize(
+    ("method", "taught_by"),
+    [
+        ("surrogate_gradient", "climbing_fiber"),
+        ("climbing_fiber", "climbing_fiber"),
+        ("climbing_fiber", "surrogate_gradient"),
+    ],
+)
+def test_the_service_says_what_an_evaluation_says(
+    trained, tmp_path, monkeypatch, method, taught_by
+):
+    """Frozen, and learning from outcomes as they come, after climbing fibres and gradients."""
     models, path = trained
-    checkpoint = learned.load(models)
+    loaded = learned.load(models)
+    checkpoint = replace(loaded, plan=replace(loaded.plan, method=taught_by))
+    monkeypatch.setattr(served.learned, "read", lambda path: checkpoint)
     data = ticks.prepare(
         ticks.load(path), "event", checkpoint.model.receptive, checkpoint.model.band
     )
     settings = config.load(None, {"training.method": method, "storage.models": str(tmp_path)})
     learns = method == "climbing_fiber"
-    gain = online.gain_of(replace(checkpoint.plan, plasticity=settings.neural.learning_rate))
+    plan = replace(checkpoint.plan, plasticity=settings.neural.learning_rate)
+    frozen = online.Gains(readout=0.0)
     _, wanted = online.prequential(
         checkpoint.model.net,
         checkpoint.model.learner,
         data,
         Split(start=0, stop=COUNT),
-        gain=gain if learns else 0.0,
-        rate=online.RATE if learns else 0.0,
+        online.gains_of(plan) if learns else frozen,
+        mixing=learns and online.mixes(plan),
     )
     model = served.load(found.find(models), settings)
     assert model.learns == learns
