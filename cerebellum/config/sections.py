@@ -201,7 +201,7 @@ class Training(Section):
     rank_blur: Annotated[Number, Field(gt=0, le=1)] = Field(
         default=0.1,
         description="width over which the rank of a feature rises, as a share of its standard "
-        "deviation; the smaller, the finer are values told apart that lie close together",
+        "deviation; the smaller, the finer are values told apart where many lie close together",
     )
     code: Literal["rate", "regular", "latency"] = Field(
         default="rate",

@@ -48,8 +48,9 @@ def fit(features: np.ndarray, width: float = BLUR) -> Fields:
     """Fields that cover features [T, F] evenly. Fit them on the training split only.
 
     Args:
-      width: see `BLUR`. The smaller it is, the finer are values told apart that lie close together,
-        such as those at the end of a feature's range.
+      width: see `BLUR`. The smaller it is, the finer are values told apart where many lie close
+        together, such as at the end of a feature's range. Between two of the `KNOTS` that are
+        further apart than that, all values have nearly the same rank.
     """
     quantiles = np.quantile(features, np.linspace(0, 1, KNOTS), axis=0).T
     blur = width * features.std(axis=0) + 1e-6

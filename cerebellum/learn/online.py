@@ -3,8 +3,8 @@
 One call of `step` takes a tick of each of several markets. Evaluation and the service use the same
 function. Markets share a circuit's weights; each has its own membranes and readout. The traces and
 rates at the end of a tick wait in a ring until its outcome is known. Then the market's readout is
-corrected by the delta rule, and the circuit learns: by climbing fibres (`climbing`) if these taught
-it before, and down a local gradient (`local_gradient`) if gradients did.
+corrected by the delta rule, and the circuit learns: down a local gradient (`local_gradient`) if
+gradients were part of its training, otherwise by climbing fibres (`climbing`).
 
 Dimensions: B markets, R ticks that wait, N nuclear cells, C choices.
 """
@@ -42,14 +42,16 @@ FOLLOWS = 1e-2
 TRUST = 0.5
 """Initial share of the former in an answer."""
 EVIDENCE = 0.1
-"""How much an outcome counts for that share. It is small because outcomes overlap: those of ten
-ticks ahead share nine of their ticks."""
+"""How much an outcome counts for that share. It is small because outcomes may overlap: of those ten
+ticks ahead, each shares nine of its ticks with the next."""
 SWITCH = 1e-3
 """Share of the trust that is divided evenly at each outcome, so that a readout which was wrong for
 long is soon heard when it is right."""
-LOCAL = 4e-4
+LEAST_CHANCE = 1e-7
+"""Least probability with which `best` reckons, as `score` does."""
+LOCAL = 2e-4
 """Step of the local gradient where nothing can be chosen."""
-LOCALS = (None, 2e-4, 8e-4)
+LOCALS = (None, 2e-4, 5e-4)
 """Steps of the local gradient among which `best` chooses."""
 
 
@@ -63,6 +65,8 @@ class Waiting:
     """Filtered nuclear rates, [B, R, N]."""
     asked: Array
     """Number of questions so far, int32 [B]."""
+    follows: Array | None = None
+    """Logits with which the readout that follows answered, [B, R, C]; None where it is alone."""
 
 
 @struct.dataclass(kw_only=True)
@@ -139,6 +143,7 @@ def begin(
         traces=jax.tree.map(lambda x: x.reshape(count, WAITING, -1), rings),
         rates=jnp.zeros((count, WAITING, design.nuclei), jnp.float32),
         asked=jnp.zeros(count, jnp.int32),
+        follows=jnp.zeros((count, WAITING, design.outputs), jnp.float32) if mixing else None,
     )
     trust = jnp.full(count, TRUST, jnp.float32) if mixing else None
     return Market(readout=readouts, carry=carry, waiting=waiting, trust=trust)
@@ -154,15 +159,16 @@ def learn(
     slot = (waiting.asked - events.back) % WAITING
     counts = (events.back > 0).astype(jnp.float32)
     rates = waiting.rates[rows, slot]
-    logits = jax.vmap(decode.logits)(markets.readout, rates)
-    error = climbing.error(logits, events.label)
+    error = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
     traces = jax.tree.map(lambda x: x[rows, slot], waiting.traces)
     if gains.climbing is not None:
         errors = climbing.by_readout(net, markets.readout, error)
         learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
     trust = markets.trust
-    if trust is not None:
-        trust = _trusted(trust, logits, decode.logits(learner.readout, rates), events.label, counts)
+    if trust is not None and waiting.follows is not None:
+        # As it answered then: meanwhile it has learned from outcomes that overlap with this one.
+        answers = waiting.follows[rows, slot], decode.logits(learner.readout, rates)
+        trust = _trusted(trust, *answers, events.label, counts)
     readout = jax.vmap(decode.correct)(markets.readout, rates, error, gains.readout * counts)
     if gains.local is not None:
         # The circuit learns for the readout that stays, which all markets share.
@@ -189,9 +195,9 @@ def _trusted(trust: Array, follows: Array, stays: Array, label: Array, counts: A
     return jnp.where(counts > 0, (1 - SWITCH) * posterior + SWITCH / 2, trust)
 
 
-def _chances(learner: Learner, markets: Market, rates: Array) -> Array:
-    """Probabilities of the choices [B, C] from nuclear rates [B, N]."""
-    chances = jax.nn.softmax(jax.vmap(decode.logits)(markets.readout, rates))
+def _chances(learner: Learner, markets: Market, logits: Array, rates: Array) -> Array:
+    """Probabilities of the choices [B, C] from the markets' logits and nuclear rates [B, N]."""
+    chances = jax.nn.softmax(logits)
     if markets.trust is None:
         return chances
     trust = markets.trust[:, None]
@@ -220,7 +226,8 @@ def step(
     if markets.waiting is not None:
         learner, markets = learn(net, learner, markets, events, gains, key)
     carry, ends = _respond(net, learner, markets.carry, events.inputs, shared, watch)
-    chances = _chances(learner, markets, ends.rates)
+    logits = jax.vmap(decode.logits)(markets.readout, ends.rates)
+    chances = _chances(learner, markets, logits, ends.rates)
     waiting = markets.waiting
     if waiting is not None:
         rows = jnp.arange(chances.shape[0])
@@ -233,6 +240,7 @@ def step(
             traces=jax.tree.map(put, waiting.traces, ends.traces),
             rates=put(waiting.rates, ends.rates),
             asked=waiting.asked + events.asks.astype(jnp.int32),
+            follows=None if waiting.follows is None else put(waiting.follows, logits),
         )
     return learner, replace(markets, carry=carry, waiting=waiting), chances, ends.spikes
 
@@ -357,13 +365,12 @@ def best(net: Net, learner: Learner, data: Data, split: Split, plan: Plan) -> tu
     if not plan.descends:
         return gains, prequential(net, learner, data, split, gains)[0]
     asked = data.asked(split)
-    if not len(asked):
-        return gains, learner
     labels, rows = jnp.asarray(data.labels[asked].astype(np.int32)), asked - split.start
     found, told = [], []
     for step in LOCALS:
         tried = replace(gains, local=None if step is None else jnp.float32(step))
         after, chances = prequential(net, learner, data, split, tried, mixing=mixes(plan))
         found.append((tried, after))
-        told.append(losses.cross_entropy(jnp.log(jnp.asarray(chances[rows])), labels).mean())
+        logits = jnp.log(jnp.maximum(jnp.asarray(chances[rows]), LEAST_CHANCE))
+        told.append(losses.cross_entropy(logits, labels).mean())
     return found[losses.lowest(jnp.stack(told))]

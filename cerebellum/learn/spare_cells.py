@@ -1,4 +1,4 @@
-"""Spare cells: units of a rate network that are never active become copies of others.
+"""Spare cells: units of a rate network that are hardly ever active become copies of others.
 
 A rectified unit that is below zero in every tick learns nothing and says nothing. Spikes are
 coarse: what one unit says in fractions, one cell can only say in a few spikes to a tick. So the
@@ -19,7 +19,8 @@ from cerebellum.learn.network import Design
 from cerebellum.learn.rate_network import RateNetwork
 
 SILENT = 0.005
-"""Share of the ticks in which a unit is active, at or below which it is silent."""
+"""Share of the ticks in which a unit is active, at or below which it is silent. What it may say in
+these is lost."""
 TICKS = 4_096
 """Ticks in which that is looked for."""
 SPREAD = 0.4
@@ -29,7 +30,8 @@ SPREAD = 0.4
 def used(
     design: Design, learned: RateNetwork, inputs: np.ndarray, seed: int
 ) -> tuple[RateNetwork, np.ndarray]:
-    """The network with copies in place of its silent units. It answers as before.
+    """The network with copies in place of its silent units. It answers as before, but for what
+    silent units say in a few ticks.
 
     In each microzone the active units are copied in the order of what they say, until no silent
     unit is left. Where all are silent, they stay.

@@ -146,7 +146,8 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
     if plan.descends and plan.rate_epochs:
         learned = _rate_network(plan, feed, net.design)
         shown = feed.examples()[0][:, -1]
-        learned, factors = spare_cells.used(net.design, learned, shown, plan.seed)
+        found = spare_cells.used(net.design, learned, shown, plan.seed)
+        learned, factors = jax.tree.map(parallel.agreed, found)
         learner = rate_network.with_rate_network(net, learner, learned)
         # The ticks in which `balance` measures.
         ticks = inputs[len(inputs) // 2 :]

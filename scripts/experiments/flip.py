@@ -1,6 +1,6 @@
 """How fast learning on follows a rule that flips, beside boosted trees that are fitted again.
 
-    python scripts/experiments/flip.py [--seeds 5] [--first 0] [--config FILE] [--rate 0.02]
+    python scripts/experiments/flip.py [--seeds 5] [--first 0] [--config FILE]
 
 Each step of a generated price repeats the last with probability 0.85, and from tick `FLIP` on with
 0.15. A circuit that learned the first ticks by gradients learns on from each outcome. Trees, where

@@ -95,7 +95,10 @@ def test_a_run_goes_on_bit_for_bit(momentum, net, method):
 def test_momentum_is_learned(momentum, net, method):
     """The next step repeats the last with probability 0.8, which bounds the accuracy."""
     feed = Ticks(data=momentum, size=16)
-    plan = Plan(method=method, epochs=6 if laws.THOROUGH else 3, plasticity=1e-3)
+    # Climbing fibres with a smaller gain have learned in some runs of so few epochs and not in
+    # others, as rounding has it.
+    few, plasticity = (5, 3e-3) if method == "climbing_fiber" else (3, 1e-3)
+    plan = Plan(method=method, epochs=6 if laws.THOROUGH else few, plasticity=plasticity)
     history = []
     training = finish(plan, feed, net, train.begin(plan, feed, net), history)
     if method == "stdp":
@@ -210,21 +213,6 @@ def test_climbing_fibres_teach_the_delta_rule():
     assert not jnp.any(mean["granule_purkinje"][8])
 
 
-def test_online_does_not_look_ahead(momentum, net):
-    """Other outcomes from a tick on do not change the predictions before it."""
-    learner = network.begin(net, jax.random.key(0))
-    split = ticks.Split(start=0, stop=400)
-    gains = online.Gains(climbing=1e-3, readout=1e-2, local=1e-3)
-    _, chances = online.prequential(net, learner, momentum, split, gains)
-    labels = momentum.labels.copy()
-    labels[200:] = 2 - labels[200:]
-    changed = replace(momentum, labels=np.where(momentum.labels < 0, -1, labels).astype(np.int8))
-    _, other = online.prequential(net, learner, changed, split, gains)
-    # The answer to the question at 200 is known at 201.
-    np.testing.assert_array_equal(chances[:201], other[:201])
-    assert not np.array_equal(chances[202:], other[202:])
-
-
 def test_online_without_gain_is_frozen(momentum, net):
     learner = network.begin(net, jax.random.key(0))
     split = ticks.Split(start=0, stop=400)
@@ -254,6 +242,22 @@ def surprise(chances: np.ndarray, data: ticks.Data, start: int, stop: int) -> fl
     """Mean of the negative logarithm of the probability of what came."""
     asked = data.asked(ticks.Split(start=start, stop=stop))
     return float(-np.mean(np.log(chances[asked, data.labels[asked]])))
+
+
+def test_online_does_not_look_ahead(momentum, net, untaught):
+    """Other outcomes from a tick on do not change the predictions before it."""
+    split = ticks.Split(start=0, stop=400)
+    gains = online.Gains(climbing=1e-3, readout=1e-2, local=1e-3)
+    after, chances = online.prequential(net, untaught, momentum, split, gains, mixing=True)
+    for name in ("mossy_fiber_nuclei", "granule_purkinje"):
+        assert not np.array_equal(after.weights[name], untaught.weights[name])
+    labels = momentum.labels.copy()
+    labels[200:] = 2 - labels[200:]
+    changed = replace(momentum, labels=np.where(momentum.labels < 0, -1, labels).astype(np.int8))
+    _, other = online.prequential(net, untaught, changed, split, gains, mixing=True)
+    # The answer to the question at 200 is known at 201.
+    np.testing.assert_array_equal(chances[:201], other[:201])
+    assert not np.array_equal(chances[202:], other[202:])
 
 
 def test_a_model_learns_on_with_what_is_best_in_a_split(momentum, net, untaught):
@@ -298,6 +302,25 @@ def test_trust_goes_to_the_readout_that_is_right():
     assert course[2] < 0.01
     kept = online._trusted(trust, right, -right, jnp.zeros(1, int), jnp.zeros(1))
     np.testing.assert_array_equal(kept, trust)
+
+
+def test_a_readout_is_judged_by_what_it_answered(momentum, net, untaught):
+    """Not by what it would answer when the outcome is known and it has learned from others."""
+    markets = online.begin(net, untaught, mixing=True)
+    taught = jax.tree.map(lambda x: x + 0.0, markets.readout)
+    taught = replace(taught, bias=jnp.asarray([[9.0, 0.0, -9.0]]))
+    event = online.Event(
+        inputs=jnp.asarray(momentum.ranks[:1]),
+        back=jnp.zeros(1, int),
+        label=jnp.zeros(1, int),
+        asks=jnp.ones(1, bool),
+    )
+    gains, key = online.Gains(readout=0.0), jax.random.key(0)
+    _, asked, _, _ = online.step(net, untaught, markets, event, gains, key)
+    known = replace(event, back=jnp.ones(1, int))
+    # Since the question its readout has become sure of what came.
+    _, later = online.learn(net, untaught, replace(asked, readout=taught), known, gains, key)
+    assert float(later.trust[0]) == pytest.approx(online.TRUST, abs=1e-6)
 
 
 def test_two_readouts_answer_together(momentum, net, untaught):

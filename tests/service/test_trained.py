@@ -85,8 +85,12 @@ def test_the_service_says_what_an_evaluation_says(
 
 
 @pytest.mark.slow
-def test_what_was_learned_online_survives_a_restart(trained, tmp_path):
+@pytest.mark.parametrize("taught_by", ["climbing_fiber", "surrogate_gradient"])
+def test_what_was_learned_online_survives_a_restart(trained, tmp_path, monkeypatch, taught_by):
     models, path = trained
+    loaded = learned.load(models)
+    checkpoint = replace(loaded, plan=replace(loaded.plan, method=taught_by))
+    monkeypatch.setattr(served.learned, "read", lambda path: checkpoint)
     settings = config.load(
         None, {"training.method": "climbing_fiber", "storage.models": str(tmp_path)}
     )
