@@ -24,7 +24,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from cerebellum.learn import network
-from cerebellum.learn.decode import Readout
 from cerebellum.learn.network import Learner, Net, Traces
 
 FIRED = 0.5
@@ -39,7 +38,6 @@ LEAST = 1e-6
 def teach(
     net: Net,
     learner: Learner,
-    readouts: Readout,
     traces: Traces,
     rates: Array,
     error: Array,
@@ -48,7 +46,6 @@ def teach(
     """The learner after the outcomes of B ticks. Its readout stays.
 
     Args:
-      readouts: that of each tick, [B, ...].
       traces: traces at the ends of the ticks, [B, ...].
       rates: filtered rates of nuclear cells there, [B, N].
       error: errors of the choices, [B, C], which are 0 where a tick teaches nothing; see
@@ -57,9 +54,9 @@ def teach(
     """
     name = "mossy_fiber_nuclei"
     initial_weights = net.circuit.params.weights[name]
-    heard = jnp.einsum("bc,bnc->bn", error, readouts.weights)
-    errors = jnp.where(rates > FIRED, heard, 0) / _size(readouts.weights, (1, 2))[:, None]
-    mossy = traces.mossy / _size(traces.mossy, 1)[:, None]
+    heard = error @ (learner.readout.weights / _size(learner.readout.weights)).T
+    errors = jnp.where(rates > FIRED, heard, 0)
+    mossy = traces.mossy / _size(traces.mossy, axis=1)[:, None]
     change = network.mean_weight(initial_weights) * (mossy.T @ errors)
     weights = learner.weights[name] + step * change
     weights = jnp.clip(weights, 0, network.bound(net.design, initial_weights))
@@ -71,6 +68,6 @@ def teach(
     )
 
 
-def _size(values: Array, axes: int | tuple[int, ...]) -> Array:
-    """Root mean square over some axes, not zero."""
-    return jnp.maximum(jnp.sqrt(jnp.mean(jnp.square(values), axis=axes)), LEAST)
+def _size(values: Array, axis: int | None = None) -> Array:
+    """Root mean square over an axis or all, not zero."""
+    return jnp.maximum(jnp.sqrt(jnp.mean(jnp.square(values), axis=axis)), LEAST)

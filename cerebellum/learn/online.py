@@ -164,18 +164,16 @@ def learn(
     if gains.climbing is not None:
         errors = climbing.by_readout(net, markets.readout, error)
         learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
-    trust = markets.trust
+    stays, trust = decode.logits(learner.readout, rates), markets.trust
     if trust is not None and waiting.follows is not None:
         # As it answered then: meanwhile it has learned from outcomes that overlap with this one.
-        answers = waiting.follows[rows, slot], decode.logits(learner.readout, rates)
-        trust = _trusted(trust, *answers, events.label, counts)
+        follows = waiting.follows[rows, slot]
+        trust = _trusted(trust, follows, stays, events.label, counts)
     readout = jax.vmap(decode.correct)(markets.readout, rates, error, gains.readout * counts)
     if gains.local is not None:
         # The circuit learns for the readout that stays, which all markets share.
-        same = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(rows), *x.shape)), learner.readout)
-        told = climbing.error(decode.logits(learner.readout, rates), events.label)
-        operands = traces, rates, told * counts[:, None], gains.local
-        learner = local_gradient.teach(net, learner, same, *operands)
+        told = climbing.error(stays, events.label) * counts[:, None]
+        learner = local_gradient.teach(net, learner, traces, rates, told, gains.local)
     return learner, replace(markets, readout=readout, trust=trust)
 
 
@@ -369,7 +367,7 @@ def best(net: Net, learner: Learner, data: Data, split: Split, plan: Plan) -> tu
     found, told = [], []
     for step in LOCALS:
         tried = replace(gains, local=None if step is None else jnp.float32(step))
-        after, chances = prequential(net, learner, data, split, tried, mixing=mixes(plan))
+        after, chances = prequential(net, learner, data, split, tried, mixing=True)
         found.append((tried, after))
         logits = jnp.log(jnp.maximum(jnp.asarray(chances[rows]), LEAST_CHANCE))
         told.append(losses.cross_entropy(logits, labels).mean())

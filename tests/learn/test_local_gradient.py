@@ -26,18 +26,18 @@ def net():
 
 @pytest.fixture(scope="module")
 def ticks():
-    """Traces, labels, and a readout for each tick."""
+    """Traces, labels, and a readout."""
     rng = np.random.default_rng(0)
     traces = Traces(
         mossy=jnp.asarray(rng.random((TICKS, DESIGN.mossy_fibers)), jnp.float32),
         granule=jnp.zeros((TICKS, DESIGN.granule)),
     )
     readout = Readout(
-        centre=jnp.asarray(rng.random((TICKS, 12)), jnp.float32),
-        scale=jnp.full(TICKS, 1e3),
-        weights=jnp.asarray(rng.standard_normal((TICKS, 12, 3)), jnp.float32),
-        bias=jnp.zeros((TICKS, 3)),
-        temperature=jnp.ones(TICKS),
+        centre=jnp.asarray(rng.random(12), jnp.float32),
+        scale=jnp.float32(1e3),
+        weights=jnp.asarray(rng.standard_normal((12, 3)), jnp.float32),
+        bias=jnp.zeros(3),
+        temperature=jnp.float32(1),
     )
     return traces, jnp.asarray([0, 1, 2, 0, 2]), readout
 
@@ -47,12 +47,11 @@ def units(weights, current, trace):
     return jax.nn.relu(trace @ weights + current)
 
 
-def taught(net, learner, traces, rates, readouts, labels, at, step=1e-3):
+def taught(net, learner, traces, rates, labels, at, step=1e-3):
     """The changes of weights and currents after the ticks of a slice."""
-    part = jax.tree.map(lambda x: x[at], (traces, rates, readouts, labels))
-    traces, rates, readouts, labels = part
-    error = climbing.error(jax.vmap(decode.logits)(readouts, rates), labels)
-    after = local_gradient.teach(net, learner, readouts, traces, rates, error, jnp.float32(step))
+    traces, rates, labels = jax.tree.map(lambda x: x[at], (traces, rates, labels))
+    error = climbing.error(decode.logits(learner.readout, rates), labels)
+    after = local_gradient.teach(net, learner, traces, rates, error, jnp.float32(step))
     return (
         after.weights[MOSSY] - learner.weights[MOSSY],
         after.drive["nuclei"] - learner.drive["nuclei"],
@@ -61,22 +60,21 @@ def taught(net, learner, traces, rates, readouts, labels, at, step=1e-3):
 
 def test_it_is_the_gradient_of_rectified_units(net, ticks):
     """Down the gradient of the loss, in proportion; a unit that is silent does not change."""
-    traces, labels, readouts = ticks
-    learner = network.begin(net, jax.random.key(1))
+    traces, labels, readout = ticks
+    learner = replace(network.begin(net, jax.random.key(1)), readout=readout)
     weights = learner.weights[MOSSY]
     # The active units are above `FIRED`, the others below zero.
     currents = jnp.where(jnp.arange(12) % 3 == 0, -1e4, 1.0)
 
     def loss(weights, currents, tick):
         rates = units(weights, currents, traces.mossy[tick])
-        readout = jax.tree.map(lambda x: x[tick], readouts)
         return losses.cross_entropy(decode.logits(readout, rates)[None], labels[tick][None]).sum()
 
     rates = units(weights, currents, traces.mossy)
     for tick in range(TICKS):
         down = [-x for x in jax.grad(loss, (0, 1))(weights, currents, tick)]
         at = slice(tick, tick + 1)
-        changes = taught(net, learner, traces, rates, readouts, labels, at)
+        changes = taught(net, learner, traces, rates, labels, at)
         for change, expected in zip(changes, down, strict=True):
             ratio = jnp.sum(change * expected) / jnp.sum(expected * expected)
             assert ratio > 0
@@ -86,10 +84,10 @@ def test_it_is_the_gradient_of_rectified_units(net, ticks):
 
 
 def test_ticks_add_up(net, ticks):
-    traces, labels, readouts = ticks
-    learner = network.begin(net, jax.random.key(1))
+    traces, labels, readout = ticks
+    learner = replace(network.begin(net, jax.random.key(1)), readout=readout)
     rates = jnp.ones((TICKS, 12))
-    operands = net, learner, traces, rates, readouts, labels
+    operands = net, learner, traces, rates, labels
     together = taught(*operands, slice(0, TICKS))
     each = [taught(*operands, slice(tick, tick + 1)) for tick in range(TICKS)]
     for place, change in enumerate(together):
@@ -97,10 +95,10 @@ def test_ticks_add_up(net, ticks):
 
 
 def test_weights_stay_in_their_bounds(net, ticks):
-    traces, labels, readouts = ticks
-    learner = network.begin(net, jax.random.key(1))
+    traces, labels, readout = ticks
+    learner = replace(network.begin(net, jax.random.key(1)), readout=readout)
     rates = jnp.ones((TICKS, 12))
-    change, _ = taught(net, learner, traces, rates, readouts, labels, slice(0, TICKS), step=1e3)
+    change, _ = taught(net, learner, traces, rates, labels, slice(0, TICKS), step=1e3)
     weights = learner.weights[MOSSY] + change
     most = network.bound(DESIGN, net.circuit.params.weights[MOSSY])
     np.testing.assert_allclose([weights.min(), weights.max()], [0, most], rtol=1e-5, atol=1e-5)
@@ -108,14 +106,14 @@ def test_weights_stay_in_their_bounds(net, ticks):
 
 def test_the_size_of_the_readout_does_not_matter(net, ticks):
     """Nor does that of the traces: a step is a share of a mean weight."""
-    traces, labels, readouts = ticks
-    learner = network.begin(net, jax.random.key(1))
+    traces, labels, readout = ticks
+    learner = replace(network.begin(net, jax.random.key(1)), readout=readout)
     rates, error = jnp.ones((TICKS, 12)), 0.3 * jnp.eye(3)[labels]
-    larger = replace(readouts, weights=7 * readouts.weights)
+    larger = replace(learner, readout=replace(readout, weights=7 * readout.weights))
     more = replace(traces, mossy=5 * traces.mossy)
     changed = [
-        local_gradient.teach(net, learner, *operands, rates, error, jnp.float32(1e-3))
-        for operands in ((readouts, traces), (larger, more))
+        local_gradient.teach(net, *operands, rates, error, jnp.float32(1e-3))
+        for operands in ((learner, traces), (larger, more))
     ]
     np.testing.assert_allclose(
         changed[0].weights[MOSSY], changed[1].weights[MOSSY], rtol=1e-5, atol=1e-6

@@ -18,6 +18,14 @@ COUNT = 300
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere", "compiled_quickly")
 
 
+def as_taught_by(method, models, monkeypatch) -> learned.Run:
+    """The trained run as if another method had taught it; a service loads that."""
+    run = learned.load(models)
+    checkpoint = replace(run, plan=replace(run.plan, method=method))
+    monkeypatch.setattr(served.learned, "read", lambda path: checkpoint)
+    return checkpoint
+
+
 @pytest.mark.parametrize(
     ("name", "other"), [("width", 1.2), ("refractory", 0.0), ("largest_weight", 40.0)]
 )
@@ -44,9 +52,7 @@ def test_the_service_says_what_an_evaluation_says(
 ):
     """Frozen, and learning from outcomes as they come, after climbing fibres and gradients."""
     models, path = trained
-    loaded = learned.load(models)
-    checkpoint = replace(loaded, plan=replace(loaded.plan, method=taught_by))
-    monkeypatch.setattr(served.learned, "read", lambda path: checkpoint)
+    checkpoint = as_taught_by(taught_by, models, monkeypatch)
     data = ticks.prepare(
         ticks.load(path), "event", checkpoint.model.receptive, checkpoint.model.band
     )
@@ -88,9 +94,7 @@ def test_the_service_says_what_an_evaluation_says(
 @pytest.mark.parametrize("taught_by", ["climbing_fiber", "surrogate_gradient"])
 def test_what_was_learned_online_survives_a_restart(trained, tmp_path, monkeypatch, taught_by):
     models, path = trained
-    loaded = learned.load(models)
-    checkpoint = replace(loaded, plan=replace(loaded.plan, method=taught_by))
-    monkeypatch.setattr(served.learned, "read", lambda path: checkpoint)
+    as_taught_by(taught_by, models, monkeypatch)
     settings = config.load(
         None, {"training.method": "climbing_fiber", "storage.models": str(tmp_path)}
     )
