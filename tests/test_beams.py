@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events
+from cerebellum.model import contacts, events
 from cerebellum.model.part import Part
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.beams import REFERENCE_HZ, counts
@@ -117,7 +117,7 @@ def test_any_beam_can_be_rebuilt_alone():
     spec = cb.presets.beams(1_200, beams=3)
     projection = spec.projections[0]
     table = np.asarray(cb.build(spec, KEY, path="event").wiring.fans[projection.name].targets)
-    source, target = anatomy.contacts(projection, spec, KEY, beam=2)
+    source, target = contacts.draw(projection, spec, KEY, beam=2)
     rebuilt = set(zip(source.tolist(), target.tolist(), strict=True))
     size, span = spec.population("granule").size, spec.beam_size("mossy_fiber")
     rows = range(2 * span, len(table))

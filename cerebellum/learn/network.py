@@ -27,10 +27,10 @@ from cerebellum.learn import decode, encode
 from cerebellum.learn.decode import Readout
 from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
-from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Activity, Circuit, Params, State, Wiring
 from cerebellum.model.neurons import current
 from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.streams import stream
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import chunk
 from cerebellum.sim.chunk import BatchChunk, Chunk, Coupled, Inputs

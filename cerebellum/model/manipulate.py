@@ -18,8 +18,8 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from cerebellum.errors import UsageError, perhaps
-from cerebellum.model import anatomy, events, fit, gap_junctions, noise, values
 from cerebellum.model import circuit as circuits
+from cerebellum.model import events, fit, gap_junctions, noise, streams, values
 from cerebellum.model.circuit import Circuit, State, Wiring
 from cerebellum.model.fixed import LEVELS
 
@@ -209,7 +209,7 @@ def with_params(
         else:
             # Only a distribution draws, and it has a key.
             start = noise.key_of(0 if key is None else key)
-            each = values.draw(value, anatomy.stream(start, f"{population}.{name}"), (size,))
+            each = values.draw(value, streams.stream(start, f"{population}.{name}"), (size,))
             changed[name] = _laid(_by_shard(each, circuit, population), before)
     params = replace(params, **changed)
     longest = circuits.longest_refractory(circuit.spec)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from cerebellum.model import anatomy, manipulate, presets
+from cerebellum.model import anatomy, manipulate, presets, streams
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.presets.eglif import SIZES
@@ -209,7 +209,7 @@ def _modulated(circuit: Circuit, key: Array, lasts_ms: float, rng) -> np.ndarray
 def measure(seed: int, amounts: Amounts) -> Measured:
     """All measurements in the circuit of a seed."""
     build_key, run_key = jax.random.split(jax.random.key(seed))
-    rng = anatomy.stream(build_key, "stimuli")
+    rng = streams.stream(build_key, "stimuli")
     control = anatomy.build(layer(), build_key)
     blocked = manipulate.scale_weights(control, "golgi_granule", 0.0)
     circuit_of = {"control": control, "no inhibition": blocked}

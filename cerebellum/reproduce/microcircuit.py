@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from cerebellum.model import anatomy
+from cerebellum.model import anatomy, streams
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.presets import potjans as preset
@@ -30,7 +30,7 @@ def started(circuit: Circuit, key: jax.Array) -> State:
     cells = dict(state.cells)
     starts = zip(preset.SIZES, preset.START_MV, preset.START_SD_MV, strict=True)
     for name, mean, sd in starts:
-        rng = anatomy.stream(key, f"start {name}")
+        rng = streams.stream(key, f"start {name}")
         v = rng.normal(mean, sd, cells[name].v.shape)
         cells[name] = replace(cells[name], v=jnp.asarray(v, jnp.float32))
     return replace(state, cells=cells)

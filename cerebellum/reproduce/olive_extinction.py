@@ -24,8 +24,8 @@ from cerebellum.learn.tasks import eyeblink_response as detector
 from cerebellum.learn.tasks.eyeblink import Course, Phases
 from cerebellum.learn.tasks.eyeblink_cohort import Cohort
 from cerebellum.learn.tasks.eyeblink_trial import Session
-from cerebellum.model.anatomy import stream
 from cerebellum.model.presets.eglif import SIZES
+from cerebellum.model.streams import stream
 from cerebellum.reproduce.conditioning import SEEDS, Run, Trained, train
 from cerebellum.reproduce.report import Report, Row, bounded, close, picture
 

@@ -12,13 +12,14 @@ import psutil
 from cerebellum.backends.cpu import deferred
 from cerebellum.errors import UsageError
 from cerebellum.model import events, values, widths
-from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
+from cerebellum.model.anatomy import Path, has_rows, resolve_path
 from cerebellum.model.circuit import depths, ring_of
 from cerebellum.model.edges import LONGEST_MS
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
 from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.target_lists import list_dtype
 from cerebellum.sim.recorders import Watch
 
 PROGRAM_BYTES = 480 * 2**20

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.model import events, plasticity, registry, widths
-from cerebellum.model.anatomy import Path, has_rows, list_dtype, resolve_path
+from cerebellum.model.anatomy import Path, has_rows, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
 from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.target_lists import list_dtype
 from cerebellum.sim import memory, shard
 
 LEARNED_OPERATIONS = 4

@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, circuit, events, fit, widths
+from cerebellum.model import circuit, events, fit, target_lists, widths
 from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity.protocol import Rule
@@ -313,7 +313,7 @@ def _cut_fan(
             padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
             cut = np.pad(cut, padding, constant_values=no_target)
         cut = cut.reshape(shards, -1, cut.shape[-1])
-    narrow = anatomy.list_dtype(size)
+    narrow = target_lists.list_dtype(size)
     cut = np.where(cut == no_target, np.iinfo(narrow).max, cut).astype(narrow)
     delays = None
     if fan.delays is not None:

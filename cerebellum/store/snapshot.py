@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events, registry
+from cerebellum.model import anatomy, events, registry, target_lists
 from cerebellum.model.circuit import Circuit, Params, State, Wiring, init
 from cerebellum.model.connect import RULES, Connect
 from cerebellum.model.edges import Edges
@@ -113,7 +113,7 @@ def _restore(checkpoint: Checkpoint, edited: bool) -> tuple[Circuit, State]:
         same = digest(circuit.wiring) == checkpoint.about["wiring"]
         if not same:
             # Older versions built lists without the room that other seeds need.
-            circuit = anatomy.with_narrow_lists(circuit)
+            circuit = target_lists.with_narrow_lists(circuit)
             same = digest(circuit.wiring) == checkpoint.about["wiring"]
         if not same:
             versions = checkpoint.about["versions"]

@@ -18,8 +18,8 @@ import cerebellum as cb
 from cerebellum.learn import similarity
 from cerebellum.learn.tasks import eyeblink, eyeblink_tone
 from cerebellum.learn.tasks.eyeblink_trial import Timing
-from cerebellum.model.anatomy import stream
 from cerebellum.model.presets.eglif import SIZES
+from cerebellum.model.streams import stream
 
 presets = cb.presets
 OPTIONS = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import anatomy, events, sampling
+from cerebellum.model import anatomy, contacts, events, sampling, streams, target_lists
 from cerebellum.model.neurons.conductance import Params
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.casali import SIZES
@@ -32,7 +32,7 @@ def test_in_degrees_are_kept_and_sources_differ(sources, targets, share, seed):
     in_degree = share * sources
     spec = feed_forward(sources, targets, in_degree)
     projection = spec.projections[0]
-    source, target = anatomy.contacts(projection, spec, jax.random.key(seed))
+    source, target = contacts.draw(projection, spec, jax.random.key(seed))
     degrees = np.bincount(target, minlength=targets)
     assert degrees.sum() == round(in_degree * targets)
     assert degrees.max() - degrees.min() <= 1
@@ -44,9 +44,9 @@ def test_in_degrees_are_kept_and_sources_differ(sources, targets, share, seed):
 @given(targets=st.integers(20, 300), seed=st.integers(0, 9))
 def test_lists_hold_every_contact_once(targets, seed):
     spec = feed_forward(90, targets, 17.3)
-    source, target = anatomy.contacts(spec.projections[0], spec, jax.random.key(seed))
+    source, target = contacts.draw(spec.projections[0], spec, jax.random.key(seed))
     number = 1000 * source + target + 1
-    table, numbers = anatomy.fan_out(source, target, 90, targets, number)
+    table, numbers = target_lists.fan_out(source, target, 90, targets, number)
     assert table.shape[1] % 8 == 0
     assert (np.diff(table.astype(int), axis=1)[table[:, 1:] < targets] > 0).all()
     cells = np.arange(90)[:, None]
@@ -64,7 +64,7 @@ def test_room_in_lists_changes_no_bit(spread):
     spec = feed_forward(200, 90, 12.0, weight=3.0, plastic=True)
     spec = replace(spec, projections=(replace(spec.projections[0], spread=spread),))
     wide = cb.build(spec, KEY, path="event")
-    narrow = anatomy.with_narrow_lists(wide)
+    narrow = target_lists.with_narrow_lists(wide)
     name = spec.projections[0].name
     widths = [c.wiring.fans[name].targets.shape[1] for c in (wide, narrow)]
     assert widths[0] > widths[1]
@@ -95,7 +95,7 @@ def test_as_many_targets_of_every_source_need_no_room():
 def test_binomial_in_degrees():
     spec = feed_forward(500, 20_000, 2.34)
     projection = replace(spec.projections[0], sites=4)
-    degrees = anatomy.in_degrees(projection, 20_000, anatomy.stream(KEY, "x"))
+    degrees = contacts.in_degrees(projection, 20_000, streams.stream(KEY, "x"))
     assert degrees.max() == 4
     assert degrees.mean() == pytest.approx(2.34, rel=0.02)
     assert (degrees == 0).mean() == pytest.approx((1 - 2.34 / 4) ** 4, rel=0.2)
@@ -104,7 +104,7 @@ def test_binomial_in_degrees():
 def test_no_cell_contacts_itself():
     spec = cb.presets.mouse(scale=0.05)
     loop = next(p for p in spec.projections if p.source == p.target)
-    source, target = anatomy.contacts(loop, spec, KEY)
+    source, target = contacts.draw(loop, spec, KEY)
     assert source.size
     assert (source != target).all()
 

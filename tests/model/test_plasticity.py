@@ -15,8 +15,7 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.model import fixed
-from cerebellum.model.anatomy import contacts
+from cerebellum.model import contacts, fixed
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import (
     WINDOWS,
@@ -73,7 +72,7 @@ def reference(spec: Spec, key, first: np.ndarray, granule: np.ndarray, olive: np
     assert rule is not None
     window, back, span = round(rule.window), round(rule.back), spec.beam_size("granule")
     closed = WINDOWS[rule.kernel].closed
-    fibres = [contacts(spec.projections[1], spec, key, beam) for beam in range(spec.beams)]
+    fibres = [contacts.draw(spec.projections[1], spec, key, beam) for beam in range(spec.beams)]
     climbing = [
         (step + 4, target)
         for sources, targets in fibres

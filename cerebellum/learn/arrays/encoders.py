@@ -13,7 +13,7 @@ from cerebellum.errors import UsageError
 from cerebellum.learn import encode
 from cerebellum.learn.arrays.samples import numbers
 from cerebellum.model import noise
-from cerebellum.model.anatomy import stream
+from cerebellum.model.streams import stream
 
 
 def rate(

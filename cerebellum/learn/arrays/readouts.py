@@ -10,7 +10,7 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import noise
-from cerebellum.model.anatomy import stream
+from cerebellum.model.streams import stream
 
 
 def spike_count(spikes: Array, bins: int = 1) -> Array:

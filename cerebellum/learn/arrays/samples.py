@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from cerebellum.errors import UsageError
 from cerebellum.model import noise
-from cerebellum.model.anatomy import stream
+from cerebellum.model.streams import stream
 
 AXES = {2: "[n, features]", 3: "[n, time, features]"}
 

@@ -13,8 +13,8 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fit, noise
-from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.streams import stream
 
 
 def normal(

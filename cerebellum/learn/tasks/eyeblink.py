@@ -33,10 +33,10 @@ from cerebellum.learn.tasks.eyeblink_tone import TONES, puff
 from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, Session, Timing
 from cerebellum.model import anatomy
 from cerebellum.model import circuit as circuits
-from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.presets import GranularLayer
 from cerebellum.model.presets.eglif import SIZES
+from cerebellum.model.streams import stream
 from cerebellum.sim.simulate import simulate
 
 BACKGROUND_HZ = 4.0

@@ -29,8 +29,8 @@ from jax import Array
 from cerebellum.documented import documented
 from cerebellum.learn.tasks.eyeblink_circuit import PARALLEL, scaled
 from cerebellum.learn.tasks.eyeblink_trial import Timing
-from cerebellum.model.anatomy import stream
 from cerebellum.model.spec import Spec
+from cerebellum.model.streams import stream
 
 CLIMBING, TEACHING = "inferior_olive_climbing_purkinje", "inferior_olive_teaching_purkinje"
 OLIVARY_INHIBITION = "nuclei_inhibitory_inferior_olive"

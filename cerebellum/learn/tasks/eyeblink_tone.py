@@ -21,9 +21,9 @@ import numpy as np
 from jax import Array
 
 from cerebellum.learn.tasks.eyeblink_trial import DT, PUBLISHED, US_GAP, Timing
-from cerebellum.model.anatomy import stream
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.model.presets.eglif_space import EXTENT, positions
+from cerebellum.model.streams import stream
 
 CS_RADIUS = 120.0
 """Radius about the centre within which mossy fibres carry the tone, um: about two thirds of them.

@@ -39,7 +39,6 @@ from cerebellum.errors import UsageError
 from cerebellum.learn.tasks import vor
 from cerebellum.learn.tasks.vor import Loop
 from cerebellum.model import anatomy
-from cerebellum.model.anatomy import stream
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.homeostasis import Threshold
 from cerebellum.model.manipulate import silence
@@ -47,6 +46,7 @@ from cerebellum.model.plasticity import mossy_fibre_nuclei, parallel_fibre_purki
 from cerebellum.model.presets.eglif import SIZES
 from cerebellum.model.presets.eglif_space import microzone
 from cerebellum.model.spec import Spec
+from cerebellum.model.streams import stream
 
 CORTICAL, NUCLEAR, FLOCCULUS = "granule_parallel_purkinje", "mossy_fiber_nuclei", "purkinje"
 """The projections that learn, and the population whose thresholds adapt."""

@@ -12,7 +12,7 @@ layer; all in um.
 import numpy as np
 from jax import Array
 
-from cerebellum.model.anatomy import stream
+from cerebellum.model.streams import stream
 
 EXTENT = (400.0, 400.0)
 """Extent of the circuit in x and y, um."""

@@ -11,12 +11,12 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
-from cerebellum.model.anatomy import stream
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.presets.eglif_space import DEPTH, EXTENT, rosettes
 from cerebellum.model.short_term import ShortTerm, mean_factor
 from cerebellum.model.spec import Population, Projection
+from cerebellum.model.streams import stream
 from cerebellum.model.values import PerCell
 
 REST_HZ = 4.0

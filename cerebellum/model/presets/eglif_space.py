@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from cerebellum.model.anatomy import stream
+from cerebellum.model.streams import stream
 
 COUPLED = 0.5
 """Chance that two olivary cells of a microzone have a gap junction; chosen, no count is published
