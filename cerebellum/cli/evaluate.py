@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from rich import box
@@ -48,11 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
     validation = training_run.plan.validation_split
     data = ticks.prepare(stream, task, model.receptive, model.band, validation)
     split = data.test if arguments.split == "test" else Split(start=0, stop=data.test.stop)
-    plan = training_run.plan if arguments.online else None
-    probabilities = predict(model, data, split, plan)
+    gains = None
+    if arguments.online:
+        gains, probabilities = learn_on(model, data, split, training_run.plan)
+    else:
+        probabilities = predict(model, data, split)
     result = judge(probabilities, stream, data, split)
     result = {"model": str(arguments.model), "task": task, "split": arguments.split, **result}
     result["online"] = arguments.online
+    # What did not teach has no gain: null.
+    result["gains"] = gains and jax.tree.map(lambda x: float(f"{x:.6g}"), vars(gains))
     out = directory(arguments.out or str(Path(arguments.model) / "evaluation"))
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     if not arguments.no_plots:
@@ -64,24 +70,29 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def predict(model: Model, data: ticks.Data, split: Split, plan: Plan | None = None) -> np.ndarray:
-    """Probabilities [n, 3] at the questions of a split.
+def predict(model: Model, data: ticks.Data, split: Split) -> np.ndarray:
+    """Probabilities [n, 3] at the questions of a split, of a model that stays as it is."""
+    rates = feed.run(model.net, model.learner, data.ranks, split)
+    rates = rates[data.asked(split) - split.start]
+    return np.asarray(decode.signals(model.learner.readout, jnp.asarray(rates))[0])
+
+
+def learn_on(
+    model: Model, data: ticks.Data, split: Split, plan: Plan
+) -> tuple[online.Gains, np.ndarray]:
+    """The same of a model that learns from each outcome when it is known, and how fast it does.
 
     Args:
-      plan: how the model was trained, if it learns on from each outcome when it is known.
+      plan: how the model was trained.
     """
-    rows = data.asked(split) - split.start
-    if plan is not None:
-        gains, learner = online.best(model.net, model.learner, data, data.validation, plan)
-        if split.start < data.validation.stop:
-            # What was learned in the validation split must not predict it.
-            learner = model.learner
-        _, probabilities = online.prequential(
-            model.net, learner, data, split, gains, mixing=online.mixes(plan)
-        )
-        return probabilities[rows]
-    rates = feed.run(model.net, model.learner, data.ranks, split)[rows]
-    return np.asarray(decode.signals(model.learner.readout, jnp.asarray(rates))[0])
+    gains, learner = online.best(model.net, model.learner, data, data.validation, plan)
+    if split.start < data.validation.stop:
+        # What was learned in the validation split must not predict it.
+        learner = model.learner
+    _, probabilities = online.prequential(
+        model.net, learner, data, split, gains, mixing=online.mixes(plan)
+    )
+    return gains, probabilities[data.asked(split) - split.start]
 
 
 def judge(

@@ -303,7 +303,11 @@ def scan_ticks(
 
 
 def events(data: Data, split: Split) -> Event:
-    """The ticks of a split, each with the answer that becomes known at it, NumPy [T, 1, ...]."""
+    """The ticks of a split, each with the answer that becomes known at it, NumPy [T, 1, ...].
+
+    Raises:
+      ValueError: an answer comes when its question no longer waits.
+    """
     inside = np.arange(split.start, split.stop)
     asks = data.labels[inside] != NONE
     order = np.cumsum(asks) - asks
@@ -315,7 +319,11 @@ def events(data: Data, split: Split) -> Event:
     at = known[answered] - split.start
     back[at] = order[at] - order[questions[answered] - split.start]
     label[at] = data.labels[questions[answered]]
-    back = np.where(back <= WAITING, back, 0)
+    if back.max(initial=0) > WAITING:
+        raise ValueError(
+            f"data: the answer at tick {split.start + back.argmax()} is that of {back.max()} "
+            f"questions before; at most {WAITING} questions wait"
+        )
     by_tick = Event(inputs=data.ranks[inside], back=back, label=label, asks=asks)
     return jax.tree.map(lambda x: x[:, None], by_tick)
 

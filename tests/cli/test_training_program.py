@@ -15,7 +15,7 @@ from serving import until
 
 from cerebellum import store
 from cerebellum.errors import FailedError
-from cerebellum.learn import train
+from cerebellum.learn import online, train
 from cerebellum.store import choice, learned
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
@@ -82,7 +82,7 @@ def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
     code, out, err = run("evaluate", *flags)
     assert code == 0, err
     scores = json.loads(out)
-    assert scores["samples"] == TICKS // 10 - 1
+    assert (scores["samples"], scores["gains"]) == (TICKS // 10 - 1, None)
     assert scores["mcc_interval"][0] <= scores["mcc"] <= scores["mcc_interval"][1]
     assert set(scores["baselines"]) == {"majority", "last_sign", "logistic"}
     assert scores["baselines"]["majority"]["mcc"] == 0
@@ -90,8 +90,15 @@ def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
     assert sum(map(sum, scores["confusion"])) == TICKS // 10 - 1
     assert (folder / "evaluation/evaluation.png").stat().st_size > 10_000
     code, out, _ = run("evaluate", *flags, "--online", "--split", "all")
-    assert (code, json.loads(out)["online"]) == (0, True)
-    assert json.loads(out)["samples"] == TICKS - 2
+    learning_on = json.loads(out)
+    assert (code, learning_on["online"], learning_on["samples"]) == (0, True, TICKS - 2)
+    plan, gains = learned.load(folder).plan, learning_on["gains"]
+    if plan.descends:
+        assert (gains["climbing"], gains["readout"]) == (None, online.FOLLOWS)
+        assert gains["local"] in online.LOCALS
+    else:
+        climbing = pytest.approx(online.GAIN * plan.plasticity)
+        assert gains == {"climbing": climbing, "readout": online.RATE, "local": None}
 
     assert run("--validate-model", folder)[0] == 0
     code, out, _ = run("--dump-weights", "--model", folder)

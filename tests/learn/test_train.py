@@ -11,7 +11,7 @@ import pytest
 import series
 
 from cerebellum.errors import FailedError, UsageError
-from cerebellum.learn import climbing, decode, network, online, readouts, train
+from cerebellum.learn import climbing, decode, network, online, readouts, train, updates
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
@@ -122,9 +122,9 @@ def test_labels_that_mean_nothing_are_not_learned(momentum):
 @pytest.mark.parametrize(
     ("method", "step"),
     [
-        ("climbing_fiber", train.climb),
+        ("climbing_fiber", updates.climb),
         pytest.param(
-            "surrogate_gradient", train.descend, marks=[pytest.mark.slow, pytest.mark.soak]
+            "surrogate_gradient", updates.descend, marks=[pytest.mark.slow, pytest.mark.soak]
         ),
     ],
 )
@@ -258,6 +258,15 @@ def test_online_does_not_look_ahead(momentum, net, untaught):
     # The answer to the question at 200 is known at 201.
     np.testing.assert_array_equal(chances[:201], other[:201])
     assert not np.array_equal(chances[202:], other[202:])
+
+
+def test_an_outcome_that_comes_too_late_is_refused(momentum):
+    """What its question left is no longer there; to leave the outcome out would tell nobody."""
+    known = np.minimum(momentum.known + online.WAITING, len(momentum.labels))
+    split = ticks.Split(start=100, stop=400)
+    late = online.WAITING + 1
+    with pytest.raises(ValueError, match=f"that of {late} questions before; at most"):
+        online.events(replace(momentum, known=known), split)
 
 
 def test_a_model_learns_on_with_what_is_best_in_a_split(momentum, net, untaught):
