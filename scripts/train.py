@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cerebellum import store
-from cerebellum.learn import decode, network, train
+from cerebellum.learn import decode, network, train, updates
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks import ticks
@@ -35,7 +35,7 @@ def main(data: str, run: str) -> None:
     else:
         step, history = checkpoint.step, checkpoint.about["history"]
         arrays = names.translated(checkpoint.arrays, checkpoint.about)
-        training = store.unflatten(train.shape(PLAN, net, feed.size), arrays)
+        training = store.unflatten(updates.shape(PLAN, net, feed.size), arrays)
     for latest, progress in train.run(PLAN, feed, net, training, history, step):
         training = latest
         if progress.over:

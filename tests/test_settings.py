@@ -29,7 +29,7 @@ from cerebellum.cli import new_run
 from cerebellum.cli import train as train_program
 from cerebellum.config import Settings
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode, losses, network, stdp, train
+from cerebellum.learn import encode, losses, network, stdp, train, updates
 from cerebellum.learn.feed import Batch
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
@@ -167,8 +167,8 @@ def most_spikes(design: Design) -> float:
 def update(plan: Plan, lab: Lab) -> float:
     """The second update of a weight, by gradients of 3 and 1."""
     with lab.patch.context() as patch:
-        patch.setattr(train.network, "units", lambda net: {"w": jnp.float32(1)})
-        optimizer = train.optimizer_of(plan, lab.net, 10)
+        patch.setattr(updates.network, "units", lambda net: {"w": jnp.float32(1)})
+        optimizer = updates.optimizer_of(plan, lab.net, 10)
     weights: Any = {"w": jnp.float32(0)}
     held = optimizer.init(weights)
     _, held = optimizer.update({"w": jnp.float32(3)}, held)
@@ -200,8 +200,8 @@ def steps(plan: Plan, lab: Lab) -> list[float]:
     weights = []
 
     def step(*arguments):
-        (batch,) = (each for each in arguments if isinstance(each, train.Samples))
-        training = next(each for each in arguments if isinstance(each, train.Training))
+        (batch,) = (each for each in arguments if isinstance(each, updates.Samples))
+        training = next(each for each in arguments if isinstance(each, updates.Training))
         weights.append(float(batch.weights[0, 0]))
         return training, 0.0
 
@@ -211,9 +211,9 @@ def steps(plan: Plan, lab: Lab) -> list[float]:
     with lab.patch.context() as patch:
         patch.setattr(train, "descend", step)
         patch.setattr(train, "_after_epoch", after)
-        patch.setattr(train.network, "fresh", lambda *arguments: None)
+        patch.setattr(updates.network, "fresh", lambda *arguments: None)
         nothing: Any = None
-        training = train.Training(
+        training = updates.Training(
             learner=nothing,
             optimizer=nothing,
             carry=nothing,
@@ -241,12 +241,12 @@ def recomputed(plan: Plan, lab: Lab) -> list[int]:
 
     training = SimpleNamespace(learner=0.0, carry=None)
     with lab.patch.context() as patch:
-        patch.setattr(train.parallel, "unroll", unroll)
-        patch.setattr(train.network, "with_learned", lambda circuit, learner: circuit)
+        patch.setattr(updates.parallel, "unroll", unroll)
+        patch.setattr(updates.network, "with_learned", lambda circuit, learner: circuit)
         batch = SimpleNamespace(inputs=None)
         arguments: Any = (lab.net.design, plan, 1, lab.net.circuit, training, batch, None)
         with pytest.raises(Seen):
-            train.descend.__wrapped__(*arguments)
+            updates.descend.__wrapped__(*arguments)
     return seen
 
 

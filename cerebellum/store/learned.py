@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from cerebellum import store
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode, features, network, train
+from cerebellum.learn import encode, features, network, updates
 from cerebellum.learn.network import Design, Learner, Net
 from cerebellum.learn.plan import Plan
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks.ticks import Task
-from cerebellum.learn.train import Training
+from cerebellum.learn.updates import Training
 from cerebellum.model.circuit import init
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.store import Checkpoint, choice, names, old_draws, snapshot
@@ -109,7 +109,7 @@ def _restore(checkpoint: Checkpoint) -> Run:
     if old_draws.is_old(about):
         net = dataclasses.replace(net, circuit=old_draws.redrawn(net.circuit))
     learner = network.begin(net, jax.random.key(0))
-    training = train.shape(plan, net, about["data"]["streams"])
+    training = updates.shape(plan, net, about["data"]["streams"])
     return Run(
         model=Model(
             net=net,

@@ -17,8 +17,8 @@ import ticks as experiment
 
 from cerebellum import config
 from cerebellum.cli import new_run
-from cerebellum.learn import network, train
-from cerebellum.learn.train import Samples
+from cerebellum.learn import network, updates
+from cerebellum.learn.updates import Samples
 
 FEATURES, STEPS = 30, 1_000
 SHAPES = ((32, 4), (128, 1))
@@ -31,7 +31,7 @@ def updating(settings: config.Settings, streams: int, window: int) -> list[float
     net = network.build(design, jax.random.key(0))
     plan = experiment.plan_of(settings, "surrogate_gradient", 0)
     key = jax.random.key(0)
-    training = train.started(plan, net, network.begin(net, key), key, streams, STEPS)
+    training = updates.started(plan, net, network.begin(net, key), key, streams, STEPS)
     rng = np.random.default_rng(0)
     batch = Samples(
         inputs=jnp.asarray(rng.integers(0, 256, (window, streams, FEATURES)), jnp.uint8),
@@ -41,7 +41,7 @@ def updating(settings: config.Settings, streams: int, window: int) -> list[float
     seconds = []
     for key in jax.random.split(jax.random.key(1), REPEATS + 1):
         start = time.perf_counter()
-        training, loss = train.descend(design, plan, STEPS, net.circuit, training, batch, key)
+        training, loss = updates.descend(design, plan, STEPS, net.circuit, training, batch, key)
         loss.block_until_ready()
         seconds.append(time.perf_counter() - start)
     return seconds

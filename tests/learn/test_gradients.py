@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cerebellum as cb
-from cerebellum.learn import decode, losses, network, train
+from cerebellum.learn import decode, losses, network, updates
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
 from cerebellum.model.step import step as advance
@@ -196,20 +196,20 @@ def test_every_loss_falls_towards_the_label():
     assert losses.rate_penalty(jnp.asarray([[1.0, 3.0]]), 2.0) == 0.5
 
 
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", updates.OPTIMIZERS)
 def test_every_optimizer_moves_in_a_weight_s_own_unit(optimizer):
     net = network.build(SMALL, jax.random.key(0))
     learner = network.begin(net, jax.random.key(1))
     plan = Plan(optimizer=optimizer, learning_rate=0.01)
-    chain = train.optimizer_of(plan, net, 100)
+    chain = updates.optimizer_of(plan, net, 100)
     state, update = chain.init(learner), jax.jit(chain.update)
     gradient = jax.tree.map(jnp.ones_like, learner)
     for _ in range(6):
-        updates, state = update(gradient, state, learner)
-    assert not jnp.any(updates.readout.centre)
-    assert not jnp.any(updates.readout.temperature)
-    small = jnp.abs(updates.weights["granule_purkinje"]).max()
-    large = jnp.abs(updates.weights["mossy_fiber_granule"]).max()
+        changes, state = update(gradient, state, learner)
+    assert not jnp.any(changes.readout.centre)
+    assert not jnp.any(changes.readout.temperature)
+    small = jnp.abs(changes.weights["granule_purkinje"]).max()
+    large = jnp.abs(changes.weights["mossy_fiber_granule"]).max()
     assert 0 < small < large
 
 

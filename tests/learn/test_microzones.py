@@ -9,7 +9,7 @@ import pytest
 import series
 
 from cerebellum.errors import UsageError
-from cerebellum.learn import decode, losses, network, start, train
+from cerebellum.learn import decode, losses, network, start, train, updates
 from cerebellum.learn.decode import Readout
 from cerebellum.learn.feed import Ticks
 from cerebellum.learn.network import Design
@@ -154,15 +154,17 @@ def test_dropout_keeps_the_mean_and_leaves_out_the_share():
     """Over many draws the readout hears each cell's rate; in each, a share is at its mean."""
     held, seen = readout(CELLS, 1), rates(400, 1, CELLS)
     plan, key = Plan(dropout=0.25), jax.random.key(0)
-    heard = train._heard(plan, held, seen, key)
+    heard = updates._heard(plan, held, seen, key)
     left_out = np.asarray(heard == held.centre)
     count = left_out.size
     assert abs(left_out.mean() - 0.25) < 4 * (0.25 * 0.75 / count) ** 0.5
-    draws = jax.vmap(lambda k: train._heard(plan, held, seen[:4], k))(jax.random.split(key, 4_000))
+    draws = jax.vmap(lambda k: updates._heard(plan, held, seen[:4], k))(
+        jax.random.split(key, 4_000)
+    )
     spread = np.abs(seen[:4] - held.centre) * (1 / 3) ** 0.5
     error = np.abs(draws.mean(axis=0) - seen[:4])
     assert np.all(error < 5 * spread / 4_000**0.5 + 1e-4)
-    np.testing.assert_array_equal(train._heard(Plan(), held, seen, key), seen)
+    np.testing.assert_array_equal(updates._heard(Plan(), held, seen, key), seen)
 
 
 def test_regressions_that_run_together_are_as_alone():

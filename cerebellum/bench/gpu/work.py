@@ -13,7 +13,7 @@ from cerebellum.bench import bptt
 from cerebellum.bench.gpu.cases import WORK, Case
 from cerebellum.bench.network import device_memory
 from cerebellum.errors import UsageError
-from cerebellum.learn import encode, network, train
+from cerebellum.learn import encode, network, updates
 from cerebellum.learn.network import Design
 from cerebellum.learn.plan import Plan
 
@@ -92,9 +92,9 @@ def training(granules: int, streams: int, count: int) -> tuple[list[float], dict
     net = network.build(design, jax.random.key(0))
     plan = Plan(epochs=1)
     learner: Any = network.begin(net, jax.random.key(1))
-    state = train.Training(
+    state = updates.Training(
         learner=learner,
-        optimizer=train.optimizer_of(plan, net, count + 1).init(learner),
+        optimizer=updates.optimizer_of(plan, net, count + 1).init(learner),
         carry=network.fresh(net, jax.random.key(2), streams),
         total=jnp.float32(0),
         counted=jnp.float32(0),
@@ -106,7 +106,7 @@ def training(granules: int, streams: int, count: int) -> tuple[list[float], dict
     fields = encode.fit(rng.normal(size=(1_000, design.inputs)).astype(np.float32))
     for _ in range(count + 1):
         values = jnp.asarray(rng.normal(size=(length, streams, design.inputs)), jnp.float32)
-        samples = train.Samples(
+        samples = updates.Samples(
             inputs=encode.levels(fields, values),
             labels=jnp.asarray(rng.integers(0, 3, (length, streams)), jnp.int32),
             weights=jnp.ones((length, streams)),
@@ -114,7 +114,7 @@ def training(granules: int, streams: int, count: int) -> tuple[list[float], dict
         jax.block_until_ready((samples, state))
         began = time.perf_counter()
         key = jax.random.key(3)
-        state, loss = train.descend(design, plan, count + 1, net.circuit, state, samples, key)
+        state, loss = updates.descend(design, plan, count + 1, net.circuit, state, samples, key)
         jax.block_until_ready((state, loss))
         seconds.append(time.perf_counter() - began)
     ticks_per_second = length * streams / float(np.median(seconds[1:]))
