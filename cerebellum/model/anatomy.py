@@ -71,9 +71,7 @@ def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
 
 def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
     """Draw the target lists of a projection (see `fan_out`)."""
-    source, target = contacts.draw_all(projection, spec, key)
-    ends = spec.ends(projection)
-    return fan_out(source, target, ends.sources, ends.targets, np.zeros(source.size, np.int8))[0]
+    return fan_out(*contacts.draw_all(projection, spec, key), spec.ends(projection))
 
 
 Positions = Mapping[str, np.ndarray]
@@ -105,11 +103,17 @@ def _connect_evenly(projection: Projection, spec: Spec, key: Array, path: events
     targets = spec.population(projection.target).size
     weights = np.float32(projection.mean_weight * projection.contacts)
     if projection.plastic or projection.spread:
-        uniform = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
-        weights = weights * (1 + projection.spread * (2 * uniform - 1))
-        weights = np.where(table < targets, weights, np.float32(0))
-    fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
-    return fan, jnp.asarray(weights, jnp.float32)
+        # mean (1 + spread (2 uniform - 1)), in place, because tables may be large.
+        each = stream(key, f"{projection.name}.weights").random(table.shape, np.float32)
+        each *= 2
+        each -= 1
+        each *= projection.spread
+        each += 1
+        each *= weights
+        each[table >= targets] = 0
+        weights = each
+    fan = events.FanOut(targets=jax.device_put(table), ascends=True)
+    return fan, jax.device_put(np.asarray(weights, np.float32))
 
 
 def _connect_listed(
@@ -158,7 +162,7 @@ def _rows(projection: Projection, spec: Spec, key: Array) -> Array:
         factor = 1 + projection.spread * (2 * uniform - 1)
         weight = projection.mean_weight * projection.contacts
         matrix[source, target - beam * shape[1]] = weight * factor
-    return jnp.asarray(matrix)
+    return jax.device_put(matrix)
 
 
 def cell_params(population: Population, key: Array) -> Any:
@@ -170,7 +174,7 @@ def cell_params(population: Population, key: Array) -> Any:
 
     def numbers(path: Any, value: Any) -> Array:
         if not isinstance(value, (values.PerCell, values.Distribution)):
-            return jnp.float32(value)
+            return jax.device_put(np.float32(value))
         field = jax.tree_util.keystr(path, simple=True, separator=".")
         rng = stream(key, f"{population.name}.{field}")
         return jnp.asarray(values.draw(value, rng, (size,)), jnp.float32)
@@ -265,14 +269,14 @@ def build(
             cells=cells,
             weights={name: weight for name, (_, weight) in connected.items()},
             learning_gain={name: jnp.float32(1) for name in circuits.learning(spec)},
-            gap_junctions={n: jnp.asarray(each.conductance) for n, each in junctions.items()},
+            gap_junctions={n: jax.device_put(each.conductance) for n, each in junctions.items()},
         ),
         wiring=Wiring(
             fans={name: fan for name, (fan, _) in connected.items()},
             seed=jnp.asarray(jax.random.key_data(key), jnp.uint32),
-            alive={p.name: jnp.asarray(events.all_of(p.size)) for p in spec.populations},
+            alive={p.name: jax.device_put(events.all_of(p.size)) for p in spec.populations},
             part=Part(spec=spec),
-            partners={n: jnp.asarray(each.partners) for n, each in junctions.items()},
+            partners={n: jax.device_put(each.partners) for n, each in junctions.items()},
             path=resolved_path,
             drawn=not laid and not placed_um and not coupled,
             equations=equations(spec),

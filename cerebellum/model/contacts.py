@@ -30,7 +30,7 @@ def in_degrees(projection: Projection, targets: int, rng: np.random.Generator) -
 def draw(
     projection: Projection, spec: Spec, key: Array, beam: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw all contacts of a projection within a beam: (source cells, target cells), int64 each.
+    """Draw all contacts of a projection within a beam: (source cells, target cells), integers each.
 
     For a projection that crosses beams, these are the contacts within the whole circuit. A pair of
     cells has at most one contact, and no cell contacts itself.
@@ -45,7 +45,7 @@ def draw(
     if loop:
         table = table + (table >= np.arange(targets)[:, None])
     width = table.shape[1]
-    cells = np.arange(target_offset, target_offset + targets)
+    cells = np.arange(target_offset, target_offset + targets, dtype=np.int32)
     if degrees.min(initial=width) == width:  # no mask over many millions of entries
         chosen, receiving = table.reshape(-1), np.repeat(cells, width)
     else:

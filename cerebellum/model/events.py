@@ -83,7 +83,7 @@ def with_delays(fan: FanOut, delays: np.ndarray | None) -> FanOut:
     if delays is None:
         return fan
     longest = -(-int(np.max(delays)) // DELAY_STEP) * DELAY_STEP
-    return replace(fan, delays=jnp.asarray(delays), longest=longest)
+    return replace(fan, delays=jax.device_put(delays), longest=longest)
 
 
 def pack(spikes: Array) -> Array:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 
@@ -13,7 +13,7 @@ from cerebellum.model import events
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import Edges, check_delays, merged
 from cerebellum.model.spec import Projection, Spec
-from cerebellum.model.target_lists import Connected, fan_out, listed
+from cerebellum.model.target_lists import Connected, fan_out_with, listed
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +98,12 @@ def connect_edges(
             f"edges {name!r}: {number.max()} contacts weigh {heaviest:g}; at most w_max "
             f"{projection.w_max:g}"
         )
-    table, contacts = fan_out(source, target, sizes[0], sizes[1], number)
+    table, contacts = fan_out_with(source, target, spec.ends(projection), number)
     weights = np.where(
         table < sizes[1], contacts * np.float32(projection.mean_weight), np.float32(0)
     )
-    fan = events.FanOut(targets=jnp.asarray(table), ascends=True)
-    return fan, jnp.asarray(weights, jnp.float32)
+    fan = events.FanOut(targets=jax.device_put(table), ascends=True)
+    return fan, jax.device_put(np.asarray(weights, np.float32))
 
 
 def _connect_synapses(

@@ -38,8 +38,8 @@ def _repeats(table: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     for start in range(0, rows.size, block_rows):
         keys = (table[rows[start : start + block_rows]] << bits) | np.arange(table.shape[1])
         keys.sort(axis=1)
-        value = keys >> bits
-        row, rank = np.nonzero(value[:, 1:] == value[:, :-1])
+        # Equal values differ in the bits of their columns alone.
+        row, rank = np.nonzero((keys[:, 1:] ^ keys[:, :-1]) < 1 << bits)
         blocks.append((start + row, keys[row, rank + 1] & ((1 << bits) - 1)))
     row, column = zip(*blocks, strict=True)
     return np.concatenate(row), np.concatenate(column)

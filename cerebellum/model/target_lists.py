@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from cerebellum.model import events, widths
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.connect import Ends
 from cerebellum.model.delays import steps_of
 from cerebellum.model.part import Part
 from cerebellum.model.spec import Projection, Spec
@@ -18,32 +19,55 @@ Connected = tuple[events.Fan, Array]
 """the wiring and the initial weights of a projection (see `circuit.Params`)"""
 
 
-def fan_out(
-    source: np.ndarray, target: np.ndarray, sources: int, targets: int, number: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn contacts into one list of targets per source, and a number that goes with each contact.
+def fan_out(source: np.ndarray, target: np.ndarray, ends: Ends) -> np.ndarray:
+    """Turn contacts into one list of targets per source.
 
     Args:
       source, target: the two cells of each contact, integers [pairs], ordered by target.
-      sources, targets: numbers of source and target cells.
-      number: one number per contact, [pairs], any type.
+      ends: how many source and target cells there are.
 
     Returns:
-      The lists, unsigned [sources, F], ascending, with unused entries at the maximum of the type;
-      and the numbers in the same places, [sources, F], with unused entries 0. F is the largest
-      fan-out, rounded up (see `widths`).
+      The lists, unsigned [sources, F], ascending, with unused entries at the maximum of the type.
+      F is the largest fan-out, rounded up (see `widths`).
     """
-    starts = np.searchsorted(target, np.arange(targets + 1))
-    by_source = csr_array((number, source, starts), shape=(targets, sources)).tocsc()
+    by_source, used = _by_source(source, target, ends, np.zeros(source.size, np.int8))
+    return _table(by_source, used, ends.targets)
+
+
+def fan_out_with(
+    source: np.ndarray, target: np.ndarray, ends: Ends, number: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `fan_out`, with a number that goes with each contact, [pairs], any type.
+
+    Returns:
+      The lists, and the numbers in the same places, [sources, F], with unused entries 0.
+    """
+    by_source, used = _by_source(source, target, ends, number)
+    numbers = np.zeros(used.shape, number.dtype)
+    numbers[used] = by_source.data
+    return _table(by_source, used, ends.targets), numbers
+
+
+def _by_source(
+    source: np.ndarray, target: np.ndarray, ends: Ends, number: np.ndarray
+) -> tuple[csc_array, np.ndarray]:
+    """The contacts ordered by source, and which entries of a list they use, bool [sources, F]."""
+    # Half as long as with int64, because each contact goes to another place in memory.
+    index = np.int32 if max(source.size, ends.sources, ends.targets) < 2**31 else np.int64
+    starts = np.searchsorted(target, np.arange(ends.targets + 1)).astype(index)
+    parts = number, source.astype(index, copy=False), starts
+    by_source = csr_array(parts, shape=(ends.targets, ends.sources)).tocsc()
     sizes = np.diff(by_source.indptr)
     width = widths.rounded(int(sizes.max(initial=0)))
-    used = np.arange(width) < sizes[:, None]
+    return by_source, np.arange(width, dtype=index) < sizes[:, None]
+
+
+def _table(by_source: csc_array, used: np.ndarray, targets: int) -> np.ndarray:
+    """The lists of targets (see `fan_out`)."""
     dtype = list_dtype(targets)
-    table = np.full((sources, width), np.iinfo(dtype).max, dtype)
+    table = np.full(used.shape, np.iinfo(dtype).max, dtype)
     table[used] = by_source.indices
-    numbers = np.zeros((sources, width), number.dtype)
-    numbers[used] = by_source.data
-    return table, numbers
+    return table
 
 
 def list_dtype(targets: int) -> type[np.unsignedinteger]:
@@ -74,10 +98,7 @@ def listed(
     narrow = post.astype(np.uint16) if sizes.targets <= 2**16 else post
     order = np.argsort(narrow, kind="stable")
     index = np.int32 if pre.size < 2**31 else np.int64
-    table, place = fan_out(
-        *(pre[order].astype(np.int32), post[order], sizes.sources, sizes.targets),
-        order.astype(index),
-    )
+    table, place = fan_out_with(pre[order], post[order], sizes, order.astype(index))
     used = table < sizes.targets
     if weight is None:
         weight = projection.mean_weight * projection.contacts
@@ -90,8 +111,8 @@ def listed(
     if steps.size and (longest != steps.min() or longest != steps_of(projection, spec.dt)):
         short = steps.astype(np.uint8 if longest < 256 else np.uint16)
         delays = np.where(used, short[place], short.dtype.type(1))
-    fan = events.with_delays(events.FanOut(targets=jnp.asarray(table), ascends=True), delays)
-    return fan, jnp.asarray(weights, jnp.float32)
+    fan = events.with_delays(events.FanOut(targets=jax.device_put(table), ascends=True), delays)
+    return fan, jax.device_put(np.asarray(weights, np.float32))
 
 
 def with_room(connected: Connected, projection: Projection, spec: Spec) -> Connected:
@@ -117,7 +138,7 @@ def _as_wide(connected: tuple[events.FanOut, Array], width: int) -> Connected:
     def cut(array: Any, fill: Any) -> Array:
         array = np.asarray(array)[:, :width]
         missing = width - array.shape[1]
-        return jnp.asarray(np.pad(array, [(0, 0), (0, missing)], constant_values=fill))
+        return jax.device_put(np.pad(array, [(0, 0), (0, missing)], constant_values=fill))
 
     no_target = np.iinfo(fan.targets.dtype).max
     delays = None if fan.delays is None else cut(fan.delays, 1)

@@ -201,7 +201,7 @@ def run(
     dtypes = {p.name: p.dtype for p in spec.projections if p.plastic}
     fit.check_state(state.cells, state.weights, dtypes)
     watches = _watches(circuit, options.record)
-    start_step = int(np.min(state.step.addressable_data(0)))
+    start_step = int(np.asarray(state.step.addressable_data(0)).min())
     feed = _Feed(circuit, drive, start_step, batch is not None)
     steps = _steps(feed.lengths(), spec.dt, options.duration_ms)
     if start_step + steps > MAX_STEPS:

@@ -46,7 +46,9 @@ def test_lists_hold_every_contact_once(targets, seed):
     spec = feed_forward(90, targets, 17.3)
     source, target = contacts.draw(spec.projections[0], spec, jax.random.key(seed))
     number = 1000 * source + target + 1
-    table, numbers = target_lists.fan_out(source, target, 90, targets, number)
+    ends = spec.ends(spec.projections[0])
+    table, numbers = target_lists.fan_out_with(source, target, ends, number)
+    np.testing.assert_array_equal(target_lists.fan_out(source, target, ends), table)
     assert table.shape[1] % 8 == 0
     assert (np.diff(table.astype(int), axis=1)[table[:, 1:] < targets] > 0).all()
     cells = np.arange(90)[:, None]

@@ -281,8 +281,8 @@ def _check_poisson(source: Poisson, target: Target, size: int, dt: float, where:
     """Raise UsageError if a Poisson source does not fit its `size` cells, or `dt`."""
     if source.rates.shape[-1] not in (1, size):
         raise UsageError(f"{where}: rates for {source.rates.shape[-1]} cells; {size}")
-    most = _most_hz(target, dt)
-    if not bool(jnp.all((source.rates >= 0) & (source.rates <= most))):
+    most, rates = _most_hz(target, dt), np.asarray(source.rates)
+    if not ((rates >= 0) & (rates <= most)).all():
         raise UsageError(
             f"{where}: a rate is negative, not finite or above "
             + (f"{MOST_COUNT:,} spikes" if target.receptor else "one spike")

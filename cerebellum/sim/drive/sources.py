@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -187,22 +188,19 @@ def burst(
     if isinstance(cells, (np.ndarray, Array)) and np.ndim(cells):
         if cells.shape != (size,) or cells.dtype != bool:
             raise UsageError(f"cells: {cells.dtype} {list(cells.shape)}; a mask, bool [{size}]")
-        bursting = jnp.asarray(cells)
+        bursting = np.asarray(cells)
     elif not is_whole(cells) or not 0 <= cells <= size:
         raise UsageError(f"cells: {cells!r}; a mask, or a whole number from 0 to {size}")
     else:
         beam = -(-size // beams)
-        bursting = jnp.arange(size) % beam < cells * beam / size
-    high = jnp.where(bursting, burst_hz, background_hz)
-    low = jnp.full(size, background_hz)
+        bursting = np.arange(size) % beam < cells * beam / size
+    # In NumPy, because JAX would compile a program for each operation.
+    low = np.full(size, background_hz, np.float32)
+    high = np.where(bursting, np.float32(burst_hz), low)
+    rows, starts = [low, high, low], [0.0, start_ms, stop_ms]
     if start_ms == 0:
-        rates = jnp.stack([high, low]).astype(jnp.float32)
-        return Poisson(rates=rates, starts=np.array([0.0, stop_ms]), weight=weight)
-    return Poisson(
-        rates=jnp.stack([low, high, low]).astype(jnp.float32),
-        starts=np.array([0.0, start_ms, stop_ms]),
-        weight=weight,
-    )
+        rows, starts = rows[1:], starts[1:]
+    return Poisson(rates=jax.device_put(np.stack(rows)), starts=np.array(starts), weight=weight)
 
 
 def standard(

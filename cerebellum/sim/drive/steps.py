@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import struct
 from jax import Array
@@ -58,7 +58,7 @@ def first_step(time_ms: np.ndarray, dt: float, share: float) -> np.ndarray:
 def in_steps(source: Poisson, dt: float) -> Poisson:
     """A Poisson source whose `starts` are steps, int32, which are exact however long a run is."""
     starts = np.clip(first_step(np.asarray(source.starts), dt, GRID), 0, LAST_STEP)
-    return Poisson(rates=source.rates, starts=jnp.asarray(starts, jnp.int32))
+    return Poisson(rates=source.rates, starts=jax.device_put(starts.astype(np.int32)))
 
 
 def words_of(spikes: tuple[np.ndarray, np.ndarray], size: int, start: int, stop: int) -> np.ndarray:
