@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cerebellum.errors import UsageError, nearest
@@ -268,7 +267,7 @@ def _rows(edges: Edges, spec: Spec, projection: Projection) -> jax.Array:
     weight = projection.mean_weight if edges.weight is None else edges.weight
     rows = np.zeros(sizes, np.float32)
     np.add.at(rows, (edges.pre, edges.post), weight)
-    return jnp.asarray(rows)
+    return jax.device_put(rows)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

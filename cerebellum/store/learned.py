@@ -147,7 +147,7 @@ def _receptive_fields(inputs: int) -> encode.Fields:
 
 def _arrays(template: Any, checkpoint: Checkpoint, prefix: str) -> Any:
     """A tree like the template, with the arrays of a checkpoint below a prefix."""
-    return jax.tree.map(jnp.asarray, store.unflatten(template, checkpoint.arrays, prefix))
+    return jax.device_put(store.unflatten(template, checkpoint.arrays, prefix))
 
 
 def load(run: str | Path) -> Run:

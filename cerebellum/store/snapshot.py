@@ -128,18 +128,18 @@ def _restore(checkpoint: Checkpoint, edited: bool) -> tuple[Circuit, State]:
                 f"cerebellar-norse {versions['cerebellar-norse']}, numpy {versions['numpy']}"
             )
     alive = {
-        name: jnp.asarray(checkpoint.arrays.get(f"wiring/alive/{name}", words))
+        name: jax.device_put(checkpoint.arrays.get(f"wiring/alive/{name}", words))
         for name, words in circuit.wiring.alive.items()
     }
     circuit = dataclasses.replace(circuit, wiring=dataclasses.replace(circuit.wiring, alive=alive))
     old = old_draws.redrawn(circuit) if old_draws.is_old(checkpoint.about) else None
     params = unflatten(_params_template(circuit, checkpoint), checkpoint.arrays, "params")
-    circuit = dataclasses.replace(circuit, params=jax.tree.map(jnp.asarray, params))
+    circuit = dataclasses.replace(circuit, params=jax.device_put(params))
     if old is not None:
         circuit = _with_old_rows(circuit, old)
     template = jax.eval_shape(lambda: init(circuit, jax.random.key(0)))
     state = unflatten(template, checkpoint.arrays, "state")
-    return circuit, jax.tree.map(jnp.asarray, state)
+    return circuit, jax.device_put(state)
 
 
 def _is_of_user(rule: Connect | None) -> bool:
@@ -216,14 +216,14 @@ def _with_saved_wiring(checkpoint: Checkpoint, spec: Spec, path: anatomy.Path) -
             targets = checkpoint.arrays[f"wiring/fans/{name}/targets"]
             delays = checkpoint.arrays.get(f"wiring/fans/{name}/delays")
             fan = events.with_delays(
-                events.FanOut(targets=jnp.asarray(targets), ascends=fan.ascends), delays
+                events.FanOut(targets=jax.device_put(targets), ascends=fan.ascends), delays
             )
         fans[name] = fan
 
     def saved(folder: str, names: Iterable[str]) -> dict[str, Array]:
-        return {name: jnp.asarray(checkpoint.arrays[f"{folder}/{name}"]) for name in names}
+        return {name: jax.device_put(checkpoint.arrays[f"{folder}/{name}"]) for name in names}
 
-    seed = jnp.asarray(checkpoint.arrays["wiring/seed"])
+    seed = jax.device_put(checkpoint.arrays["wiring/seed"])
     partners = saved("wiring/partners", circuit.wiring.partners)
     wiring = dataclasses.replace(
         circuit.wiring, fans=fans, partners=partners, seed=seed, drawn=False
