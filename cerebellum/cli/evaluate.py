@@ -80,10 +80,13 @@ def predict(model: Model, data: ticks.Data, split: Split) -> np.ndarray:
 def learn_on(
     model: Model, data: ticks.Data, split: Split, plan: Plan
 ) -> tuple[online.Gains, np.ndarray]:
-    """The same of a model that learns from each outcome when it is known, and how fast it does.
+    """The gains of a model that learns from each outcome when it is known, and its probabilities.
 
     Args:
       plan: how the model was trained.
+
+    Returns:
+      The gains, and the probabilities [n, 3] at the questions of the split.
     """
     gains, learner = online.best(model.net, model.learner, data, data.validation, plan)
     if split.start < data.validation.stop:

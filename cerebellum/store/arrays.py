@@ -242,6 +242,9 @@ def _read_all(
             continue
         array = small[name] if declaration.count else np.zeros(shape, declaration.dtype)
         arrays[name] = jax.device_put(array, place(name, shape)) if place else array
+    for array in arrays.values():
+        if isinstance(array, np.ndarray):  # What is restored from it may share its memory.
+            array.setflags(write=False)
     return arrays
 
 

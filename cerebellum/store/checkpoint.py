@@ -53,7 +53,8 @@ class Checkpoint:
     path: Path
     step: int
     arrays: dict[str, Any]
-    """arrays by their path in the tree, such as "state/cells/granule/v" """
+    """arrays by their path in the tree, such as "state/cells/granule/v"; those of NumPy are
+    read-only, because what is restored from them may share their memory"""
     about: dict[str, Any]
     """the JSON values passed to `save`, and "created", "versions" and "metrics" """
 
