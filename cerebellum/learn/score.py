@@ -112,9 +112,7 @@ def bootstrap(
       other: as `guessed`. Both are resampled with the same blocks.
     """
     count = len(labels)
-    size = min(BLOCK, max(1, count // 10))
-    rng = np.random.default_rng(seed)
-    starts = rng.integers(0, count - size + 1, (DRAWS, -(-count // size)))
+    starts, size = _blocks(count, seed)
 
     def resampled(predicted: np.ndarray) -> np.ndarray:
         """MCC of each resample, averaged over seeds, [DRAWS]."""
@@ -128,7 +126,26 @@ def bootstrap(
         blocks = sums[:, starts + size] - sums[:, starts]
         return mcc_of(blocks.sum(axis=2).reshape(len(seeds), DRAWS, 3, 3)).mean(axis=0)
 
-    values = resampled(guessed) - (0 if other is None else resampled(other))
+    return _interval(resampled(guessed) - (0 if other is None else resampled(other)))
+
+
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Confidence interval of the mean of values that follow each other, [n]."""
+    starts, size = _blocks(len(values), seed)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return _interval((sums[starts + size] - sums[starts]).mean(axis=1) / size)
+
+
+def _blocks(count: int, seed: int) -> tuple[np.ndarray, int]:
+    """The starts [DRAWS, blocks] of the blocks of each resample of `count` values, and their
+    size."""
+    size = min(BLOCK, max(1, count // 10))
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, count - size + 1, (DRAWS, -(-count // size))), size
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """The interval in which the share LEVEL of resampled values lies."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 

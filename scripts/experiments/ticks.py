@@ -178,6 +178,14 @@ def row_of(
     def above(some: np.ndarray, other: np.ndarray) -> list[float]:
         return np.round(score.bootstrap(labels["test"], some, other), 3).tolist()
 
+    def losses(said: str, runs: list[Any] = runs) -> np.ndarray:
+        """Losses of the samples, mean of the seeds, [n]."""
+        right = np.arange(len(labels["test"])), labels["test"]
+        return np.mean([-np.log(np.maximum(run[said][right], 1e-7)) for run in runs], axis=0)
+
+    def saved(some: np.ndarray, other: np.ndarray) -> list[float]:
+        return np.round(score.bootstrap_mean(other - some), 4).tolist()
+
     validated, told = scored("validation", "validation"), scored("test", "test")
     frozen, one = guessed("test"), score.scores(together(runs), labels["test"])
     row = {
@@ -197,6 +205,7 @@ def row_of(
     }
     if trees:
         row["above_trees"] = above(frozen, guessed("test", trees))
+        row["loss_less_than_trees"] = saved(losses("test"), losses("test", trees))
         # As many trees as there are runs, because the mean of more is better.
         both = runs, trees[: len(runs)]
         of_both = [score.guesses(together(each), labels["test"]) for each in both]
@@ -204,6 +213,8 @@ def row_of(
     if "online" in runs[0]:
         row["online_mcc"] = mean(scored("online", "test"), "mcc")
         row["online_above_frozen"] = above(guessed("online"), frozen)
+        row["online_log_loss"] = mean(scored("online", "test"), "log_loss")
+        row["online_loss_less_than_frozen"] = saved(losses("online"), losses("test"))
     return row
 
 
