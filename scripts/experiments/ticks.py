@@ -215,6 +215,8 @@ def row_of(
         row["online_above_frozen"] = above(guessed("online"), frozen)
         row["online_log_loss"] = mean(scored("online", "test"), "log_loss")
         row["online_loss_less_than_frozen"] = saved(losses("online"), losses("test"))
+        if trees:
+            row["online_above_trees"] = above(guessed("online"), guessed("test", trees))
     return row
 
 
