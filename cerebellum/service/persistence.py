@@ -177,13 +177,33 @@ def restore(model: Served, current: Markets, checkpoint: store.Checkpoint) -> Se
         for name, array in checkpoint.arrays.items()
         if name.startswith(prefix)
     }
-    for index, (name, about) in enumerate(checkpoint.about["markets"].items()):
-        current.restore(name, markets.from_json(about, current.row(arrays, index)))
+    for name, about, row in _rows(checkpoint.about["markets"]):
+        memory = model.fresh if row is None else current.row(arrays, row)
+        saved = markets.from_json(about, memory)
+        current.restore(name, replace(saved, open=markets.NO_QUESTIONS) if row is None else saved)
+        if row is None:
+            current.lost("damaged", 1)
+            log.warning(
+                "%s: %s starts fresh: this checkpoint does not say which memory is whose",
+                checkpoint.path.name,
+                name,
+            )
     if not model.learns:
         return model
     template = unpack(model.form.learner, [np.asarray(x) for x in model.learner])
     learner = store.unflatten(template, checkpoint.arrays, "learner")
     return replace(model, learner=pack(learner))
+
+
+def _rows(told: dict[str, Any]) -> list[tuple[str, dict[str, Any], int | None]]:
+    """The markets of a checkpoint in the order of their rows, each with its row.
+
+    JSON sorts names, so that rows are not in their order. Earlier versions did not write the row:
+    there it is known of a single market only, and None of others.
+    """
+    only = 0 if len(told) == 1 else None
+    rows = [(name, about, about.get("row", only)) for name, about in told.items()]
+    return sorted(rows, key=lambda each: -1 if each[2] is None else each[2])
 
 
 def _tree(model: Served, current: Markets, ticks: int) -> dict[str, Any]:
@@ -201,5 +221,8 @@ def _about(model: Served, current: Markets, ticks: int) -> dict[str, Any]:
         "service": model.name,
         "digest": model.digest,
         "ticks": ticks,
-        "markets": {name: markets.about(market) for name, market in current.states.items()},
+        "markets": {
+            name: {**markets.about(market), "row": row}
+            for row, (name, market) in enumerate(current.states.items())
+        },
     }

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import serving
 
+from cerebellum.service import persistence
+
 
 def signals(answer):
     status, body = answer
@@ -16,18 +18,32 @@ def signals(answer):
 
 def test_a_restart_goes_on_as_if_it_had_never_stopped_and_a_hangup_rereads(tmp_path):
     stopped = serving.serve(tmp_path)
+    # The order of their last ticks is not that of their names.
+    other = [signals(stopped.tick("z", i)) for i in range(2)]
     got = [signals(stopped.tick("a", i)) for i in range(4)]
     assert stopped.stop(signal.SIGTERM) == 0
     assert stopped.said() == ""
     assert (tmp_path / "models/service/checkpoints").is_dir()
     stopped.start()
     got += [signals(stopped.tick("a", i)) for i in range(4, 8)]
-    # Another market, whose ticks all come now, starts as the first one did.
-    assert got == [signals(stopped.tick("b", i)) for i in range(8)]
+    other += [signals(stopped.tick("z", i)) for i in range(2, 5)]
+    # Another market, whose ticks all come now, starts as these did.
+    expected = [signals(stopped.tick("b", i)) for i in range(8)]
+    assert (got, other) == (expected, expected[:5])
     # Time goes on, too.
     assert stopped.tick("a", 2)[0] == 422
     hangup_rereads_what_can_change_and_names_what_cannot(stopped)
     assert stopped.stop() == 0
+
+
+def test_a_checkpoint_says_which_memory_is_whose():
+    """Earlier ones did not, and several memories of these cannot be told apart."""
+    assert persistence._rows({"a": {"row": 1}, "z": {"row": 0}}) == [
+        ("z", {"row": 0}, 0),
+        ("a", {"row": 1}, 1),
+    ]
+    assert persistence._rows({"a": {}}) == [("a", {}, 0)]
+    assert [row for _, _, row in persistence._rows({"a": {}, "z": {}})] == [None, None]
 
 
 @pytest.mark.slow
