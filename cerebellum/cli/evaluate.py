@@ -61,8 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     result["gains"] = gains and jax.tree.map(lambda x: float(f"{x:.6g}"), vars(gains))
     out = directory(arguments.out or str(Path(arguments.model) / "evaluation"))
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    picture = out / "evaluation.png"
+    picture.unlink(missing_ok=True)  # Of an earlier evaluation, whose numbers are gone.
     if not arguments.no_plots:
-        plot.evaluation(result, ax=plot.blank()).savefig(out / "evaluation.png", dpi=130)
+        plot.evaluation(result, ax=plot.blank()).savefig(picture, dpi=130)
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
@@ -141,6 +143,6 @@ def _show(result: dict[str, Any], out: Path) -> None:
     console.print(
         f"{result['samples']:,} samples; MCC above logistic regression: {low:.3f} to {high:.3f} "
         f"(95 %). Mostly microstructure, not money: a small part of the spread.\n"
-        f"{out}: evaluation.json, evaluation.png",
+        f"{out}: {', '.join(sorted(path.name for path in out.glob('evaluation.*')))}",
         highlight=False,
     )
