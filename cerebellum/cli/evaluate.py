@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        _show(result, out)
+        names = "evaluation.json" if arguments.no_plots else "evaluation.json, evaluation.png"
+        _show(result, f"{out}: {names}")
     return 0
 
 
@@ -125,7 +126,7 @@ def judge(
     }
 
 
-def _show(result: dict[str, Any], out: Path) -> None:
+def _show(result: dict[str, Any], where: str) -> None:
     """Print the table of scores, and where the results are."""
     table = Table(box=box.SIMPLE)
     table.add_column("")
@@ -142,7 +143,6 @@ def _show(result: dict[str, Any], out: Path) -> None:
     low, high = result["mcc_above_logistic"]
     console.print(
         f"{result['samples']:,} samples; MCC above logistic regression: {low:.3f} to {high:.3f} "
-        f"(95 %). Mostly microstructure, not money: a small part of the spread.\n"
-        f"{out}: {', '.join(sorted(path.name for path in out.glob('evaluation.*')))}",
+        f"(95 %). Mostly microstructure, not money: a small part of the spread.\n{where}",
         highlight=False,
     )

@@ -69,11 +69,6 @@ def has_rows(projection: Projection, spec: Spec, path: events.Path) -> bool:
     return evenly_distributed and spec.share(projection) >= limit
 
 
-def lists(projection: Projection, spec: Spec, key: Array) -> np.ndarray:
-    """Draw the target lists of a projection (see `fan_out`)."""
-    return fan_out(*contacts.draw_all(projection, spec, key), spec.ends(projection))
-
-
 Positions = Mapping[str, np.ndarray]
 """positions of cells by population, um [cells, 3]"""
 
@@ -99,8 +94,8 @@ def _connect_evenly(projection: Projection, spec: Spec, key: Array, path: events
         w_max = projection.w_max
         unit = fixed.unit(w_max) if w_max and projection.dtype == "uint16" else 1.0
         return events.AllToAll(beams=spec.beams, unit=unit), _rows(projection, spec, key)
-    table = lists(projection, spec, key)
-    targets = spec.population(projection.target).size
+    ends = spec.ends(projection)
+    table = fan_out(*contacts.draw_all(projection, spec, key), ends)
     weights = np.float32(projection.mean_weight * projection.contacts)
     if projection.plastic or projection.spread:
         # mean (1 + spread (2 uniform - 1)), in place, because tables may be large.
@@ -110,7 +105,7 @@ def _connect_evenly(projection: Projection, spec: Spec, key: Array, path: events
         each *= projection.spread
         each += 1
         each *= weights
-        each[table >= targets] = 0
+        each[table >= ends.targets] = 0
         weights = each
     fan = events.FanOut(targets=jax.device_put(table), ascends=True)
     return fan, jax.device_put(np.asarray(weights, np.float32))

@@ -178,16 +178,18 @@ def restore(model: Served, current: Markets, checkpoint: store.Checkpoint) -> Se
         if name.startswith(prefix)
     }
     for name, about, row in _rows(checkpoint.about["markets"]):
-        memory = model.fresh if row is None else current.row(arrays, row)
-        saved = markets.from_json(about, memory)
-        current.restore(name, replace(saved, open=markets.NO_QUESTIONS) if row is None else saved)
         if row is None:
+            saved = markets.from_json(about, model.fresh)
+            saved = replace(saved, open=markets.NO_QUESTIONS)
             current.lost("damaged", 1)
             log.warning(
                 "%s: %s starts fresh: this checkpoint does not say which memory is whose",
                 checkpoint.path.name,
                 name,
             )
+        else:
+            saved = markets.from_json(about, current.row(arrays, row))
+        current.restore(name, saved)
     if not model.learns:
         return model
     template = unpack(model.form.learner, [np.asarray(x) for x in model.learner])

@@ -181,13 +181,16 @@ def row_of(
     def losses(said: str, runs: list[Any] = runs) -> np.ndarray:
         """Losses of the samples, mean of the seeds, [n]."""
         right = np.arange(len(labels["test"])), labels["test"]
-        return np.mean([-np.log(np.maximum(run[said][right], 1e-7)) for run in runs], axis=0)
+        return np.mean(
+            [-np.log(np.maximum(run[said][right], online.LEAST_CHANCE)) for run in runs], axis=0
+        )
 
     def saved(some: np.ndarray, other: np.ndarray) -> list[float]:
         return np.round(score.bootstrap_mean(other - some), 4).tolist()
 
     validated, told = scored("validation", "validation"), scored("test", "test")
     frozen, one = guessed("test"), score.scores(together(runs), labels["test"])
+    of_trees = guessed("test", trees) if trees else None
     row = {
         "seeds": len(runs),
         "validation_mcc": mean(validated, "mcc"),
@@ -203,8 +206,8 @@ def row_of(
         "together_mcc": round(one["mcc"], 3),
         "together_log_loss": round(one["log_loss"], 3),
     }
-    if trees:
-        row["above_trees"] = above(frozen, guessed("test", trees))
+    if trees and of_trees is not None:
+        row["above_trees"] = above(frozen, of_trees)
         row["loss_less_than_trees"] = saved(losses("test"), losses("test", trees))
         # As many trees as there are runs, because the mean of more is better.
         both = runs, trees[: len(runs)]
@@ -212,11 +215,12 @@ def row_of(
         row["together_above_trees"] = above(*of_both)
     if "online" in runs[0]:
         row["online_mcc"] = mean(scored("online", "test"), "mcc")
-        row["online_above_frozen"] = above(guessed("online"), frozen)
+        learning_on = guessed("online")
+        row["online_above_frozen"] = above(learning_on, frozen)
         row["online_log_loss"] = mean(scored("online", "test"), "log_loss")
         row["online_loss_less_than_frozen"] = saved(losses("online"), losses("test"))
-        if trees:
-            row["online_above_trees"] = above(guessed("online"), guessed("test", trees))
+        if of_trees is not None:
+            row["online_above_trees"] = above(learning_on, of_trees)
     return row
 
 
