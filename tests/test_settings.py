@@ -333,7 +333,7 @@ def saves(settings: Settings, lab: Lab) -> bool:
     lab.patch.setattr(
         made.persistence.checkpoints, "save", lambda *arguments, **more: asked.append(1)
     )
-    made.persistence.saved_ticks = -1
+    made.persistence.begun_ticks = -1
     made._summarise_and_save(time.monotonic() + 100.0)
     return bool(asked)
 

@@ -28,6 +28,7 @@ from cerebellum.learn.plan import Plan
 from cerebellum.learn.tasks.ticks import NONE, Data, Split
 from cerebellum.model import noise
 from cerebellum.model.circuit import Circuit
+from cerebellum.model.ordering import one_by_one
 
 WAITING = 16
 """R: size of the ring. An outcome must come within so many questions."""
@@ -193,13 +194,28 @@ def _trusted(trust: Array, follows: Array, stays: Array, label: Array, counts: A
     return jnp.where(counts > 0, (1 - SWITCH) * posterior + SWITCH / 2, trust)
 
 
-def _chances(learner: Learner, markets: Market, logits: Array, rates: Array) -> Array:
-    """Probabilities of the choices [B, C] from the markets' logits and nuclear rates [B, N]."""
-    chances = jax.nn.softmax(logits)
-    if markets.trust is None:
-        return chances
-    trust = markets.trust[:, None]
-    return trust * chances + (1 - trust) * jax.nn.softmax(decode.logits(learner.readout, rates))
+def _answers(learner: Learner, markets: Market, rates: Array) -> tuple[Array, Array]:
+    """Logits with which the markets' readouts answer, and the probabilities of the choices.
+
+    Args:
+      rates: filtered nuclear rates, [B, N].
+
+    Returns:
+      Both [B, C].
+    """
+
+    def answer(operands: tuple[Readout, Array | None, Array]) -> tuple[Array, Array]:
+        readout, trust, rates = operands
+        logits = decode.logits(readout, rates)
+        chances = jax.nn.softmax(logits)
+        if trust is None:
+            return logits, chances
+        stays = jax.nn.softmax(decode.logits(learner.readout, rates))
+        return logits, trust * chances + (1 - trust) * stays
+
+    each = partial(one_by_one, answer)
+    given = (markets.readout, markets.trust, rates)
+    return lax.platform_dependent(given, cpu=each, default=jax.vmap(answer))
 
 
 def step(
@@ -224,8 +240,7 @@ def step(
     if markets.waiting is not None:
         learner, markets = learn(net, learner, markets, events, gains, key)
     carry, ends = _respond(net, learner, markets.carry, events.inputs, shared, watch)
-    logits = jax.vmap(decode.logits)(markets.readout, ends.rates)
-    chances = _chances(learner, markets, logits, ends.rates)
+    logits, chances = _answers(learner, markets, ends.rates)
     waiting = markets.waiting
     if waiting is not None:
         rows = jnp.arange(chances.shape[0])
@@ -251,15 +266,16 @@ def _respond(
     shared: Mapping[str, Array],
     watch: bool,
 ) -> tuple[Carry, Ends]:
-    """Run one tick of the circuits. On the event path the circuits run one after another."""
+    """Run one tick of the circuits.
+
+    On the event path, and on a CPU always, they run one after another: products of matrices round
+    otherwise for several rows than for one, and a market is to be answered beside others as alone.
+    """
     circuit = network.with_learned(net.circuit, learner)
 
     def run_batch(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
         after, ends = network.unroll(net.design, circuit, carry, inputs[None], 0, shared, watch)
         return after, jax.tree.map(lambda x: x[0], ends)
-
-    if circuit.wiring.path == "dense" or inputs.shape[0] == 1:
-        return run_batch(carry, inputs)
 
     def run_one(operands: tuple[Carry, Array]) -> Any:
         carry, ends = run_batch(*jax.tree.map(lambda x: x[None], operands))
@@ -267,8 +283,13 @@ def _respond(
         # In a summary of spikes the axis of circuits is the last.
         return arrays, jax.tree.map(lambda x: x[..., 0], ends.spikes)
 
-    (after, ends), spikes = lax.map(run_one, (carry, inputs))
-    return after, replace(ends, spikes=jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), spikes))
+    def run_each(carry: Carry, inputs: Array) -> tuple[Carry, Ends]:
+        (after, ends), spikes = one_by_one(run_one, (carry, inputs))
+        return after, replace(ends, spikes=jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), spikes))
+
+    if circuit.wiring.path != "dense":
+        return run_each(carry, inputs)
+    return lax.platform_dependent(carry, inputs, cpu=run_each, default=run_batch)
 
 
 @partial(jax.jit, static_argnames="design", donate_argnames=("learner", "market"))

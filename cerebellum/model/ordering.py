@@ -8,13 +8,15 @@ before both passes. It cannot look through a loop whose trip count it does not k
 functions here use such a loop.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 
 def materialize_once(tree: Tree) -> Tree:
@@ -35,6 +37,29 @@ def order_after(done: Any, tree: Tree) -> Tree:
     """
     samples = [jnp.ravel(leaf)[0].astype(jnp.float32) for leaf in jax.tree.leaves(done)]
     return materialize_once((sum(samples, jnp.float32(0)), tree))[1]
+
+
+def one_by_one(function: Callable[[Tree], Result], operands: Tree) -> Result:
+    """What the function gives for each row of the operands, stacked, as `lax.map` does.
+
+    On a CPU a row gives the same bits whatever the number of rows, be it one. XLA would take a loop
+    of one trip apart and fuse what is in it with what is around it, and then its compiler rounds in
+    other places. Gradients do not pass.
+
+    Args:
+      operands: arrays [B, ...]; `materialize_once` says of what the first array must be.
+    """
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], operands))
+    first = jax.tree.leaves(operands)[0]
+    rows = first.shape[0]
+    _, count = materialize_once((first, jnp.int32(rows)))
+    empty = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape), x.dtype), shapes)
+
+    def put(index: Array, results: Result) -> Result:
+        row = materialize_once(jax.tree.map(lambda x: x[index], operands))
+        return jax.tree.map(lambda all_, one: all_.at[index].set(one), results, function(row))
+
+    return lax.fori_loop(0, count, put, empty)
 
 
 @jax.custom_jvp

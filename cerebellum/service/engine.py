@@ -213,7 +213,7 @@ class Engine:
 
     def _take_over(self, model: Served) -> None:
         """Save for the old model; when that is on the disk, let the other one take over."""
-        if not self._saved_for_next and self.persistence.unsaved(self.ticks):
+        if not self._saved_for_next and self.persistence.changed(self.ticks):
             self._saved_for_next = True
             self.persistence.save(self.served, self.markets, self.ticks)
             return
@@ -332,7 +332,7 @@ class Engine:
         if self.statistics.summary_due(now):
             self._summarise(now)
         interval_s = self.settings.training.checkpoint_interval
-        if self.persistence.due(now, interval_s) and self.persistence.unsaved(self.ticks):
+        if self.persistence.due(now, interval_s) and self.persistence.changed(self.ticks):
             self.persistence.save(self.served, self.markets, self.ticks)
 
     def _summarise(self, now: float) -> None:

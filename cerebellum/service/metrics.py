@@ -157,7 +157,10 @@ def _metrics(make: _Maker) -> Metrics:
         accuracy=make.gauge("validation_accuracy", run),
         ready=make.gauge("ready", "1: /ready answers 200."),
         status=make.gauge("check_status", "0 healthy, 1 degraded, 2 unhealthy.", "check"),
-        unsaved=make.gauge("state_unsaved", "1: markets have changed since the last checkpoint."),
+        unsaved=make.gauge(
+            "state_unsaved",
+            "1: markets changed since the last checkpoint on the disk.",
+        ),
         trainings=make.counter("training_runs_total", "Training runs that ended.", "state"),
         lines_lost=make.counter("log_lines_lost_total", "Lines of the log not written."),
         simulated=make.counter("simulated_seconds_total", "Biological time."),

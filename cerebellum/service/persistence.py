@@ -43,8 +43,8 @@ class Persistence:
     checkpoints: store.Store
     counter: Counter
     """ticks that were answered, ever"""
-    saved_ticks: int = 0
-    """ticks that were answered before the last checkpoint"""
+    begun_ticks: int = 0
+    """ticks that were answered before the last checkpoint that was begun"""
     _saved_at: float = field(default_factory=time.monotonic)
     _failures: int = 0
     """failures that metrics know of"""
@@ -63,9 +63,18 @@ class Persistence:
         """Note how many ticks were answered, ever."""
         self.counter.set(ticks)
 
+    @property
+    def saved_ticks(self) -> int:
+        """Ticks that were answered before the last checkpoint that is on the disk."""
+        return self.checkpoints.last_step or 0
+
     def unsaved(self, ticks: int) -> bool:
-        """Whether a checkpoint after `ticks` ticks would hold something new."""
+        """Whether the disk lacks something of what markets remember after `ticks` ticks."""
         return ticks > self.saved_ticks or self.failed is not None
+
+    def changed(self, ticks: int) -> bool:
+        """Whether a checkpoint after `ticks` ticks would hold more than the last that was begun."""
+        return ticks > self.begun_ticks or self.failed is not None
 
     def due(self, now: float, interval_s: float) -> bool:
         """Whether the last checkpoint is older than an interval; `now` in monotonic s."""
@@ -77,7 +86,7 @@ class Persistence:
         # `_tree` stacks the arrays of markets, which copies them; arrays of JAX do not change.
         tree, about = _tree(model, current, ticks), _about(model, current, ticks)
         if self.checkpoints.save(ticks, tree, about, copied=True):
-            self.saved_ticks = ticks
+            self.begun_ticks = ticks
 
     def close(self, model: Served, current: Markets, ticks: int) -> None:
         """Save what is not saved yet, and end.
@@ -86,7 +95,7 @@ class Persistence:
           FailedError: the last checkpoint could not be written.
         """
         self.checkpoints.wait()
-        if self.unsaved(ticks) or self.checkpoints.last_success is None:
+        if self.changed(ticks) or self.checkpoints.last_success is None:
             self.save(model, current, ticks)
         try:
             self.checkpoints.close()
@@ -113,12 +122,12 @@ class Persistence:
         """
         self.checkpoints.close()
         state, retention = self.folder.parent, self.checkpoints.retention
-        failures = self.checkpoints.failures
+        failures, saved = self.checkpoints.failures, self.checkpoints.last_step
         try:
             aside.exchange(state, model.digests)
         finally:
             self.checkpoints = store.Store(self.folder, retention)
-            self.checkpoints.failures = failures
+            self.checkpoints.failures, self.checkpoints.last_step = failures, saved
         old, self.counter = self.counter, open_counter(state / TICKS, ticks)
         old.close()
         return store.newest(self.folder)

@@ -60,6 +60,7 @@ def build(
         model = persistence.restore(model, markets, newest)
         markets.shrink()
         ticks = newest.about["ticks"]
+        checkpoints.last_step = ticks
         checkpoints.last_success = (newest.path / "manifest.json").stat().st_mtime
         fields = {"checkpoint": str(newest.path), "ticks": ticks}
         log.info("state restored", extra={"fields": fields})
@@ -69,7 +70,7 @@ def build(
         requests=RequestQueue(settings.server.max_connections, metrics.refused),
         inference=Inference(model, settings.performance.batch_size),
         statistics=Statistics(metrics, ticks),
-        persistence=Persistence(checkpoints, counter, saved_ticks=ticks),
+        persistence=Persistence(checkpoints, counter, begun_ticks=ticks),
         markets=markets,
         died=died,
     )

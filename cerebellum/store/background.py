@@ -79,6 +79,8 @@ class Store:
     """how many attempts to save have failed"""
     last_success: float | None = None
     """when a checkpoint was last saved, seconds since the epoch"""
+    last_step: int | None = None
+    """the step of that checkpoint"""
     blocked_s: float = 0.0
     """total time that `save` has delayed the run, s"""
     _failure: BaseException | None = None
@@ -183,7 +185,7 @@ class Store:
             self.failures, self._failure = self.failures + 1, error
             log.error("checkpoint %d: not saved (%s); the run goes on", step, error)
             return
-        self._failure, self.last_success = None, time.time()
+        self._failure, self.last_success, self.last_step = None, time.time(), step
         if not self._warned and self.retention.misses(metrics or {}):
             self._warned = True
             log.warning(

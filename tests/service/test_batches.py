@@ -8,7 +8,8 @@ import pytest
 import serving
 
 from cerebellum import config
-from cerebellum.service import inference, packed, served, stacking
+from cerebellum.service import inference, models, packed, served, stacking
+from cerebellum.store import learned
 
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
@@ -53,13 +54,29 @@ def moved(log_returns):
     return replace(zero, tick=replace(zero.tick, log_return=log_returns))
 
 
-def test_a_market_in_a_large_call_is_answered_as_alone(model):
-    """Each with a price of its own; one call of twelve, in stacks, and twelve calls of one."""
-    count = 12
+@pytest.fixture(params=["untrained", "climbing_fiber", "surrogate_gradient"])
+def served_model(request, model, trained, tmp_path, monkeypatch):
+    """That of the configuration, and one that learns on, as each of the methods taught it."""
+    if request.param == "untrained":
+        return model
+    run = learned.load(trained[0])
+    taught = replace(run, plan=replace(run.plan, method=request.param))
+    monkeypatch.setattr(served.learned, "read", lambda path: taught)
+    method = {"training.method": "climbing_fiber", "storage.models": str(tmp_path)}
+    return served.load(models.find(trained[0]), config.load(None, method))
+
+
+@pytest.mark.slow
+def test_a_market_in_a_large_call_is_answered_as_alone(served_model):
+    """Each with a price of its own; one call of twelve, in stacks, and twelve calls of one.
+
+    Compiled in full, as for users: otherwise the compiler fuses too little to differ.
+    """
+    count, fresh = 12, served_model.fresh
     moves = np.linspace(-1e-3, 1e-3, count, dtype=np.float32)
-    _, memories, together = answers(model, (model.fresh,) * count, moved(moves))
+    _, memories, together = answers(served_model, (fresh,) * count, moved(moves))
     for index in range(count):
-        _, memory, alone = answers(model, (model.fresh,), moved(moves[index : index + 1]))
+        _, memory, alone = answers(served_model, (fresh,), moved(moves[index : index + 1]))
         np.testing.assert_array_equal(together.chances[index], alone.chances[0])
         for one, other in zip(memories[index], memory[0], strict=True):
             np.testing.assert_array_equal(one, other)

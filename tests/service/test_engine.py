@@ -24,6 +24,7 @@ from cerebellum.service.requests_queue import (
     RequestQueue,
     UnsoundError,
 )
+from cerebellum.store import background
 
 pytestmark = pytest.mark.usefixtures("broadcasting_everywhere")
 
@@ -322,6 +323,26 @@ def test_a_save_that_was_left_out_is_made_up_for(build, monkeypatch):
     monkeypatch.setattr(engine.persistence.checkpoints, "save", real)
     engine.stop()
     assert engine.persistence.saved_ticks == 1
+
+
+def test_what_is_being_written_is_not_saved_yet(build, monkeypatch):
+    engine, go_on = build(**{"training.checkpoint_interval": 0.1}), threading.Event()
+    real, begun = background.write, []
+
+    def slow(*arguments, **more):
+        begun.append(arguments[1])
+        go_on.wait(60)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(background, "write", slow)
+    ask(engine, "a", 0)
+    serving.until(lambda: begun)
+    assert (engine.persistence.saved_ticks, engine.persistence.unsaved(1)) == (0, True)
+    go_on.set()
+    serving.until(lambda: not engine.persistence.unsaved(1))
+    assert engine.persistence.saved_ticks == 1
+    engine.stop()
+    assert begun == [1]
 
 
 def test_what_was_put_away_and_damaged_starts_fresh(build, caplog):
