@@ -59,18 +59,31 @@ def run(arguments: argparse.Namespace) -> int:
     result["online"] = arguments.online
     # What did not teach has no gain: null.
     result["gains"] = gains and jax.tree.map(lambda x: float(f"{x:.6g}"), vars(gains))
-    out = directory(arguments.out or str(Path(arguments.model) / "evaluation"))
+    result["seen"] = seen = int(np.sum(data.asked(split) < data.validation.stop))
+    out = directory(arguments.out or str(Path(arguments.model) / _folder(arguments)))
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     picture = out / "evaluation.png"
     picture.unlink(missing_ok=True)  # Of an earlier evaluation, whose numbers are gone.
     if not arguments.no_plots:
         plot.evaluation(result, ax=plot.blank()).savefig(picture, dpi=130)
+    if seen:
+        print(
+            f"--split all: {seen:,} of {result['samples']:,} samples taught this model or chose "
+            "what it is; only --split test tells how it predicts",
+            file=sys.stderr,
+        )
     if arguments.json:
         print(json.dumps(result, allow_nan=False))
     else:
         names = "evaluation.json" if arguments.no_plots else "evaluation.json, evaluation.png"
         _show(result, f"{out}: {names}")
     return 0
+
+
+def _folder(arguments: argparse.Namespace) -> str:
+    """Where results are by default; what one kind of evaluation says, another leaves there."""
+    split = "" if arguments.split == "test" else f"-{arguments.split}"
+    return f"evaluation{split}{'-online' if arguments.online else ''}"
 
 
 def predict(model: Model, data: ticks.Data, split: Split) -> np.ndarray:

@@ -71,7 +71,9 @@ def _add_evaluate(commands) -> None:
         "--online", action="store_true", help="learn from each outcome when it is known"
     )
     evaluate.add_argument(
-        "--out", metavar="DIR", help="directory of results (default: RUN/evaluation)"
+        "--out",
+        metavar="DIR",
+        help="directory of results (default: RUN/evaluation, RUN/evaluation-online and so on)",
     )
     evaluate.add_argument("--no-plots", action="store_true", help="draw no pictures")
     evaluate.add_argument("--json", action="store_true", help="print only one JSON document")

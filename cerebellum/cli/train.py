@@ -62,6 +62,8 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
         raise UsageError(f"--out: {out} has checkpoints; --resume goes on, another --out begins")
     start = time.perf_counter()
     stream = ticks.load(pattern, settings.training.columns)
+    if arguments.resume and checkpoint is None:
+        console.print(f"{folder}: no checkpoint yet; the run begins", markup=False, soft_wrap=True)
     if stream.bad.rows:
         console.print(str(stream.bad), markup=False, highlight=False, soft_wrap=True)
     if checkpoint is None:

@@ -12,6 +12,9 @@ METHODS = get_args(Method)
 GRADIENT_METHODS: tuple[Method, ...] = ("surrogate_gradient", "hybrid")
 """Methods of which gradients are a part."""
 
+LEAST_HYBRID = 3
+"""Epochs of "hybrid" from which on climbing fibres have a turn; see `Plan.method_of`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -61,6 +61,10 @@ def evaluation(result: Mapping, ax: "Target" = None) -> Panels:
         scores.plot([low, high], [position, position], color=colour, linewidth=2)
         scores.plot([row["mcc"]], [position], color=colour, marker="o")
     scores.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+    scores.set_ylim(-0.5, len(rows) - 0.5)
+    part = "the test part" if result["split"] == "test" else "all parts"
+    learning = "learning on" if result["online"] else "frozen"
+    scores.set_title(f"{result['task']}, {learning}: {result['samples']:,} samples of {part}")
     scores.axvline(0, color=faint(scores, 0.25), linewidth=1)
     scores.set_xlabel("Matthews correlation, 95 % interval")
     bins = result["calibration"]

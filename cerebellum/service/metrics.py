@@ -145,7 +145,9 @@ def _metrics(make: _Maker) -> Metrics:
             "processing_duration_seconds", "Engine time per simulated step.", STEP_BUCKETS
         ),
         tick=make.histogram(
-            "tick_duration_seconds", "One tick, from queue to answer.", TICK_BUCKETS
+            "tick_duration_seconds",
+            "A request's ticks, queue to answer.",
+            TICK_BUCKETS,
         ),
         slo=make.gauge("processing_latency_slo_seconds", "server.latency_slo."),
         http=make.histogram(request, "One request.", TICK_BUCKETS, "path"),
@@ -173,7 +175,7 @@ def _metrics(make: _Maker) -> Metrics:
         model=make.info("model", "The model that answers."),
         model_missing=make.gauge("model_missing", "1: the model to be served is not there."),
         model_loaded=make.gauge("model_loaded_timestamp_seconds", "When the model took over."),
-        refused=make.counter("ticks_refused_total", "Requests not answered.", "reason"),
+        refused=make.counter("ticks_refused_total", "Requests for ticks not answered.", "reason"),
         queue=make.gauge("queue_length", "Requests that wait."),
         markets=make.gauge("markets", "Markets with a state."),
         connections=make.gauge("connections", "Open connections."),

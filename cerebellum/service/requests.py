@@ -2,15 +2,33 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Price = Annotated[Finite, Field(ge=1e-12, le=1e12)]
 Amount = Annotated[Finite, Field(ge=0, le=1e18)]
 LAST_MS = 253_402_300_800_000
 """The end of the year 9999."""
+OF_SECONDS = 1e8, 1e11
+"""From 1973 to the year 5138 in seconds; in ms, from the second of January 1970 to 1973."""
 MOST_TICKS = 1_000
 """in one request"""
+
+
+def _of_ms(timestamp: float) -> float:
+    """The timestamp, ms.
+
+    Raises:
+      ValueError: it is in another unit.
+    """
+    if OF_SECONDS[0] <= timestamp < OF_SECONDS[1]:
+        raise ValueError(f"{timestamp:.0f} is in seconds; ms since 1970, {1e3 * timestamp:.0f}")
+    return timestamp
+
+
+Timestamp = Annotated[
+    Finite, Field(ge=0, lt=LAST_MS, description="ms since 1970"), AfterValidator(_of_ms)
+]
 
 
 class Tick(BaseModel):
@@ -20,7 +38,7 @@ class Tick(BaseModel):
 
     price: Price
     volume: Amount
-    timestamp: Annotated[Finite, Field(ge=0, lt=LAST_MS, description="ms since 1970")]
+    timestamp: Timestamp
     bid: Price | None = None
     ask: Price | None = None
     bid_size: Amount | None = None
@@ -54,7 +72,7 @@ class Process(BaseModel):
     market_id: Annotated[str, Field(min_length=1, max_length=128)]
     price: Price | None = None
     volume: Amount | None = None
-    timestamp: Annotated[Finite, Field(ge=0, lt=LAST_MS, description="ms since 1970")] | None = None
+    timestamp: Timestamp | None = None
     bid: Price | None = None
     ask: Price | None = None
     bid_size: Amount | None = None

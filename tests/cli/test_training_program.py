@@ -31,7 +31,7 @@ dcn_size = 48
 purkinje_size = 12
 
 [training]
-epochs = 2
+epochs = 3
 batch_size = 16
 checkpoint_interval = 0.001
 """
@@ -68,13 +68,13 @@ def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
     assert process.returncode == 0, err
     killed_and_gone_on_with(market, method)
     result = json.loads(out)
-    assert (result["epochs"], result["resumed_from"]) == (2, None)
+    assert (result["epochs"], result["resumed_from"]) == (3, None)
     assert np.isfinite(result["final"]["loss"])
     folder = market / "run"
     assert "samples to learn from" in err
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["progress"]) == ("completed", 1.0)
-    assert len(json.loads((folder / "history.json").read_text())) == 2
+    assert len(json.loads((folder / "history.json").read_text())) == 3
     assert (folder / "history.png").stat().st_size > 10_000
     assert Path(result["checkpoint"]).is_dir()
 
@@ -82,15 +82,18 @@ def test_train_and_evaluate_and_be_killed_and_go_on(run, market, method):
     code, out, err = run("evaluate", *flags)
     assert code == 0, err
     scores = json.loads(out)
-    assert (scores["samples"], scores["gains"]) == (TICKS // 10 - 1, None)
+    assert (scores["samples"], scores["seen"], scores["gains"]) == (TICKS // 10 - 1, 0, None)
     assert scores["mcc_interval"][0] <= scores["mcc"] <= scores["mcc_interval"][1]
     assert set(scores["baselines"]) == {"majority", "last_sign", "logistic"}
     assert scores["baselines"]["majority"]["mcc"] == 0
     assert scores["baselines"]["logistic"]["mcc"] > 0.4
     assert sum(map(sum, scores["confusion"])) == TICKS // 10 - 1
     assert (folder / "evaluation/evaluation.png").stat().st_size > 10_000
-    code, out, _ = run("evaluate", *flags, "--online", "--split", "all")
+    code, out, err = run("evaluate", *flags, "--online", "--split", "all")
     learning_on = json.loads(out)
+    assert (folder / "evaluation-all-online/evaluation.json").exists()
+    assert f"{learning_on['seen']:,} of {TICKS - 2:,} samples taught this model" in err
+    assert learning_on["seen"] == pytest.approx(0.9 * TICKS, abs=5)
     assert (code, learning_on["online"], learning_on["samples"]) == (0, True, TICKS - 2)
     plan, gains = learned.load(folder).plan, learning_on["gains"]
     if plan.descends:
@@ -141,6 +144,10 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         ("refractory = 5", "training.refractory: 5 ms; at most 4 ms, 4 steps (neural.dt)"),
         ("largest_weight = 1.9", "training.largest_weight: too small (1.9; at least 2)"),
         ("largest_weight = 3\nrate_epochs = 1", "training.largest_weight: 3; at least 4 with tra"),
+        (
+            'method = "hybrid"\nepochs = 2',
+            "training.epochs: 2; at least 3 with training.method",
+        ),
         ("refractory = 1.4", "training.refractory: 1.4 ms; a multiple of the step of 1 ms (neural"),
     ):
         (market / "wrong.toml").write_text(f"[training]\n{wrong}\n")
