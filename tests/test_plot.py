@@ -30,6 +30,7 @@ OTHERS = {
     "curves": ({"up": (TIME, STEP), "down": (TIME, -STEP)}, "cycle", "gain"),
     "evaluation": (
         RESULT
+        | {"task": "event", "split": "test", "online": False, "samples": 30}
         | {"baselines": {"majority": RESULT}, "calibration": [BIN], "per_day": {"1": RESULT}},
     ),
     "evoked": (TIME, {"nuclei": {"before": STEP, "after": 2 * STEP}}, {"tone": (0, 50)}),
