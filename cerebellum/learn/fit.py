@@ -1,5 +1,6 @@
 """Fitting numbers of a circuit, so that its populations fire at given mean rates."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from cerebellum.sim import drive as drives
 from cerebellum.sim import interrupt, simulate
 from cerebellum.sim.record import rates as mean_rates
 from cerebellum.sim.sweep import Table, check_times, words_of
+
+log = logging.getLogger(__name__)
 
 DEFAULT = optax.adam(0.1, b1=0.5, b2=0.9)
 """The optimiser by default. Gradients shrink by a factor of a hundred once a silent population
@@ -153,6 +156,13 @@ def fit(
             interrupted = True
     if interrupted:
         raise FitInterrupted(fitted, steps)
+    for name, hz in fitted.target_hz.items():
+        if abs(fitted.rates[name] - hz) > tolerance * hz:
+            log.warning(
+                "fit: %s fires at %.4g Hz, %.2g %% away from its %.4g Hz, after %d steps",
+                *(name, fitted.rates[name], 100 * abs(fitted.rates[name] / hz - 1), hz),
+                len(fitted.table) - 1,
+            )
     return fitted
 
 

@@ -4,6 +4,7 @@ This runs on the host, in NumPy. Every projection draws from its own stream (`st
 can be rebuilt alone, and none depends on the order of building.
 """
 
+import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -15,7 +16,17 @@ from jax import Array
 
 from cerebellum.errors import UsageError
 from cerebellum.model import circuit as circuits
-from cerebellum.model import contacts, events, fit, fixed, gap_junctions, noise, registry, values
+from cerebellum.model import (
+    contacts,
+    events,
+    fit,
+    fixed,
+    gap_junctions,
+    noise,
+    registry,
+    remarks,
+    values,
+)
 from cerebellum.model.circuit import Circuit, Params, Wiring, check_rules
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import LONGEST, Edges
@@ -27,6 +38,8 @@ from cerebellum.model.plasticity.window import Rule as WindowRule
 from cerebellum.model.spec import Population, Projection, Spec
 from cerebellum.model.streams import stream
 from cerebellum.model.target_lists import Connected, fan_out, listed, with_room
+
+log = logging.getLogger(__name__)
 
 Path = Literal["auto", "event", "dense"]
 PATHS = get_args(Path)
@@ -237,6 +250,8 @@ def build(
         refer to cells or projections that do not exist, or belong to a projection that has rows;
         or a learning rule does not fit; gap junctions are too strong for the step; the key is none.
     """
+    if not isinstance(spec, Spec):
+        raise UsageError(f"spec: {type(spec).__name__}; a cb.Spec")
     key = noise.key_of(key)
     spec, by_name = with_projections(spec, edges or {})
     names = {p.name for p in spec.populations}
@@ -255,6 +270,8 @@ def build(
         p.name: laid.get(p.name) or connect(p, spec, key, resolved_path, placed_um)
         for p in spec.projections
     }
+    for remark in remarks.of_spec(spec, laid):
+        log.warning("%s", remark)
     cells = {p.name: cell_params(p, key) for p in spec.populations}
     drawn = {p.name: cells[p.name] for p in spec.populations if _draws_params(p)}
     fit.check_values(drawn, {}, circuits.longest_refractory(spec), spec.dt)

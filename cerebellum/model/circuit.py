@@ -4,6 +4,7 @@
 parameters.
 """
 
+import logging
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes, Synapses
 from cerebellum.model.plasticity import check as plasticity_check
 from cerebellum.model.spec import Projection, Spec
+
+log = logging.getLogger(__name__)
 
 
 @documented
@@ -260,7 +263,12 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
         if spread:
             start_key = noise.named(key, f"start {population.name}")
             uniform = noise.uniform(start_key, circuit.wiring.cells(population.name).numbers)
-            state = model.spread(params, state, uniform)
+            before, state = state, model.spread(params, state, uniform)
+            if state is before and not model.TAKES_SPIKES:
+                log.warning(
+                    "init: cells of %s start alike with spread, too: %s says no range of voltages",
+                    *(population.name, population.model),
+                )
         cells[population.name] = state
     return State(
         timing=timing(circuit.wiring),

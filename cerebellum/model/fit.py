@@ -145,14 +145,22 @@ def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Ma
     Raises:
       UsageError: a variable of a cell is not finite, or weights have another data type.
     """
-    for name, variables in cells.items():
-        for field, value in fields(variables):
-            if not np.isfinite(_range(value)).all():
-                raise UsageError(f"state: {field} of {name} is not finite; finite numbers")
+    for variable in not_finite(cells):
+        raise UsageError(f"state: {variable} is not finite; finite numbers")
     for name, dtype in dtypes.items():
         if jnp.result_type(weights[name]) != dtype:
             given = jnp.result_type(weights[name])
             raise UsageError(f"state: weights of {name} are {given}; {dtype}")
+
+
+def not_finite(cells: Mapping[str, Any]) -> list[str]:
+    """Variables of cells that are no numbers, or infinite, such as "golgi.v"."""
+    return [
+        f"{name}.{field}"
+        for name, variables in cells.items()
+        for field, value in fields(variables)
+        if not np.isfinite(_range(value)).all()
+    ]
 
 
 def is_positive(field: str) -> bool:

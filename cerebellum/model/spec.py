@@ -412,6 +412,22 @@ def _check_params(population: Population) -> None:
             raise UsageError(f"{where}: {least:g}; above zero")
         if field == "t_ref" and least < 0:
             raise UsageError(f"{where}: {least:g} ms; zero or more")
+    _check_reset(name, population.params)
+
+
+def _check_reset(name: str, params: Any) -> None:
+    """Raise UsageError if cells would fire again at once, at the voltage of their reset."""
+    if not all(hasattr(params, field) for field in ("v_reset", "v_th")):
+        return
+    reset, threshold = (
+        np.asarray(values.typical(value) if isinstance(value, Distribution) else value)
+        for value in (params.v_reset, params.v_th)
+    )
+    reset, threshold = np.broadcast_arrays(reset, threshold)
+    wrong = np.flatnonzero(reset >= threshold)
+    if wrong.size:
+        below, above = reset.flat[wrong[0]], threshold.flat[wrong[0]]
+        raise UsageError(f"{name}.params.v_reset: {below:g}; below v_th, which is {above:g}")
 
 
 def _check_homeostasis(where: str, rule: Any, kind: type) -> None:
@@ -530,6 +546,8 @@ def _check_weights(projection: Projection, spec: Spec) -> None:
         return
     if not projection.plastic:
         raise UsageError(f"{name}.rule: given; its weights must be plastic")
+    if isinstance(rule, type):
+        raise UsageError(f"{name}.rule: the class {rule.__name__}; an object, {rule.__name__}(...)")
     if type(rule) not in RULES.values():
         kind = type(rule).__name__
         raise UsageError(f'{name}.rule: {kind}; cb.register("rule", NAME, {kind}) first')

@@ -315,19 +315,23 @@ def room_for(count: int) -> int:
 
 
 def watches(
-    requests: Sequence[Request], wiring: Wiring, fans: Mapping[str, np.ndarray]
+    requests: Sequence[Request],
+    wiring: Wiring,
+    fans: Mapping[str, np.ndarray],
+    built: Mapping[str, Any],
 ) -> tuple[Watch, ...]:
     """What a run of a circuit records.
 
     Args:
       fans: the lists of targets of the projections of which single weights are requested, on the
         host: [N, F], or [shards, N, F].
+      built: the weights of projections as they were built (see `Params.weights`).
 
     Raises:
       UsageError: two cells of a pair have no synapse.
     """
     return tuple(
-        _weights_watch(r, wiring, fans) if r.kind == WEIGHTS else _cells_watch(r, wiring)
+        _weights_watch(r, wiring, fans, built) if r.kind == WEIGHTS else _cells_watch(r, wiring)
         for r in requests
     )
 
@@ -382,7 +386,12 @@ def _padded(entries: np.ndarray, room: int) -> np.ndarray:
     return np.pad(entries.astype(np.int32), padding)
 
 
-def _weights_watch(request: Request, wiring: Wiring, fans: Mapping[str, np.ndarray]) -> Watch:
+def _weights_watch(
+    request: Request,
+    wiring: Wiring,
+    fans: Mapping[str, np.ndarray],
+    built: Mapping[str, Any],
+) -> Watch:
     """The watch of weights: of some synapses, or of their sum."""
     spec, part = wiring.spec, wiring.part
     projection = _projection(request, spec)
@@ -411,6 +420,10 @@ def _weights_watch(request: Request, wiring: Wiring, fans: Mapping[str, np.ndarr
         width = spec.beam_size(projection.target)
         beam = source // spec.beam_size(projection.source)
         exists, column = beam == target // width, target % width
+        weights = built[projection.name]
+        if exists.all() and np.ndim(weights) == 2:
+            # Rows have a place for every target; zeros are contacts that do not exist.
+            exists = np.asarray(weights[row, column] != 0)
     else:
         lists = fans[projection.name]
         mine = (lists[shards, row] if lists.ndim == 3 else lists[row]) == aim[:, None]

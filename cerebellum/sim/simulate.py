@@ -1,5 +1,6 @@
 """Running a circuit: a jitted scan in chunks, to which the state is donated."""
 
+import logging
 import os
 import sys
 import time
@@ -32,6 +33,8 @@ from cerebellum.sim.drive import Drive
 from cerebellum.sim.program import Cut
 from cerebellum.sim.record import Recording
 from cerebellum.sim.recorders import Recorder, Request, Watch
+
+log = logging.getLogger(__name__)
 
 CHUNK_STEPS = 1_000
 PROGRESS_SECONDS = 2.0
@@ -209,6 +212,12 @@ def run(
             f"duration_ms: {steps * spec.dt:g} after {start_step * spec.dt:g} ms; at most "
             f"{MAX_STEPS:,} steps of {spec.dt} ms in all"
         )
+    for slot, rows in feed.lengths().items():
+        if rows > steps:
+            log.warning(
+                "drive %r: an array of %d rows, of which this run of %d steps takes the first %d",
+                *(slot, rows, steps, steps),
+            )
     drives.check_span(drive, spec, start_step, start_step + steps)
     plan = _Plan.of(circuit, watches, steps, options.chunk_steps)
     place = None if options.to is None else stream.check_place(options.to).parent
@@ -218,10 +227,18 @@ def run(
         loop = _Run(circuit, plan, batch, (start_step, steps), folder)
         if swept:
             loop.sweep(swept)
-        return loop(state, feed, options)
+        state, recordings = loop(state, feed, options)
     finally:
         if folder is not None:
             folder.discard()
+    lost = fit.not_finite(state.cells)
+    if lost:
+        log.warning(
+            "%s: not finite at the end of the run; cells without a voltage are silent: a shorter "
+            "step (dt), or other parameters",
+            ", ".join(lost),
+        )
+    return state, recordings
 
 
 def _watches(circuit: Circuit, record: Record) -> tuple[Watch, ...]:
@@ -230,7 +247,7 @@ def _watches(circuit: Circuit, record: Record) -> tuple[Watch, ...]:
     asked = [request.owner for request in requests if request.kind == recorders.WEIGHTS]
     fans = {name: wiring.fans[name] for name in asked}
     lists = {n: shard.to_host(fan.targets) for n, fan in fans.items() if isinstance(fan, FanOut)}
-    return recorders.watches(requests, wiring, lists)
+    return recorders.watches(requests, wiring, lists, circuit.params.weights)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def said(spec, backend, drive, record=(), path="event", batched=()) -> str:
     """What a backend says about a circuit with this drive and these records."""
     circuit = cb.build(spec, 0, path=path, backend=backend)
     requests = recorders.parse(record, spec)
-    watches = recorders.watches(requests, circuit.wiring, {})
+    watches = recorders.watches(requests, circuit.wiring, {}, {})
     arrays = {name: x for name, x in drive.items() if isinstance(x, np.ndarray)}
     sources = {name: x for name, x in drive.items() if name not in arrays}
     inputs = Inputs(sources=drives.plan(sources, spec).drawn, arrays=arrays)

@@ -430,7 +430,7 @@ def test_the_values_of_a_state_are_checked(held):
         return state.replace(cells=cells)
 
     for voltage in (jnp.full(4, jnp.nan), jnp.array([0.0, jnp.inf, 0, 0])):
-        with pytest.raises(cb.UsageError, match="state: v of cells is not finite"):
+        with pytest.raises(cb.UsageError, match=r"state: cells\.v is not finite"):
             run(held, with_voltage(voltage))
     plastic = cb.build(
         circuits.feed_forward(8, 4, 4, delays=(1.0,), dt=0.5, plastic=True), KEY, path="event"

@@ -1,0 +1,57 @@
+"""What is right about a circuit and yet hardly meant: a build says it in the log, a line each."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.values import Distribution
+
+FAR = 0.05
+"""Rounding a refractory period to steps is remarked on from this share of the period on."""
+
+
+def of_spec(spec: Spec, given: Collection[str]) -> list[str]:
+    """Remarks about a circuit.
+
+    Args:
+      given: names of the projections whose edges are given, and not drawn.
+    """
+    empty = [_without_synapses(p) for p in spec.projections if p.name not in given]
+    relays = [_onto_relays(p, spec) for p in spec.projections]
+    periods = [_off_grid(p, spec.dt) for p in spec.populations]
+    return [remark for remark in (*empty, *relays, *periods) if remark]
+
+
+def _without_synapses(projection: Projection) -> str | None:
+    if projection.in_degree or projection.connect is not None:
+        return None
+    return f"{projection.name}: no synapses; they need an in_degree, connect=, or edges"
+
+
+def _onto_relays(projection: Projection, spec: Spec) -> str | None:
+    """A relay fires whatever the weight of what arrives."""
+    target = spec.population(projection.target)
+    changes = projection.individual or projection.short_term is not None
+    if not (changes and CIRCUIT_MODELS[target.model].TAKES_SPIKES):
+        return None
+    return (
+        f"{projection.name}: what its weights are has no effect; {target.name} has relays, which "
+        "repeat every spike that arrives"
+    )
+
+
+def _off_grid(population: Population, dt: float) -> str | None:
+    """Refractory periods are whole steps; those that a distribution draws are rounded anyway."""
+    period = getattr(population.params, "t_ref", 0.0)
+    if isinstance(period, Distribution):
+        return None
+    each = np.asarray(period, np.float64)
+    taken = np.round(each / dt) * dt
+    off = np.abs(taken - each) > FAR * each
+    if not off.any():
+        return None
+    first, becomes = each[off].flat[0], taken[off].flat[0]
+    whose = "t_ref" if each.ndim == 0 else f"t_ref of {off.sum()} of {each.size} cells"
+    return f"{population.name}.{whose}: {first:g} ms, taken as {becomes:g} in steps of {dt:g} ms"
