@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from cerebellum.model.neurons.equations import define_neuron
     from cerebellum.model.plasticity import Rule, Window
     from cerebellum.model.plasticity.traces import define_rule
-    from cerebellum.model.spec import Population, Projection, Spec
+    from cerebellum.model.population import Population
+    from cerebellum.model.projection import Projection
+    from cerebellum.model.spec import Spec
     from cerebellum.model.step import step
     from cerebellum.model.surrogate import Surrogate
     from cerebellum.model.values import Distribution, LogNormal, Normal, Uniform
@@ -56,8 +58,8 @@ _HOMES = {
     "Interrupted": "cerebellum.sim.interrupt",
     "LogNormal": "cerebellum.model.values",
     "Normal": "cerebellum.model.values",
-    "Population": "cerebellum.model.spec",
-    "Projection": "cerebellum.model.spec",
+    "Population": "cerebellum.model.population",
+    "Projection": "cerebellum.model.projection",
     "Rule": "cerebellum.model.plasticity",
     "Spec": "cerebellum.model.spec",
     "Surrogate": "cerebellum.model.surrogate",

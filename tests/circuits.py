@@ -8,7 +8,9 @@ import cerebellum as cb
 from cerebellum.model import events
 from cerebellum.model.circuit import State
 from cerebellum.model.neurons import conductance, relay
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 CELL = conductance.Params()
 KEEPS = conductance.Params(tau_exc=1e30, tau_inh=1e30, e_exc=-74.0, e_inh=-74.0)

@@ -13,7 +13,9 @@ from cerebellum.model.anatomy import build
 from cerebellum.model.circuit import Circuit
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import current
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.parts import optional
 

@@ -25,7 +25,9 @@ from cerebellum.model.anatomy import build, has_rows, resolve_path
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.parts import optional
 

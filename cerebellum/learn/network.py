@@ -29,7 +29,8 @@ from cerebellum.model import anatomy, presets
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Activity, Circuit, Params, State, Wiring
 from cerebellum.model.neurons import current
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.streams import stream
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import chunk

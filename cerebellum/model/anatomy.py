@@ -35,7 +35,9 @@ from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import RULES
 from cerebellum.model.plasticity.window import Rule as WindowRule
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.streams import stream
 from cerebellum.model.target_lists import Connected, fan_out, listed, with_room
 

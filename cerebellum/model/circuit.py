@@ -36,7 +36,8 @@ from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes, Synapses
 from cerebellum.model.plasticity import check as plasticity_check
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from cerebellum.errors import UsageError
 from cerebellum.model import delays, events, short_term
 from cerebellum.model.circuit import Params, State, Wiring, each_weight, ring_of
 from cerebellum.model.delivery import Delivery
-from cerebellum.model.spec import Projection, Spec, bundles
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec, bundles
 
 
 def deliveries(

@@ -4,8 +4,9 @@ import numpy as np
 from jax import Array
 
 from cerebellum.model import events
+from cerebellum.model.projection import Projection
 from cerebellum.model.sampling import draw_sources
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.spec import Spec
 from cerebellum.model.streams import stream
 
 

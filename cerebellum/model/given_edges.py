@@ -12,7 +12,8 @@ from cerebellum.errors import UsageError, nearest
 from cerebellum.model import events
 from cerebellum.model.delays import steps_of
 from cerebellum.model.edges import Edges, check_delays, merged
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.target_lists import Connected, fan_out_with, listed
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,9 @@ from collections.abc import Collection
 import numpy as np
 
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.values import Distribution
 
 FAR = 0.05

@@ -1,183 +1,34 @@
 """The description of a circuit before it is built: static, hashable and without arrays."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
 from cerebellum.documented import documented
-from cerebellum.errors import UsageError, nearest
-from cerebellum.model import connect, gap_junctions, registry, values
-from cerebellum.model.connect import Connect, Ends
+from cerebellum.errors import UsageError
+from cerebellum.model import connect, values
+from cerebellum.model.connect import Ends
 from cerebellum.model.delays import on_grid, steps_of
 from cerebellum.model.edges import LONGEST_MS
-from cerebellum.model.gap_junctions import Coupled, GapJunctions
+from cerebellum.model.gap_junctions import Coupled
 from cerebellum.model.homeostasis import Scaling, Threshold
-from cerebellum.model.neurons import CIRCUIT_MODELS, threshold
-from cerebellum.model.plasticity import RULES
-from cerebellum.model.plasticity.protocol import Rule
-from cerebellum.model.short_term import ShortTerm
+from cerebellum.model.neurons import CIRCUIT_MODELS
+from cerebellum.model.population import Population, check_population
+from cerebellum.model.projection import (
+    Projection,
+    check_distributions,
+    check_numbers,
+    check_rule,
+    check_short_term,
+    check_weights,
+)
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.model.values import Distribution
-
-Dtype = Literal["float32", "uint16"]
-DTYPES = get_args(Dtype)
-
-
-def _plain(record: Any) -> None:
-    """Turn the NumPy numbers in the fields of a record into numbers of Python, which are hashable
-    and can be stored."""
-    for field, value in vars(record).items():
-        if isinstance(value, (np.integer, np.floating)):
-            object.__setattr__(record, field, value.item())
-
-
-@documented
-@dataclass(frozen=True)
-class Population:
-    """A number of cells of one neuron model."""
-
-    name: str
-    size: int
-    """number of cells"""
-    model: str = ""
-    """a name in neurons.CIRCUIT_MODELS; by default the model whose Params `params` are"""
-    params: Any = None
-    """The Params of that model, or a dictionary of those that differ from the default values. Each
-    is one number for all cells, a list or an array of one number a cell, or a distribution
-    (`Normal`, `LogNormal`, `Uniform`), from which `build` draws one a cell."""
-    _: KW_ONLY
-    homeostasis: Threshold | None = None
-    """how the thresholds of its cells follow their firing rates"""
-    gap_junctions: GapJunctions | None = None
-    """electrical synapses among its cells"""
-
-    def __post_init__(self):
-        _plain(self)
-        if not self.model:
-            object.__setattr__(self, "model", _model_of(self))
-        if self.model in CIRCUIT_MODELS and isinstance(self.params, Mapping | None):
-            object.__setattr__(self, "params", _params_of(self))
-        object.__setattr__(self, "params", values.in_fields(self.params, f"{self.name}.params"))
-
-    @property
-    def typical(self) -> Any:
-        """The Params with one plain number in each field: the mean where cells differ."""
-        return values.typical_fields(self.params)
-
-
-def _params_of(population: Population) -> Any:
-    """The Params of a population's model, with the values of a dictionary."""
-    kind, given = CIRCUIT_MODELS[population.model].Params, population.params or {}
-    known = [field.name for field in fields(kind)]
-    for name in given:
-        if name not in known:
-            where = f"{population.name}.params"
-            raise UsageError(f"{where} {name!r}: unknown; {nearest(name, known, population.model)}")
-    return kind(**given)
-
-
-def _model_of(population: Population) -> str:
-    """The name of the model whose Params a population has."""
-    kind = type(population.params)
-    names = [name for name, model in CIRCUIT_MODELS.items() if kind is model.Params]
-    if len(names) == 1:
-        return names[0]
-    shown = kind.__name__ if population.params is not None else "not given"
-    if names:
-        raise UsageError(
-            f"{population.name}.model: not given; one of {', '.join(names)}, which share {shown}"
-        )
-    raise UsageError(
-        f"{population.name}.params: {shown}; the Params of a model, or the name of one as model: "
-        f"{', '.join(CIRCUIT_MODELS)}"
-    )
-
-
-@documented
-@dataclass(frozen=True)
-class Projection:
-    """The synapses from one population onto one receptor of another."""
-
-    source: str
-    target: str
-    receptor: str
-    """a receptor of the target's model: "exc" or "inh"; "spikes" for a relay"""
-    _: KW_ONLY
-    weight: float | Distribution
-    """Weight of one contact in nS (mV for "current" cells), positive; the receptor determines the
-    sign. A distribution gives each synapse a weight of its own."""
-    delay: float | Distribution
-    """Conduction delay in ms, a whole number of steps, at least one. A distribution gives each
-    synapse a delay of its own, rounded to steps. A rule of learning then sees a presynaptic spike
-    after the mean delay, at all synapses of a cell."""
-    in_degree: float = 0.0
-    """mean number of source cells per target cell; with `connect` it follows from that"""
-    connect: Connect | None = None
-    """the rule that draws the connections (see `model.connect`); None draws `in_degree` sources of
-    each target, all different"""
-    contacts: float = 1.0
-    """Mean number of contacts of a connected pair; its one synapse has that many times `weight`.
-    Edges that the caller provides (see `anatomy.build`) have their own numbers of contacts."""
-    sites: int | None = None
-    """If a target has this many sites, each occupied or free independently of the others, its
-    in-degree is binomial. Otherwise every target has the mean in-degree, rounded up or down."""
-    degree_sd: float = 0.0
-    """Standard deviation of the in-degree, which is normal about its mean and is limited to the
-    range from zero to all source cells."""
-    plastic: bool | None = None
-    """whether the state holds its weights, one per synapse; by default if it has `rule` or
-    `scaling`"""
-    spread: float = 0.0
-    """initial weights are uniform in weight (1 - spread) to weight (1 + spread)"""
-    w_max: float | None = None
-    """upper bound of plastic weights, in the unit of `weight`; float32 weights need none"""
-    dtype: Dtype = "float32"
-    """data type of plastic weights; "uint16" is fixed point in units of w_max / 65,535"""
-    rule: Rule | None = None
-    """how its weights learn"""
-    scaling: Scaling | None = None
-    """how a target cell scales all its weights"""
-    short_term: ShortTerm | None = None
-    """how its terminals depress and facilitate; for float32 weights only"""
-    crosses: bool = False
-    """Whether the sources of a target lie in all beams, not only in the target's beam. Either all
-    projections of a source population cross beams or none does. A projection that crosses has a
-    single weight."""
-    label: str = ""
-    """distinguishes two projections between the same populations"""
-
-    def __post_init__(self):
-        _plain(self)
-        if self.plastic is None:
-            learns = self.rule is not None or self.scaling is not None
-            object.__setattr__(self, "plastic", learns)
-
-    @property
-    def mean_weight(self) -> float:
-        """The mean weight of a contact."""
-        return values.typical(self.weight)
-
-    @property
-    def individual(self) -> bool:
-        """Whether its synapses have weights of their own, not a single one."""
-        return bool(self.plastic) or self.spread > 0 or isinstance(self.weight, Distribution)
-
-    @property
-    def listed(self) -> bool:
-        """Whether its connections are kept as lists on every path."""
-        drawn = isinstance(self.weight, Distribution) or isinstance(self.delay, Distribution)
-        return drawn or self.connect is not None
-
-    @property
-    def name(self) -> str:
-        """`source_target`, or `source_label_target` if there is a label."""
-        return "_".join(part for part in (self.source, self.label, self.target) if part)
 
 
 @documented
@@ -203,7 +54,7 @@ class Spec:
     beam may be smaller."""
 
     def __post_init__(self):
-        _plain(self)
+        values.plain(self)
         _check_parts(self)
         derived = tuple(_with_in_degree(p, self) for p in self.projections)
         object.__setattr__(self, "projections", derived)
@@ -324,7 +175,7 @@ def _check_parts(spec: Spec) -> None:
     if not isinstance(spec.beams, int) or spec.beams < 1:
         raise UsageError(f"beams: {spec.beams}; at least 1")
     for population in spec.populations:
-        _check_population(population, spec.dt)
+        check_population(population, spec.dt)
         if (spec.beams - 1) * spec.beam_size(population.name) >= population.size:
             raise UsageError(
                 f"{population.name}.size: {population.size}; enough for {spec.beams} beams of "
@@ -342,7 +193,10 @@ def _check_projections(spec: Spec) -> None:
         raise UsageError(f"population {min(shared)!r}: the name of a projection too; another one")
     for projection in spec.projections:
         _check_projection(projection, spec)
-        _check_weights(projection, spec)
+        check_weights(projection)
+        check_short_term(projection, spec.population(projection.source).size, spec.beams)
+        onto = [p.name for p in spec.projections if p.target == projection.target]
+        check_rule(projection, [projection.target, *onto])
     for projection in spec.projections:
         if isinstance(projection.delay, Distribution):
             continue
@@ -354,115 +208,9 @@ def _check_projections(spec: Spec) -> None:
             )
 
 
-def _check_population(population: Population, dt: float) -> None:
-    name = population.name
-    if not isinstance(name, str) or not name.isidentifier():
-        raise UsageError(f"population {name!r}: a name is letters, digits and underscores")
-    if type(population.size) is not int or population.size < 1:
-        raise UsageError(f"{name}.size: {population.size!r}; at least 1 cell, a whole number")
-    if not isinstance(population.model, str) or population.model not in CIRCUIT_MODELS:
-        known = ", ".join(CIRCUIT_MODELS)
-        raise UsageError(f"{name}.model: {population.model!r}; one of {known}")
-    if not isinstance(population.params, CIRCUIT_MODELS[population.model].Params):
-        raise UsageError(f"{name}.params: not the Params of {population.model}")
-    problem = registry.problem("neuron", population.model)
-    if problem is not None:
-        raise UsageError(f"{name}.model: {population.model!r}: {problem}")
-    _check_params(population)
-    if population.gap_junctions is not None:
-        gap_junctions.check(name, population.size, population.gap_junctions)
-        if CIRCUIT_MODELS[population.model].TAKES_SPIKES:
-            raise UsageError(f"{name}.gap_junctions: given; {population.model} has no membrane")
-    if population.homeostasis is not None:
-        if not hasattr(population.params, "v_th"):
-            raise UsageError(f"{name}.homeostasis: given; {population.model} has no threshold")
-        _check_homeostasis(f"{name}.homeostasis", population.homeostasis, Threshold)
-    t_ref = getattr(population.params, "t_ref", 0.0)
-    most = threshold.counter(CIRCUIT_MODELS[population.model], population.params, dt)[1]
-    longest = values.typical(t_ref) if isinstance(t_ref, Distribution) else values.largest(t_ref)
-    if longest / dt > most:
-        raise UsageError(f"{name}.t_ref: {longest} ms is over {most} steps of {dt} ms")
-
-
-def _check_params(population: Population) -> None:
-    """Check that parameters are numbers, one a cell where there are many, and in their range.
-
-    The names of time constants and capacitances say what these can be.
-    """
-    name, size = population.name, population.size
-    for field in dataclasses.fields(population.params):
-        if getattr(population.params, field.name) is None and field.default is not None:
-            raise UsageError(f"{name}.params.{field.name}: None; a number")
-    for field, value in values.fields(population.params).items():
-        where = f"{name}.params.{field}"
-        if isinstance(value, values.PerCell):
-            if len(value) != size:
-                raise UsageError(f"{where}: {len(value)} values; {size}, one a cell")
-        elif not isinstance(value, Distribution) and (
-            not isinstance(value, (int, float)) or not math.isfinite(value)
-        ):
-            raise UsageError(
-                f"{where}: {value!r}; a finite number, a list or array of one a cell, or a "
-                "distribution such as cb.Normal(mean, sd)"
-            )
-        drawn = isinstance(value, Distribution)
-        # What a distribution draws is checked when it is drawn.
-        least = values.typical(value) if drawn else values.least(value)
-        if (field.startswith("tau") or field == "c_m") and not least > 0:
-            raise UsageError(f"{where}: {least:g}; above zero")
-        if field == "t_ref" and least < 0:
-            raise UsageError(f"{where}: {least:g} ms; zero or more")
-    _check_reset(name, population.params)
-
-
-def _check_reset(name: str, params: Any) -> None:
-    """Raise UsageError if cells would fire again at once, at the voltage of their reset."""
-    if not all(hasattr(params, field) for field in ("v_reset", "v_th")):
-        return
-    reset, threshold = (
-        np.asarray(values.typical(value) if isinstance(value, Distribution) else value)
-        for value in (params.v_reset, params.v_th)
-    )
-    reset, threshold = np.broadcast_arrays(reset, threshold)
-    wrong = np.flatnonzero(reset >= threshold)
-    if wrong.size:
-        below, above = reset.flat[wrong[0]], threshold.flat[wrong[0]]
-        raise UsageError(f"{name}.params.v_reset: {below:g}; below v_th, which is {above:g}")
-
-
-def _check_homeostasis(where: str, rule: Any, kind: type) -> None:
-    if not isinstance(rule, kind):
-        raise UsageError(f"{where}: {type(rule).__name__}; a {kind.__name__}")
-    for key, value in vars(rule).items():
-        if not isinstance(value, (int, float)):
-            raise UsageError(f"{where}.{key}: {value!r}; a number")
-    if not 0 <= getattr(rule, "gain", 0.0) < math.inf:
-        raise UsageError(f"{where}.gain: {rule.gain}; finite, zero or more")
-    for key in ("target", "tau", "tau_rate"):
-        if not 0 < getattr(rule, key, 1.0) < math.inf:
-            raise UsageError(f"{where}.{key}: {getattr(rule, key)}; above zero")
-    neutral = 1.0 if isinstance(rule, Scaling) else 0.0
-    low, high = rule.lowest, rule.highest
-    if not -math.inf < low <= neutral <= high < math.inf or (neutral and low <= 0):
-        raise UsageError(f"{where}: from {low} to {high}; around {neutral:g}")
-
-
 def _check_projection(projection: Projection, spec: Spec) -> None:
     name, dt = projection.name, spec.dt
-    for field in ("weight", "delay", "in_degree", "degree_sd", "contacts", "spread"):
-        value = getattr(projection, field)
-        if isinstance(value, Distribution) and field in ("weight", "delay"):
-            continue
-        if not values.is_number(value):
-            raise UsageError(
-                f"{name}.{field}: {value!r}; one number for all synapses (numbers of each go into "
-                "cb.Edges)"
-                if field in ("weight", "delay")
-                else f"{name}.{field}: {value!r}; one number for all synapses"
-            )
-    for field in ("plastic", "crosses"):
-        if not isinstance(getattr(projection, field), bool):
-            raise UsageError(f"{name}.{field}: {getattr(projection, field)!r}; True or False")
+    check_numbers(projection)
     source, target = spec.population(projection.source), spec.population(projection.target)
     model = CIRCUIT_MODELS[target.model]
     known = list(jax.eval_shape(lambda: model.receptors(model.init(target.typical, (1,)))))
@@ -486,7 +234,7 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(
             f"{name}.degree_sd: {projection.degree_sd}; finite, not negative, 0 beside sites"
         )
-    _check_distributions(projection, dt)
+    check_distributions(projection)
     if not 0 <= projection.mean_weight < math.inf:
         raise UsageError(f"{name}.weight: {projection.weight}; finite, not negative")
     if projection.crosses != (source.name in spec.crossing()):
@@ -502,76 +250,6 @@ def _check_projection(projection: Projection, spec: Spec) -> None:
         raise UsageError(f"{name}.delay: {mean} ms; at least one step of {dt} ms")
     if mean > LONGEST_MS:
         raise UsageError(f"{name}.delay: {mean:g} ms; at most {LONGEST_MS:g} ms")
-
-
-def _check_distributions(projection: Projection, dt: float) -> None:
-    """Raise UsageError if the distributions of a projection do not fit it."""
-    name = projection.name
-    drawn = [f for f in ("weight", "delay") if isinstance(getattr(projection, f), Distribution)]
-    for field in drawn:
-        if projection.crosses or projection.dtype != "float32" or projection.spread:
-            raise UsageError(
-                f"{name}.{field}: a distribution; for float32 weights without spread that do not "
-                "cross beams"
-            )
-    if isinstance(projection.weight, Distribution) and projection.weight.bounds[0] < 0:
-        raise UsageError(
-            f"{name}.weight: {projection.weight}; low=0 or more, the receptor has the sign"
-        )
-
-
-def _check_weights(projection: Projection, spec: Spec) -> None:
-    name, rule = projection.name, projection.rule
-    if not 0 <= projection.spread <= 1:
-        raise UsageError(f"{name}.spread: {projection.spread}; between 0 and 1")
-    if projection.dtype not in DTYPES:
-        raise UsageError(f"{name}.dtype: {projection.dtype!r}; one of {', '.join(DTYPES)}")
-    if projection.dtype == "uint16" and not projection.plastic:
-        raise UsageError(f"{name}.dtype: 'uint16'; weights that are not plastic are one float")
-    w_max = projection.w_max
-    if w_max is not None and not values.is_number(w_max):
-        raise UsageError(f"{name}.w_max: {w_max!r}; a number, or None")
-    if w_max is None and projection.dtype == "uint16":
-        raise UsageError(f"{name}.w_max: missing; uint16 weights need one")
-    largest = projection.mean_weight * projection.contacts * (1 + projection.spread)
-    if w_max is not None and not (largest <= w_max < math.inf and w_max > 0):
-        raise UsageError(f"{name}.w_max: {w_max}; at least the largest first weight, {largest}")
-    if projection.scaling is not None:
-        if not projection.plastic:
-            raise UsageError(f"{name}.scaling: given; its weights must be plastic")
-        _check_homeostasis(f"{name}.scaling", projection.scaling, Scaling)
-    if projection.short_term is not None:
-        _check_short_term(f"{name}.short_term", projection, spec)
-    if rule is None:
-        return
-    if not projection.plastic:
-        raise UsageError(f"{name}.rule: given; its weights must be plastic")
-    if isinstance(rule, type):
-        raise UsageError(f"{name}.rule: the class {rule.__name__}; an object, {rule.__name__}(...)")
-    if type(rule) not in RULES.values():
-        kind = type(rule).__name__
-        raise UsageError(f'{name}.rule: {kind}; cb.register("rule", NAME, {kind}) first')
-    known = [projection.target]
-    known += [p.name for p in spec.projections if p.target == projection.target]
-    if not isinstance(rule.teachers, tuple):
-        raise UsageError(f"{name}.rule.teachers: {rule.teachers!r}; a tuple of names")
-    for teacher in rule.teachers:
-        if teacher not in known:
-            raise UsageError(f"{name}.rule.teacher: {teacher!r}; one of {', '.join(known)}")
-    problem = rule.problem(projection)
-    if problem is not None:
-        raise UsageError(f"{name}.rule.{problem}")
-
-
-def _check_short_term(where: str, projection: Projection, spec: Spec) -> None:
-    rule = projection.short_term
-    if not isinstance(rule, ShortTerm):
-        raise UsageError(f"{where}: {type(rule).__name__}; a ShortTerm(utilisation=...), or None")
-    if projection.dtype != "float32":
-        raise UsageError(f"{where}: given; for float32 weights only ({projection.dtype})")
-    problem = rule.problem(spec.population(projection.source).size, spec.beams)
-    if problem is not None:
-        raise UsageError(f"{where}.{problem}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from cerebellum.model.circuit import Circuit
 from cerebellum.model.connect import Ends
 from cerebellum.model.delays import steps_of
 from cerebellum.model.part import Part
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 Connected = tuple[events.Fan, Array]
 """the wiring and the initial weights of a projection (see `circuit.Params`)"""

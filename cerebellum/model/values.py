@@ -254,6 +254,14 @@ Value = float | Distribution | PerCell
 """One number, or what gives one number per cell or synapse."""
 
 
+def plain(record: Any) -> None:
+    """Turn the NumPy numbers in the fields of a record into numbers of Python, which are hashable
+    and can be stored."""
+    for field, value in vars(record).items():
+        if isinstance(value, (np.integer, np.floating)):
+            object.__setattr__(record, field, value.item())
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is one number of Python; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import math
 from scipy.special import gammainc
 
 from cerebellum.model.part import Part
-from cerebellum.model.spec import Projection
+from cerebellum.model.projection import Projection
 
 LIST_STEP = 8
 """Widths are multiples of this number."""

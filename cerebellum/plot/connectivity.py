@@ -9,7 +9,7 @@ import numpy as np
 from cerebellum.errors import UsageError, nearest
 from cerebellum.model import events
 from cerebellum.model.circuit import Circuit, State
-from cerebellum.model.spec import Projection
+from cerebellum.model.projection import Projection
 from cerebellum.plot.figure import Panels, legend, room, single, spoken, stacked
 from cerebellum.plot.look import CYCLE, colour, faint, ink, seen_colours, styled
 

@@ -20,7 +20,9 @@ from cerebellum.model.plasticity import (
     parallel_fibre_purkinje,
     ring_steps,
 )
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.reproduce.report import Report, Row, close, picture
 from cerebellum.sim import drive as drives
 from cerebellum.sim.simulate import simulate

@@ -18,7 +18,9 @@ from cerebellum.model.edges import LONGEST_MS
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.target_lists import list_dtype
 from cerebellum.sim.recorders import Watch
 

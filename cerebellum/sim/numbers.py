@@ -16,7 +16,7 @@ from cerebellum.errors import UsageError, nearest
 from cerebellum.model import circuit as circuits
 from cerebellum.model import fit
 from cerebellum.model.circuit import Circuit, Params
-from cerebellum.model.spec import Projection
+from cerebellum.model.projection import Projection
 
 GROUPS = ("cells", "weights", "learning_gain", "gap_junctions")
 """The parts of `Params`."""

@@ -18,7 +18,8 @@ from cerebellum.model.anatomy import Path, has_rows, resolve_path
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import ring_steps
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.target_lists import list_dtype
 from cerebellum.sim import memory, shard
 

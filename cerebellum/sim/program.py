@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import jax
 
 from cerebellum.model.circuit import Circuit
-from cerebellum.model.spec import Population, Projection
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
 
 _Record = TypeVar("_Record")
 

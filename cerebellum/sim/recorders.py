@@ -18,7 +18,9 @@ from cerebellum.model import events
 from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.delays import GRID
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 KINDS = "rates, counts:POPULATION, raster:POPULATION, v:POPULATION, g_exc:..., g_inh:..."
 SPIKES = ("counts", "raster")

@@ -28,7 +28,8 @@ from cerebellum.model import circuit, events, fit, target_lists, widths
 from cerebellum.model.circuit import BEAM, Circuit, State
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity.protocol import Rule
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.sim import recorders
 from cerebellum.sim.chunk import BATCH
 from cerebellum.sim.drive import Events, population_of

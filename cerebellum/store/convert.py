@@ -10,7 +10,8 @@ from cerebellum.model import anatomy, events, fixed
 from cerebellum.model import circuit as circuits
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.noise import CellRange
-from cerebellum.model.spec import Dtype, Projection, Spec
+from cerebellum.model.projection import Dtype, Projection
+from cerebellum.model.spec import Spec
 
 
 def convert(circuit: Circuit, state: State, dtype: Dtype) -> tuple[Circuit, State, list[str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cerebellum import files, store
 from cerebellum.errors import UsageError
-from cerebellum.model.spec import Dtype
+from cerebellum.model.projection import Dtype
 from cerebellum.store import choice, manifest, names, snapshot
 from cerebellum.store.convert import convert
 from cerebellum.store.manifest import DamagedError

@@ -26,7 +26,9 @@ from cerebellum.model import connect, homeostasis, plasticity, short_term, surro
 from cerebellum.model.delays import on_grid
 from cerebellum.model.gap_junctions import GapJunctions
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 _CLASSES = (
     Spec,

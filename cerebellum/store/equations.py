@@ -18,7 +18,9 @@ from cerebellum.model import events, registry
 from cerebellum.model.delays import steps_of
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.plasticity import RULES, WINDOWS, Moment, Sizes, Synapses, incur, settle
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 CELLS, SOURCES, STEPS = 8, 6, 10
 """Cells, source cells and steps of a probe."""

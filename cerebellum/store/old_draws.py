@@ -14,7 +14,7 @@ import numpy as np
 from cerebellum.errors import UsageError
 from cerebellum.model import events, fixed, noise
 from cerebellum.model.circuit import Circuit
-from cerebellum.model.spec import Projection
+from cerebellum.model.projection import Projection
 
 VERSION = 2
 """The way in which this version draws; checkpoints have it in their `about` under "noise"."""

@@ -14,9 +14,11 @@ import cerebellum as cb
 from cerebellum.errors import UsageError
 from cerebellum.model import anatomy, contacts, events, sampling, streams, target_lists
 from cerebellum.model.neurons.conductance import Params
+from cerebellum.model.population import Population
 from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.casali import SIZES
-from cerebellum.model.spec import Population, Projection, Spec, bundles
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec, bundles
 
 KEY = jax.random.key(3)
 

@@ -12,7 +12,9 @@ import cerebellum as cb
 from cerebellum.model import homeostasis
 from cerebellum.model.homeostasis import Scaling, Threshold
 from cerebellum.model.neurons import current, relay
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 KEY = jax.random.key(2)
 THRESHOLD = Threshold(target=20.0, gain=1.0, tau_rate=500.0)

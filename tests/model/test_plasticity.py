@@ -27,7 +27,9 @@ from cerebellum.model.plasticity import (
     parallel_fibre_purkinje,
     ring_steps,
 )
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 KEY = jax.random.key(3)
 RULE = Rule(teacher="olive_cells", per_spike=0.003, per_pair=-0.02, tau=12.0, window=30.0)

@@ -17,7 +17,8 @@ from cerebellum.model import plasticity
 from cerebellum.model.circuit import Circuit, Params, State, Wiring
 from cerebellum.model.events import FanOut
 from cerebellum.model.neurons import CIRCUIT_MODELS, current, relay
-from cerebellum.model.spec import Population, Projection
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
 
 ROOM = Room()
 

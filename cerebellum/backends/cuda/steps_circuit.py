@@ -14,7 +14,9 @@ from cerebellum.model import delays, events, fixed, noise, plasticity
 from cerebellum.model.circuit import Params, State, Wiring, each_weight, synapses_of
 from cerebellum.model.events import BITS, AllToAll
 from cerebellum.model.neurons import CIRCUIT_MODELS, current
-from cerebellum.model.spec import Population, Projection, bundles
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import bundles
 
 TARGET = "cerebellum_cuda_steps"
 

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model.neurons import current, relay
 from cerebellum.model.plasticity import Rule
+from cerebellum.model.population import Population
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Dtype, Population, Projection, Spec
+from cerebellum.model.projection import Dtype, Projection
+from cerebellum.model.spec import Spec
 
 BEAM_GRANULES = 200_000
 """Largest number of granule cells in a beam: about the number of parallel fibres that cross one

@@ -18,9 +18,11 @@ from typing import Literal, get_args
 
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance, relay
+from cerebellum.model.population import Population
 from cerebellum.model.presets.casali_space import place
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 Wiring = Literal["random", "space"]
 

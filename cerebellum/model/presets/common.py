@@ -11,8 +11,10 @@ from typing import Literal, get_args
 
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import current, relay
+from cerebellum.model.population import Population
 from cerebellum.model.presets.protocol import Protocol
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 Size = Literal["S", "M", "L"]
 Wiring = Literal["random", "anatomical"]

@@ -18,14 +18,16 @@ from jax import Array
 from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.population import Population
 from cerebellum.model.presets import eglif_complex_spike, eglif_olive
 from cerebellum.model.presets.eglif_complex_spike import ComplexSpike
 from cerebellum.model.presets.eglif_granular import GranularLayer
 from cerebellum.model.presets.eglif_olive import Olive
 from cerebellum.model.presets.eglif_space import place, positions
 from cerebellum.model.presets.protocol import Protocol
+from cerebellum.model.projection import Projection
 from cerebellum.model.short_term import ShortTerm
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.spec import Spec
 
 Condition = Literal["vitro", "awake"]
 

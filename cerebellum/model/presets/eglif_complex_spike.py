@@ -21,8 +21,9 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from cerebellum.errors import UsageError
+from cerebellum.model.projection import Projection
 from cerebellum.model.short_term import ShortTerm
-from cerebellum.model.spec import Projection, Spec
+from cerebellum.model.spec import Spec
 
 ComplexSpike = Literal["published", "pausing"]
 

@@ -13,9 +13,10 @@ from cerebellum.documented import documented
 from cerebellum.errors import UsageError, is_number, is_whole
 from cerebellum.model.edges import Edges
 from cerebellum.model.neurons.eglif import Params
+from cerebellum.model.population import Population
 from cerebellum.model.presets.eglif_space import DEPTH, EXTENT, rosettes
+from cerebellum.model.projection import Projection
 from cerebellum.model.short_term import ShortTerm, mean_factor
-from cerebellum.model.spec import Population, Projection
 from cerebellum.model.streams import stream
 from cerebellum.model.values import PerCell
 

@@ -20,7 +20,9 @@ from cerebellum.errors import UsageError, is_number
 from cerebellum.model.connect import OneToOne
 from cerebellum.model.gap_junctions import GapJunctions
 from cerebellum.model.neurons.eglif import Params
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 
 Olive = Literal["silent", "firing"]
 

@@ -13,7 +13,9 @@ import numpy as np
 from cerebellum.errors import UsageError, is_number
 from cerebellum.model.connect import FixedTotal
 from cerebellum.model.neurons import current
-from cerebellum.model.spec import Population, Projection, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.projection import Projection
+from cerebellum.model.spec import Spec
 from cerebellum.model.values import Normal
 
 SIZES = {

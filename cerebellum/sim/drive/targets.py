@@ -10,7 +10,8 @@ from jax import Array
 
 from cerebellum.errors import UsageError, is_whole, nearest
 from cerebellum.model.neurons import CIRCUIT_MODELS
-from cerebellum.model.spec import Population, Spec
+from cerebellum.model.population import Population
+from cerebellum.model.spec import Spec
 
 Cells = Any
 """Cells of a population: a mask (bool [N]), their numbers (ints), or a slice; None: all of them."""
