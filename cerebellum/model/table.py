@@ -36,6 +36,7 @@ def of_circuit(circuit: Any) -> str:
     projections = [
         (
             p.name,
+            p.receptor,
             _synapses(wiring.fans[p.name], p, spec),
             f"{_mean_weight(wiring.fans[p.name], circuit.params.weights[p.name])} "
             f"{units[p.target]}".rstrip(),
@@ -45,11 +46,11 @@ def of_circuit(circuit: Any) -> str:
         for p in spec.projections
     ]
     projections += [
-        (f"{name} (gap junctions)", f"{_pairs(partners):,}", _conductance(circuit, name), "", "")
+        (f"{name} (gap junctions)", "", f"{_pairs(partners):,}", _conductance(circuit, name), "", "")
         for name, partners in wiring.partners.items()
         if _here(partners)
     ]
-    head = ("projection", "synapses", "weight, mean", "delay", "plastic")
+    head = ("projection", "receptor", "synapses", "weight, mean", "delay", "plastic")
     above = _table(("population", "cells", "model", ""), populations, ROWS // 2)
     return "\n".join([title, *above, *_table(head, projections, ROWS - len(above))])
 
