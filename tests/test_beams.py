@@ -20,7 +20,7 @@ from cerebellum.model.presets import PRESETS
 from cerebellum.model.presets.beams import REFERENCE_HZ, counts
 from cerebellum.sim import memory
 from cerebellum.sim.chunk import Inputs, advance
-from cerebellum.sim.simulate import chunk_of
+from cerebellum.sim.loop import chunk_of
 
 KEY = jax.random.key(5)
 DRIVE = {"mossy_fiber": cb.drive.poisson(30.0)}

@@ -21,6 +21,7 @@ from cerebellum.model.circuit import Circuit
 from cerebellum.model.fit import nearest
 from cerebellum.sim import drive as drives
 from cerebellum.sim import interrupt, simulate
+from cerebellum.sim.progress import bar_of_times
 from cerebellum.sim.record import rates as mean_rates
 from cerebellum.sim.sweep import Table, check_times, words_of
 
@@ -139,7 +140,7 @@ def fit(
     search = Search(circuit, hertz, sought, span, words, inputs)
     interrupted = False
     try:
-        with simulate.shown(progress) as show, interrupt.deferred() as interruption:
+        with bar_of_times(progress) as show, interrupt.deferred() as interruption:
             for step in search.run(steps, optimizer or DEFAULT, tolerance):
                 show(step * duration_ms, steps * duration_ms)
                 interruption()

@@ -45,11 +45,10 @@ def of_circuit(circuit: Any) -> str:
         )
         for p in spec.projections
     ]
-    projections += [
-        (f"{name} (gap junctions)", "", f"{_pairs(partners):,}", _conductance(circuit, name), "", "")
-        for name, partners in wiring.partners.items()
-        if _here(partners)
-    ]
+    for name, partners in wiring.partners.items():
+        if _here(partners):
+            pairs, conductance = f"{_pairs(partners):,}", _conductance(circuit, name)
+            projections.append((f"{name} (gap junctions)", "", pairs, conductance, "", ""))
     head = ("projection", "receptor", "synapses", "weight, mean", "delay", "plastic")
     above = _table(("population", "cells", "model", ""), populations, ROWS // 2)
     return "\n".join([title, *above, *_table(head, projections, ROWS - len(above))])

@@ -21,6 +21,7 @@ from cerebellum.parts import optional
 from cerebellum.sim import drive as drives
 from cerebellum.sim import memory, numbers, simulate
 from cerebellum.sim.numbers import Target
+from cerebellum.sim.progress import bar_of_times
 from cerebellum.sim.record import Recording
 from cerebellum.sim.record import rates as mean_rates
 
@@ -146,7 +147,7 @@ def sweep(
     names = [population.name for population in circuit.spec.populations]
     rows: list[dict[str, Any]] = []
     try:
-        with simulate.shown(progress if len(parts) > 1 else False) as show:
+        with bar_of_times(progress if len(parts) > 1 else False) as show:
             show(0.0, len(members) * duration_ms)
             for part, recordings in zip(parts, _in_order(run_part, parts, threads), strict=True):
                 for (row, k), recording in zip(part, recordings, strict=True):

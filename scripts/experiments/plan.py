@@ -65,7 +65,7 @@ def compiled(cut, state, drive, steps: int):
     """The program of a chunk."""
     from cerebellum.sim import shard
     from cerebellum.sim.chunk import Inputs, advance
-    from cerebellum.sim.simulate import chunk_of
+    from cerebellum.sim.loop import chunk_of
 
     inputs = Inputs(sources=shard.split_sources(cut, drive))
     operands = cut.params, cut.wiring, state, inputs

@@ -30,7 +30,7 @@ from cerebellum.model.plasticity import Closing, Synapses
 from cerebellum.model.primitives import REFERENCE
 from cerebellum.sim import drive as drives
 from cerebellum.sim.chunk import Inputs, advance
-from cerebellum.sim.simulate import chunk_of
+from cerebellum.sim.loop import chunk_of
 
 KEY = jax.random.key(0)
 EVERY = {**backends.BACKENDS, **emulated.BACKENDS}

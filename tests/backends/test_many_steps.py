@@ -30,7 +30,7 @@ from cerebellum.model.neurons import current
 from cerebellum.model.plasticity import Rule
 from cerebellum.model.presets.common import Wiring, common
 from cerebellum.sim.chunk import OwnChunk, ScanChunk, advance
-from cerebellum.sim.simulate import _Feed, chunk_of
+from cerebellum.sim.loop import Feed, chunk_of
 
 KEY = jax.random.key(3)
 TOLERANCE = 2e-5
@@ -257,7 +257,7 @@ def test_what_it_cannot_run_is_said_and_runs_step_by_step():
     assert isinstance(chunk, OwnChunk)
     operands = circuit.params, circuit.wiring, cb.init(circuit, KEY)
     for sources, launched in ((drive, False), ({"fibre": drive["fibre"]}, True)):
-        inputs = _Feed(circuit, sources, 0, False).inputs({})
+        inputs = Feed(circuit, sources, 0, False).inputs({})
         text = advance.lower(chunk, *operands, inputs).as_text()
         assert ("cerebellum_cuda_steps" in text) == launched
 

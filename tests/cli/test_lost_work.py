@@ -21,7 +21,7 @@ from cerebellum import files, store
 from cerebellum.cli import saves
 from cerebellum.cli import simulate as command
 from cerebellum.model.presets import PRESETS, Preset
-from cerebellum.sim import simulate as simulations
+from cerebellum.sim import loop
 
 PROTOCOL = replace(
     PRESETS["mouse"].protocol, input="input", background_hz=50.0, reference_hz={}, published_hz={}
@@ -178,13 +178,13 @@ def test_one_run_in_a_folder_at_a_time(simulate, tmp_path):
 
 
 def test_a_folder_that_vanishes_is_made_again(simulate, tmp_path, monkeypatch):
-    out, load = tmp_path / "r", simulations.jax.block_until_ready
+    out, load = tmp_path / "r", loop.jax.block_until_ready
 
     def vanish(state):
         shutil.rmtree(out, ignore_errors=True)
         return load(state)
 
-    monkeypatch.setattr(simulations.jax, "block_until_ready", vanish)
+    monkeypatch.setattr(loop.jax, "block_until_ready", vanish)
     assert simulate(out, 10, "--checkpoint")[0] == 0
     assert cb.io.load(out / saves.RECORDING).steps == 10
     assert [step for step, _ in store.steps(out / store.FOLDER)] == [10]
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_a_run(
 
 def test_an_interrupt_is_saved_where_checkpoints_are_and_goes_on(simulate, tmp_path, monkeypatch):
     """SIGINT arrives while the first of two chunks runs."""
-    out, advance = tmp_path / "r", simulations.advance
+    out, advance = tmp_path / "r", loop.advance
 
     def hit(*operands):
         os.kill(os.getpid(), signal.SIGTERM if flags else signal.SIGINT)
@@ -252,7 +252,7 @@ def test_an_interrupt_is_saved_where_checkpoints_are_and_goes_on(simulate, tmp_p
         (("--checkpoint",), "; saved, --"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(simulations, "advance", hit)
+            patch.setattr(loop, "advance", hit)
             code, text, (line,) = simulate(out, 20, *flags)
         assert (code, text) == (1, "")
         assert "interrupted at 10 of 20 ms" in line

@@ -9,8 +9,7 @@ import pytest
 from circuits import feed_forward
 
 import cerebellum as cb
-from cerebellum.sim import memory, record, recorders
-from cerebellum.sim import simulate as simulations
+from cerebellum.sim import loop, memory, record, recorders
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -34,7 +33,7 @@ def whole(circuit):
 
 def hit_in(monkeypatch, number: int, times: int = 1, what=signal.SIGINT) -> None:
     """SIGINT reaches this process while chunk `number` runs."""
-    advance, calls = simulations.advance, []
+    advance, calls = loop.advance, []
 
     def hit(*operands):
         calls.append(1)
@@ -44,7 +43,7 @@ def hit_in(monkeypatch, number: int, times: int = 1, what=signal.SIGINT) -> None
                 os.kill(os.getpid(), what)
         return result
 
-    monkeypatch.setattr(simulations, "advance", hit)
+    monkeypatch.setattr(loop, "advance", hit)
 
 
 def same(one, other) -> None:
@@ -85,7 +84,7 @@ def test_an_interrupt_from_the_progress_bar_keeps_them_too(circuit, whole, monke
             if done == 20:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulations, "_progress", lambda enabled: Bar())
+    monkeypatch.setattr(loop, "bar_of_steps", lambda enabled: Bar())
     with pytest.raises(cb.Interrupted) as caught:
         run(circuit, cb.init(circuit, KEY))
     state, _ = run(circuit, caught.value.state, 10, progress=False)

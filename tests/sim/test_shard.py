@@ -18,7 +18,7 @@ from cerebellum.model.step import step
 from cerebellum.model.surrogate import Surrogate
 from cerebellum.sim import shard
 from cerebellum.sim.chunk import Inputs, advance
-from cerebellum.sim.simulate import chunk_of
+from cerebellum.sim.loop import chunk_of
 
 KEY = jax.random.key(3)
 RECORD = ("raster:purkinje", "raster:granule:3::7", "counts:nuclei:1:", "v:golgi:1:9:2")

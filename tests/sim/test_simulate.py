@@ -14,9 +14,8 @@ from laws import examples
 
 import cerebellum as cb
 from cerebellum.errors import UsageError
-from cerebellum.sim import chunk, program
+from cerebellum.sim import chunk, loop, program, progress
 from cerebellum.sim import record as records
-from cerebellum.sim import simulate as simulations
 from cerebellum.sim.drive import RateFunction, SpikeTimes
 
 KEY = jax.random.key(7)
@@ -275,8 +274,8 @@ def test_only_the_first_call_counts_as_compilation(circuit, monkeypatch):
         calls.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(simulations, "advance", advance)
-    monkeypatch.setattr(simulations.time, "perf_counter", lambda: len(calls))
+    monkeypatch.setattr(loop, "advance", advance)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: len(calls))
     state = cb.init(circuit, KEY)
     _, recording = cb.simulate(circuit, state, duration_ms=48.5, chunk_steps=40)
     assert recording.steps == 97

@@ -21,7 +21,7 @@ from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
 from cerebellum.sim import program
 from cerebellum.sim.chunk import Inputs, advance
-from cerebellum.sim.simulate import chunk_of
+from cerebellum.sim.loop import chunk_of
 
 REPEATS = 7
 """Most timed calls at a rate."""
