@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cerebellum import config, plot
+from cerebellum.cli import new_run
 from cerebellum.errors import UsageError
 from cerebellum.files import directory
 from cerebellum.learn import decode, feed, online, score
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     result["online"] = arguments.online
     # What did not teach has no gain: null.
     result["gains"] = gains and jax.tree.map(lambda x: float(f"{x:.6g}"), vars(gains))
-    result["seen"] = seen = int(np.sum(data.asked(split) < data.validation.stop))
+    result["seen"] = seen = _seen(training_run, stream, data, split)
     out = directory(arguments.out or str(Path(arguments.model) / _folder(arguments)))
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     picture = out / "evaluation.png"
@@ -80,8 +81,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _seen(run: learned.Run, stream: ticks.Stream, data: ticks.Data, split: Split) -> int | None:
+    """How many samples of a split a model was trained on or chosen by; None for other ticks."""
+    learned_from = {"window": feed.WINDOW, **run.data}
+    shape = learned_from["streams"], learned_from["window"]
+    if new_run.identity(stream, data, *shape) != learned_from:
+        return None
+    return int(np.sum(data.asked(split) < data.validation.stop))
+
+
 def _folder(arguments: argparse.Namespace) -> str:
-    """Where results are by default; what one kind of evaluation says, another leaves there."""
+    """The default folder of results: each kind of evaluation has its own."""
     split = "" if arguments.split == "test" else f"-{arguments.split}"
     return f"evaluation{split}{'-online' if arguments.online else ''}"
 

@@ -12,7 +12,7 @@ from cerebellum.errors import UsageError
 from cerebellum.learn import encode, network, rate_network, start
 from cerebellum.learn.feed import WINDOW, streams_of
 from cerebellum.learn.network import Design
-from cerebellum.learn.plan import LEAST_HYBRID, Plan
+from cerebellum.learn.plan import Plan, check_turns
 from cerebellum.learn.stdp import Timing
 from cerebellum.learn.tasks import ticks
 from cerebellum.model.delays import GRID
@@ -39,7 +39,7 @@ def new(settings: Settings, stream: ticks.Stream, task: ticks.Task) -> tuple[Any
     _check_time(training, design)
     _check_largest_weight(training)
     plan = plan_of(settings)
-    _check_turns(plan)
+    check_turns(plan.method, plan.epochs)
     net = network.build(design, jax.random.key(seed))
     model = Model(
         net=net,
@@ -115,15 +115,6 @@ def plan_of(settings: Settings) -> Plan:
         stdp=Timing(**training.stdp.model_dump()),
         seed=neural.seed,
     )
-
-
-def _check_turns(plan: Plan) -> None:
-    """Raise `UsageError` where climbing fibres would never have their turn."""
-    if plan.method == "hybrid" and plan.epochs < LEAST_HYBRID:
-        raise UsageError(
-            f"training.epochs: {plan.epochs}; at least {LEAST_HYBRID} with training.method "
-            "'hybrid', whose first and last epochs are of gradients"
-        )
 
 
 def _check_microzones(asked: int, design: Design) -> None:

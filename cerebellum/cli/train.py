@@ -62,10 +62,11 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
         raise UsageError(f"--out: {out} has checkpoints; --resume goes on, another --out begins")
     start = time.perf_counter()
     stream = ticks.load(pattern, settings.training.columns)
+    plain: Any = {"markup": False, "highlight": False, "soft_wrap": True}
     if arguments.resume and checkpoint is None:
-        console.print(f"{folder}: no checkpoint yet; the run begins", markup=False, soft_wrap=True)
+        console.print(f"{folder}: no checkpoint; the run begins", **plain)
     if stream.bad.rows:
-        console.print(str(stream.bad), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(stream.bad), **plain)
     if checkpoint is None:
         training_run, data = new_run.new(settings, stream, arguments.task or "event")
     else:
@@ -81,7 +82,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
             raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
         differing = new_run.not_followed(settings, training_run, data, streams, window)
         for line in _as_it_began(arguments, training_run, differing):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, **plain)
     for warning in ticks.few(data):
         console.print(warning)
     plan = training_run.plan

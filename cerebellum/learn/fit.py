@@ -158,11 +158,11 @@ def fit(
     if interrupted:
         raise FitInterrupted(fitted, steps)
     for name, hz in fitted.target_hz.items():
-        if abs(fitted.rates[name] - hz) > tolerance * hz:
+        share = abs(fitted.rates[name] / hz - 1)
+        if tolerance and not share <= tolerance:
             log.warning(
-                "fit: %s fires at %.4g Hz, %.2g %% away from its %.4g Hz, after %d steps",
-                *(name, fitted.rates[name], 100 * abs(fitted.rates[name] / hz - 1), hz),
-                len(fitted.table) - 1,
+                "fit: %s fires at %.4g Hz, %.1f %% away from its target of %.4g Hz, after %d steps",
+                *(name, fitted.rates[name], 100 * share, hz, len(fitted.table) - 1),
             )
     return fitted
 

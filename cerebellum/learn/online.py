@@ -9,7 +9,7 @@ gradients were part of its training, otherwise by climbing fibres (`climbing`).
 Dimensions: B markets, R ticks that wait, N nuclear cells, C choices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -160,12 +160,13 @@ def learn(
     slot = (waiting.asked - events.back) % WAITING
     counts = (events.back > 0).astype(jnp.float32)
     rates = waiting.rates[rows, slot]
-    error = climbing.error(jax.vmap(decode.logits)(markets.readout, rates), events.label)
+    own, stays = _logits(learner, markets, rates)
+    error = climbing.error(own, events.label)
     traces = jax.tree.map(lambda x: x[rows, slot], waiting.traces)
     if gains.climbing is not None:
         errors = climbing.by_readout(net, markets.readout, error)
         learner = climbing.teach(net, learner, traces, errors, counts, gains.climbing, key)
-    stays, trust = decode.logits(learner.readout, rates), markets.trust
+    trust = markets.trust
     if trust is not None and waiting.follows is not None:
         # As it answered then: meanwhile it has learned from outcomes that overlap with this one.
         follows = waiting.follows[rows, slot]
@@ -194,6 +195,20 @@ def _trusted(trust: Array, follows: Array, stays: Array, label: Array, counts: A
     return jnp.where(counts > 0, (1 - SWITCH) * posterior + SWITCH / 2, trust)
 
 
+def _logits(learner: Learner, markets: Market, rates: Array) -> tuple[Array, Array]:
+    """Logits of the markets' own readouts, and of the learner's, from nuclear rates [B, N].
+
+    Returns:
+      Both [B, C].
+    """
+
+    def both(operands: tuple[Readout, Array]) -> tuple[Array, Array]:
+        readout, rates = operands
+        return decode.logits(readout, rates), decode.logits(learner.readout, rates)
+
+    return _for_each(both, (markets.readout, rates))
+
+
 def _answers(learner: Learner, markets: Market, rates: Array) -> tuple[Array, Array]:
     """Logits with which the markets' readouts answer, and the probabilities of the choices.
 
@@ -213,9 +228,13 @@ def _answers(learner: Learner, markets: Market, rates: Array) -> tuple[Array, Ar
         stays = jax.nn.softmax(decode.logits(learner.readout, rates))
         return logits, trust * chances + (1 - trust) * stays
 
-    each = partial(one_by_one, answer)
-    given = (markets.readout, markets.trust, rates)
-    return lax.platform_dependent(given, cpu=each, default=jax.vmap(answer))
+    return _for_each(answer, (markets.readout, markets.trust, rates))
+
+
+def _for_each(function: Callable[[Any], Any], operands: Any) -> Any:
+    """What a function gives for each market, [B, ...]; on a CPU the same beside others as alone."""
+    one_after_another = partial(one_by_one, function)
+    return lax.platform_dependent(operands, cpu=one_after_another, default=jax.vmap(function))
 
 
 def step(

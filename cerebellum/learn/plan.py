@@ -13,7 +13,7 @@ GRADIENT_METHODS: tuple[Method, ...] = ("surrogate_gradient", "hybrid")
 """Methods of which gradients are a part."""
 
 LEAST_HYBRID = 3
-"""Epochs of "hybrid" from which on climbing fibres have a turn; see `Plan.method_of`."""
+"""Least epochs of "hybrid": with fewer, climbing fibres have no turn; see `Plan.method_of`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +84,12 @@ class Plan:
     def descends(self) -> bool:
         """Whether gradients are among the methods: the run then does not start untaught."""
         return self.method in GRADIENT_METHODS
+
+
+def check_turns(method: str | None, epochs: int | None) -> None:
+    """Raise UsageError if climbing fibres would have no turn in "hybrid"."""
+    if method == "hybrid" and epochs is not None and epochs < LEAST_HYBRID:
+        raise UsageError(
+            f"training.epochs: {epochs}; at least {LEAST_HYBRID} with training.method 'hybrid', "
+            "whose first and last epochs are of gradients"
+        )

@@ -26,7 +26,7 @@ from cerebellum.learn import (
 )
 from cerebellum.learn.feed import Feed
 from cerebellum.learn.network import Design, Learner, Net
-from cerebellum.learn.plan import Plan
+from cerebellum.learn.plan import Plan, check_turns
 from cerebellum.learn.updates import STEPS, Samples, Training, descend, started
 from cerebellum.model import noise
 
@@ -42,7 +42,11 @@ def begin(plan: Plan, feed: Feed, net: Net) -> Training:
 
     The cells' rates are balanced. For training by gradients the weights from mossy fibres to
     nuclear cells are initialised by regression or by a rate network, and the readout follows.
+
+    Raises:
+      UsageError: a method of the plan would never have its turn.
     """
+    check_turns(plan.method, plan.epochs)
     key = jax.random.key(plan.seed)
     inputs = feed.sample()
     learner = network.begin(net, key)

@@ -272,11 +272,11 @@ def build(
         p.name: laid.get(p.name) or connect(p, spec, key, resolved_path, placed_um)
         for p in spec.projections
     }
-    for remark in remarks.of_spec(spec, laid):
-        log.warning("%s", remark)
     cells = {p.name: cell_params(p, key) for p in spec.populations}
     drawn = {p.name: cells[p.name] for p in spec.populations if _draws_params(p)}
     fit.check_values(drawn, {}, circuits.longest_refractory(spec), spec.dt)
+    for remark in remarks.of_circuit(spec, laid, cells):
+        log.warning("%s", remark)
     junctions = _gap_junctions(spec, key, coupled, placed_um)
     circuit = Circuit(
         params=Params(

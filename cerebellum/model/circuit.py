@@ -36,6 +36,7 @@ from cerebellum.model.noise import CellRange
 from cerebellum.model.part import Part
 from cerebellum.model.plasticity import Sizes, Synapses
 from cerebellum.model.plasticity import check as plasticity_check
+from cerebellum.model.population import Population
 from cerebellum.model.projection import Projection
 from cerebellum.model.spec import Spec
 
@@ -241,7 +242,27 @@ def init(circuit: Circuit, key: Array | int, *, spread: bool = False) -> State:
         not start in step with each other. Otherwise all cells start at their leak potential, as
         in NEST and in the reference runs of the presets.
     """
+    for population in circuit.spec.populations if spread else ():
+        if not _spreads(population):
+            log.warning(
+                "init: spread=True changes nothing for %s: model %s draws no first voltages",
+                *(population.name, population.model),
+            )
     return initial(circuit, jax.random.key_data(noise.key_of(key)), spread)
+
+
+def _spreads(population: Population) -> bool:
+    """Whether the model of a population draws first voltages; relays have none."""
+    model, changed = CIRCUIT_MODELS[population.model], []
+
+    def look() -> Any:
+        state = model.init(population.typical, (1,))
+        after = model.spread(population.typical, state, jnp.zeros(1))
+        changed.append(after is not state)
+        return after
+
+    jax.eval_shape(look)
+    return changed[0] or model.TAKES_SPIKES
 
 
 @partial(jax.jit, static_argnames="spread")
@@ -264,12 +285,7 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
         if spread:
             start_key = noise.named(key, f"start {population.name}")
             uniform = noise.uniform(start_key, circuit.wiring.cells(population.name).numbers)
-            before, state = state, model.spread(params, state, uniform)
-            if state is before and not model.TAKES_SPIKES:
-                log.warning(
-                    "init: cells of %s start alike with spread, too: %s says no range of voltages",
-                    *(population.name, population.model),
-                )
+            state = model.spread(params, state, uniform)
         cells[population.name] = state
     return State(
         timing=timing(circuit.wiring),
@@ -319,12 +335,21 @@ def _sizes(circuit: Circuit, projection: Projection) -> Sizes:
     )
 
 
+def contacts_key(seed: Array, projection: Projection) -> Array:
+    """The words of the key of `fixed.exists` of a projection's rows, uint32 [2].
+
+    Args:
+      seed: those of the key that the circuit is built from, uint32 [2].
+    """
+    return noise.named(seed, f"contacts {projection.name}")
+
+
 def synapses_of(wiring: Wiring, projection: Projection) -> Synapses:
     """The synapses of a plastic projection, as its rule uses them."""
     spec = wiring.spec
     return Synapses(
         fan=wiring.fans[projection.name],
-        contacts_key=noise.named(wiring.seed, f"contacts {projection.name}"),
+        contacts_key=contacts_key(wiring.seed, projection),
         cell_offset=wiring.cells(projection.source).offset,
         rule=projection.rule,
         dt=spec.dt,
@@ -445,7 +470,7 @@ def first_weights(key: Array, projection: Projection, spec: Spec, mean: Array) -
     """
     return fixed.First(
         weights_key=noise.named(key, f"weights {projection.name}"),
-        contacts_key=noise.named(key, f"contacts {projection.name}"),
+        contacts_key=contacts_key(key, projection),
         mean=mean,
         spread=projection.spread,
         share=spec.share(projection),

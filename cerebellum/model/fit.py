@@ -154,7 +154,7 @@ def check_state(cells: Mapping[str, Any], weights: Mapping[str, Any], dtypes: Ma
 
 
 def not_finite(cells: Mapping[str, Any]) -> list[str]:
-    """Variables of cells that are no numbers, or infinite, such as "golgi.v"."""
+    """Variables of cells of which one is NaN or infinite, such as "golgi.v"."""
     return [
         f"{name}.{field}"
         for name, variables in cells.items()

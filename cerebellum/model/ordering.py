@@ -44,22 +44,34 @@ def one_by_one(function: Callable[[Tree], Result], operands: Tree) -> Result:
 
     On a CPU a row gives the same bits whatever the number of rows, be it one. XLA would take a loop
     of one trip apart and fuse what is in it with what is around it, and then its compiler rounds in
-    other places. Gradients do not pass.
+    other places. Gradients do not pass in reverse.
 
     Args:
-      operands: arrays [B, ...]; `materialize_once` says of what the first array must be.
+      operands: arrays [B, ...]; one of them at least has numbers.
     """
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], operands))
-    first = jax.tree.leaves(operands)[0]
-    rows = first.shape[0]
+    leaves = jax.tree.leaves(operands)
+    rows, first = leaves[0].shape[0], next(leaf for leaf in leaves if _is_of_numbers(leaf))
     _, count = materialize_once((first, jnp.int32(rows)))
     empty = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape), x.dtype), shapes)
 
     def put(index: Array, results: Result) -> Result:
-        row = materialize_once(jax.tree.map(lambda x: x[index], operands))
+        row = _numbers_materialized(jax.tree.map(lambda x: x[index], operands))
         return jax.tree.map(lambda all_, one: all_.at[index].set(one), results, function(row))
 
     return lax.fori_loop(0, count, put, empty)
+
+
+def _is_of_numbers(leaf: Array) -> bool:
+    """Whether an array has an element, and elements of which there is a negative."""
+    return leaf.size > 0 and jnp.issubdtype(leaf.dtype, jnp.number)
+
+
+def _numbers_materialized(tree: Tree) -> Tree:
+    """The tree after `materialize_once` of its numbers."""
+    leaves, form = jax.tree.flatten(tree)
+    numbers = iter(materialize_once([leaf for leaf in leaves if _is_of_numbers(leaf)]))
+    return form.unflatten([next(numbers) if _is_of_numbers(leaf) else leaf for leaf in leaves])
 
 
 @jax.custom_jvp

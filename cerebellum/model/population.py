@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError, nearest
 from cerebellum.model import gap_junctions, registry, values
@@ -80,7 +78,7 @@ def _model_of(population: Population) -> str:
 
 
 def check_population(population: Population, dt: float) -> None:
-    """Raise UsageError if a population of a circuit with that time step (ms) cannot be."""
+    """Raise UsageError if a population of a circuit with that time step (ms) is impossible."""
     name = population.name
     if not isinstance(name, str) or not name.isidentifier():
         raise UsageError(f"population {name!r}: a name is letters, digits and underscores")
@@ -138,22 +136,6 @@ def _check_params(population: Population) -> None:
             raise UsageError(f"{where}: {least:g}; above zero")
         if field == "t_ref" and least < 0:
             raise UsageError(f"{where}: {least:g} ms; zero or more")
-    _check_reset(name, population.params)
-
-
-def _check_reset(name: str, params: Any) -> None:
-    """Raise UsageError if cells would fire again at once, at the voltage of their reset."""
-    if not all(hasattr(params, field) for field in ("v_reset", "v_th")):
-        return
-    reset, threshold = (
-        np.asarray(values.typical(value) if isinstance(value, Distribution) else value)
-        for value in (params.v_reset, params.v_th)
-    )
-    reset, threshold = np.broadcast_arrays(reset, threshold)
-    wrong = np.flatnonzero(reset >= threshold)
-    if wrong.size:
-        below, above = reset.flat[wrong[0]], threshold.flat[wrong[0]]
-        raise UsageError(f"{name}.params.v_reset: {below:g}; below v_th, which is {above:g}")
 
 
 def check_homeostasis(where: str, rule: Any, kind: type) -> None:

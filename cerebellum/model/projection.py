@@ -102,7 +102,7 @@ class Projection:
 
 
 def check_numbers(projection: Projection) -> None:
-    """Raise UsageError if a field of a projection is not the number, or the truth, that it is."""
+    """Raise UsageError if a field of a projection is not a number, or not True or False."""
     name = projection.name
     for field in ("weight", "delay", "in_degree", "degree_sd", "contacts", "spread"):
         value = getattr(projection, field)
@@ -137,7 +137,7 @@ def check_distributions(projection: Projection) -> None:
 
 
 def check_weights(projection: Projection) -> None:
-    """Raise UsageError if the weights of a projection cannot be."""
+    """Raise UsageError if the weights of a projection are impossible."""
     name = projection.name
     if not 0 <= projection.spread <= 1:
         raise UsageError(f"{name}.spread: {projection.spread}; between 0 and 1")
@@ -186,7 +186,7 @@ def check_rule(projection: Projection, teachers: Sequence[str]) -> None:
 
 
 def check_short_term(projection: Projection, sources: int, beams: int) -> None:
-    """Raise UsageError if the terminals of a projection cannot depress and facilitate so.
+    """Raise UsageError if the terminals of a projection cannot depress and facilitate by its rule.
 
     Args:
       sources: number of cells of its source population.

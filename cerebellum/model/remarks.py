@@ -1,6 +1,7 @@
-"""What is right about a circuit and yet hardly meant: a build says it in the log, a line each."""
+"""What is valid about a circuit but probably not intended: a build logs it, a line each."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +15,18 @@ FAR = 0.05
 """Rounding a refractory period to steps is remarked on from this share of the period on."""
 
 
-def of_spec(spec: Spec, given: Collection[str]) -> list[str]:
+def of_circuit(spec: Spec, given: Collection[str], cells: Mapping[str, Any]) -> list[str]:
     """Remarks about a circuit.
 
     Args:
       given: names of the projections whose edges are given, and not drawn.
+      cells: parameters of the cells of each population, scalars or [N].
     """
     empty = [_without_synapses(p) for p in spec.projections if p.name not in given]
     relays = [_onto_relays(p, spec) for p in spec.projections]
+    resets = [_above_threshold(p, cells[p.name]) for p in spec.populations]
     periods = [_off_grid(p, spec.dt) for p in spec.populations]
-    return [remark for remark in (*empty, *relays, *periods) if remark]
+    return [remark for remark in (*empty, *relays, *resets, *periods) if remark]
 
 
 def _without_synapses(projection: Projection) -> str | None:
@@ -33,15 +36,31 @@ def _without_synapses(projection: Projection) -> str | None:
 
 
 def _onto_relays(projection: Projection, spec: Spec) -> str | None:
-    """A relay fires whatever the weight of what arrives."""
+    """A relay fires whatever the weight of what arrives, if it is above zero."""
     target = spec.population(projection.target)
     changes = projection.individual or projection.short_term is not None
     if not (changes and CIRCUIT_MODELS[target.model].TAKES_SPIKES):
         return None
     return (
-        f"{projection.name}: what its weights are has no effect; {target.name} has relays, which "
-        "repeat every spike that arrives"
+        f"{projection.name}: weights above zero act alike; {target.name} has relays, which repeat "
+        "every spike that arrives"
     )
+
+
+def _above_threshold(population: Population, params: Any) -> str | None:
+    """Cells that are reset at or above their threshold fire in every step that they may."""
+    where = getattr(CIRCUIT_MODELS[population.model], "FIRES_AT", None)
+    if where is None or not hasattr(params, "v_reset"):
+        return None
+    reset, threshold = np.broadcast_arrays(
+        np.asarray(params.v_reset), np.asarray(getattr(params, where))
+    )
+    wrong = reset >= threshold
+    if not wrong.any():
+        return None
+    whose = "v_reset" if reset.ndim == 0 else f"v_reset of {wrong.sum()} of {reset.size} cells"
+    first = f"{reset[wrong].flat[0]:g}, not below {where} of {threshold[wrong].flat[0]:g}"
+    return f"{population.name}.{whose}: {first}: they fire again at once"
 
 
 def _off_grid(population: Population, dt: float) -> str | None:

@@ -122,15 +122,23 @@ class Persistence:
         """
         self.checkpoints.close()
         state, retention = self.folder.parent, self.checkpoints.retention
-        failures, saved = self.checkpoints.failures, self.checkpoints.last_step
+        before = self.checkpoints
         try:
             aside.exchange(state, model.digests)
-        finally:
+        except OSError:
             self.checkpoints = store.Store(self.folder, retention)
-            self.checkpoints.failures, self.checkpoints.last_step = failures, saved
+            self.checkpoints.last_success = before.last_success
+            self.checkpoints.last_step = before.last_step
+            raise
+        else:
+            self.checkpoints = store.Store(self.folder, retention)
+        finally:
+            self.checkpoints.failures = before.failures
         old, self.counter = self.counter, open_counter(state / TICKS, ticks)
         old.close()
-        return store.newest(self.folder)
+        newest = store.newest(self.folder)
+        self.checkpoints.last_step = None if newest is None else newest.step
+        return newest
 
     def publish(self, metrics: Metrics) -> None:
         """Set the gauge and the counter that follow the checkpoints."""

@@ -19,10 +19,10 @@ def _of_ms(timestamp: float) -> float:
     """The timestamp, ms.
 
     Raises:
-      ValueError: it is in another unit.
+      ValueError: it is so small that it must be in seconds.
     """
     if OF_SECONDS[0] <= timestamp < OF_SECONDS[1]:
-        raise ValueError(f"{timestamp:.0f} is in seconds; ms since 1970, {1e3 * timestamp:.0f}")
+        raise ValueError(f"{timestamp:.0f}, which looks like seconds; ms since 1970")
     return timestamp
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from cerebellum import parts
 from cerebellum.config import PREFIX, Settings
 from cerebellum.errors import UsageError
+from cerebellum.learn.plan import check_turns
 from cerebellum.service import runs
 from cerebellum.service.metrics import Metrics
 from cerebellum.service.requests import Start
@@ -61,11 +62,14 @@ class Trainer:
         """Start the command `train`; returns the id of the run.
 
         Raises:
-          RefusedError: there is no such data, or the part `ticks` is not installed.
+          RefusedError: there is no such data, the part `ticks` is not installed, or a method would
+            never have its turn.
           RunningError: another run is in progress.
         """
+        settings = self.settings.training
         try:
             parts.need("training", "ticks")
+            check_turns(request.method or settings.method, request.epochs or settings.epochs)
         except UsageError as error:
             raise RefusedError(str(error)) from None
         with self._lock:

@@ -4,7 +4,7 @@ A `Recorder` is the static part, which belongs to the compiled program. Which ce
 numbers that the program gets as an array, so that other cells need no other program.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 from jax import Array, lax
 
 from cerebellum.errors import UsageError, is_number, is_whole, nearest
-from cerebellum.model import events
+from cerebellum.model import circuit as circuits
+from cerebellum.model import events, fixed
 from cerebellum.model.circuit import Activity, State, Wiring
 from cerebellum.model.delays import GRID
 from cerebellum.model.neurons import CIRCUIT_MODELS
@@ -422,10 +423,10 @@ def _weights_watch(
         width = spec.beam_size(projection.target)
         beam = source // spec.beam_size(projection.source)
         exists, column = beam == target // width, target % width
-        weights = built[projection.name]
-        if exists.all() and np.ndim(weights) == 2:
-            # Rows have a place for every target; zeros are contacts that do not exist.
-            exists = np.asarray(weights[row, column] != 0)
+        if exists.all():
+            places = (shards, row, column) if part.shards is not None else (row, column)
+            weights = built[projection.name]
+            exists = _contacts(projection, wiring, source, column, lambda: weights[places] != 0)
     else:
         lists = fans[projection.name]
         mine = (lists[shards, row] if lists.ndim == 3 else lists[row]) == aim[:, None]
@@ -436,6 +437,33 @@ def _weights_watch(
     local = np.stack([row, column], axis=1)
     watch = _listed(recorder, pairs, local, shards, wiring, measure)
     return Watch(watch.recorder, pairs, measure, watch.index, watch.places, unit)
+
+
+def _contacts(
+    projection: Projection,
+    wiring: Wiring,
+    source: np.ndarray,
+    column: np.ndarray,
+    built: Callable[[], Any],
+) -> np.ndarray:
+    """Which places of rows are contacts, bool [pairs]; rows have a place for every target.
+
+    Args:
+      built: whether the weight with which each was built is not zero, which tells it of rows whose
+        contacts were drawn one by one. Of others, a key tells it.
+    """
+    spec, share = wiring.spec, wiring.spec.share(projection)
+    if share == 1:
+        return np.ones(source.shape, bool)
+    if projection.rule is None and projection.dtype == "float32":
+        return np.asarray(built())
+    seed = jnp.asarray(np.asarray(wiring.seed.addressable_data(0)).reshape(-1, 2)[0])
+    key, width = circuits.contacts_key(seed, projection), spec.beam_size(projection.target)
+    found = [
+        np.asarray(fixed.exists(key, jnp.asarray(part, jnp.uint32), width, share))
+        for part in np.array_split(source, -(-source.size // 64))
+    ]
+    return np.concatenate(found)[np.arange(source.size), column]
 
 
 def _synapses(projection: Projection, spec: Spec, lists: np.ndarray | None) -> int:

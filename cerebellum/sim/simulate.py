@@ -62,7 +62,7 @@ def simulate(
         Arrays of NumPy, such as those of a checkpoint, are copied. By default that of
         `init(circuit, 0)`, for a whole circuit.
       drive: sources by population (see `cerebellum.sim.drive`). Arrays are [time, N] and start
-        with this call.
+        with this call; of one that is longer than the run, the first rows are taken.
       duration_ms: duration of the run; by default that of the shortest array of the drive.
       record: quantities to record: text (see `record.parse`), or what `record.of` and
         `record.weights` return; population spike counts are always recorded.
@@ -170,12 +170,6 @@ def run(
             f"duration_ms: {steps * spec.dt:g} after {start_step * spec.dt:g} ms; at most "
             f"{MAX_STEPS:,} steps of {spec.dt} ms in all"
         )
-    for slot, rows in feed.lengths().items():
-        if rows > steps:
-            log.warning(
-                "drive %r: an array of %d rows, of which this run of %d steps takes the first %d",
-                *(slot, rows, steps, steps),
-            )
     drives.check_span(drive, spec, start_step, start_step + steps)
     plan = Plan.of(circuit, watches, steps, options.chunk_steps)
     place = None if options.to is None else stream.check_place(options.to).parent
@@ -192,7 +186,7 @@ def run(
     lost = fit.not_finite(state.cells)
     if lost:
         log.warning(
-            "%s: not finite at the end of the run; cells without a voltage are silent: a shorter "
+            "%s: NaN or infinite at the end of the run, so that these cells are lost; a shorter "
             "step (dt), or other parameters",
             ", ".join(lost),
         )

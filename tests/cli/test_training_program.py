@@ -157,6 +157,33 @@ def test_what_is_wrong_is_said_in_a_line(run, market):
         assert (code, said in err) == (2, True)
 
 
+def test_each_kind_of_evaluation_has_a_folder_and_says_what_taught_the_model(
+    run, trained, tmp_path
+):
+    models, ticks = trained
+    folder = tmp_path / "run"
+    shutil.copytree(models, folder)
+    other = series.write(tmp_path / "other.csv", series.steps(2_000, 0.85, 1))
+    flags = ("evaluate", "--model", folder, "--no-plots", "--json")
+    seen = {}
+    for data, more in ((ticks, ()), (ticks, ("--split", "all")), (other, ("--split", "all"))):
+        code, out, err = run(*flags, "--data", data, *more)
+        assert code == 0, err
+        seen[data, more] = json.loads(out)["seen"]
+        assert ("samples taught this model" in err) == bool(seen[data, more])
+    assert seen[ticks, ()] == 0
+    assert seen[ticks, ("--split", "all")] == pytest.approx(0.9 * 2_000, abs=5)
+    assert seen[other, ("--split", "all")] is None
+    assert (folder / "evaluation/evaluation.json").exists()
+    assert (folder / "evaluation-all/evaluation.json").exists()
+
+
+def test_a_resume_without_a_checkpoint_says_that_it_begins(run, market):
+    code, _, err = run(*arguments(market, "new", "--epochs", "1", "--resume", "--no-plots"))
+    assert code == 0
+    assert err.startswith(f"{market / 'new/checkpoints'}: no checkpoint; the run begins\n")
+
+
 def test_other_ticks_do_not_go_on(run, trained, tmp_path):
     models, _ = trained
     shutil.copytree(models, tmp_path / "run")

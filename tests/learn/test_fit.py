@@ -111,13 +111,15 @@ def test_the_spec_has_the_values_too(fitted):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
-def test_the_event_path_gives_the_same(fitted):
+def test_the_event_path_gives_the_same(fitted, caplog):
     event = cb.build(spec_of(), KEY, path="event")
     other = cb.fit(event, TARGET, DRIVE, over=OVER, keys=4, steps=1, tolerance=0.03, **SPAN)
     assert other.circuit.wiring.path == "event"
     for name in OVER:
         np.testing.assert_allclose(other.table[name], fitted.table[name][:2], rtol=1e-4)
     assert other.rates == rates_of(other.circuit, range(4))
+    assert "fit: golgi fires at " in caplog.text
+    assert f"% away from its target of {TARGET['golgi']:.4g} Hz, after 1 steps" in caplog.text
 
 
 @pytest.mark.soak

@@ -1,5 +1,7 @@
 """What orders the work of the compiler changes no value."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,11 +33,29 @@ def test_gradients_and_batches_pass():
 @pytest.mark.parametrize("rows", [1, 2, 5])
 @pytest.mark.parametrize("first", [1.0, np.nan])
 def test_rows_are_given_one_by_one(rows, first):
+    """Whatever they hold; only numbers are kept apart from what is around."""
     x = jnp.arange(3.0 * rows).reshape(rows, 3).at[0, 0].set(first)
-    operands = (x, {"a": jnp.arange(rows)})
+    given = (jnp.arange(rows) > 1, x, {"a": jnp.arange(rows), "none": jnp.zeros((rows, 0))})
 
     def function(operands):
-        return {"sum": jnp.sum(operands[0]), "pair": (operands[0] * 2, operands[1]["a"] + 1)}
+        flag, x, named = operands
+        return {"sum": jnp.sum(x), "pair": (jnp.where(flag, x, 2 * x), named["a"] + 1)}
 
-    got, want = jax.jit(lambda: one_by_one(function, operands))(), jax.vmap(function)(operands)
+    got, want = jax.jit(partial(one_by_one, function))(given), jax.vmap(function)(given)
     chex.assert_trees_all_equal(got, want)
+
+
+@pytest.mark.slow
+def test_a_row_gives_the_same_bits_whatever_their_number():
+    """Compiled in full, where a product of matrices for many rows rounds otherwise than for one."""
+    x = jax.random.normal(jax.random.key(0), (64, 300))
+    weights = jax.random.normal(jax.random.key(1), (300, 7))
+
+    def each(x):
+        return one_by_one(lambda row: jnp.tanh((row - 0.1) / 1.3) @ weights, x)
+
+    together = jax.jit(each)(x)
+    for row in range(64):
+        np.testing.assert_array_equal(jax.jit(each)(x[row : row + 1])[0], together[row])
+    batched = jax.jit(jax.vmap(lambda row: jnp.tanh((row - 0.1) / 1.3) @ weights))(x)
+    assert not np.array_equal(batched, together)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import serving
@@ -48,10 +49,11 @@ def answers(model, memories, inputs):
     return served.answer(model.form, model.arrays, model.learner, memories, inputs, np.int32(0))
 
 
-def moved(log_returns):
+def moved(log_returns, **given):
     """Inputs of markets whose prices moved."""
     zero = served.zero_inputs(len(log_returns))
-    return replace(zero, tick=replace(zero.tick, log_return=log_returns))
+    tick = replace(zero.tick, log_return=log_returns)
+    return replace(zero, tick=tick, **given)
 
 
 @pytest.fixture(params=["untrained", "climbing_fiber", "surrogate_gradient"])
@@ -68,18 +70,30 @@ def served_model(request, model, trained, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_market_in_a_large_call_is_answered_as_alone(served_model):
-    """Each with a price of its own; one call of twelve, in stacks, and twelve calls of one.
+    """Each with prices of its own, and with questions; one call of twelve in stacks, and twelve.
 
-    Compiled in full, as for users: otherwise the compiler fuses too little to differ.
+    Only the first market learns an outcome, at the second tick: what all learn is then what it
+    learns. Compiled in full, as for users: otherwise the compiler fuses too little to differ.
     """
-    count, fresh = 12, served_model.fresh
-    moves = np.linspace(-1e-3, 1e-3, count, dtype=np.float32)
-    _, memories, together = answers(served_model, (fresh,) * count, moved(moves))
-    for index in range(count):
-        _, memory, alone = answers(served_model, (fresh,), moved(moves[index : index + 1]))
-        np.testing.assert_array_equal(together.chances[index], alone.chances[0])
-        for one, other in zip(memories[index], memory[0], strict=True):
-            np.testing.assert_array_equal(one, other)
+    count, first = 12, np.arange(12, dtype=np.int32) == 0
+    together, alone = [served_model.fresh] * count, [served_model.fresh] * count
+    for tick in range(2):
+        moves = np.linspace(-1e-3, 1e-3, count, dtype=np.float32) * (1 + tick)
+        back = (first & (tick == 1) & served_model.learns).astype(np.int32)
+        told = {"back": back, "label": back, "asks": np.full(count, served_model.learns, np.int32)}
+        inputs = moved(moves, **told)
+        _, memories, answer = answers(served_model, together, inputs)
+        each = [
+            answers(served_model, [alone[i]], jax.tree.map(lambda x, i=i: x[i : i + 1], inputs))
+            for i in range(count)
+        ]
+        # What the first has learned changes the circuit of the others only where they are together.
+        same = range(1 if back.any() else count)
+        for i in same:
+            np.testing.assert_array_equal(answer.chances[i], each[i][2].chances[0])
+            for one, other in zip(memories[i], each[i][1][0], strict=True):
+                np.testing.assert_array_equal(one, other)
+        together, alone = list(memories), [memory for _, (memory,), _ in each]
 
 
 def test_the_program_for_many_markets_is_hardly_larger_than_for_eight(model):

@@ -101,7 +101,10 @@ def body(**changes):
         (body(timestamp=None), "timestamp"),
         (body(timestamp=-1), "timestamp"),
         (body(timestamp=1e300), "timestamp"),
-        (body(timestamp=1_700_000_000), "timestamp: 1700000000 is in seconds; ms since 1970"),
+        (
+            body(timestamp=1_700_000_000),
+            "timestamp: 1700000000, which looks like seconds; ms since 1970",
+        ),
         (body(market_id=""), "market_id"),
         (body(market_id=None), "market_id"),
         (body(market_id="x" * 129), "market_id"),

@@ -25,6 +25,8 @@ TAKES_SPIKES = False
 """Its drive from outside is a current."""
 PASSES_GRADIENTS = True
 """Its spikes pass gradients through a surrogate, an argument of `step`."""
+FIRES_AT = "v_th"
+"""The parameter at which v fires, after which it is v_reset."""
 DRAWS_NOISE = False
 """It draws no random numbers."""
 LONGEST_REFRACTORY = threshold.LONGEST_REFRACTORY

@@ -152,6 +152,7 @@ class Equations:
             if name not in state:
                 raise UsageError(f"units: {name!r}; {nearest(name, state, 'the model')}")
         self.holds = "t_ref" in params
+        self.FIRES_AT = excess.name if isinstance(excess, _Above) else None
         functions = tuple(known(function) for function in (slopes, excess, reset))
         self.CONTENT = (
             tuple(params.items()),
