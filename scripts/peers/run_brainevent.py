@@ -132,6 +132,7 @@ result = {
     "build_s": build,
     "compile_s": opening - min(seconds),
     "sim_s": seconds,
+    "untimed_runs": 1,
     "rates": params.rates(counts, size),
 }
 print(json.dumps(result))

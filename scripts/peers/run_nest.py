@@ -82,6 +82,7 @@ result = {
     "build_s": build,
     "compile_s": compiling,
     "sim_s": seconds,
+    "untimed_runs": 1,
     "rates": params.rates(counts, size),
 }
 print(json.dumps(result))

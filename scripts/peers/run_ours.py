@@ -38,6 +38,7 @@ result = {
     "build_s": build,
     "compile_s": compiling,
     "sim_s": seconds,
+    "untimed_runs": 1,
     "rates": params.rates(recording.spikes, size),
 }
 print(json.dumps(result))
