@@ -274,7 +274,7 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
     """
     spec, part = circuit.spec, circuit.wiring.part
     key = jnp.array(key, jnp.uint32)
-    cells = {}
+    cells, draws = {}, _first_draws(circuit, key) if spread else {}
     for population in spec.populations:
         params = circuit.params.cells[population.name]
         model = CIRCUIT_MODELS[population.model]
@@ -282,10 +282,8 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
         counter, _ = threshold.counter(model, population.params, spec.dt)
         if counter != jnp.uint8:
             state = replace(state, refractory=state.refractory.astype(counter))
-        if spread:
-            start_key = noise.named(key, f"start {population.name}")
-            uniform = noise.uniform(start_key, circuit.wiring.cells(population.name).numbers)
-            state = model.spread(params, state, uniform)
+        if population.name in draws:
+            state = model.spread(params, state, draws[population.name])
         cells[population.name] = state
     return State(
         timing=timing(circuit.wiring),
@@ -313,6 +311,18 @@ def initial(circuit: Circuit, key: Array, spread: bool) -> State:
             for name, population, rule in spec.homeostatic()
         },
     )
+
+
+def _first_draws(circuit: Circuit, key: Array) -> dict[str, Array]:
+    """Draws from (0, 1) for the first voltages of all cells that have one, [n] by population.
+
+    Args:
+      key: words of the random key, uint32 [2].
+    """
+    models = {p.name: CIRCUIT_MODELS[p.model] for p in circuit.spec.populations}
+    names = [name for name, model in models.items() if not model.TAKES_SPIKES]
+    uses = {f"start {name}": circuit.wiring.cells(name).numbers for name in names}
+    return dict(zip(names, noise.uniform_each(key, uses).values(), strict=True))
 
 
 def longest_refractory(spec: Spec) -> dict[str, int]:

@@ -15,7 +15,7 @@ A shard draws what the whole circuit would draw, because cells and rows keep the
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -136,30 +136,52 @@ def threefry(key: Any, high: Array, low: Array) -> tuple[Array, Array]:
     return a, b
 
 
-def words(key: Array, numbers: Array) -> tuple[Array, Array]:
+def words(key: Any, numbers: Array) -> tuple[Array, Array]:
     """64 random bits for each cell, as two words, uint32 [n].
 
     The first words are those of `jax.random.bits`, where it is partitionable.
 
     Args:
-      key: uint32 [2].
+      key: its two words: uint32 [2], or two arrays [n] for as many keys.
       numbers: numbers of the cells, uint32 [n].
     """
     a, b = threefry(key, jnp.uint32(0), numbers)
     return a ^ b, b
 
 
-def uniform(key: Array, numbers: Array) -> Array:
+def uniform(key: Any, numbers: Array) -> Array:
     """A draw from (0, 1) for each cell, float32 [n].
 
     Small draws are multiples of 2**-33, so that small chances have their share.
 
     Args:
-      key: uint32 [2].
+      key: its two words: uint32 [2], or two arrays [n] for as many keys.
       numbers: numbers of the cells, uint32 [n].
     """
     drawn = (words(key, numbers)[0].astype(jnp.float32) + 0.5) * 2.0**-32
     return jnp.minimum(drawn, 1 - 2.0**-24)
+
+
+def uniform_each(key: Array, cells: Mapping[str, Array]) -> dict[str, Array]:
+    """`uniform` for several uses, each with its `named` key: float32 [n] by name.
+
+    They are drawn together, because one loop compiles sooner than several.
+
+    Args:
+      key: words of a key, uint32 [2].
+      cells: numbers of the cells of each use, uint32 [n].
+    """
+    if not cells:
+        return {}
+    sizes = [each.shape[0] for each in cells.values()]
+    numbers = np.array([name_number(name) for name in cells], np.uint32)
+    keys = threefry(key, jnp.uint32(0), numbers)
+    of_cells = [
+        jnp.concatenate([jnp.broadcast_to(word[i], n) for i, n in enumerate(sizes)])
+        for word in keys
+    ]
+    drawn = uniform(of_cells, jnp.concatenate(list(cells.values())))
+    return dict(zip(cells, jnp.split(drawn, np.cumsum(sizes[:-1])), strict=True))
 
 
 @struct.dataclass(kw_only=True)
