@@ -136,7 +136,7 @@ def threefry(key: Any, high: Array, low: Array) -> tuple[Array, Array]:
     return a, b
 
 
-def words(key: Any, numbers: Array) -> tuple[Array, Array]:
+def words(key: Array | Sequence[Array], numbers: Array) -> tuple[Array, Array]:
     """64 random bits for each cell, as two words, uint32 [n].
 
     The first words are those of `jax.random.bits`, where it is partitionable.
@@ -149,7 +149,7 @@ def words(key: Any, numbers: Array) -> tuple[Array, Array]:
     return a ^ b, b
 
 
-def uniform(key: Any, numbers: Array) -> Array:
+def uniform(key: Array | Sequence[Array], numbers: Array) -> Array:
     """A draw from (0, 1) for each cell, float32 [n].
 
     Small draws are multiples of 2**-33, so that small chances have their share.

@@ -63,7 +63,7 @@ def one_by_one(function: Callable[[Tree], Result], operands: Tree) -> Result:
 
 
 def _is_of_numbers(leaf: Array) -> bool:
-    """Whether an array has an element, and elements of which there is a negative."""
+    """Whether an array has elements, and they are numbers."""
     return leaf.size > 0 and jnp.issubdtype(leaf.dtype, jnp.number)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebellum.model import values
 from cerebellum.model.neurons import CIRCUIT_MODELS
 from cerebellum.model.population import Population
 from cerebellum.model.projection import Projection
@@ -13,6 +14,8 @@ from cerebellum.model.values import Distribution
 
 FAR = 0.05
 """Rounding a refractory period to steps is remarked on from this share of the period on."""
+TIME_CONSTANTS = ("tau_m", "tau_exc", "tau_inh")
+"""Parameters that are such, ms. Others are called so, too, that are not: tau_v of E-GLIF."""
 
 
 def of_circuit(spec: Spec, given: Collection[str], cells: Mapping[str, Any]) -> list[str]:
@@ -25,8 +28,8 @@ def of_circuit(spec: Spec, given: Collection[str], cells: Mapping[str, Any]) -> 
     empty = [_without_synapses(p) for p in spec.projections if p.name not in given]
     relays = [_onto_relays(p, spec) for p in spec.projections]
     resets = [_above_threshold(p, cells[p.name]) for p in spec.populations]
-    periods = [_off_grid(p, spec.dt) for p in spec.populations]
-    return [remark for remark in (*empty, *relays, *resets, *periods) if remark]
+    times = [look(p, spec.dt) for p in spec.populations for look in (_off_grid, _shorter)]
+    return [remark for remark in (*empty, *relays, *resets, *times) if remark]
 
 
 def _without_synapses(projection: Projection) -> str | None:
@@ -76,3 +79,14 @@ def _off_grid(population: Population, dt: float) -> str | None:
     first, becomes = each[off].flat[0], taken[off].flat[0]
     whose = "t_ref" if each.ndim == 0 else f"t_ref of {off.sum()} of {each.size} cells"
     return f"{population.name}.{whose}: {first:g} ms, taken as {becomes:g} in steps of {dt:g} ms"
+
+
+def _shorter(population: Population, dt: float) -> str | None:
+    """Time constants of membranes and receptors that are shorter than a step."""
+    params = values.fields(population.params)
+    given = {name: params[name] for name in TIME_CONSTANTS if name in params}
+    constants = {name: value for name, value in given.items() if values.typical(value) < dt}
+    if not constants:
+        return None
+    listed = ", ".join(f"{name} {values.typical(x):g} ms" for name, x in constants.items())
+    return f"{population.name}: {listed}: shorter than the step of {dt:g} ms (Spec.dt)"

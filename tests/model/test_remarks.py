@@ -40,6 +40,12 @@ PAIRS = np.array([[0, 0, 1], [1, 3, 1]])
         (spec({"t_ref": 10.4}), None, ""),
         (spec({"t_ref": [1, 1.2, 2, 3.7]}), None, "cells.t_ref of 2 of 4 cells: 1.2 ms, taken as"),
         (spec({"t_ref": cb.Normal(2.0, 0.1)}), None, ""),
+        (spec({"tau_exc": 1.0}), None, ""),
+        (
+            spec({"tau_exc": 0.5, "tau_m": 0.9}),
+            None,
+            "cells: tau_m 0.9 ms, tau_exc 0.5 ms: shorter",
+        ),
     ],
 )
 def test_a_build_logs_what_is_probably_not_intended(caplog, circuit, edges, said):

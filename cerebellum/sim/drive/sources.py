@@ -83,7 +83,8 @@ class RateFunction:
 @documented
 @dataclass(frozen=True)
 class SpikeTimes:
-    """A list of spikes, in any order. A spike at time t is emitted by the step that ends at t.
+    """A list of spikes, in any order. A spike at time t is emitted by the step in which t lies, or
+    that ends at t.
 
     Lists, arrays of NumPy and arrays of JAX are taken.
     """
