@@ -43,7 +43,7 @@ class Inputs:
     """spikes, currents or weights, [steps, ...]; uint32 arrays are packed spikes, and `Events` are
     weights by cell"""
     chosen: dict[str, Array] = struct.field(default_factory=dict)
-    """which cells recorders record, by label (`recorders.Watch.index`)"""
+    """which cells recorders record, by label (`watches.Watch.index`)"""
     steps: Array | None = None
     """number of steps to run, int32 scalar, at most those of the chunk; None: all of them. Records
     of the others are meaningless."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from cerebellum.model.spec import Spec
 from cerebellum.sim.record import Raster, Recording, Trace
-from cerebellum.sim.recorders import Watch
+from cerebellum.sim.watches import Watch
 
 
 class Rows(Protocol):

@@ -15,13 +15,14 @@ from cerebellum import backends
 from cerebellum.model.circuit import Circuit, State
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
-from cerebellum.sim import interrupt, program, recorders, shard, stream
+from cerebellum.sim import interrupt, program, shard, stream
 from cerebellum.sim.chunk import BatchChunk, Chunk, Inputs, ShardChunk, advance
 from cerebellum.sim.collect import Collector
 from cerebellum.sim.program import Cut
 from cerebellum.sim.progress import bar_of_steps
 from cerebellum.sim.record import Recording
-from cerebellum.sim.recorders import Recorder, Watch
+from cerebellum.sim.recorders import Recorder
+from cerebellum.sim.watches import Watch, on_host
 
 
 class Feed:
@@ -197,7 +198,7 @@ class Loop:
             host = shard.join_records(self.circuit, plan.watches, totals, values)
         else:
             pairs = zip(plan.watches, values, strict=True)
-            host = totals, tuple(recorders.on_host(watch, [x]) for watch, x in pairs)
+            host = totals, tuple(on_host(watch, [x]) for watch, x in pairs)
         for index, collector in enumerate(self.collectors):
             member: Any = host
             if self.batch is not None:

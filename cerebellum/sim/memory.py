@@ -22,7 +22,7 @@ from cerebellum.model.population import Population
 from cerebellum.model.projection import Projection
 from cerebellum.model.spec import Spec
 from cerebellum.model.target_lists import list_dtype
-from cerebellum.sim.recorders import Watch
+from cerebellum.sim.watches import Watch
 
 PROGRAM_BYTES = 480 * 2**20
 LIST_PROGRAM_BYTES = 23 * 2**20

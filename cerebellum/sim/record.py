@@ -15,7 +15,7 @@ from jax import Array
 
 from cerebellum.documented import documented
 from cerebellum.errors import UsageError
-from cerebellum.sim.recorders import of, parse, weights
+from cerebellum.sim.requests import of, parse, weights
 
 __all__ = [
     "BIN_MS",

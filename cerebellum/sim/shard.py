@@ -33,6 +33,7 @@ from cerebellum.model.spec import Spec
 from cerebellum.sim import recorders
 from cerebellum.sim.chunk import BATCH
 from cerebellum.sim.drive import Events, population_of
+from cerebellum.sim.watches import Watch, on_host
 
 
 def mesh(shards: int | None = None, batch: int = 1) -> Mesh:
@@ -470,15 +471,14 @@ def _split_events(rows: Events, size: int, count: int, grid: Mesh) -> Events:
 
 
 def join_records(
-    cut: Circuit, watches: tuple[recorders.Watch, ...], totals: dict[str, Any], records: Any
+    cut: Circuit, watches: tuple[Watch, ...], totals: dict[str, Any], records: Any
 ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
     """Join the records of a chunk (see `recorders.observe`) from all shards.
 
     Returns:
-      Spikes by population, and the records as `recorders.on_host` returns them.
+      Spikes by population, and the records as `watches.on_host` returns them.
     """
     joined = [
-        recorders.on_host(watch, list(by_shard))
-        for watch, by_shard in zip(watches, records, strict=True)
+        on_host(watch, list(by_shard)) for watch, by_shard in zip(watches, records, strict=True)
     ]
     return {name: x.sum(axis=0, dtype=x.dtype) for name, x in totals.items()}, tuple(joined)

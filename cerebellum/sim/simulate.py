@@ -19,11 +19,13 @@ from cerebellum.model.circuit import Circuit, State
 from cerebellum.model.delays import GRID
 from cerebellum.model.events import FanOut
 from cerebellum.sim import drive as drives
-from cerebellum.sim import memory, recorders, shard, state_checks, stream
+from cerebellum.sim import memory, shard, state_checks, stream
 from cerebellum.sim.drive import Drive
 from cerebellum.sim.loop import Feed, Loop, Plan
 from cerebellum.sim.record import Recording
-from cerebellum.sim.recorders import Request, Watch
+from cerebellum.sim.recorders import WEIGHTS
+from cerebellum.sim.requests import Request, parse
+from cerebellum.sim.watches import Watch, watches_of
 
 log = logging.getLogger(__name__)
 
@@ -195,11 +197,11 @@ def run(
 
 def _watches(circuit: Circuit, record: Record) -> tuple[Watch, ...]:
     """What a run records of a circuit."""
-    requests, wiring = recorders.parse(record, circuit.spec), circuit.wiring
-    asked = [request.owner for request in requests if request.kind == recorders.WEIGHTS]
+    requests, wiring = parse(record, circuit.spec), circuit.wiring
+    asked = [request.owner for request in requests if request.kind == WEIGHTS]
     fans = {name: wiring.fans[name] for name in asked}
     lists = {n: shard.to_host(fan.targets) for n, fan in fans.items() if isinstance(fan, FanOut)}
-    return recorders.watches(requests, wiring, lists, circuit.params.weights)
+    return watches_of(requests, wiring, lists, circuit.params.weights)
 
 
 def _check_arguments(circuit: Any, state: Any, options: Options) -> None:

@@ -8,8 +8,9 @@ from cerebellum import backends
 from cerebellum.backends import cuda
 from cerebellum.sim import chunk as chunks
 from cerebellum.sim import drive as drives
-from cerebellum.sim import recorders
+from cerebellum.sim import requests as asked
 from cerebellum.sim.chunk import Inputs
+from cerebellum.sim.watches import watches_of
 
 BEAMS = cb.presets.beams(600, learning_rate=1e-3)
 ONE_LAUNCH = "many steps in one launch"
@@ -25,8 +26,8 @@ def _on_a_gpu(monkeypatch):
 def said(spec, backend, drive, record=(), path="event", batched=()) -> str:
     """What a backend says about a circuit with this drive and these records."""
     circuit = cb.build(spec, 0, path=path, backend=backend)
-    requests = recorders.parse(record, spec)
-    watches = recorders.watches(requests, circuit.wiring, {}, {})
+    requests = asked.parse(record, spec)
+    watches = watches_of(requests, circuit.wiring, {}, {})
     arrays = {name: x for name, x in drive.items() if isinstance(x, np.ndarray)}
     sources = {name: x for name, x in drive.items() if name not in arrays}
     inputs = Inputs(sources=drives.plan(sources, spec).drawn, arrays=arrays)

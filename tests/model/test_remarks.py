@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import cerebellum as cb
+from cerebellum.model import remarks
 
 
 def spec(cells: dict | None = None, **projection) -> cb.Spec:
@@ -14,6 +15,19 @@ def spec(cells: dict | None = None, **projection) -> cb.Spec:
         (cb.Population("inputs", 6, "relay"), cb.Population("cells", 4, "current", cells)),
         (cb.Projection("inputs", "cells", "exc", **given),),
     )
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("preset", [cb.presets.mouse, cb.presets.mouse_eglif])
+def test_presets_have_the_periods_that_are_taken(preset, dt):
+    """A build at a coarser step has nothing to say about them."""
+    given = {p.name: getattr(p.params, "t_ref", 0) for p in preset().populations}
+    spec = preset(dt=dt)
+    for population in spec.populations:
+        taken = getattr(population.params, "t_ref", 0)
+        assert round(taken / dt) == round(given[population.name] / dt)
+        assert abs(taken - given[population.name]) <= 0.51 * dt
+        assert remarks._off_grid(population, dt) is None
 
 
 def onto_relays(**projection) -> cb.Spec:

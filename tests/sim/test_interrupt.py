@@ -9,7 +9,8 @@ import pytest
 from circuits import feed_forward
 
 import cerebellum as cb
-from cerebellum.sim import loop, memory, record, recorders
+from cerebellum.sim import loop, memory, record
+from cerebellum.sim.watches import watches_of
 
 KEY = jax.random.key(7)
 DRIVE = {"input": cb.drive.poisson(80.0)}
@@ -140,7 +141,7 @@ def test_a_recording_without_room_is_refused_before_the_run(circuit, monkeypatch
 
 def test_the_estimate_of_a_recording_is_its_size(circuit, whole):
     requests = record.parse(("v:cells:0:3",), circuit.spec)
-    watches = recorders.watches(requests, circuit.wiring, {}, {})
+    watches = watches_of(requests, circuit.wiring, {}, {})
     size, most = memory.recording(watches, circuit.spec, 40, 10)
     arrays = [*whole[1].spikes.values(), whole[1].traces["v:cells"].values]
     assert size == sum(array.nbytes for array in arrays)

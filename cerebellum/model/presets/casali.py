@@ -20,6 +20,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import conductance, relay
 from cerebellum.model.population import Population
 from cerebellum.model.presets.casali_space import place
+from cerebellum.model.presets.coarse import with_whole_periods
 from cerebellum.model.presets.protocol import Protocol
 from cerebellum.model.projection import Projection
 from cerebellum.model.spec import Spec
@@ -215,7 +216,8 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1, wiring: Wiring = "random") -> 
     Args:
       scale: share of the cells. In-degrees do not change, except those that would include more
         than half of a smaller source population: these shrink, and their weights grow to match.
-      dt: time step, ms.
+      dt: time step, ms; published is 0.1. Refractory periods are whole steps: at 0.5 ms, 1 ms
+        instead of 0.8.
       wiring: "random" with the published in-degrees, or in "space", by the rules of the published
         scaffold (see `casali_space`), from which in-degrees follow. The contacts of nuclei and
         olive are random in both.
@@ -258,10 +260,11 @@ def mouse(*, scale: float = 1.0, dt: float = 0.1, wiring: Wiring = "random") -> 
                 plastic=(source, label, target) in PLASTIC,
             )
         )
-    return Spec(
+    spec = Spec(
         name="mouse" if wiring == "random" else "mouse-space",
         populations=tuple(populations),
         projections=tuple(projections),
         dt=dt,
         place=_PLACE if wiring == "space" else None,
     )
+    return with_whole_periods(spec)

@@ -19,7 +19,7 @@ from cerebellum.errors import UsageError
 from cerebellum.model.neurons import relay
 from cerebellum.model.neurons.eglif import Params
 from cerebellum.model.population import Population
-from cerebellum.model.presets import eglif_complex_spike, eglif_olive
+from cerebellum.model.presets import coarse, eglif_complex_spike, eglif_olive
 from cerebellum.model.presets.eglif_complex_spike import ComplexSpike
 from cerebellum.model.presets.eglif_granular import GranularLayer
 from cerebellum.model.presets.eglif_olive import Olive
@@ -338,7 +338,8 @@ def mouse_eglif(
 
     Args:
       condition: "vitro" or "awake".
-      dt: time step, ms.
+      dt: time step, ms; published is 0.1. Refractory periods are whole steps: at 1 ms, 2 ms
+        instead of 1.5 and 1.59, and none instead of 0.5.
       microzones: number of microzones, which the loops of Purkinje cells, nuclei and olive, and the
         mossy fibres to nuclei, do not leave. In-degrees do not depend on it. See
         `eglif_space.microzone`.
@@ -386,7 +387,8 @@ def mouse_eglif(
         place=_placing(microzones, olive_coupling > 0, pausing, granular),
     )
     spec = eglif_olive.with_olive(spec, condition, olive, olive_coupling)
-    return eglif_complex_spike.with_pause(spec) if pausing else spec
+    spec = eglif_complex_spike.with_pause(spec) if pausing else spec
+    return coarse.with_whole_periods(spec)
 
 
 def _projection(row: Row, awake: bool, short_term: bool) -> Projection:
