@@ -83,9 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _seen(run: learned.Run, stream: ticks.Stream, data: ticks.Data, split: Split) -> int | None:
     """How many samples of a split a model was trained on or chosen by; None for other ticks."""
-    learned_from = {"window": feed.WINDOW, **run.data}
-    shape = learned_from["streams"], learned_from["window"]
-    if new_run.identity(stream, data, *shape) != learned_from:
+    if not new_run.learned_from(run, stream, data):
         return None
     return int(np.sum(data.asked(split) < data.validation.stop))
 

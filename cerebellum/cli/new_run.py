@@ -181,6 +181,18 @@ def identity(stream: ticks.Stream, data: ticks.Data, streams: int, window: int) 
     }
 
 
+def batches_of(run: Run) -> tuple[int, int]:
+    """How many stretches of the data a run shows side by side, and ticks of each in an update."""
+    # Runs of older versions did not say their window.
+    return run.data["streams"], run.data.get("window", WINDOW)
+
+
+def learned_from(run: Run, stream: ticks.Stream, data: ticks.Data) -> bool:
+    """Whether these are the ticks that a run learned from."""
+    streams, window = batches_of(run)
+    return identity(stream, data, streams, window) == {**run.data, "window": window}
+
+
 def not_followed(
     settings: Settings, run: Run, data: ticks.Data, streams: int, window: int
 ) -> dict[str, tuple[Any, Any]]:

@@ -21,7 +21,7 @@ from cerebellum.config import Settings
 from cerebellum.errors import FailedError, UsageError
 from cerebellum.files import directory
 from cerebellum.learn import parallel, readouts, train
-from cerebellum.learn.feed import WINDOW, Ticks
+from cerebellum.learn.feed import Ticks
 from cerebellum.learn.tasks import ticks
 from cerebellum.sim import shard
 from cerebellum.store import learned, snapshot
@@ -74,11 +74,9 @@ def _run(arguments: argparse.Namespace, settings: Settings, devices: int) -> int
         model = training_run.model
         split = training_run.plan.validation_split
         data = ticks.prepare(stream, model.task, model.receptive, model.band, split)
-    # Runs of older versions did not say their window.
-    learned_from = {"window": WINDOW, **training_run.data}
-    streams, window = learned_from["streams"], learned_from["window"]
+    streams, window = new_run.batches_of(training_run)
     if checkpoint is not None:
-        if new_run.identity(stream, data, streams, window) != learned_from:
+        if not new_run.learned_from(training_run, stream, data):
             raise UsageError(f"--data: {pattern}; not the ticks that {out} learned from")
         differing = new_run.not_followed(settings, training_run, data, streams, window)
         for line in _as_it_began(arguments, training_run, differing):

@@ -86,9 +86,9 @@ class Plan:
         return self.method in GRADIENT_METHODS
 
 
-def check_turns(method: str | None, epochs: int | None) -> None:
+def check_turns(method: Method, epochs: int) -> None:
     """Raise UsageError if climbing fibres would have no turn in "hybrid"."""
-    if method == "hybrid" and epochs is not None and epochs < LEAST_HYBRID:
+    if method == "hybrid" and epochs < LEAST_HYBRID:
         raise UsageError(
             f"training.epochs: {epochs}; at least {LEAST_HYBRID} with training.method 'hybrid', "
             "whose first and last epochs are of gradients"

@@ -92,9 +92,7 @@ def of_step(key: Array, names: Sequence[str], step: Array) -> dict[str, Array]:
     """
     if not names:
         return {}
-    numbers = np.array([name_number(name) for name in names], np.uint32)
-    of_names = threefry(key, jnp.uint32(0), numbers)
-    step_keys = threefry(of_names, jnp.uint32(0), step.astype(jnp.uint32))
+    step_keys = threefry(_named_each(key, names), jnp.uint32(0), step.astype(jnp.uint32))
     return dict(zip(names, jnp.stack(step_keys, axis=1), strict=True))
 
 
@@ -108,6 +106,11 @@ def named(key: Array, name: str) -> Array:
       name: the use and what it is for, such as "start purkinje".
     """
     return fold(key, name_number(name))
+
+
+def _named_each(key: Array, names: Sequence[str]) -> tuple[Array, Array]:
+    """`named` for several names, derived together: both words, uint32 [names] each."""
+    return threefry(key, jnp.uint32(0), np.array([name_number(n) for n in names], np.uint32))
 
 
 def of_use(key: Array, name: str) -> Array:
@@ -174,11 +177,9 @@ def uniform_each(key: Array, cells: Mapping[str, Array]) -> dict[str, Array]:
     if not cells:
         return {}
     sizes = [each.shape[0] for each in cells.values()]
-    numbers = np.array([name_number(name) for name in cells], np.uint32)
-    keys = threefry(key, jnp.uint32(0), numbers)
     of_cells = [
         jnp.concatenate([jnp.broadcast_to(word[i], n) for i, n in enumerate(sizes)])
-        for word in keys
+        for word in _named_each(key, list(cells))
     ]
     drawn = uniform(of_cells, jnp.concatenate(list(cells.values())))
     return dict(zip(cells, jnp.split(drawn, np.cumsum(sizes[:-1])), strict=True))

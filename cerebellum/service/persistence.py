@@ -6,6 +6,7 @@ At the next start, the count tells how many ticks were answered after the last c
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,20 +121,17 @@ class Persistence:
         Raises:
           UsageError, FailedError, OSError: the disk refused; the state is where it was.
         """
-        self.checkpoints.close()
-        state, retention = self.folder.parent, self.checkpoints.retention
-        before = self.checkpoints
+        before, state = self.checkpoints, self.folder.parent
+        before.close()
+        reopened = partial(store.Store, before.folder, before.retention, failures=before.failures)
         try:
             aside.exchange(state, model.digests)
         except OSError:
-            self.checkpoints = store.Store(self.folder, retention)
-            self.checkpoints.last_success = before.last_success
-            self.checkpoints.last_step = before.last_step
+            self.checkpoints = reopened(
+                last_success=before.last_success, last_step=before.last_step
+            )
             raise
-        else:
-            self.checkpoints = store.Store(self.folder, retention)
-        finally:
-            self.checkpoints.failures = before.failures
+        self.checkpoints = reopened()
         old, self.counter = self.counter, open_counter(state / TICKS, ticks)
         old.close()
         newest = store.newest(self.folder)

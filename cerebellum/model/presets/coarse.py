@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from cerebellum.model.population import Population
 from cerebellum.model.spec import Spec
 
 PUBLISHED_DT = 0.1
@@ -15,11 +16,12 @@ def with_whole_periods(spec: Spec) -> Spec:
     """
     if spec.dt <= PUBLISHED_DT:
         return spec
-    for population in spec.populations:
-        period = getattr(population.params, "t_ref", None)
-        if period is not None:
-            taken = round(period / spec.dt) * spec.dt
-            spec = spec.with_population(
-                population.name, params=replace(population.params, t_ref=taken)
-            )
-    return spec
+    return replace(spec, populations=tuple(_whole(p, spec.dt) for p in spec.populations))
+
+
+def _whole(population: Population, dt: float) -> Population:
+    period = getattr(population.params, "t_ref", None)
+    if period is None:
+        return population
+    taken = round(period / dt) * dt
+    return replace(population, params=replace(population.params, t_ref=taken))
